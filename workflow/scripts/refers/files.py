@@ -1,0 +1,68 @@
+"""Atomic writes: a temporary file beside the target, fsync, rename. No half file ever looks done."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from refers.errors import UserError
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the target's folder; rename it to `target` when the block succeeds.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full. The old target stays as it was.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"{target}: cannot write here ({error.strerror}); free space or choose a writable folder") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"{target}: write failed ({error.strerror or error}); free space or choose a writable folder") from None
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write `text` atomically as UTF-8."""
+    with atomic_path(target) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | Path, content: Any) -> None:
+    """Write `content` atomically as indented JSON; NaN and infinity are refused (use None)."""
+    write_text(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_parquet(target: str | Path, frame: Any) -> None:
+    """Write a pandas frame atomically as Parquet, without its row index."""
+    with atomic_path(target) as path:
+        frame.to_parquet(path, index=False)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}); remake it") from None
