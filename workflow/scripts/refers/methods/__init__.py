@@ -1,0 +1,53 @@
+"""Pre-training objectives, one file a method.
+
+A file defines `Settings` (a frozen dataclass of documented options) and `Objective`, an nn.Module:
+
+- class attribute `unit`: "study" (a batch item is a study with its views and its report) or "image";
+- `__init__(encoder, settings, context)`;
+- `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
+- optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}` and `after_step()`.
+
+`batch` holds `images` (B, V, 1, S, S) for studies or (B, 1, S, S) for images, augmented and normalised; `tokens`
+(B, T) report tokens with 0 as padding, already side-swapped where the study was flipped; `labels` (B, C) with 1
+present, 0 absent, -1 uncertain, NaN not mentioned.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from torch import nn
+
+from refers import config
+from refers.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an objective may need to know about the data: the text encoder's folder, sizes, label names."""
+
+    text_encoder: Path
+    vocabulary: int
+    max_length: int
+    label_names: tuple[str, ...]
+
+
+def load_objective(name: str) -> tuple[type[nn.Module], type]:
+    """The `Objective` and `Settings` of refers/methods/{name}.py.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    try:
+        module = import_module(f"refers.methods.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"refers.methods.{name}":
+            raise
+        raise UserError(f"objective {name!r}: no file workflow/scripts/refers/methods/{name}.py; write it or fix the name") from None
+    return module.Objective, module.Settings
+
+
+def build_objective(name: str, encoder: nn.Module, settings: dict, context: Context) -> nn.Module:
+    """An objective around `encoder`, its settings checked."""
+    objective, kind = load_objective(name)
+    return objective(encoder, config.load(kind, settings, f"{name}.settings"), context)

@@ -1,0 +1,70 @@
+"""LSP: label-supervised pre-training on the CheXpert-style labels of MIMIC-CXR-JPG.
+
+Paper: "Baselines and label-supervised pre-training" (§4); its Table 2 and, as LSP (Transformer), row 4 of Table 3.
+One image is one sample and carries the labels of its study; the encoder's feature meets one linear layer and masked
+binary cross-entropy.
+
+The paper states neither the label set nor what becomes of uncertain mentions. Chosen here: all 14 labels (`labels`
+takes a shorter list), a label that the report does not mention is absent, and an uncertain one is absent too
+(U-zeros of the CheXpert paper); `uncertain` offers the other policies of that literature.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refers.config import option
+from refers.errors import UserError
+from refers.methods import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of label-supervised pre-training."""
+
+    uncertain: Literal["zeros", "ones", "ignore", "lsr"] = option(
+        "zeros", "Uncertain labels count as absent, as present, not at all, or as a draw from [0.55, 0.85] (smoothing)."
+    )
+    leave_out: str = option("", "Comma-separated labels to leave out, such as 'No Finding,Support Devices' for twelve.")
+
+
+def targets(labels: Tensor, uncertain: str) -> tuple[Tensor, Tensor]:
+    """Labels (B, C) with 1, 0, -1 and NaN -> targets in [0, 1] and a mask of what counts, both (B, C)."""
+    doubtful = labels == -1
+    known = labels.nan_to_num(0.0).clamp(min=0)
+    if uncertain == "ones":
+        known = torch.where(doubtful, 1.0, known)
+    elif uncertain == "lsr":
+        known = torch.where(doubtful, 0.55 + 0.3 * torch.rand_like(known), known)
+    mask = ~doubtful if uncertain == "ignore" else torch.ones_like(doubtful)
+    return known, mask.to(known.dtype)
+
+
+def masked_cross_entropy(logits: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the entries of `mask`; 0 where the mask is empty. All (B, C)."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
+    return (each * mask).sum() / mask.sum().clamp(min=1)
+
+
+class Objective(nn.Module):
+    """Encoder, linear layer, masked cross-entropy."""
+
+    unit = "image"
+
+    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+        super().__init__()
+        left_out = {name.strip() for name in settings.leave_out.split(",") if name.strip()}
+        if unknown := left_out - set(context.label_names):
+            raise UserError(f"lsp.settings.leave_out: no label {sorted(unknown)[0]!r}; labels are {', '.join(context.label_names)}")
+        self.encoder, self.settings = encoder, settings
+        columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+        self.head = nn.Linear(encoder.feature_width, len(columns))
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)
+        logits = self.head(self.encoder(batch["images"]).pooled)
+        return {"loss": masked_cross_entropy(logits, wanted, mask)}

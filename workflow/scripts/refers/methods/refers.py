@@ -1,0 +1,117 @@
+"""REFERS: cross-supervision between radiographs and free-text reports.
+
+Paper: H.-Y. Zhou et al., "Generalized radiograph representation learning via cross-supervision between images and
+free-text radiology reports" (2022), §4. A study's three views pass the radiograph transformer, view fusion makes one
+study feature v and a memory of tokens out of them, and two tasks read those: the report transformer writes the
+report (equation 1), and v is pulled towards BERT's feature t of its own report against the other reports of the
+batch (equation 2). The loss is their sum.
+
+Silent in the paper and chosen here: temperature 0.1 (the authors' code); the size of the report transformer (the base
+decoder of the work it cites); the mean over a batch's tokens in equation 1 (the authors' code; `language: sum` is the
+equation as printed); one linear map from BERT's pooled output to the width of v.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refers.config import Optimiser, option
+from refers.fusion import NoFusion, PatchFusion, ViewFusion
+from refers.methods import Context
+from refers.report_decoder import ReportDecoder, ReportTransformer
+from refers.text_encoder import TextEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of REFERS and of its ablations."""
+
+    views: int = option(3, "Views of a study in a step; 1 drops view fusion (Table 3, row 3).", 1, 8)
+    view_sampling: Literal["distinct", "replacement"] = option(
+        "distinct", "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code)."
+    )
+    flip: Literal["study", "view"] = option(
+        "study", "study: all views flip together (paper); view: each on its own, the report follows the first (code)."
+    )
+    fusion: Literal["view", "patch", "none"] = option(
+        "view", "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: single views."
+    )
+    fusion_hidden: int = option(512, "Hidden width of the fusion perceptron.", 1, 8192)
+    generation: float = option(1.0, "Weight of task 1, report generation; 0 drops it (Table 3, row 6).", 0, 100)
+    language: Literal["mean", "sum"] = option("mean", "Task 1 averages over a batch's tokens (code) or sums per report (eq. 1).")
+    decoder: ReportTransformer = option(ReportTransformer, "The report transformer.")
+    image_to_text: float = option(1.0, "Weight of task 2, equation 2; 0 drops it (Table 3, row 5).", 0, 100)
+    text_to_image: float = option(0.0, "Weight of the transposed loss. The code logs it without a gradient.", 0, 100)
+    detach_text_to_image: bool = option(True, "Keep the transposed loss out of the gradient, as the code does.")
+    temperature: float = option(0.1, "Temperature of equation 2.", 1e-3, 10)
+
+
+def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str) -> Tensor:
+    """Equation 1 as a loss: -log P of each next token. logits (M, vocabulary), targets (M,), padding left out before.
+
+    `mean` averages over the M tokens; `sum` adds a report's tokens up and averages over the `studies`.
+    """
+    if reduction == "mean":
+        return F.cross_entropy(logits, targets)
+    return F.cross_entropy(logits, targets, reduction="sum") / studies
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """Equation 2, averaged over the batch: images and texts (B, D), matching rows are pairs, cosine similarity."""
+    similarity = F.normalize(images.float(), dim=1) @ F.normalize(texts.float(), dim=1).T
+    return F.cross_entropy(similarity / temperature, torch.arange(len(images), device=images.device))
+
+
+class Objective(nn.Module):
+    """Both tasks around an encoder."""
+
+    unit = "study"
+
+    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+        super().__init__()
+        self.encoder, self.settings = encoder, settings
+        if settings.fusion == "view":
+            self.fusion = ViewFusion(settings.views, encoder.feature_width, settings.fusion_hidden)
+        elif settings.fusion == "patch":
+            self.fusion = PatchFusion(settings.views, encoder.token_width)
+        else:
+            self.fusion = NoFusion()
+        if settings.generation:
+            self.decoder = ReportDecoder(settings.decoder, context.vocabulary, context.max_length, encoder.token_width)
+        if settings.image_to_text or settings.text_to_image:
+            self.text = TextEncoder(context.text_encoder)
+            self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
+
+    def rates(self, optimiser: Optimiser) -> dict[str, float]:
+        return {"decoder.": optimiser.decoder_lr, "text.": optimiser.text_lr, "project.": optimiser.text_lr}
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        images, tokens = batch["images"], batch["tokens"]
+        studies, views = images.shape[:2]
+        features = self.encoder(images.flatten(0, 1))
+        study = self.fusion(
+            features.pooled.unflatten(0, (studies, views)), features.tokens.unflatten(0, (studies, views))
+        )
+        losses: dict[str, Tensor] = {}
+        if self.settings.generation:
+            hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
+            real = tokens[:, 1:] != 0
+            logits = self.decoder.logits(hidden[real])
+            losses["language"] = language_loss(logits.float(), tokens[:, 1:][real], studies, self.settings.language)
+        if self.settings.image_to_text or self.settings.text_to_image:
+            texts = self.project(self.text(tokens))
+            losses["contrast"] = self.contrast(study.feature, texts)
+        total = losses.get("language", 0) * self.settings.generation + losses.get("contrast", 0)
+        return {"loss": total, **losses}
+
+    def contrast(self, images: Tensor, texts: Tensor) -> Tensor:
+        """The weighted contrastive terms of task 2."""
+        settings = self.settings
+        total = settings.image_to_text * contrastive_loss(images, texts, settings.temperature)
+        if settings.text_to_image:
+            transposed = contrastive_loss(texts, images, settings.temperature)
+            total = total + settings.text_to_image * (transposed.detach() if settings.detach_text_to_image else transposed)
+        return total
