@@ -1,0 +1,139 @@
+"""How each dataset acquires and stores a picture: exposure, noise, collimation, file format. The findings stay the same."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from refers.demo.anatomy import SIZE, Scene, draw_ct, draw_frontal, draw_lateral, sample_anatomy, texture
+from refers.demo.findings import Box, Place, draw_findings, reshape
+
+
+@dataclass(frozen=True)
+class Style:
+    """Ranges of one dataset's acquisition; every picture draws its own values from them."""
+
+    gamma: tuple[float, float]
+    gain: tuple[float, float]
+    offset: tuple[float, float]
+    noise: tuple[float, float]
+    border: float  # probability that the collimator shows on an edge
+    trim: int = 0  # up to this many pixels are cut from each edge, so that sizes vary
+
+
+STYLES = {
+    "mimic": Style((0.75, 1.30), (0.85, 1.20), (-0.04, 0.08), (0.015, 0.035), 0.30, 5),
+    "nih": Style((0.80, 1.45), (0.80, 1.15), (-0.02, 0.10), (0.012, 0.030), 0.40),
+    "vinbigdata": Style((0.70, 1.15), (0.95, 1.25), (-0.06, 0.04), (0.010, 0.025), 0.20),
+    "shenzhen": Style((0.90, 1.40), (0.90, 1.20), (-0.05, 0.05), (0.015, 0.035), 0.15),
+    "covid": Style((0.65, 1.50), (0.75, 1.25), (-0.05, 0.12), (0.015, 0.045), 0.35, 8),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image file to draw: everything that decides its bytes, small enough to send to a worker process."""
+
+    path: str  # below the data root
+    view: str  # frontal | supine | lateral | ct
+    style: str
+    patient: tuple[int, ...]
+    seed: tuple[int, ...]
+    places: tuple[Place, ...] = ()
+    inverted: bool = False  # DICOM: store as MONOCHROME1
+
+
+def render(picture: Picture) -> tuple[np.ndarray, list[list[Box]]]:
+    """Draw a picture: float32 (SIZE, SIZE) or trimmed, 0 dark to 1 bright, and the boxes of its findings."""
+    rng = np.random.default_rng(np.random.SeedSequence(picture.seed))
+    anatomy = sample_anatomy(np.random.default_rng(np.random.SeedSequence(picture.patient)))
+    anatomy = reshape(anatomy, list(picture.places))
+    if picture.view == "lateral":
+        scene = draw_lateral(anatomy, rng)
+    elif picture.view == "ct":
+        scene = draw_ct(anatomy, rng)
+    else:
+        scene = draw_frontal(anatomy, rng, supine=picture.view == "supine")
+    boxes = draw_findings(scene, list(picture.places))
+    return _expose(scene, STYLES[picture.style], rng), boxes
+
+
+def _expose(scene: Scene, style: Style, rng: np.random.Generator) -> np.ndarray:
+    gamma, gain, offset, noise = (
+        rng.uniform(*span) for span in (style.gamma, style.gain, style.offset, style.noise)
+    )
+    pixels = np.clip(scene.pixels * gain + offset + 0.05 * texture(rng, 3), 0, 1.2) * np.float32(1 / 1.05)
+    pixels = np.clip(pixels, 0, 1) ** np.float32(gamma)
+    pixels += rng.standard_normal((SIZE, SIZE), dtype=np.float32) * np.float32(noise)
+    if scene.view != "ct":
+        shown = rng.random(4) < style.border
+        top, bottom, left, right = (int(width) for width in rng.integers(1, 9, 4) * shown)
+        level = np.float32(rng.uniform(0.0, 0.06))
+        pixels[:top] = level
+        pixels[SIZE - bottom :] = level
+        pixels[:, :left] = level
+        pixels[:, SIZE - right :] = level
+        if rng.random() < 0.4:  # a lead side marker
+            row, column = int(rng.integers(6, 14)), int(rng.choice([8, 82]))
+            pixels[row : row + 4, column : column + 3] = 0.95
+    if style.trim:
+        top, bottom, left, right = (int(width) for width in rng.integers(0, style.trim + 1, 4))
+        pixels = pixels[top : SIZE - bottom, left : SIZE - right]
+    return np.clip(pixels, 0, 1)
+
+
+def encode(picture: Picture, pixels: np.ndarray) -> bytes:
+    """The image file's bytes, by the suffix of its path."""
+    suffix = Path(picture.path).suffix
+    if suffix == ".dicom":
+        return dicom_bytes(
+            np.rint(pixels * 4095).astype(np.uint16), picture.inverted, Path(picture.path).stem
+        )
+    from PIL import Image
+
+    image, buffer = Image.fromarray(np.rint(pixels * 255).astype(np.uint8)), io.BytesIO()
+    if suffix == ".png":
+        image.save(buffer, "PNG", compress_level=1)
+    else:
+        image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def dicom_bytes(stored: np.ndarray, inverted: bool, name: str) -> bytes:
+    """A DICOM file, explicit little endian, 12 bits stored of 16; `inverted` stores MONOCHROME1 (0 = white)."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    digits = str(int(hashlib.sha256(name.encode()).hexdigest()[:24], 16))
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = (
+        "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
+    )
+    meta.MediaStorageSOPInstanceUID = f"2.25.{digits}"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = "2.25.1"
+    data = Dataset()
+    data.file_meta = meta
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality = "DX"
+    data.PatientSex = "O"
+    data.SamplesPerPixel = 1
+    data.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
+    data.Rows, data.Columns = stored.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.WindowCenter, data.WindowWidth = "2048", "4096"
+    data.PixelData = (4095 - stored if inverted else stored).astype("<u2").tobytes()
+    data["PixelData"].VR = "OW"
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def write_picture(root: Path, picture: Picture) -> tuple[str, list[list[Box]]]:
+    """Draw, encode and write one picture; its SHA-256 and boxes."""
+    pixels, boxes = render(picture)
+    content = encode(picture, pixels)
+    (root / picture.path).write_bytes(content)
+    return hashlib.sha256(content).hexdigest(), boxes
