@@ -79,7 +79,11 @@ def apply(drawn: Draw, images: Tensor, size: int) -> Tensor:
 
     # Built by broadcasting: F.affine_grid is three times slower than the sampling itself.
     def axis(along_x: Tensor, along_y: Tensor, shift: Tensor) -> Tensor:
-        return (along_x * sign)[:, None, None] * ticks + along_y[:, None, None] * ticks[:, None] + shift[:, None, None]
+        return (
+            (along_x * sign)[:, None, None] * ticks
+            + along_y[:, None, None] * ticks[:, None]
+            + shift[:, None, None]
+        )
 
     grid_x = axis(cos * drawn.scale_x, -sin * drawn.scale_y, drawn.shift_x)
     grid_y = axis(sin * drawn.scale_x, cos * drawn.scale_y, drawn.shift_y)

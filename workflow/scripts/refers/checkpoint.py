@@ -32,7 +32,11 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
     ]
     if missing or unexpected or mismatched:
         parts = (("missing", missing), ("unexpected", unexpected), ("wrong shape", mismatched))
-        report = "; ".join(f"{len(keys)} {word}: {', '.join(keys[:4])}{' ...' * (len(keys) > 4)}" for word, keys in parts if keys)
+        report = "; ".join(
+            f"{len(keys)} {word}: {', '.join(keys[:4])}{' ...' * (len(keys) > 4)}"
+            for word, keys in parts
+            if keys
+        )
         raise UserError(f"{origin}: does not fit the model ({report}); use a checkpoint of this architecture")
     module.load_state_dict(tensors)
 
@@ -40,7 +44,9 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
 def save_encoder(target: Path, encoder: nn.Module, about: dict) -> None:
     """Write an encoder: its tensors, and as metadata the settings that rebuild it and what it is about."""
     metadata = {"settings": json.dumps(dataclasses.asdict(encoder.settings)), "about": json.dumps(about)}
-    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in encoder.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().float().contiguous() for name, tensor in encoder.state_dict().items()
+    }
     with atomic_path(target) as path:
         save_file(tensors, path, metadata)
 
@@ -58,7 +64,9 @@ def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{source}: cannot be read as an encoder ({error}); remake it") from None
     if "settings" not in metadata:
-        raise UserError(f"{source}: has no architecture settings; only encoders written by this pipeline load here")
+        raise UserError(
+            f"{source}: has no architecture settings; only encoders written by this pipeline load here"
+        )
     return tensors, json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
 
 

@@ -10,7 +10,6 @@ import json
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal
 
 from refers.errors import UserError
@@ -35,7 +34,9 @@ class Transformer:
     depth: int = option(12, "Number of self-attention blocks.", 1, 64)
     heads: int = option(12, "Attention heads; divides width.", 1, 64)
     mlp_width: int = option(3072, "Hidden width of a block's perceptron.", 8, 16384)
-    activation: Literal["relu", "gelu"] = option("relu", "Perceptron activation: relu (paper) or gelu (code).")
+    activation: Literal["relu", "gelu"] = option(
+        "relu", "Perceptron activation: relu (paper) or gelu (code)."
+    )
     position: Literal["concat", "add"] = option(
         "concat", "Position features: concatenated with the patch and projected (paper), or added (code)."
     )
@@ -50,11 +51,27 @@ class Transformer:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise UserError(f"model: image_size {self.image_size} is no multiple of patch_size {self.patch_size}; change one")
+            raise UserError(
+                f"model: image_size {self.image_size} is no multiple of patch_size {self.patch_size}; change one"
+            )
         if self.width % self.heads:
             raise UserError(f"model: width {self.width} is no multiple of heads {self.heads}; change one")
         if self.aggregation == "none" and self.classifier == "mean":
-            raise UserError("model: aggregation none has no fused tokens to average; set classifier: aggregation")
+            raise UserError(
+                "model: aggregation none has no fused tokens to average; set classifier: aggregation"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """A residual network in the radiograph transformer's place (LSP (ConvNet); Table 3, row 1)."""
+
+    architecture: Literal["resnet18", "resnet50", "resnet101"] = option("resnet101", "Kind of encoder.")
+    image_size: int = option(224, "Side of the square input in pixels.", 32, 1024)
+
+
+MODELS = {"transformer": Transformer} | dict.fromkeys(("resnet18", "resnet50", "resnet101"), ResNet)
+Model = Transformer | ResNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +79,22 @@ class Augment:
     """Training augmentation, drawn per image and applied to a whole batch at once (paper §4)."""
 
     crop: Literal["window", "area"] = option(
-        "window", "window: crop of model size out of the stored image (paper); area: random share of it, resized (code)."
+        "window",
+        "window: crop of model size out of the stored image (paper); area: random share of it, resized (code).",
     )
-    area: tuple[float, float] = option((0.08, 1.0), "crop area: range of the share of the image's area.", 0.01, 1)
-    ratio: tuple[float, float] = option((0.75, 4 / 3), "crop area: range of the width-to-height ratio.", 0.1, 10)
+    area: tuple[float, float] = option(
+        (0.08, 1.0), "crop area: range of the share of the image's area.", 0.01, 1
+    )
+    ratio: tuple[float, float] = option(
+        (0.75, 4 / 3), "crop area: range of the width-to-height ratio.", 0.1, 10
+    )
     flip: float = option(0.5, "Probability of a horizontal flip.", 0, 1)
     rotation: float = option(10.0, "Largest rotation in degrees, either way.", 0, 180)
     brightness: float = option(0.4, "Brightness factor is drawn from [1-x, 1+x].", 0, 1)
     contrast: float = option(0.4, "Contrast factor is drawn from [1-x, 1+x].", 0, 1)
-    jitter_probability: float = option(0.8, "Probability that an image's brightness and contrast change.", 0, 1)
+    jitter_probability: float = option(
+        0.8, "Probability that an image's brightness and contrast change.", 0, 1
+    )
     evaluation: Literal["centre", "whole"] = option(
         "centre", "Without augmentation: the centre window (paper), or the whole stored image resized (code)."
     )
@@ -88,7 +112,9 @@ class Optimiser:
     weight_decay: float = option(1e-4, "Weight decay; never on biases.", 0, 1)
     decay_norms: bool = option(False, "Also decay BERT's LayerNorm weights, as the released code does.")
     clip_norm: float = option(0.0, "Largest gradient norm; 0 switches clipping off.", 0, 1e6)
-    lookahead_every: int = option(0, "Lookahead: synchronise slow weights each N steps; 0 switches it off.", 0, 1000)
+    lookahead_every: int = option(
+        0, "Lookahead: synchronise slow weights each N steps; 0 switches it off.", 0, 1000
+    )
     lookahead_alpha: float = option(0.5, "Lookahead: step of the slow weights towards the fast ones.", 0, 1)
 
 
@@ -99,10 +125,14 @@ class Training:
     steps: int = option(300_000, "Optimiser steps.", 1, 10_000_000)
     warmup_steps: int = option(10_000, "Linear warm-up steps; cosine decay to 0 follows.", 0, 10_000_000)
     batch_size: int = option(32, "Studies (or images) in a step.", 1, 65536)
-    precision: Literal["bf16", "fp16", "fp32", "apex-o1", "apex-o2"] = option("bf16", "Arithmetic of the forward pass.")
+    precision: Literal["bf16", "fp16", "fp32", "apex-o1", "apex-o2"] = option(
+        "bf16", "Arithmetic of the forward pass."
+    )
     optimiser: Optimiser = option(Optimiser, "Optimiser.")
     augment: Augment = option(Augment, "Augmentation.")
-    select: Literal["best", "last"] = option("best", "Keep the weights that validated best, or the last ones.")
+    select: Literal["best", "last"] = option(
+        "best", "Keep the weights that validated best, or the last ones."
+    )
     validate_every: int = option(0, "Steps between validations; 0 means once an epoch.", 0, 10_000_000)
     checkpoint_every: int = option(1000, "Steps between resume states on disk.", 1, 10_000_000)
     log_every: int = option(50, "Steps between lines in metrics.jsonl.", 1, 1_000_000)
@@ -122,7 +152,7 @@ class Pretrain:
     init: Literal["scratch", "imagenet"] = option(
         "scratch", "Start of the encoder: random, or the encoder of the method `imagenet`."
     )
-    model: Transformer = option(Transformer, "The encoder.")
+    model: Model = option(Transformer, "The encoder; `architecture` says which kind.")
     training: Training = option(Training, "The training loop.")
     settings: dict = option(dict, "Settings of the objective, as its file's `Settings` declares them.")
 
@@ -149,14 +179,26 @@ def load(kind: type, values: dict, where: str = "config") -> Any:
     for key in values:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}; known keys are {', '.join(sorted(known))}")
-    checked = {key: _check(hints[key], value, known[key].metadata, f"{where}.{key}") for key, value in values.items()}
+    checked = {
+        key: _check(hints[key], value, known[key].metadata, f"{where}.{key}") for key, value in values.items()
+    }
     try:
         return kind(**checked)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
 
+def load_model(values: dict, where: str) -> Model:
+    """Build the settings of an encoder; its `architecture` (default transformer) says of which kind."""
+    architecture = values.get("architecture", "transformer") if isinstance(values, dict) else None
+    if architecture not in MODELS:
+        raise UserError(f"{where}.architecture: {architecture!r} is none of {', '.join(MODELS)}")
+    return load(MODELS[architecture], values, where)
+
+
 def _check(hint: Any, value: Any, metadata: Any, where: str) -> Any:
+    if hint == Model:
+        return load_model(value, where)
     if is_dataclass(hint):
         return load(hint, value, where)
     origin, choices = typing.get_origin(hint), typing.get_args(hint)
@@ -168,8 +210,6 @@ def _check(hint: Any, value: Any, metadata: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or len(value) != len(choices):
             raise UserError(f"{where}: expected {len(choices)} numbers, found {value!r}")
         return tuple(_check(part, item, metadata, where) for part, item in zip(choices, value, strict=True))
-    if origin is UnionType:
-        return None if value is None else _check(choices[0], value, metadata, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not hint:
@@ -180,13 +220,17 @@ def _check(hint: Any, value: Any, metadata: Any, where: str) -> Any:
     return value
 
 
-def load_json(kind: type, text: str, where: str) -> Any:
-    """Like `load`, from the JSON text that a rule passes on the command line."""
+def parse_json(text: str, where: str) -> dict:
+    """The JSON map that a rule passes on the command line."""
     try:
-        values = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error})") from None
-    return load(kind, values, where)
+
+
+def load_json(kind: type, text: str, where: str) -> Any:
+    """Like `load`, from JSON text."""
+    return load(kind, parse_json(text, where), where)
 
 
 def merge(base: dict, *overlays: dict) -> dict:
@@ -208,11 +252,20 @@ def json_schema(kind: type) -> dict:
     """JSON schema of a dataclass: the same keys, types, ranges and words."""
     hints = typing.get_type_hints(kind)
     properties = {entry.name: _property(hints[entry.name], entry) for entry in fields(kind)}
-    return {"description": (kind.__doc__ or "").strip(), "type": "object", "additionalProperties": False, "properties": properties}
+    return {
+        "description": (kind.__doc__ or "").strip(),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }
 
 
 def _property(hint: Any, entry: dataclasses.Field) -> dict:
     doc = {"description": entry.metadata["doc"]}
+    if hint == Model:
+        return doc | {
+            "oneOf": [json_schema(Transformer), json_schema(ResNet) | {"required": ["architecture"]}]
+        }
     if is_dataclass(hint):
         return json_schema(hint) | doc
     default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default
@@ -221,10 +274,17 @@ def _property(hint: Any, entry: dataclasses.Field) -> dict:
     if origin is Literal:
         return doc | {"enum": list(choices)}
     bounds = {
-        name: entry.metadata[key] for name, key in (("minimum", "low"), ("maximum", "high")) if entry.metadata[key] is not None
+        name: entry.metadata[key]
+        for name, key in (("minimum", "low"), ("maximum", "high"))
+        if entry.metadata[key] is not None
     }
     if origin is tuple:
-        return doc | {"type": "array", "minItems": len(choices), "maxItems": len(choices), "items": {"type": "number"} | bounds}
+        return doc | {
+            "type": "array",
+            "minItems": len(choices),
+            "maxItems": len(choices),
+            "items": {"type": "number"} | bounds,
+        }
     names = {int: "integer", float: "number", str: "string", bool: "boolean", dict: "object"}
     return doc | {"type": names[hint]} | bounds
 

@@ -2,24 +2,52 @@
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from refers import config
 from refers.checkpoint import load_strictly, read_encoder
-from refers.vit import RadiographTransformer
+from refers.vit import Features, RadiographTransformer
 
 
-def build_encoder(settings: config.Transformer) -> nn.Module:
+class ResidualNetwork(nn.Module):
+    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the last map's cells, the feature is their mean."""
+
+    def __init__(self, settings: config.ResNet) -> None:
+        super().__init__()
+        from torchvision.models import get_model  # slow to import, so only where it is needed
+
+        self.settings = settings
+        network = get_model(settings.architecture, weights=None)
+        self.token_width = self.feature_width = self.width = network.fc.in_features
+        network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        network.fc = nn.Identity()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Features:
+        network = self.network
+        x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+            x = stage(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        pooled = tokens.mean(1)
+        return Features(tokens, pooled, pooled)
+
+
+def build_encoder(settings: config.Model) -> nn.Module:
     """A randomly initialised encoder: (B, 1, S, S) -> `refers.vit.Features`.
 
     It carries `settings`, `width`, `token_width` and `feature_width`.
     """
-    return RadiographTransformer(settings)
+    return (
+        RadiographTransformer(settings)
+        if isinstance(settings, config.Transformer)
+        else ResidualNetwork(settings)
+    )
 
 
 def load_encoder(source: Path) -> tuple[nn.Module, dict]:
     """The encoder at `source`, rebuilt from the settings it carries, and what its file says about itself."""
     tensors, settings, about = read_encoder(source)
-    encoder = build_encoder(config.load(config.Transformer, settings, str(source)))
+    encoder = build_encoder(config.load_model(settings, str(source)))
     load_strictly(encoder, tensors, str(source))
     return encoder, about

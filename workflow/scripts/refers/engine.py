@@ -131,7 +131,11 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     scores = task.validate()
                 module.train()
                 records.append({"step": done, "validation": scores})
-                print(f"step {done}/{settings.steps}  validation " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()), flush=True)
+                print(
+                    f"step {done}/{settings.steps}  validation "
+                    + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()),
+                    flush=True,
+                )
                 if scores["score"] > best["score"] or best["weights"] is None or settings.select == "last":
                     best = {"score": scores["score"], "step": done, "weights": _snapshot(task.keep)}
             if done % settings.checkpoint_every == 0 and not last:

@@ -24,7 +24,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         os.close(handle)
     except OSError as error:
-        raise UserError(f"{target}: cannot write here ({error.strerror}); free space or choose a writable folder") from None
+        raise UserError(
+            f"{target}: cannot write here ({error.strerror}); free space or choose a writable folder"
+        ) from None
     temporary = Path(name)
     try:
         yield temporary
@@ -33,7 +35,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
     except OSError as error:
-        raise UserError(f"{target}: write failed ({error.strerror or error}); free space or choose a writable folder") from None
+        raise UserError(
+            f"{target}: write failed ({error.strerror or error}); free space or choose a writable folder"
+        ) from None
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()

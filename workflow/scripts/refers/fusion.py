@@ -24,7 +24,9 @@ class ViewFusion(nn.Module):
 
     def __init__(self, views: int, feature_width: int, hidden: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(views * feature_width, hidden), nn.ReLU(), nn.Linear(hidden, views))
+        self.score = nn.Sequential(
+            nn.Linear(views * feature_width, hidden), nn.ReLU(), nn.Linear(hidden, views)
+        )
 
     def forward(self, features: Tensor, tokens: Tensor) -> Study:
         """features (B, V, F), tokens (B, V, N, D) -> `Study` with weights (B, V) and memory (B, V * N, D)."""

@@ -33,7 +33,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
     `mask` is True where a query may look, broadcastable to (B, heads, Q, K). The fused kernel's backward in
     bfloat16 is several times slower than plain matrix products on the CPU, hence the second form.
     """
-    if query.is_cuda or query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+    if query.is_cuda or (query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if mask is not None:
@@ -71,7 +71,9 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         batch, length, width = x.shape
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        key, value = self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        key, value = (
+            self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         mixed = attention(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 

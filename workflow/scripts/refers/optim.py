@@ -22,15 +22,15 @@ def parameter_groups(module: nn.Module, settings: Optimiser, rates: dict[str, fl
     Biases and LayerNorm weights are not decayed (paper §4.2); `decay_norms` decays BERT's LayerNorm weights,
     as the released code does by a case-sensitive pattern.
     """
-    norms = {
-        f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.LayerNorm)
-    }
+    norms = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.LayerNorm)}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         lr = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), settings.lr)
-        spared = name.endswith("bias") or (name in norms and not (settings.decay_norms and "LayerNorm" in name))
+        spared = name.endswith("bias") or (
+            name in norms and not (settings.decay_norms and "LayerNorm" in name)
+        )
         groups.setdefault((lr, 0.0 if spared else settings.weight_decay), []).append(parameter)
     return [
         {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}

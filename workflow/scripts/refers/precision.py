@@ -26,11 +26,15 @@ class Precision:
             self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
-    def prepare(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Wrap module and optimiser where the backend asks for it (Apex), after both sit on their device."""
         if self.amp is None:
             return module, optimiser
-        return self.amp.initialize(module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0)
+        return self.amp.initialize(
+            module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
+        )
 
     def autocast(self) -> AbstractContextManager:
         """Context of the forward pass."""

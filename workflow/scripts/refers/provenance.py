@@ -12,7 +12,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "timm", "transformers", "numpy", "pandas", "safetensors", "snakemake", "apex")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "numpy",
+    "pandas",
+    "safetensors",
+    "snakemake",
+    "apex",
+)
 LIBRARY = Path(__file__).parent
 STARTED = time.time()
 
@@ -38,7 +48,16 @@ def library_digest() -> str:
 def git_commit() -> str | None:
     """Commit of the checkout, with `+changes` when tracked files differ from it; None outside git."""
     try:
-        command = ["git", "-C", str(LIBRARY), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+        command = [
+            "git",
+            "-C",
+            str(LIBRARY),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty=+changes",
+            "--exclude=*",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

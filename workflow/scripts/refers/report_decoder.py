@@ -48,7 +48,9 @@ class ReportDecoder(nn.Module):
     the causal mask hides it from every real token.
     """
 
-    def __init__(self, settings: ReportTransformer, vocabulary: int, max_length: int, memory_width: int) -> None:
+    def __init__(
+        self, settings: ReportTransformer, vocabulary: int, max_length: int, memory_width: int
+    ) -> None:
         super().__init__()
         self.words = nn.Embedding(vocabulary, settings.width)
         self.positions = nn.Parameter(torch.empty(max_length, settings.width))

@@ -18,7 +18,9 @@ def choose_device(name: str) -> torch.device:
         UserError: `cuda` is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda is configured but no GPU is visible; set `device: auto` or `cpu` to train on the CPU")
+        raise UserError(
+            "device: cuda is configured but no GPU is visible; set `device: auto` or `cpu` to train on the CPU"
+        )
     device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True

@@ -41,7 +41,9 @@ class TextEncoder(nn.Module):
             raise UserError(_advice(folder, error)) from None
         missing = [key for key in report["missing_keys"] if "position_ids" not in key]
         if missing:
-            raise UserError(f"{folder}: BERT weights lack {len(missing)} tensors, first {missing[0]}; use a complete checkpoint")
+            raise UserError(
+                f"{folder}: BERT weights lack {len(missing)} tensors, first {missing[0]}; use a complete checkpoint"
+            )
         self.hidden = self.bert.config.hidden_size
         for part in list(self.bert.modules()):
             for name, child in part.named_children():

@@ -43,7 +43,9 @@ def load_objective(name: str) -> tuple[type[nn.Module], type]:
     except ModuleNotFoundError as error:
         if error.name != f"refers.methods.{name}":
             raise
-        raise UserError(f"objective {name!r}: no file workflow/scripts/refers/methods/{name}.py; write it or fix the name") from None
+        raise UserError(
+            f"objective {name!r}: no file workflow/scripts/refers/methods/{name}.py; write it or fix the name"
+        ) from None
     return module.Objective, module.Settings
 
 

@@ -26,9 +26,12 @@ class Settings:
     """Options of label-supervised pre-training."""
 
     uncertain: Literal["zeros", "ones", "ignore", "lsr"] = option(
-        "zeros", "Uncertain labels count as absent, as present, not at all, or as a draw from [0.55, 0.85] (smoothing)."
+        "zeros",
+        "Uncertain labels count as absent, as present, not at all, or as a draw from [0.55, 0.85] (smoothing).",
     )
-    leave_out: str = option("", "Comma-separated labels to leave out, such as 'No Finding,Support Devices' for twelve.")
+    leave_out: str = option(
+        "", "Comma-separated labels to leave out, such as 'No Finding,Support Devices' for twelve."
+    )
 
 
 def targets(labels: Tensor, uncertain: str) -> tuple[Tensor, Tensor]:
@@ -58,7 +61,9 @@ class Objective(nn.Module):
         super().__init__()
         left_out = {name.strip() for name in settings.leave_out.split(",") if name.strip()}
         if unknown := left_out - set(context.label_names):
-            raise UserError(f"lsp.settings.leave_out: no label {sorted(unknown)[0]!r}; labels are {', '.join(context.label_names)}")
+            raise UserError(
+                f"lsp.settings.leave_out: no label {sorted(unknown)[0]!r}; labels are {', '.join(context.label_names)}"
+            )
         self.encoder, self.settings = encoder, settings
         columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
         self.register_buffer("columns", torch.tensor(columns), persistent=False)

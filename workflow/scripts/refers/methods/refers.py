@@ -31,21 +31,32 @@ class Settings:
 
     views: int = option(3, "Views of a study in a step; 1 drops view fusion (Table 3, row 3).", 1, 8)
     view_sampling: Literal["distinct", "replacement"] = option(
-        "distinct", "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code)."
+        "distinct",
+        "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code).",
     )
     flip: Literal["study", "view"] = option(
-        "study", "study: all views flip together (paper); view: each on its own, the report follows the first (code)."
+        "study",
+        "study: all views flip together (paper); view: each on its own, the report follows the first (code).",
     )
     fusion: Literal["view", "patch", "none"] = option(
-        "view", "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: single views."
+        "view",
+        "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: single views.",
     )
     fusion_hidden: int = option(512, "Hidden width of the fusion perceptron.", 1, 8192)
-    generation: float = option(1.0, "Weight of task 1, report generation; 0 drops it (Table 3, row 6).", 0, 100)
-    language: Literal["mean", "sum"] = option("mean", "Task 1 averages over a batch's tokens (code) or sums per report (eq. 1).")
+    generation: float = option(
+        1.0, "Weight of task 1, report generation; 0 drops it (Table 3, row 6).", 0, 100
+    )
+    language: Literal["mean", "sum"] = option(
+        "mean", "Task 1 averages over a batch's tokens (code) or sums per report (eq. 1)."
+    )
     decoder: ReportTransformer = option(ReportTransformer, "The report transformer.")
     image_to_text: float = option(1.0, "Weight of task 2, equation 2; 0 drops it (Table 3, row 5).", 0, 100)
-    text_to_image: float = option(0.0, "Weight of the transposed loss. The code logs it without a gradient.", 0, 100)
-    detach_text_to_image: bool = option(True, "Keep the transposed loss out of the gradient, as the code does.")
+    text_to_image: float = option(
+        0.0, "Weight of the transposed loss. The code logs it without a gradient.", 0, 100
+    )
+    detach_text_to_image: bool = option(
+        True, "Keep the transposed loss out of the gradient, as the code does."
+    )
     temperature: float = option(0.1, "Temperature of equation 2.", 1e-3, 10)
 
 
@@ -80,7 +91,9 @@ class Objective(nn.Module):
         else:
             self.fusion = NoFusion()
         if settings.generation:
-            self.decoder = ReportDecoder(settings.decoder, context.vocabulary, context.max_length, encoder.token_width)
+            self.decoder = ReportDecoder(
+                settings.decoder, context.vocabulary, context.max_length, encoder.token_width
+            )
         if settings.image_to_text or settings.text_to_image:
             self.text = TextEncoder(context.text_encoder)
             self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
@@ -100,7 +113,9 @@ class Objective(nn.Module):
             hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
             real = tokens[:, 1:] != 0
             logits = self.decoder.logits(hidden[real])
-            losses["language"] = language_loss(logits.float(), tokens[:, 1:][real], studies, self.settings.language)
+            losses["language"] = language_loss(
+                logits.float(), tokens[:, 1:][real], studies, self.settings.language
+            )
         if self.settings.image_to_text or self.settings.text_to_image:
             texts = self.project(self.text(tokens))
             losses["contrast"] = self.contrast(study.feature, texts)
@@ -113,5 +128,7 @@ class Objective(nn.Module):
         total = settings.image_to_text * contrastive_loss(images, texts, settings.temperature)
         if settings.text_to_image:
             transposed = contrastive_loss(texts, images, settings.temperature)
-            total = total + settings.text_to_image * (transposed.detach() if settings.detach_text_to_image else transposed)
+            total = total + settings.text_to_image * (
+                transposed.detach() if settings.detach_text_to_image else transposed
+            )
         return total

@@ -1,0 +1,58 @@
+# REFERS, reproduced: from the official downloads to every table.
+#
+# Where things lie (<results>, <interim>, <logs>, <benchmarks> are pathvars; overlays move them, so studies never mix):
+#   <interim>/{source}/index.parquet  images.npy                         what was downloaded, in one schema and one store
+#   <interim>/mimic/reports.parquet  tokens.npz                          credentialed text; never in <results>
+#   <interim>/{dataset}/split.parquet  subset_{ratio}pct.csv             who is trained, validated and tested on
+#   <results>/encoders/{method}/encoder.safetensors  run.json  metrics.jsonl
+#   <results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet  run.json
+#   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
+#   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
+#   <results>/tables/{table}.csv .md .tex   cells.csv                    printed number -> its target
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+pathvars:
+    interim="build/interim",
+
+
+include: "rules/common.smk"
+include: "rules/demo.smk"
+include: "rules/data.smk"
+include: "rules/reports.smk"
+include: "rules/pretrain.smk"
+include: "rules/finetune.smk"
+include: "rules/statistics.smk"
+include: "rules/tables.smk"
+
+
+localrules:
+    tables,
+    cells,
+    encoders,
+
+
+rule tables:
+    """Every table, with whatever cells can run here (default)."""
+    default_target: True
+    input:
+        expand("<results>/tables/{table}.md", table=config["tables"]),
+        index="<results>/tables/cells.csv",
+
+
+rule cells:
+    """Every cell that can run here."""
+    input:
+        [path for method in STUDY.methods for path in cells_of(method)],
+
+
+rule encoders:
+    """Every encoder that can be made here."""
+    input:
+        [encoder_path(method) for method in STUDY.methods if not STUDY.method_status(method)],

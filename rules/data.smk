@@ -1,0 +1,104 @@
+# Official downloads -> one index schema, one image store, splits and label subsets.
+
+
+rule index_source:
+    """Read an official layout into the index schema: one row an image that is on disk."""
+    input:
+        tables=source_tables,
+    output:
+        index="<interim>/{source}/index.parquet",
+        report="<interim>/{source}/index.json",
+    log:
+        "<logs>/index_source/{source}.log",
+    benchmark:
+        "<benchmarks>/index_source/{source}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        folder=source_folder,
+        layout=layout_of,
+        code=adapter_code,
+    shell:
+        "python workflow/scripts/index_source.py --layout {params.layout} --source {wildcards.source}"
+        " --folder {params.folder:q} --out {output.index} --report {output.report} &> {log}"
+
+
+rule pack_images:
+    """Decode every image once into a memory-mapped uint8 store."""
+    input:
+        index="<interim>/{source}/index.parquet",
+    output:
+        store="<interim>/{source}/images.npy",
+        manifest="<interim>/{source}/images.json",
+    log:
+        "<logs>/pack_images/{source}.log",
+    benchmark:
+        "<benchmarks>/pack_images/{source}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=720,
+    params:
+        folder=source_folder,
+        size=config["images"]["size"],
+        code=code("pack_images"),
+    shell:
+        "python workflow/scripts/pack_images.py --index {input.index} --folder {params.folder:q} --size {params.size}"
+        " --out {output.store} --manifest {output.manifest} --workers {threads} 2>&1 | tee {log}"
+
+
+rule split_dataset:
+    """Training, validation and test sets of a dataset, by patient."""
+    input:
+        index=index_of,
+        lists=released_lists,
+    output:
+        split="<interim>/{dataset}/split.parquet",
+        report="<interim>/{dataset}/split.json",
+    log:
+        "<logs>/split_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/split_dataset/{dataset}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        config=lambda wildcards: as_json(STUDY.split_settings(wildcards.dataset)),
+        lists=released_option,
+        code=code("split_dataset"),
+    shell:
+        "python workflow/scripts/split_dataset.py --index {input.index} --config {params.config:q} {params.lists}"
+        " --out {output.split} --report {output.report} &> {log}"
+
+
+rule label_subset:
+    """The training images of a label ratio; 1 % lies inside 10 % inside 100 %."""
+    input:
+        split="<interim>/{dataset}/split.parquet",
+    output:
+        subset="<interim>/{dataset}/subset_{ratio}pct.csv",
+    log:
+        "<logs>/label_subset/{dataset}.{ratio}pct.log",
+    benchmark:
+        "<benchmarks>/label_subset/{dataset}.{ratio}pct.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        seed=config["subset"]["seed"],
+        code=code("label_subset"),
+    shell:
+        "python workflow/scripts/label_subset.py --split {input.split} --ratio {wildcards.ratio} --seed {params.seed}"
+        " --out {output.subset} &> {log}"

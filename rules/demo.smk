@@ -1,0 +1,43 @@
+# The generated datasets of `make demo`, in the official layouts.
+
+
+rule generate_demo:
+    """Five small datasets with a planted signal, below data_root."""
+    output:
+        "build/demo/data/demo.json",
+    log:
+        "<logs>/generate_demo.log",
+    benchmark:
+        "<benchmarks>/generate_demo.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("generate_demo"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python workflow/scripts/generate_demo.py --out {params.folder} --seed 0 --workers {threads} &> {log}"
+
+
+rule generate_checkpoint:
+    """A random checkpoint in the layout of ImageNet's ViT-B_16.npz, which stands in for it in the demo and in tests."""
+    output:
+        "build/demo/models/ViT.npz",
+    log:
+        "<logs>/generate_checkpoint.log",
+    benchmark:
+        "<benchmarks>/generate_checkpoint.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("generate_checkpoint"),
+        config=lambda wildcards: as_json(STUDY.model_settings("imagenet")),
+    shell:
+        "python workflow/scripts/generate_checkpoint.py --config {params.config:q} --out {output} &> {log}"

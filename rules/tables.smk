@@ -1,0 +1,59 @@
+# The paper's tables, ours beside the printed numbers; a cell that cannot run says why.
+
+
+localrules:
+    table,
+    cell_index,
+
+
+rule table:
+    """One table as csv, Markdown and LaTeX, also printed."""
+    input:
+        cells=cells_of_table,
+        tests=tests_of_table,
+        reported="config/reported.csv",
+    output:
+        csv=report(
+            "<results>/tables/{table}.csv", category="Tables", labels={"table": "{table}", "form": "csv"}
+        ),
+        markdown="<results>/tables/{table}.md",
+        latex="<results>/tables/{table}.tex",
+    log:
+        "<logs>/table/{table}.log",
+    benchmark:
+        "<benchmarks>/table/{table}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=table_spec,
+        code=code("table"),
+    shell:
+        "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells} --ttests {input.tests}"
+        " --reported {input.reported} --out-csv {output.csv} --out-md {output.markdown} --out-tex {output.latex}"
+        " 2>&1 | tee {log}"
+
+
+rule cell_index:
+    """Every printed number and the target that remakes it."""
+    input:
+        tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+    output:
+        index="<results>/tables/cells.csv",
+    log:
+        "<logs>/cell_index.log",
+    benchmark:
+        "<benchmarks>/cell_index.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("cell_index"),
+    shell:
+        "python workflow/scripts/cell_index.py --tables {input.tables} --out {output.index} &> {log}"

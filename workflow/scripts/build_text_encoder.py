@@ -1,0 +1,78 @@
+"""Make a small BERT for runs without a downloaded one: WordPiece vocabulary from the reports, random weights.
+
+In: reports.parquet. Out: a folder with config.json, model.safetensors and the tokenizer, as transformers reads it.
+The published study never runs this; it reads the BERT checkpoint that `text.encoder` names.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from refers.errors import run
+from refers.text_encoder import load_tokenizer  # sets the offline switches before transformers is imported
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reports", type=Path, required=True)
+    parser.add_argument(
+        "--config", type=json.loads, required=True, help="vocabulary, width, depth, heads, max_length, seed"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def train_tokenizer(texts: list[str], vocabulary: int, folder: Path) -> None:
+    """Train a lower-casing WordPiece vocabulary and save it in the BERT tokenizer's form."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    tokenizer = BertWordPieceTokenizer(lowercase=True)
+    tokenizer.train_from_iterator(
+        texts, vocab_size=vocabulary, min_frequency=2, special_tokens=SPECIAL, show_progress=False
+    )
+    tokenizer.save(str(folder / "wordpiece.json"))
+    BertTokenizerFast(tokenizer_file=str(folder / "wordpiece.json"), do_lower_case=True).save_pretrained(
+        folder
+    )
+    (folder / "wordpiece.json").unlink()
+
+
+def main() -> None:
+    args = parse_args()
+    from transformers import BertConfig, BertModel
+
+    sizes = args.config
+    texts = pd.read_parquet(args.reports, columns=["text"])["text"].tolist()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.out.parent) as temporary:
+        folder = Path(temporary) / "text_encoder"
+        folder.mkdir()
+        train_tokenizer(texts, sizes["vocabulary"], folder)
+        torch.manual_seed(sizes["seed"])
+        model = BertModel(
+            BertConfig(
+                vocab_size=len(load_tokenizer(folder)),
+                hidden_size=sizes["width"],
+                num_hidden_layers=sizes["depth"],
+                num_attention_heads=sizes["heads"],
+                intermediate_size=4 * sizes["width"],
+                max_position_embeddings=sizes["max_length"],
+                hidden_dropout_prob=sizes["dropout"],
+                attention_probs_dropout_prob=sizes["dropout"],
+            )
+        )
+        model.save_pretrained(folder)
+        shutil.rmtree(args.out, ignore_errors=True)
+        folder.rename(args.out)
+    print(f"BERT with {sum(p.numel() for p in model.parameters()):,} parameters, written to {args.out}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,73 @@
+"""Pre-train one encoder on MIMIC-CXR-JPG with one objective (paper §4).
+
+In: index.parquet, images.npy and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to start from.
+Out: encoder.safetensors, run.json and metrics.jsonl beside it. resume.pt lies there while the run lasts.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from refers import config, provenance
+from refers.checkpoint import load_strictly, read_encoder, save_encoder
+from refers.encoders import build_encoder
+from refers.engine import clear_resume, fit
+from refers.errors import run
+from refers.files import write_json
+from refers.methods import Context, build_objective
+from refers.pretraining import Studies, pretraining_task
+from refers.runtime import choose_device, seed_torch
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Pretrain)")
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--text-encoder", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="encoder to start from")
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    settings = config.load_json(config.Pretrain, args.config, args.method)
+    device = choose_device(args.device)
+    data = Studies(args.index, args.store, args.tokens)
+    seed_torch(settings.training.seed)
+    encoder = build_encoder(settings.model)
+    if args.init:
+        load_strictly(encoder, read_encoder(args.init)[0], str(args.init))
+    context = Context(
+        text_encoder=args.text_encoder,
+        vocabulary=data.vocabulary,
+        max_length=data.max_length,
+        label_names=data.label_names,
+    )
+    objective = build_objective(settings.objective, encoder, settings.settings, context)
+    task = pretraining_task(data, objective, settings.training, settings.model.image_size, device)
+
+    inputs = {"index": provenance.file_digest(args.index), "tokens": provenance.file_digest(args.tokens)}
+    if args.init:
+        inputs["init"] = provenance.file_digest(args.init)
+    plain = config.to_dict(settings)
+    outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
+    facts = {
+        "method": args.method,
+        "parameters": sum(tensor.numel() for tensor in objective.parameters()),
+        "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
+        "studies": {name: len(members) for name, members in data.splits.items()},
+        "threads": torch.get_num_threads(),
+        **outcome,
+    }
+    save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": provenance.digest(plain)})
+    write_json(args.out.with_name("run.json"), provenance.run_record(plain, inputs, device, **facts))
+    clear_resume(args.out.parent)
+
+
+if __name__ == "__main__":
+    run(main)

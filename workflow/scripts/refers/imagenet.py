@@ -1,0 +1,135 @@
+"""ImageNet checkpoints of a vision transformer -> the radiograph transformer, every tensor accounted for.
+
+Two layouts on disk: Google's `ViT-B_16.npz` (JAX names) and timm's safetensors. Both become timm's names first.
+The result equals the plain vision transformer's forward pass on a grey image replicated to three channels: the patch
+kernel is summed over its input channels, the class token's position is folded into the aggregation embedding, and,
+where positions are concatenated and projected, the projection starts as [I I].
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refers.config import Transformer
+from refers.errors import UserError
+
+HEAD = ("head.", "pre_logits.", "fc_norm.", "pre_logits/", "head/")
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint under timm's names, without the classification head.
+
+    Raises:
+        UserError: the file is missing, damaged, or of neither layout.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return _from_google({name: torch.from_numpy(archive[name]) for name in archive.files})
+        from safetensors.torch import load_file
+
+        return {name: tensor.float() for name, tensor in load_file(path).items() if not name.startswith(HEAD)}
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: not a ViT checkpoint in Google's npz or timm's safetensors layout ({error})"
+        ) from None
+
+
+def _from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {
+        "cls_token": arrays["cls"],
+        "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
+        "patch_embed.proj.weight": arrays["embedding/kernel"].permute(3, 2, 0, 1),
+        "patch_embed.proj.bias": arrays["embedding/bias"],
+        "norm.weight": arrays["Transformer/encoder_norm/scale"],
+        "norm.bias": arrays["Transformer/encoder_norm/bias"],
+    }
+    used = {"cls", "Transformer/posembed_input/pos_embedding", "embedding/kernel", "embedding/bias"}
+    used |= {"Transformer/encoder_norm/scale", "Transformer/encoder_norm/bias"}
+
+    def take(name: str) -> Tensor:
+        used.add(name)
+        return arrays[name]
+
+    block = 0
+    while f"Transformer/encoderblock_{block}/LayerNorm_0/scale" in arrays:
+        source, target = f"Transformer/encoderblock_{block}/", f"blocks.{block}."
+        attention = source + "MultiHeadDotProductAttention_1/"
+        kernels = [take(f"{attention}{part}/kernel").flatten(1).T for part in ("query", "key", "value")]
+        found[target + "attn.qkv.weight"] = torch.cat(kernels)
+        found[target + "attn.qkv.bias"] = torch.cat(
+            [take(f"{attention}{part}/bias").flatten() for part in ("query", "key", "value")]
+        )
+        found[target + "attn.proj.weight"] = take(attention + "out/kernel").flatten(0, 1).T
+        found[target + "attn.proj.bias"] = take(attention + "out/bias")
+        for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            found[f"{target}{ours}.weight"] = take(f"{source}{theirs}/scale")
+            found[f"{target}{ours}.bias"] = take(f"{source}{theirs}/bias")
+        for ours, theirs in (("fc1", "MlpBlock_3/Dense_0"), ("fc2", "MlpBlock_3/Dense_1")):
+            found[f"{target}mlp.{ours}.weight"] = take(f"{source}{theirs}/kernel").T
+            found[f"{target}mlp.{ours}.bias"] = take(f"{source}{theirs}/bias")
+        block += 1
+    unknown = [name for name in arrays if name not in used and not name.startswith(HEAD)]
+    if unknown:
+        raise ValueError(f"unknown array {unknown[0]}")
+    return {name: tensor.float().contiguous() for name, tensor in found.items()}
+
+
+def resize_positions(positions: Tensor, grid: int) -> Tensor:
+    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid already."""
+    side = math.isqrt(len(positions))
+    if side == grid:
+        return positions
+    square = positions.T.reshape(1, -1, side, side)
+    return (
+        F.interpolate(square, (grid, grid), mode="bilinear", align_corners=True).flatten(2)[0].T.contiguous()
+    )
+
+
+def to_radiograph_transformer(
+    tensors: dict[str, Tensor], settings: Transformer, origin: str
+) -> dict[str, Tensor]:
+    """timm's tensors -> the state dict of `RadiographTransformer(settings)`; nothing is dropped or left random.
+
+    Raises:
+        UserError: a tensor that has no place in the radiograph transformer, or the ReLU activation, under which
+            these weights compute something else.
+    """
+    if settings.activation != "gelu":
+        raise UserError(
+            f"{origin}: ImageNet weights were trained with GELU; set model.activation: gelu for this method"
+        )
+    left = dict(tensors)
+    try:
+        kernel = left.pop("patch_embed.proj.weight")
+        position, token = left.pop("pos_embed")[0], left.pop("cls_token")[0, 0]
+        state = {
+            "patch.weight": kernel.sum(1).flatten(1),
+            "patch.bias": left.pop("patch_embed.proj.bias"),
+            "position": resize_positions(position[1:], settings.image_size // settings.patch_size),
+            "aggregation": token + position[0],
+            "norm.weight": left.pop("norm.weight"),
+            "norm.bias": left.pop("norm.bias"),
+        }
+    except KeyError as error:
+        raise UserError(
+            f"{origin}: lacks {error.args[0]}; use a plain ViT checkpoint with a class token"
+        ) from None
+    if settings.position == "concat":
+        eye = torch.eye(len(token))
+        state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
+    ours = {"attn.qkv": "attention.qkv", "attn.proj": "attention.out"}
+    for name in list(left):
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            inner = ".".join(parts[2:4])
+            state[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
+    if left:
+        raise UserError(
+            f"{origin}: {len(left)} tensors have no place in the radiograph transformer, first {min(left)}"
+        )
+    return state

@@ -1,0 +1,333 @@
+"""The study as the config describes it: which cells there are, what each job is told, what can run here.
+
+The one grid of methods x (dataset, label ratio) x seeds behind every target, table and message. No torch, no files
+read but for the question whether something exists.
+"""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refers import config
+from refers.errors import UserError
+
+SCRIPTS = Path(__file__).parents[1]
+
+
+class Cell(NamedTuple):
+    """One column of the tables: a dataset at a label ratio in percent."""
+
+    dataset: str
+    ratio: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.ratio}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Questions that the rules ask of a validated config map."""
+
+    values: dict[str, Any]
+
+    # ---- the grid
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Columns in table order."""
+        return [
+            Cell(entry["dataset"], ratio)
+            for entry in self.values["study"]["cells"]
+            for ratio in entry["ratios"]
+        ]
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods to run, in table order."""
+        return self.values["study"]["methods"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Fine-tuning seeds."""
+        return self.values["study"]["seeds"]
+
+    def method(self, name: str) -> dict:
+        """A method's entry."""
+        if name not in self.values["methods"]:
+            raise UserError(f"no such method: {name}; config has {', '.join(self.values['methods'])}")
+        return self.values["methods"][name]
+
+    def dataset(self, name: str) -> dict:
+        """A dataset's entry."""
+        if name not in self.values["datasets"]:
+            raise UserError(f"no such dataset: {name}; config has {', '.join(self.values['datasets'])}")
+        return self.values["datasets"][name]
+
+    def require(self, method: str, dataset: str, ratio: int) -> None:
+        """Raise a UserError unless the cell is part of the study and can run here."""
+        self.method(method)
+        self.dataset(dataset)
+        if Cell(dataset, int(ratio)) not in self.cells or method not in self.methods:
+            known = ", ".join(str(cell) for cell in self.cells)
+            raise UserError(
+                f"no such cell: {method}/{dataset}/{ratio}; the study has {known} for {', '.join(self.methods)}"
+            )
+        if reason := self.method_status(method) or self.dataset_status(dataset):
+            raise UserError(f"{method}/{dataset}/{ratio}: {reason}")
+
+    # ---- what jobs are told
+
+    def pretrain_settings(self, method: str) -> dict:
+        """Resolved settings of a pre-training run, checked."""
+        values = config.merge(self.values["pretrain"], self.method(method).get("pretrain", {}))
+        values["model"] = self._model(method)
+        return config.to_dict(config.load(config.Pretrain, values, f"methods.{method}.pretrain"))
+
+    def model_settings(self, method: str) -> dict:
+        """Resolved architecture of a method's encoder, checked."""
+        return config.to_dict(config.load_model(self._model(method), f"methods.{method}.model"))
+
+    def _model(self, method: str) -> dict:
+        shared, own = self.values["pretrain"].get("model", {}), self.method(method).get("model", {})
+        if "architecture" in own:  # another kind of encoder shares the input size and nothing else
+            shared = {key: value for key, value in shared.items() if key == "image_size"}
+        return config.merge(shared, own)
+
+    def finetune_settings(self, method: str, dataset: str, ratio: int) -> dict:
+        """Resolved settings of a fine-tune: defaults, then dataset, then cell, then method; checked."""
+        tuning = self.values["finetune"]
+        values = config.merge(
+            tuning["defaults"],
+            tuning.get("datasets", {}).get(dataset, {}),
+            tuning.get("cells", {}).get(str(Cell(dataset, int(ratio))), {}),
+            self.method(method).get("finetune", {}),
+        )
+        return config.to_dict(config.load(config.Finetune, values, f"finetune.{method}/{dataset}/{ratio}"))
+
+    def split_settings(self, dataset: str) -> dict:
+        """What split_dataset.py is told."""
+        entry = self.dataset(dataset)
+        return {"dataset": dataset, "classes": entry["classes"], "views": entry["views"], **entry["split"]}
+
+    # ---- what is here
+
+    def folder(self, source: str) -> Path:
+        """Where the official download of a source lies."""
+        return Path(self.values["data_root"]) / self.values["sources"][source]["folder"]
+
+    def source_files(self, source: str) -> list[Path]:
+        """The tables of a source that its index is made from."""
+        found = (
+            sorted(self.folder(source).glob(pattern))[:1]
+            for pattern in self.values["sources"][source]["files"]
+        )
+        return [path for paths in found for path in paths]
+
+    def released_lists(self, dataset: str) -> Path:
+        """Folder of the authors' lists of a dataset."""
+        return (
+            Path(self.values["data_root"]) / self.values["released_lists"] / self.dataset(dataset)["released"]
+        )
+
+    @property
+    def text_encoder(self) -> Path | None:
+        """Folder of the downloaded BERT, or None when one is built from the reports."""
+        path = self.values["text"].get("encoder")
+        return Path(path) if path else None
+
+    @cache  # noqa: B019 - one study lives as long as the process
+    def source_status(self, source: str) -> str:
+        """Empty when the source is on disk; otherwise why not and what to do."""
+        entry, folder = self.values["sources"][source], self.folder(source)
+        for pattern in [*entry["files"], entry["images"]]:
+            if next(folder.glob(pattern), None) is None:
+                return f"data absent: {folder}/{pattern} not found; docs/data.md says how to get it"
+        return ""
+
+    @cache  # noqa: B019
+    def dataset_status(self, dataset: str) -> str:
+        """Empty when the dataset can be split and read; otherwise why not and what to do."""
+        entry = self.dataset(dataset)
+        lists = self.released_lists(dataset)
+        if entry["split"]["kind"] == "released" and not (lists / "test.txt").exists():
+            return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
+        return self.source_status(entry["source"])
+
+    @cache  # noqa: B019
+    def method_status(self, method: str) -> str:
+        """Empty when the method's encoder can be made; otherwise why not and what to do."""
+        entry = self.method(method)
+        if checkpoint := entry.get("checkpoint"):
+            return (
+                ""
+                if Path(checkpoint).exists()
+                else f"not run: {checkpoint} not found; docs/data.md says how to get it"
+            )
+        settings = self.pretrain_settings(method)
+        objective = SCRIPTS / "refers/methods" / f"{settings['objective']}.py"
+        if not objective.exists():
+            return f"not run: objective {settings['objective']} is not built yet"
+        if settings["init"] == "imagenet" and (reason := self.method_status("imagenet")):
+            return reason
+        if self.text_encoder and not (self.text_encoder / "config.json").exists():
+            return f"not run: no BERT in {self.text_encoder}; docs/data.md says how to get it"
+        return self.source_status("mimic")
+
+    def runs(self, method: str, cell: Cell) -> bool:
+        """Whether a cell of the grid is asked for and can run here."""
+        return (
+            method in self.methods
+            and not self.method_status(method)
+            and not self.dataset_status(cell.dataset)
+        )
+
+    # ---- tables
+
+    def row_methods(self, row: str) -> list[str]:
+        """Methods behind a table row: several for a row that prints the best of a group."""
+        groups = self.values.get("groups", {})
+        return groups[row]["best_of"] if row in groups else [row]
+
+    def table(self, name: str) -> dict:
+        """The table's description as table.py takes it."""
+        entry = self.values["tables"][name]
+        groups = self.values.get("groups", {})
+        rows = []
+        for row in entry["rows"]:
+            about = groups[row] if row in groups else self.method(row)
+            rows.append(
+                {
+                    "id": row,
+                    "title": about["title"],
+                    "methods": self.row_methods(row),
+                    "note": about.get("note", ""),
+                }
+            )
+        status = {method: self.method_status(method) for row in rows for method in row["methods"]}
+        for method in status:
+            if method not in self.methods and not status[method]:
+                status[method] = "not run: not in study.methods"
+        status |= {cell.dataset: self.dataset_status(cell.dataset) for cell in self.cells}
+        return {
+            "name": name,
+            "title": entry["title"],
+            "note": self.values.get("note", ""),
+            "reference": entry["reference"],
+            "baseline": entry["baseline"],
+            "rows": rows,
+            "columns": [self._column(cell) for cell in self.cells],
+            "status": {key: reason for key, reason in status.items() if reason},
+        }
+
+    def _column(self, cell: Cell) -> dict:
+        ratios = [other.ratio for other in self.cells if other.dataset == cell.dataset]
+        title = "All" if ratios == [100] else f"{cell.ratio}%"
+        about = {
+            "dataset": cell.dataset,
+            "ratio": cell.ratio,
+            "group": self.dataset(cell.dataset)["title"],
+            "title": title,
+        }
+        return {"id": str(cell), **about}
+
+    def table_cells(self, name: str) -> list[tuple[str, Cell]]:
+        """(method, cell) pairs that a table prints and that can run."""
+        rows = self.values["tables"][name]["rows"]
+        methods = [method for row in rows for method in self.row_methods(row)]
+        return [(method, cell) for method in methods for cell in self.cells if self.runs(method, cell)]
+
+    def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
+        """(reference, baseline, cell) triples whose t-test a table may print."""
+        entry = self.values["tables"][name]
+        others = [row for row in entry["rows"] if row != entry["reference"]]
+        rows = others if entry["baseline"] == "best" else [entry["baseline"]]
+        return [
+            (entry["reference"], method, cell)
+            for row in rows
+            for method in self.row_methods(row)
+            for cell in self.cells
+            if self.runs(method, cell) and self.runs(entry["reference"], cell)
+        ]
+
+
+def check(values: dict) -> Study:
+    """A study whose every reference and every setting is checked.
+
+    Raises:
+        UserError: a name without an entry, or a setting that no job would accept; one line with the key's path.
+    """
+    study = Study(values)
+    known = set(values["methods"]) | set(values.get("groups", {}))
+    named = [("study.methods", name) for name in study.methods]
+    named += [
+        (f"groups.{group}", name)
+        for group, entry in values.get("groups", {}).items()
+        for name in entry["best_of"]
+    ]
+    named += [
+        (f"tables.{table}.rows", name) for table, entry in values["tables"].items() for name in entry["rows"]
+    ]
+    for where, name in named:
+        if name not in known:
+            raise UserError(f"{where}: no method {name!r}; methods are {', '.join(sorted(known))}")
+    for cell in study.cells:
+        source = study.dataset(cell.dataset)["source"]
+        if source not in values["sources"]:
+            raise UserError(
+                f"datasets.{cell.dataset}.source: no source {source!r}; sources are {', '.join(values['sources'])}"
+            )
+    for name in values["finetune"].get("datasets", {}):
+        study.dataset(name)
+    for name in values["finetune"].get("cells", {}):
+        if name not in map(str, study.cells):
+            raise UserError(f"finetune.cells: no cell {name!r}; cells are {', '.join(map(str, study.cells))}")
+    for name, entry in values["methods"].items():
+        study.model_settings(name) if "checkpoint" in entry else study.pretrain_settings(name)
+        for cell in study.cells:
+            study.finetune_settings(name, *cell)
+    return study
+
+
+# ---- code a job depends on
+
+
+def code_of(script: str, *extra: str) -> dict[str, str]:
+    """Digests of a script and of every library module it imports, directly or not, by name.
+
+    They are parameters of the rules: a changed statement reruns the jobs that can notice it, while comments,
+    docstrings and formatting rerun nothing. `extra` names modules that are imported by name at run time.
+    """
+    found: dict[str, str] = {}
+    waiting = [SCRIPTS / f"{script}.py", *(SCRIPTS / name for name in extra)]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(SCRIPTS).as_posix()
+        if name not in found and path.exists():
+            found[name], imports = _digest_and_imports(path)
+            waiting += imports
+    return dict(sorted(found.items()))
+
+
+@cache
+def _digest_and_imports(path: Path) -> tuple[str, list[Path]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = []
+    for node in ast.walk(tree):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            if module.split(".")[0] == "refers":
+                base = SCRIPTS / module.replace(".", "/")
+                imports += [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()]
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Pass()
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12], imports
