@@ -57,6 +57,18 @@ def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> Any:
     return stream(seed, ORDER, epoch).permutation(rows)[place * size : (place + 1) * size]
 
 
+def train_step(
+    task: Task, batch: Batch, precision: Precision, optimiser: torch.optim.Optimizer, clip_norm: float
+) -> dict[str, Tensor]:
+    """One update of the module; returns the step's losses, still on the device."""
+    with precision.autocast():
+        losses = task.loss(batch)
+    precision.backward(losses["loss"], optimiser)
+    precision.step(optimiser, clip_norm)
+    task.after_step()
+    return losses
+
+
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
@@ -76,6 +88,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     sidecar, metrics = folder / "resume.pt", folder / "metrics.jsonl"
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
+    since, tally = 0, {}
     if (state := load_state(sidecar, fingerprint)) is not None:
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
@@ -83,11 +96,12 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         if lookahead:
             torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
         start, best, records = state["step"], state["best"], state["records"]
+        since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
-    compute = torch.compile(task.loss) if settings.compile else task.loss
-    tally: dict[str, Tensor] = {}
-    since, began = start, time.monotonic()
+    if settings.compile:
+        task.loss = torch.compile(task.loss)
+    began = time.monotonic()
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(task.load, start)
         module.train()
@@ -100,11 +114,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             for group in optimiser.param_groups:
                 group["lr"] = group["peak_lr"] * factor
 
-            with precision.autocast():
-                losses = compute(batch)
-            precision.backward(losses["loss"], optimiser)
-            precision.step(optimiser, settings.optimiser.clip_norm)
-            task.after_step()
+            losses = train_step(task, batch, precision, optimiser, settings.optimiser.clip_norm)
             if lookahead:
                 lookahead.after_step(step)
             for name, value in losses.items():
@@ -147,6 +157,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     "slow": lookahead.slow if lookahead else [],
                     "best": best,
                     "records": records,
+                    "since": since,
+                    "tally": tally,
                 }
                 save_state(sidecar, fingerprint, state)
 

@@ -14,14 +14,14 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.p = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
+        if not self.training or self.p == 0:
             return x
         if x.is_cuda:
-            return F.dropout(x, self.rate)
-        threshold = round(self.rate * 256)
+            return F.dropout(x, self.p)
+        threshold = round(self.p * 256)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
         return x * (kept.to(x.dtype) * (256 / (256 - threshold)))

@@ -10,6 +10,7 @@ from refers.layers import Dropout
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a training job never downloads; weights are placed by hand
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def load_tokenizer(folder: Path):
@@ -35,7 +36,7 @@ class TextEncoder(nn.Module):
 
         try:
             self.bert, report = BertModel.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, attn_implementation="eager"
+                folder, local_files_only=True, output_loading_info=True, attn_implementation="sdpa"
             )
         except (OSError, ValueError) as error:
             raise UserError(_advice(folder, error)) from None

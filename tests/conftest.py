@@ -1,0 +1,77 @@
+"""Small worlds that several test files share."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from refers import config
+from refers.methods import Context
+from refers.pretraining import Studies
+
+LABELS = ("Atelectasis", "Edema", "No Finding")
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A radiograph transformer of two blocks on 32 x 32 pixels: 16 patches of 8 x 8, width 16."""
+    return config.Transformer(image_size=32, patch_size=8, width=16, depth=2, heads=2, mlp_width=32, dropout=0.1)
+
+
+@pytest.fixture(scope="session")
+def small_bert(tmp_path_factory):
+    """A folder with a random BERT of 50 words, as transformers writes it."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    sizes = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=12,
+    )
+    BertModel(sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def context(small_bert):
+    return Context(text_encoder=small_bert, vocabulary=50, max_length=12, label_names=LABELS)
+
+
+@pytest.fixture(scope="session")
+def studies(tmp_path_factory):
+    """Twenty studies of one to four 36 x 36 images, twelve tokens a report, fourteen of them for training."""
+    folder = tmp_path_factory.mktemp("mimic")
+    rng = np.random.default_rng(0)
+    counts = [1 + study % 4 for study in range(20)]
+    rows = [(f"d{study:02d}{view}", study) for study, count in enumerate(counts) for view in range(count)]
+    frame = pd.DataFrame(
+        {
+            "image_id": [name for name, _ in rows],
+            "study_id": [f"s{study}" for _, study in rows],
+            "patient_id": [f"p{study}" for _, study in rows],
+            "split": ["train" if study < 14 else "val" if study < 17 else "test" for _, study in rows],
+        }
+    )
+    for label in LABELS:
+        values = rng.choice([1, 0, -1, np.nan], 20)
+        frame[f"label:{label}"] = np.float32([values[study] for _, study in rows])
+    frame.to_parquet(folder / "index.parquet")
+    np.save(folder / "images.npy", rng.integers(0, 256, (len(rows), 36, 36), dtype=np.uint8))
+    tokens = rng.integers(5, 50, (20, 12)).astype(np.uint16)
+    lengths = rng.integers(6, 13, 20)
+    tokens[np.arange(12) >= lengths[:, None]] = 0
+    swapped = np.where(tokens == 7, 8, np.where(tokens == 8, 7, tokens)).astype(np.uint16)
+    np.savez(
+        folder / "tokens.npz",
+        study_id=np.array([f"s{study}" for study in range(20)]),
+        tokens=tokens,
+        swapped=swapped,
+        lengths=lengths,
+        vocabulary=50,
+    )
+    return Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz")

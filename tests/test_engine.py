@@ -1,0 +1,166 @@
+"""The training loop: schedule, parameter groups, resume, selection, stops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from refers import config, engine, optim
+from refers.errors import UserError
+from refers.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+class Toy(nn.Module):
+    """Regression with dropout and a norm, so that randomness and parameter groups matter."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, batch):
+        return {"loss": (self.body(batch["x"]) - batch["y"]).square().mean()}
+
+
+def toy_task(validate=None, spoil_at=None):
+    module = Toy()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32))
+
+    def load(step):
+        rows = engine.batch_rows(step, 30, 8, 0)
+        factor = float("nan") if step == spoil_at else 1.0
+        return {"x": x[rows], "y": x[rows].sum(1, keepdim=True) * factor}
+
+    def held_out():
+        return {"score": -float(module({"x": x, "y": x.sum(1, keepdim=True)})["loss"])}
+
+    return engine.Task(module=module, keep=module, load=load, loss=module, validate=validate or held_out, epoch_steps=3)
+
+
+def settings(**values):
+    defaults = {"steps": 20, "warmup_steps": 4, "batch_size": 8, "precision": "fp32", "checkpoint_every": 7, "log_every": 5}
+    return config.Training(**{**defaults, **values})
+
+
+def test_schedule_at_its_corners():
+    assert optim.multiplier(0, 10, 110) == pytest.approx(0.1)
+    assert optim.multiplier(9, 10, 110) == 1
+    assert optim.multiplier(10, 10, 110) == 1
+    assert optim.multiplier(60, 10, 110) == pytest.approx(0.5)
+    assert optim.multiplier(109, 10, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert optim.multiplier(110, 10, 110) == 0
+
+
+def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part():
+    module = nn.ModuleDict({"encoder": nn.Linear(2, 2), "text": nn.ModuleDict({"LayerNorm": nn.LayerNorm(2)}), "norm": nn.LayerNorm(2)})
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+
+    def groups(**values):
+        found = optim.parameter_groups(module, config.Optimiser(**values), {"text.": 3e-4})
+        return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in found for p in group["params"]}
+
+    assert groups() == {
+        "encoder.weight": (3e-3, 1e-4),
+        "encoder.bias": (3e-3, 0),
+        "norm.weight": (3e-3, 0),
+        "norm.bias": (3e-3, 0),
+        "text.LayerNorm.weight": (3e-4, 0),
+        "text.LayerNorm.bias": (3e-4, 0),
+    }
+    assert groups(decay_norms=True)["text.LayerNorm.weight"] == (3e-4, 1e-4)
+    assert groups(decay_norms=True)["norm.weight"] == (3e-3, 0)
+
+
+def test_an_epoch_shows_every_item_once_and_epochs_differ():
+    seen = np.concatenate([engine.batch_rows(step, 24, 8, 0) for step in range(3)])
+    assert sorted(seen) == list(range(24))
+    again = np.concatenate([engine.batch_rows(step, 24, 8, 0) for step in range(3, 6)])
+    assert sorted(again) == list(range(24))
+    assert (seen != again).any()
+    assert sorted(engine.batch_rows(5, 3, 8, 0)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("optimiser", [{}, {"name": "adam"}, {"lookahead_every": 3, "clip_norm": 0.5}])
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, optimiser):
+    values = settings(optimiser=config.Optimiser(lr=0.05, **optimiser))
+    unbroken = toy_task()
+    engine.fit(unbroken, values, CPU, tmp_path / "a", "same")
+
+    class Killed(Exception):
+        pass
+
+    killed = toy_task()
+    load = killed.load
+
+    def dies(step):
+        if step == 17:
+            raise Killed
+        return load(step)
+
+    killed.load = dies
+    with pytest.raises(Killed):
+        engine.fit(killed, values, CPU, tmp_path / "b", "same")
+    resumed = toy_task()
+    outcome = engine.fit(resumed, values, CPU, tmp_path / "b", "same")
+    assert outcome["resumed_at"] == 14
+    for name, tensor in unbroken.keep.state_dict().items():
+        assert torch.equal(tensor, resumed.keep.state_dict()[name]), name
+    assert (tmp_path / "a/metrics.jsonl").read_text() == (tmp_path / "b/metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("damage", ["other configuration", "truncated"])
+def test_an_unusable_resume_state_is_discarded_aloud(tmp_path, capsys, damage):
+    engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    sidecar = tmp_path / "resume.pt"
+    if damage == "truncated":
+        sidecar.write_bytes(sidecar.read_bytes()[:100])
+    outcome = engine.fit(toy_task(), settings(), CPU, tmp_path, "one" if damage == "truncated" else "two")
+    assert outcome["resumed_at"] == 0
+    assert "resume state discarded" in capsys.readouterr().err
+
+
+def test_the_best_validation_picks_the_weights(tmp_path):
+    scores = iter([0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])
+    kept = {}
+    for select in ("best", "last"):
+        scores = iter([0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])
+        task = toy_task(validate=lambda scores=scores: {"score": next(scores)})
+        kept[select] = engine.fit(task, settings(select=select), CPU, tmp_path / select, "x")["best_step"]
+    assert kept == {"best": 6, "last": 20}
+
+
+def test_the_last_step_is_always_validated(tmp_path):
+    calls = []
+    task = toy_task(validate=lambda: calls.append(1) or {"score": 0.0})
+    engine.fit(task, settings(steps=5, warmup_steps=1, validate_every=4), CPU, tmp_path, "x")
+    assert len(calls) == 2
+
+
+def test_a_non_finite_loss_stops_the_run_with_its_step(tmp_path):
+    with pytest.raises(UserError, match="loss is nan between steps 5 and 10"):
+        engine.fit(toy_task(spoil_at=8), settings(), CPU, tmp_path, "x")
+
+
+def test_precision_backends(tmp_path):
+    with pytest.raises(UserError, match="apex-o2 needs NVIDIA Apex, which is not installed; choose bf16, fp16 or fp32"):
+        Precision("apex-o2", CPU)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        Precision("fp16", CPU)
+    task = toy_task()
+    engine.fit(task, settings(precision="bf16", optimiser=config.Optimiser(lr=0.05)), CPU, tmp_path, "x")
+    assert all(tensor.dtype == torch.float32 for tensor in task.keep.state_dict().values())
+
+
+def test_lookahead_moves_slow_weights_every_k_steps():
+    weight = nn.Parameter(torch.zeros(2))
+    lookahead = optim.Lookahead(torch.optim.SGD([weight], lr=1.0), every=2, alpha=0.5)
+    for step in range(4):
+        with torch.no_grad():
+            weight += 1
+        lookahead.after_step(step)
+    # 0 -> 2, slow 1; 1 -> 3, slow 2
+    assert weight.tolist() == [2, 2]

@@ -1,0 +1,175 @@
+"""Losses against hand formulas, batches of studies, and what every objective owes the pipeline."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from refers import config, engine
+from refers.encoders import build_encoder
+from refers.errors import UserError
+from refers.methods import build_objective
+from refers.methods.lsp import masked_cross_entropy, targets
+from refers.methods.refers import contrastive_loss, language_loss
+from refers.pretraining import choose_views, pretraining_task
+
+DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
+REFERS = {"decoder": DECODER, "fusion_hidden": 8}
+CODE = {
+    **REFERS,
+    "fusion": "patch",
+    "view_sampling": "replacement",
+    "flip": "view",
+    "image_to_text": 0.75,
+    "text_to_image": 0.25,
+}
+OBJECTIVES = {
+    "refers": ("refers", REFERS),
+    "code": ("refers", CODE),
+    "no_fusion": ("refers", {**REFERS, "views": 1, "fusion": "none"}),
+    "no_generation": ("refers", {**REFERS, "generation": 0.0}),
+    "no_contrast": ("refers", {**REFERS, "image_to_text": 0.0}),
+    "lsp": ("lsp", {}),
+}
+
+
+def make(name, small_model, context):
+    torch.manual_seed(0)
+    objective, settings = OBJECTIVES[name]
+    return build_objective(objective, build_encoder(small_model), settings, context)
+
+
+def test_equation_1_by_hand():
+    torch.manual_seed(0)
+    logits, wanted = torch.randn(5, 7), torch.tensor([0, 3, 6, 2, 2])
+    each = [-math.log(math.exp(row[target]) / sum(map(math.exp, row))) for row, target in zip(logits.tolist(), wanted, strict=True)]
+    assert float(language_loss(logits, wanted, 2, "sum")) == pytest.approx(sum(each) / 2, rel=1e-5)
+    assert float(language_loss(logits, wanted, 2, "mean")) == pytest.approx(sum(each) / 5, rel=1e-5)
+
+
+def test_equation_2_by_hand():
+    torch.manual_seed(0)
+    v, t, tau = torch.randn(4, 6), torch.randn(4, 6), 0.1
+
+    def cosine(a, b):
+        return float(a @ b / (a.norm() * b.norm()))
+
+    each = [
+        -math.log(math.exp(cosine(v[k], t[k]) / tau) / sum(math.exp(cosine(v[k], t[i]) / tau) for i in range(4)))
+        for k in range(4)
+    ]
+    assert float(contrastive_loss(v, t, tau)) == pytest.approx(sum(each) / 4, rel=1e-5)
+    assert float(contrastive_loss(v, t, tau)) != pytest.approx(float(contrastive_loss(t, v, tau)), rel=1e-3)
+
+
+def test_the_transposed_term_of_the_released_code_has_no_gradient(small_model, context):
+    objective = make("code", small_model, context)
+    v, t = torch.randn(4, 6, requires_grad=True), torch.randn(4, 6)
+    total = objective.contrast(v, t)
+    expected = 0.75 * contrastive_loss(v, t, 0.1) + 0.25 * contrastive_loss(t, v, 0.1)
+    torch.testing.assert_close(total, expected)
+    (gradient,) = torch.autograd.grad(total, v)
+    (image_to_text,) = torch.autograd.grad(contrastive_loss(v, t, 0.1), v)
+    torch.testing.assert_close(gradient, 0.75 * image_to_text)
+
+
+def test_padding_takes_no_part_in_the_loss(small_model, context):
+    objective = make("refers", small_model, context).eval()
+    images, tokens = torch.randn(2, 3, 1, 32, 32), torch.randint(5, 50, (2, 8))
+    short = objective({"images": images, "tokens": tokens})
+    padded = objective({"images": images, "tokens": torch.nn.functional.pad(tokens, (0, 4))})
+    torch.testing.assert_close(padded["loss"], short["loss"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted", "mask"),
+    [("zeros", [1, 0, 0, 0], [1, 1, 1, 1]), ("ones", [1, 0, 1, 0], [1, 1, 1, 1]), ("ignore", [1, 0, 0, 0], [1, 1, 0, 1])],
+)
+def test_uncertain_labels(policy, wanted, mask):
+    found, counted = targets(torch.tensor([[1, 0, -1, float("nan")]]), policy)
+    assert (found.tolist(), counted.tolist()) == ([wanted], [mask])
+
+
+def test_label_smoothing_draws_between_its_bounds():
+    found, _ = targets(torch.full((50, 4), -1.0), "lsr")
+    assert float(found.min()) >= 0.55
+    assert float(found.max()) <= 0.85
+    assert float(found.std()) > 0.05
+
+
+def test_masked_cross_entropy():
+    logits, wanted = torch.zeros(2, 3), torch.tensor([[1.0, 0, 1], [0, 1, 1]])
+    full, empty = torch.ones(2, 3), torch.zeros(2, 3)
+    assert float(masked_cross_entropy(logits, wanted, full)) == pytest.approx(math.log(2))
+    assert float(masked_cross_entropy(logits, wanted, empty)) == 0
+    logits = torch.randn(2, 3, requires_grad=True)
+    mask = torch.tensor([[1.0, 0, 1], [0, 1, 1]])
+    masked_cross_entropy(logits, wanted, mask).backward()
+    assert torch.equal(logits.grad != 0, mask != 0)
+
+
+def test_a_left_out_label_must_exist(small_model, context):
+    with pytest.raises(UserError, match="no label 'Oedema'; labels are Atelectasis"):
+        build_objective("lsp", build_encoder(small_model), {"leave_out": "Oedema"}, context)
+    objective = build_objective("lsp", build_encoder(small_model), {"leave_out": "No Finding"}, context)
+    assert objective.head.out_features == 2
+
+
+def test_views_are_distinct_and_repeated_only_to_fill_up():
+    counts = np.array([1, 2, 3, 5])
+    seen = [set() for _ in counts]
+    for draw in range(300):
+        chosen = choose_views(counts, 3, "distinct", np.random.default_rng(draw))
+        assert (chosen < counts[:, None]).all()
+        for study, count in enumerate(counts):
+            assert len(set(chosen[study])) == min(count, 3)
+            seen[study].add(tuple(chosen[study]))
+    assert {tuple(sorted(views)) for views in seen[1]} == {(0, 0, 1), (0, 1, 1)}
+    assert len(seen[3]) == 60  # every ordered choice of 3 out of 5
+    repeats = [choose_views(np.array([3]), 3, "replacement", np.random.default_rng(draw))[0] for draw in range(500)]
+    assert np.mean([len(set(views)) == 3 for views in repeats]) == pytest.approx(6 / 27, abs=0.06)
+    assert choose_views(counts, 3, "distinct", None).tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 2], [0, 1, 2]]
+
+
+def task_of(name, small_model, context, studies, **augment):
+    training = config.Training(steps=10, warmup_steps=1, batch_size=4, augment=config.Augment(**augment))
+    return pretraining_task(studies, make(name, small_model, context), training, 32, torch.device("cpu"))
+
+
+def test_flipping_a_study_swaps_the_sides_in_its_report(small_model, context, studies, monkeypatch):
+    task = task_of("refers", small_model, context, studies)
+    batch = task.load(0)
+    seen = {}
+    monkeypatch.setattr(task.module, "forward", lambda given: seen.update(given) or {"loss": torch.zeros(())})
+    swaps = set()
+    for step in range(30):
+        torch.manual_seed(step)
+        task.loss(batch)
+        for study in range(4):
+            swaps.add(torch.equal(seen["tokens"][study], batch["swapped"][study]))
+    assert swaps == {True, False}
+    assert seen["images"].shape == (4, 3, 1, 32, 32)
+
+
+def test_the_labels_of_an_image_are_those_of_its_study(small_model, context, studies):
+    task = task_of("lsp", small_model, context, studies)
+    rows, owner = studies.images_of(studies.splits["train"])
+    positions = engine.batch_rows(0, len(rows), 4, 0)
+    batch = task.load(0)
+    np.testing.assert_array_equal(batch["images"].numpy(), studies.store[rows[positions]])
+    np.testing.assert_array_equal(batch["labels"].numpy(), studies.labels[owner[positions]])
+    assert task.epoch_steps == len(rows) // 4
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_training_moves_every_weight_of_the_encoder(name, small_model, context, studies, tmp_path):
+    task = task_of(name, small_model, context, studies)
+    start = {key: value.clone() for key, value in task.keep.state_dict().items()}
+    training = config.Training(
+        steps=8, warmup_steps=1, batch_size=4, precision="fp32", select="last", optimiser=config.Optimiser(lr=0.05)
+    )
+    outcome = engine.fit(task, training, torch.device("cpu"), tmp_path, "x")
+    moved = {key for key, value in task.keep.state_dict().items() if not torch.equal(value, start[key])}
+    assert moved == start.keys()
+    assert outcome["best_step"] == 8
