@@ -1,0 +1,205 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refers.errors import UserError
+from refers.reports import clean_report, count_tokens, normalise, read_reports, swap_sides
+
+MINI = Path(__file__).parents[2] / "shared/data/mini-mimic/mimic-cxr-reports"
+SCRIPT = Path(__file__).parents[1] / "workflow/scripts/clean_reports.py"
+
+REPORT = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+ \n INDICATION:  ___ year old man with cough
+ \n COMPARISON:  ___
+ \n FINDINGS: \n
+ Compared with ___, the left lung
+ is clear (___) .
+ HEART: normal.
+ \n IMPRESSION: \n
+ 1. No acute process.
+ \n RECOMMENDATION(S):  Repeat in two weeks.
+"""
+
+# Reports made of headers, sections and noise, so that the header rules are really exercised.
+PIECES = st.sampled_from(
+    ["FINDINGS:", "Impression:", "FINDINGS AND IMPRESSION:", "CONCLUSION", "HISTORY:", "ADDENDUM", "LUNGS:", "PLAN OF CARE:",
+     "\n", "\n ", " ", "___", "(___)", " .", "left", "No acute process.", "1.5 cm", "\u200b", "ﬁ", "e", "\u0301", "\r\n", "\x85"]
+)  # fmt: skip
+TEXTS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=6)), max_size=25).map("".join))
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text)
+
+
+def test_a_report_as_written_keeps_findings_and_impression_only():
+    cleaned = clean_report(REPORT)
+    assert cleaned.findings == "Compared with, the left lung is clear. HEART: normal."
+    assert cleaned.impression == "1. No acute process."
+    assert cleaned.text == f"{cleaned.findings} {cleaned.impression}"
+
+
+@pytest.mark.parametrize(
+    ("report", "findings", "impression"),
+    [
+        ("Findings: clear.\nImpression: normal", "clear.", "normal"),
+        ("FINDINGS AND IMPRESSION:\n clear lungs", "clear lungs", ""),
+        ("IMPRESSION/FINDINGS: clear lungs", "clear lungs", ""),
+        ("CONCLUSION:\nno change\nHISTORY: pain", "", "no change"),
+        ("IMPRESSION AND RECOMMENDATIONS: fine", "", "fine"),
+        ("IMPRESSION\n no colon above", "", "no colon above"),
+        ("FINDING(S): one\nIMPRESSIONS: two", "one", "two"),
+        ("INDICATION: pain FINDINGS: clear IMPRESSION: normal", "clear", "normal"),
+        ("PORTABLE CHEST FINDINGS:\n clear", "clear", ""),
+        ("FINDINGS: a.\nIMPRESSION: b.\nADDENDUM: c.\nIMPRESSION: d.", "a.", "b. d."),
+        ("FINDINGS: same\nIMPRESSION: old\nFINDINGS: same\nIMPRESSION: new", "same", "old new"),
+        ("FINDINGS: CLEAR\nHISTORY: of smoking", "CLEAR", ""),
+        ("FINDINGS: clear\nDISPOSITION PLAN: go home", "clear", ""),
+        ("FINDINGS: the findings: are few", "the findings: are few", ""),
+        ("FINDINGS: clear\nSEE FINDINGS\nabove", "clear SEE FINDINGS above", ""),
+        ("FINDINGS: wide\nfindings\nspan", "wide findings span", ""),
+        ("CHEST, PORTABLE\n\nThe lungs are clear.", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_headers_in_their_varied_forms(report, findings, impression):
+    cleaned = clean_report(report)
+    assert (cleaned.findings, cleaned.impression) == (findings, impression)
+
+
+def test_unicode_is_unified_and_blanks_are_dropped():
+    assert normalise("No\u00a0ef\ufb01cient “air”\u200b – ___ .") == 'No efficient "air" -.'
+
+
+@given(TEXTS)
+def test_cleaning_adds_no_word_and_leaves_one_clean_line(text):
+    cleaned = clean_report(text)
+    source = words(normalise(text))
+    for word in set(words(cleaned.text)):
+        assert words(cleaned.text).count(word) <= source.count(word)
+    assert "__" not in cleaned.text
+    assert cleaned.text == " ".join(cleaned.text.split())
+    assert normalise(cleaned.text) == cleaned.text
+    cleaned.text.encode("utf-8")
+
+
+@given(TEXTS)
+def test_normalising_twice_changes_nothing(text):
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@pytest.mark.parametrize("text", [" " * 200_000 + "x", "a" * 200_000, "HISTORY A " * 20_000, ". " * 50_000])
+def test_long_lines_do_not_stall_the_rules(text):
+    assert clean_report(f"FINDINGS: {text}").findings == normalise(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("No acute process.", 3), (". - !", 0), ("1.5 cm", 2), ("post-operative", 1), ("", 0)],
+)
+def test_a_token_is_a_word_or_a_number(text, tokens):
+    assert count_tokens(text) == tokens
+
+
+def test_swapping_whole_words_keeps_case():
+    text = "Left, right; LEFT-sided. bright upright leftward Right"
+    assert swap_sides(text) == "Right, left; RIGHT-sided. bright upright leftward Left"
+
+
+def test_the_substring_rule_is_the_released_code_s():
+    assert swap_sides("Left bright left upright", "substring") == "Left bleft right upleft"
+    with pytest.raises(ValueError, match="neither"):
+        swap_sides("left", "letter")
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(["left", "Right", "LEFT", "right", "-", " "]), st.text(max_size=4)))
+)
+def test_swapping_whole_words_twice_gives_the_text_back(parts):
+    text = " ".join(
+        part
+        for part in parts
+        if part.lower() not in {"left", "right"} or part in {"left", "Right", "LEFT", "right"}
+    )
+    assert swap_sides(swap_sides(text)) == text
+    assert len(swap_sides(text).split()) == len(text.split())
+
+
+def write(folder: Path, name: str, text: bytes) -> None:
+    path = folder / "files/p10" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text)
+
+
+def clean_folder(folder: Path, out: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, SCRIPT, "--reports", folder, "--out", out / "reports.parquet"]
+    return subprocess.run(
+        [*command, "--funnel", out / "reports.json"], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
+    write(tmp_path, "p10000001/s50000002.txt", REPORT.encode())
+    write(tmp_path, "p10000001/s50000001.txt", b"FINDINGS: clear lungs")
+    write(tmp_path, "p10000002/s50000003.txt", b"The lungs are clear.")
+    write(tmp_path, "p10000002/s50000004.txt", "IMPRESSION: 38 \xb0C, no change".encode("cp1252"))
+    done = clean_folder(tmp_path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    funnel = json.loads((tmp_path / "out/reports.json").read_text())
+    assert funnel["reports"] == 4
+    assert funnel["with_findings_or_impression"] == 3
+    assert funnel["at_least_3_tokens"] == 2
+    assert sum(funnel["dropped"].values()) == 2
+    table = pq.read_table(tmp_path / "out/reports.parquet").to_pylist()
+    assert [(row["study_id"], row["patient_id"]) for row in table] == [
+        ("s50000002", "p10000001"),
+        ("s50000004", "p10000002"),
+    ]
+    assert table[1]["text"] == "38 °C, no change"
+    assert "4 reports -> 3 with findings or impression -> 2" in done.stdout
+    assert "clear" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no such folder"),
+        ({"p10000001/s5.txt": b"no header"}, "none with Findings"),
+        (
+            {"p10000001/s5.txt": b"FINDINGS: a b c", "p10000002/s5.txt": b"FINDINGS: a b c"},
+            "s5 has two reports",
+        ),
+        ({"p10000001/notes.doc": b"FINDINGS: a b c"}, "notes.doc: no report"),
+    ],
+)
+def test_bad_folders_are_one_line(tmp_path, files, message):
+    for name, text in files.items():
+        write(tmp_path, name, text)
+    done = clean_folder(tmp_path, tmp_path / "out")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out/reports.parquet").exists()
+
+
+def test_reports_come_in_the_order_of_their_paths(tmp_path):
+    for name in ("p10000002/s1.txt", "p10000001/s9.txt", "p10000001/s3.txt"):
+        write(tmp_path, name, b"x")
+    assert [report.study_id for report in read_reports(tmp_path)] == ["s3", "s9", "s1"]
+    with pytest.raises(UserError, match="unpack"):
+        next(read_reports(tmp_path / "absent"))
+
+
+@pytest.mark.skipif(not MINI.exists(), reason="real reports are not here")
+def test_every_real_report_has_text_and_no_header_words_leak():
+    texts = [clean_report(report.text).text for report in read_reports(MINI)]
+    assert len(texts) == 152
+    assert all(count_tokens(text) >= 3 for text in texts)
+    assert not any(re.search(r"FINAL REPORT|EXAMINATION:|INDICATION:|___", text) for text in texts)
