@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from refers.errors import UserError
 from refers.reports import clean_report, count_tokens, normalise, read_reports, swap_sides
@@ -91,6 +91,7 @@ def test_cleaning_adds_no_word_and_leaves_one_clean_line(text):
 
 
 @given(TEXTS)
+@example("0\n.")
 def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 

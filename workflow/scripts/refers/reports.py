@@ -7,7 +7,7 @@ what the radiologist saw.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,13 +65,13 @@ def normalise(text: str) -> str:
 
     Applying it twice changes nothing.
     """
-    return " ".join(_fixpoint(text).split())
+    return _fixpoint(text, lambda text: " ".join(_plain(text).split()))
 
 
-def _fixpoint(text: str) -> str:
+def _fixpoint(text: str, change: Callable[[str], str]) -> str:
     # Dropping a character can bring two others together that belong together; each round only shortens the text.
-    while (plain := _plain(text)) != text:
-        text = plain
+    while (changed := change(text)) != text:
+        text = changed
     return text
 
 
@@ -96,7 +96,7 @@ def clean_report(text: str) -> Cleaned:
 
     No word is added or changed. Text before the first header and under any other header is left out.
     """
-    text = _fixpoint(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _fixpoint(text.replace("\r\n", "\n").replace("\r", "\n"), _plain)
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     section, start = "", 0
     for header in _HEADER.finditer(text):
