@@ -1,0 +1,213 @@
+"""Adapters of the official downloads, and the one index schema behind which everything else lives.
+
+`refers.datasets.<layout>` has one public function, `read_index(folder) -> (index, counts)`. The index has a row for
+every image on disk, sorted by image_id (row i is row i of the image store):
+
+    image_id    unique; the official table's own name        view    frontal, lateral or other
+    patient_id  images of one patient share it               split   official one: train, val, test, train_val or ""
+    study_id    images of one examination share it           width, height   int32, original pixels
+    path        relative to the source's folder, with "/"
+    label:X     float32: 1 present, 0 absent, -1 uncertain, NaN not mentioned or undefined
+
+counts: {"missing_images": rows of the official table without an image here, "skipped": {reason: count}}. An adapter of
+another download is one more file with that function.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.errors import UserError
+
+LABEL = "label:"
+TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
+COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
+VIEWS = ("frontal", "lateral", "other")
+SPLITS = ("train", "val", "test", "train_val", "")
+
+
+def adapter(layout: str):
+    """`read_index` of an official layout.
+
+    Raises:
+        UserError: no adapter of that name.
+    """
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    if layout not in known:
+        raise UserError(f"layout {layout!r}: no adapter; known are {', '.join(known)}")
+    return import_module(f"refers.datasets.{layout}").read_index
+
+
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Columns of an official CSV (gzipped or not), every value as text and "" where blank; row i is line i + 2.
+
+    Raises:
+        UserError: the file is missing, is no CSV or lacks a column.
+    """
+    columns = list(columns)
+    try:
+        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+        if absent := [name for name in columns if name not in header]:
+            raise UserError(f"{path}: row 1: no column {absent[0]!r}; download the official file again")
+        return pd.read_csv(
+            path,
+            usecols=columns,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            encoding_errors="replace",
+            index_col=False,
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; docs/data.md says where to download it") from None
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+    ) as error:  # ValueError covers pandas' parser errors and bad Unicode
+        raise UserError(f"{path}: no readable CSV ({error}); download it again") from None
+
+
+def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
+    """Raise a UserError naming the first row of `path` where `good` is false, with its value."""
+    if not good.all():
+        row = int(good.index[int((~good).to_numpy().argmax())])
+        raise UserError(f"{path}: row {row + 2}: {values.loc[row]!r} {what}")
+
+
+def expect_unique(path: Path, values: pd.Series, what: str) -> None:
+    """Raise a UserError naming the first row of `path` whose value was there before."""
+    expect(~values.duplicated(), path, values, f"{what} a second time; keep one row")
+
+
+def numbers(path: Path, values: pd.Series, what: str) -> pd.Series:
+    """Positive whole numbers (int32) of a column read as text.
+
+    Raises:
+        UserError: another value; file, row and `what` it should be are named.
+    """
+    found = pd.to_numeric(values, errors="coerce")
+    expect(
+        (found >= 1) & (found < 2**31) & (found % 1 == 0),
+        path,
+        values,
+        f"is no {what}; download the file again",
+    )
+    return found.astype(np.int32)
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Names of the files in one folder with one of these suffixes (lower case), whatever the suffix's case.
+
+    Raises:
+        UserError: no such folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be read ({error.strerror}); place the official images there"
+        ) from None
+
+
+def read_sizes(folder: Path, paths: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Widths and heights (int32) from image headers, for tables that do not hold them."""
+    from refers.images import image_size
+
+    with ThreadPoolExecutor(8) as pool:  # waits for the disk, not for the processor
+        sizes = np.array(list(pool.map(lambda path: image_size(folder / path), paths)), np.int32).reshape(
+            -1, 2
+        )
+    return sizes[:, 0], sizes[:, 1]
+
+
+def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped: dict[str, int]) -> tuple:
+    """Sort an adapter's rows into the schema and check them: (index, counts)."""
+    if not len(frame):
+        raise UserError(
+            f"{table}: none of its {missing} images is in {folder}; place the official images there"
+        )
+    labels = [name for name in frame.columns if name.startswith(LABEL)]
+    if "width" not in frame:
+        frame = frame.assign(**dict(zip(("width", "height"), read_sizes(folder, frame["path"]), strict=True)))
+    frame = frame.sort_values("image_id", kind="stable", ignore_index=True)[[*COLUMNS, *labels]]
+    frame = frame.astype(dict.fromkeys(labels, np.float32) | {"width": np.int32, "height": np.int32})
+    validate_index(frame, str(folder))
+    skipped = {reason: int(count) for reason, count in skipped.items() if count}
+    return frame, {"missing_images": int(missing), "skipped": skipped}
+
+
+def validate_index(frame: pd.DataFrame, origin: str) -> None:
+    """Check a frame against the index schema.
+
+    Raises:
+        UserError: the first departure, with the row it is in; `origin` begins the message.
+    """
+    labels = [name for name in frame.columns if name.startswith(LABEL)]
+    if list(frame.columns) != [*COLUMNS, *labels] or not labels:
+        raise UserError(
+            f"{origin}: columns are {list(frame.columns)[:9]}, expected {list(COLUMNS)} and labels"
+        )
+    for name in TEXT_COLUMNS:
+        _check(frame[name].map(type).eq(str), origin, frame, name, "is no text")
+    for name in ("image_id", "patient_id", "study_id"):
+        _check(frame[name].ne(""), origin, frame, name, "is blank")
+    _check(~frame["image_id"].duplicated(), origin, frame, "image_id", "is there twice")
+    if not frame["image_id"].is_monotonic_increasing:
+        raise UserError(f"{origin}: rows are not sorted by image_id; index the source again")
+    _check(frame["view"].isin(VIEWS), origin, frame, "view", f"is none of {', '.join(VIEWS)}")
+    _check(frame["split"].isin(SPLITS), origin, frame, "split", "is no official split")
+    inside = [
+        path != "" and path[0] != "/" and "\\" not in path and ".." not in path.split("/")
+        for path in frame["path"]
+    ]
+    _check(pd.Series(inside, frame.index), origin, frame, "path", "is not a path below the source's folder")
+    for name in ("width", "height"):
+        good = frame[name].gt(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
+        _check(good, origin, frame, name, "is no positive int32")
+    for name in labels:
+        good = frame[name].isin([1, 0, -1]) | frame[name].isna()
+        _check(
+            good & (frame[name].dtype == np.float32),
+            origin,
+            frame,
+            name,
+            "is no float32 label 1, 0, -1 or blank",
+        )
+
+
+def _check(good: pd.Series, origin: str, frame: pd.DataFrame, column: str, what: str) -> None:
+    if not good.all():
+        row = int((~good).to_numpy().argmax())
+        raise UserError(
+            f"{origin}: row {row}: {column} {frame[column].iloc[row]!r} {what}; index the source again"
+        )
+
+
+def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:
+    """The report beside an index: sizes, what was left out, and each class's labels."""
+    labels = {}
+    for column in (name for name in frame.columns if name.startswith(LABEL)):
+        values = frame[column]
+        labels[column.removeprefix(LABEL)] = {
+            "positive": int((values == 1).sum()),
+            "negative": int((values == 0).sum()),
+            "uncertain": int((values == -1).sum()),
+            "blank": int(values.isna().sum()),
+        }
+    return {
+        "source": source,
+        "rows": len(frame),
+        "patients": int(frame["patient_id"].nunique()),
+        "studies": int(frame["study_id"].nunique()),
+        "views": dict(Counter(frame["view"])),
+        **counts,
+        "labels": labels,
+    }

@@ -1,0 +1,84 @@
+"""COVID-19 Image Data Collection: metadata.csv (words or paths in `finding`) and images/*."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.datasets import LABEL, expect, finish, list_files, read_table
+
+COVID = r"\bCOVID-19\b"
+VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
+BACTERIAL = (
+    r"\b(?:bacterial|streptococcus|klebsiella|legionella|mycoplasma|E\.? ?coli|chlamydophila|nocardia|staphylococcus"
+    r"|tuberculosis)\b"
+)
+UNKNOWN = r"\s*(?:todo|unknown)?\s*"
+FRONTAL = ("pa", "ap", "ap supine", "ap erect", "ap semi erect")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.datasets`.
+
+    Labels: COVID-19 against every other known finding, and Viral (COVID-19 included) against bacterial. A finding that
+    names both a virus and a bacterium, or neither, has no Viral label.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = folder / "metadata.csv"
+    table = read_table(path, ["patientid", "offset", "finding", "view", "modality", "filename"])
+    names = table["filename"].str.strip()
+    volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
+    expect(
+        names != "", path, table["patientid"], "(patientid) has no filename; complete the row or delete it"
+    )
+    patients = table["patientid"].str.strip()
+    expect(patients != "", path, names, "has no patientid; complete the row or delete it")
+    again = names.duplicated()
+    same = ~again | table.assign(filename=names).duplicated(["filename", "finding", "view", "modality"])
+    expect(same, path, names, "is listed a second time with another finding or view; keep one row")
+    # One image under two patient ids is one patient: a split must not take the two for different people.
+    first = dict(zip(names[~again], patients[~again], strict=True))
+    aliases = {patient: first[name] for name, patient in zip(names[again], patients[again], strict=True)}
+    patients = patients.replace(aliases)
+
+    here = list_files(folder / "images", SUFFIXES)
+    frame = pd.DataFrame(
+        {
+            "image_id": names,
+            "patient_id": patients,
+            "study_id": patients + "_" + table["offset"].str.strip(),
+            "view": _views(table["modality"], table["view"]),
+            "split": "",
+            "path": "images/" + names,
+            **_labels(table["finding"]),
+        }
+    )
+    present = names.isin(here) & ~again
+    skipped = {
+        "volume (.nii.gz)": int(volumes.sum()),
+        "row of an image listed before": int(again.sum()),
+        f"image not in {path.name}": len(here) - int(present.sum()),
+    }
+    return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
+
+
+def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:
+    radiograph, view = modality.str.strip().str.lower() == "x-ray", view.str.strip().str.lower()
+    return np.select(
+        [radiograph & view.isin(FRONTAL), radiograph & (view == "l")], ["frontal", "lateral"], "other"
+    )
+
+
+def _labels(finding: pd.Series) -> dict[str, np.ndarray]:
+    def says(pattern: str) -> pd.Series:
+        return finding.str.contains(pattern, case=False, regex=True)
+
+    unknown = finding.str.fullmatch(UNKNOWN, case=False)
+    viral, bacterial = says(VIRAL), says(BACTERIAL)
+    return {
+        f"{LABEL}COVID-19": np.where(unknown, np.nan, says(COVID).astype(float)),
+        f"{LABEL}Viral": np.select([viral & ~bacterial, bacterial & ~viral], [1.0, 0.0], np.nan),
+    }

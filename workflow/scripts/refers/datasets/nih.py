@@ -1,0 +1,102 @@
+"""NIH ChestX-ray14: images_0NN/images/*.png, Data_Entry_2017*.csv and the official lists."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.datasets import LABEL, expect, expect_unique, finish, list_files, numbers, read_table
+from refers.errors import UserError
+
+CLASSES = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+NONE = "No Finding"
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # labels are those of 2017 in both
+# "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
+WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
+LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images below `folder`; see `refers.datasets`. The entry table may list more images than are here.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
+    table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
+    expect_unique(path, table["Image Index"], "is listed")
+    expect(
+        table["Patient ID"].str.strip() != "",
+        path,
+        table["Image Index"],
+        "has no Patient ID; download the file again",
+    )
+    labels = _labels(path, table["Finding Labels"])
+    sizes = {"width": numbers(path, table[WIDTH], "width"), "height": numbers(path, table[HEIGHT], "height")}
+    found, twice = _images(folder)
+    names = table["Image Index"]
+    frame = pd.DataFrame(
+        {
+            "image_id": names,
+            "patient_id": table["Patient ID"].str.strip(),
+            "study_id": names.str.removesuffix(".png"),  # a follow-up number is one image
+            "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
+            "split": _splits(folder, names),
+            "path": names.map(found),
+            **sizes,
+        }
+    )
+    frame = pd.concat([frame, labels], axis=1)
+    here = frame["path"].notna()
+    skipped = {
+        f"image not in {path.name}": len(found) - int(here.sum()),
+        "same image in a later folder": twice,
+    }
+    return finish(frame[here], folder, path, int((~here).sum()), skipped)
+
+
+def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
+    """One column a class; a few hundred distinct combinations stand for all rows."""
+    codes, combinations = pd.factorize(findings)
+    parts = [{part.strip() for part in text.split("|")} for text in combinations]
+    good = np.array([bool(part) and part <= {*CLASSES, NONE} for part in parts], bool)
+    expect(
+        pd.Series(good[codes]), path, findings, f"is no finding of this dataset ({NONE}, {CLASSES[0]}, ...)"
+    )
+    table = np.array([[name in part for name in CLASSES] for part in parts], np.float32).reshape(
+        -1, len(CLASSES)
+    )
+    return pd.DataFrame(table[codes], columns=[LABEL + name for name in CLASSES])
+
+
+def _images(folder: Path) -> tuple[dict[str, str], int]:
+    found: dict[str, str] = {}
+    twice = 0
+    for images in sorted(folder.glob("images*")):
+        inner = "images" if (images / "images").is_dir() else ""
+        for name in list_files(images / inner, (".png",)):
+            twice += name in found
+            found.setdefault(name, (Path(images.name) / inner / name).as_posix())
+    return found, twice
+
+
+def _splits(folder: Path, names: pd.Series) -> pd.Series:
+    splits = pd.Series("", index=names.index)
+    taken: set[str] = set()
+    for split, file in LISTS.items():
+        try:
+            listed = set((folder / file).read_text(encoding="utf-8-sig").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{folder / file}: cannot be read ({error}); download the official list"
+            ) from None
+        if both := taken & listed:
+            raise UserError(
+                f"{folder / file}: {min(both)} is in {LISTS['train_val']} too; download the lists again"
+            )
+        taken |= listed
+        splits[names.isin(listed)] = split
+    return splits
