@@ -13,7 +13,7 @@ CLASSES = (
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NONE = "No Finding"
-TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # labels are those of 2017 in both
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first: it corrects some labels
 # "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
 WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}

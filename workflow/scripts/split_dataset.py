@@ -1,0 +1,46 @@
+"""Divide a dataset into training, validation and test sets, patient-disjoint and checked (paper §4).
+
+In: index.parquet of the dataset's source; for a released split also the folder of the authors' lists.
+Out: split.parquet, and split.json with sizes, labels and whatever was left out.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from refers.config import load_json
+from refers.errors import UserError, run
+from refers.files import write_json, write_parquet
+from refers.splits import Split, make_split
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--config", required=True, help="JSON of refers.splits.Split")
+    parser.add_argument("--lists", type=Path, help="folder of the authors' lists, for a released split")
+    parser.add_argument("--out", type=Path, required=True, help="split.parquet")
+    parser.add_argument("--report", type=Path, required=True, help="split.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    settings = load_json(Split, args.config, "split")
+    try:
+        index = pd.read_parquet(args.index)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{args.index}: no index ({error}); make it with index_source.py") from None
+    frame, report = make_split(index, settings, args.lists)
+    write_parquet(args.out, frame)
+    write_json(args.report, report)
+    sizes = " / ".join(str(count) for count in report["images"].values())
+    print(f"{settings.dataset}, {settings.kind}: {sizes} images for training / validation / test")
+    for reason, count in report["left_out"].items():
+        print(f"{count} left out: {reason}")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+
+
+if __name__ == "__main__":
+    run(main)
