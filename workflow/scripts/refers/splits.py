@@ -102,6 +102,7 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
         frame["split"] = _by_patient(frame, PARTS, settings.fractions, settings)
 
     frame = frame.drop(columns="view").reset_index(drop=True)
+    left_out = {reason: count for reason, count in left_out.items() if count}
     report = _report(frame, settings, columns) | {"left_out": left_out, **notes}
     for part in ("train", "test"):
         if not report["images"][part]:

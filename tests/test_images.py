@@ -1,0 +1,237 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from refers import images
+from refers.errors import UserError
+from refers.images import decode, image_size, load_square, open_store, pack
+
+SHARED = Path(__file__).parents[2] / "shared/data"
+SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
+RAMP = np.linspace(0, 255, 48 * 64).round().astype(np.uint8).reshape(48, 64)
+
+
+def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, **tags) -> Path:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    data.Rows, data.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        data.NumberOfFrames = len(pixels)
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, tags.pop("photometric", "MONOCHROME2")
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, bits, bits - 1
+    data.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.PixelData = pixels.tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_every_png_mode_gives_the_same_grey(tmp_path, mode):
+    Image.fromarray(RAMP).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(decode(tmp_path / "a.png"), RAMP)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_a_16_bit_png_fills_the_grey_range_it_uses(tmp_path, bits):
+    values = (RAMP.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert np.abs(decode(tmp_path / "a.png").astype(int) - RAMP).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_reads_grey(tmp_path, mode):
+    Image.fromarray(RAMP).convert(mode).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - RAMP).mean() < 2
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_dicom_of_any_depth_reads_bright_bone(tmp_path, bits, photometric):
+    values = (RAMP.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+    if photometric == "MONOCHROME1":
+        values = 2**bits - 1 - values
+    path = write_dicom(tmp_path / "a.dicom", values.astype(np.uint16), bits, photometric=photometric)
+    assert np.abs(decode(path).astype(int) - RAMP).max() <= 1
+    assert image_size(path) == (64, 48)
+
+
+def test_dicom_window_and_rescale_are_applied(tmp_path):
+    values = RAMP.astype(np.int16) * 8 - 1000
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        values,
+        16,
+        RescaleSlope=2,
+        RescaleIntercept=100,
+        WindowCenter=[140, 9],
+        WindowWidth=[1000, 5],
+    )
+    grey, hounsfield = decode(path), values.astype(float) * 2 + 100
+    assert set(np.unique(grey[hounsfield <= -360])) == {0}
+    assert set(np.unique(grey[hounsfield >= 639.5])) == {255}
+    middle = grey[np.abs(hounsfield - 140) < 30]
+    assert np.abs(middle.astype(int) - 128).max() < 10
+
+
+def test_a_voi_table_is_applied(tmp_path):
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = (
+        [256, 0, 16],
+        (65535 - 257 * np.arange(256)).astype(np.uint16).tobytes(),
+    )
+    path = write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16), 8, VOILUTSequence=Sequence([table]))
+    assert np.array_equal(decode(path), 255 - RAMP)
+
+
+def test_a_flat_dicom_is_black_and_frames_are_refused(tmp_path):
+    flat = write_dicom(tmp_path / "flat.dcm", np.full((8, 8), 7, np.uint16))
+    assert decode(flat).max() == 0
+    stack = write_dicom(tmp_path / "stack.dcm", np.zeros((3, 8, 8), np.uint16))
+    with pytest.raises(UserError, match=r"stack\.dcm: cannot be decoded \(3 frames"):
+        decode(stack)
+
+
+def test_the_whole_frame_is_resized_and_fine_detail_is_averaged(tmp_path):
+    checks = np.indices((400, 300)).sum(0) % 2 * 255
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "checks.png")
+    square = load_square(tmp_path / "checks.png", 32)
+    assert square.shape == (32, 32)
+    assert np.abs(square.astype(int) - 127).max() < 25  # without antialiasing it would be 0 and 255
+    frame = np.zeros((400, 200), np.uint8)
+    frame[:, :100], frame[:200] = 100, 200
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    assert load_square(tmp_path / "frame.png", 16)[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [
+        200,
+        200,
+        100,
+        0,
+    ]
+
+
+def test_the_short_way_through_a_large_jpeg_changes_no_grey_level_worth_seeing(tmp_path):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (40, 33), dtype=np.uint8)).resize(
+        (1000, 1200), Image.Resampling.BICUBIC
+    )
+    coarse.save(tmp_path / "a.jpg", quality=95)
+    full = Image.fromarray(decode(tmp_path / "a.jpg")).resize((64, 64), Image.Resampling.BILINEAR)
+    assert decode(tmp_path / "a.jpg", enough=64).shape < (1200, 1000)
+    assert np.abs(load_square(tmp_path / "a.jpg", 64).astype(int) - np.asarray(full)).mean() < 1
+
+
+@pytest.mark.parametrize("name", ["text.png", "cut.jpg", "empty.dicom", "absent.png"])
+def test_a_bad_image_is_one_line_with_its_name(tmp_path, name):
+    Image.fromarray(RAMP).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    if name != "absent.png":
+        (tmp_path / name).write_bytes(
+            {"text.png": b"hello", "cut.jpg": whole[: len(whole) // 2]}.get(name, b"")
+        )
+    with pytest.raises(UserError, match=name.replace(".", r"\.")) as raised:
+        decode(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seventy images of one grey level each, and their index."""
+    names = [f"{row:02d}.png" for row in range(70)]
+    for row, name in enumerate(names):
+        Image.new("L", (12, 10), row * 3).save(tmp_path / name)
+    pd.DataFrame({"path": names}).to_parquet(tmp_path / "index.parquet")
+    return tmp_path
+
+
+def script(folder: Path, *extra: str) -> subprocess.CompletedProcess:
+    outputs = ["--out", folder / "images.npy", "--manifest", folder / "images.json"]
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--index",
+        folder / "index.parquet",
+        "--folder",
+        folder,
+        *outputs,
+        *extra,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_store_holds_row_i_of_the_index_whatever_the_workers(folder):
+    digests = set()
+    for workers in ("1", "3"):
+        done = script(folder, "--size", "16", "--workers", workers)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith("70 of 70 images (100 %)")
+        store = open_store(folder / "images.npy")
+        assert store.shape == (70, 16, 16)
+        assert (store == (np.arange(70, dtype=np.uint8) * 3)[:, None, None]).all()
+        manifest = json.loads((folder / "images.json").read_text())
+        assert (manifest["count"], manifest["size"]) == (70, 16)
+        assert manifest["sha256"] == hashlib.sha256((folder / "images.npy").read_bytes()).hexdigest()
+        assert manifest["index_sha256"] == hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
+        digests.add(manifest["sha256"])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_unreadable_images_are_counted_and_the_old_store_stays(folder, workers):
+    assert script(folder, "--size", "8").returncode == 0
+    before = (folder / "images.npy").read_bytes()
+    for name in ("05.png", "40.png", "41.png", "69.png"):
+        (folder / name).write_bytes(b"not an image")
+    done = script(folder, "--size", "8", "--workers", workers)
+    assert done.returncode == 1
+    assert "4 of 70 images are unreadable" in done.stderr
+    assert done.stderr.index("05.png") < done.stderr.index("40.png") < done.stderr.index("41.png")
+    assert "and 1 more" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (folder / "images.npy").read_bytes() == before
+    assert not list(folder.glob(".images.npy*"))
+
+
+def test_a_full_disk_is_one_line_and_no_store(folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(images.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="No space left"):
+        pack([folder / "00.png"], 8, folder / "images.npy")
+    assert not list(folder.glob("*.npy*"))
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path):
+    np.save(tmp_path / "floats.npy", np.zeros((2, 8, 8)))
+    (tmp_path / "text.npy").write_text("hello")
+    for name in ("floats.npy", "text.npy", "absent.npy"):
+        with pytest.raises(UserError, match="pack_images"):
+            open_store(tmp_path / name)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="real images are not here")
+def test_real_images_of_every_kind_decode():
+    paths = [path for path in (SHARED / "covid/images").iterdir() if path.suffix.lower() == ".png"][:20]
+    paths += list((SHARED / "mini-mimic").rglob("*.jpg"))[:20]
+    with_alpha = [path for path in (SHARED / "nih").rglob("*.png") if path.stat().st_size > 100_000]
+    assert any(Image.open(path).mode == "RGBA" for path in with_alpha)
+    for path in paths + with_alpha:
+        square = load_square(path, 64)
+        assert square.shape == (64, 64)
+        assert square.std() > 5
