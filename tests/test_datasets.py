@@ -1,0 +1,367 @@
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from refers.datasets import adapter, summarise, validate_index
+from refers.errors import UserError
+
+SHARED = Path(__file__).parents[2] / "shared/data"
+SCRIPT = Path(__file__).parents[1] / "workflow/scripts/index_source.py"
+real = pytest.mark.skipif(not SHARED.exists(), reason="real data are not here")
+
+NIH_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+NIH_2017 = NIH_2020.strip() + ",\n"
+NIH_ROWS = (
+    ("00000001_000.png", "Cardiomegaly|Hernia,0,1,58,M,PA,2682,2749,0.143,0.143"),
+    ("00000001_001.png", "No Finding,1,1,58,M,AP,2000,2500,0.143,0.143"),
+    ("00000002_000.png", "Pleural_Thickening,0,2,80,F,PA,2500,2048,0.171,0.171"),
+)
+VBD = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
+COVID = "patientid,offset,sex,age,finding,view,modality,date,filename,clinical_notes,\n"
+METADATA = (
+    "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate\n"
+)
+CHEXPERT = "subject_id,study_id,Atelectasis,Cardiomegaly,Consolidation,Edema,Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,Pleural Effusion,Pleural Other,Pneumonia,Pneumothorax,Support Devices\n"
+
+
+def picture(path: Path, width: int = 12, height: int = 10) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (width, height)).save(path)
+
+
+def text(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
+
+
+def make_nih(folder: Path, header: str = NIH_2020, present: tuple = (0, 1, 2)) -> Path:
+    end = "," if header == NIH_2017 else ""
+    text(
+        folder / "Data_Entry_2017_v2020.csv",
+        header + "".join(f"{name},{row}{end}\n" for name, row in NIH_ROWS),
+    )
+    text(folder / "train_val_list.txt", "00000001_000.png\n00000001_001.png")
+    text(folder / "test_list.txt", "00000002_000.png")
+    for row in present:
+        picture(folder / f"images_{row + 1:03d}/images" / NIH_ROWS[row][0])
+    return folder
+
+
+def make_vinbigdata(folder: Path) -> Path:
+    rows = [
+        "b,No finding,14,R1,,,,",
+        "b,Nodule/Mass,8,R2,1,2,3,4",
+        "a,No finding,14,R1,,,,",
+        "c,ILD,5,R3,1,2,3,4",
+    ]
+    text(folder / "train.csv", VBD + "\n".join(rows))
+    for name in ("a.png", "b.png", "z.png"):
+        picture(folder / "train" / name, 20, 30)
+    return folder
+
+
+def make_shenzhen(folder: Path) -> Path:
+    rows = [
+        "CHNCXR_0001_0.png,Male,45,normal",
+        "CHNCXR_0662_1.png,Male,45,PTB",
+        "CHNCXR_0002_0.png,Male,45,normal",
+    ]
+    text(folder / "shenzhen_metadata.csv", "study_id,sex,age,findings\n" + "\n".join(rows))
+    for row in rows[:2]:
+        picture(folder / "images" / row.split(",")[0])
+    return folder
+
+
+COVID_ROWS = (
+    # name, patient, offset, finding, view, modality -> view, COVID-19, Viral
+    ("a.jpg", "2", "0", "COVID-19", "PA", "X-ray", "frontal", 1, 1),
+    ("b.png", "2", "3", "Pneumonia/Viral/COVID-19", "AP Supine", "X-ray", "frontal", 1, 1),
+    ("c.jpeg", "3", "", '"COVID-19, ARDS"', "L", "X-ray", "lateral", 1, 1),
+    ("d.jpg", "4", "", "Pneumonia/Bacterial/E.Coli", "AP", "X-ray", "frontal", 0, 0),
+    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "other", 0, 0),
+    ("f.jpg", "6", "", "No Finding", "?", "X-ray", "other", 0, None),
+    ("g.jpg", "7", "", "todo", "PA", "X-ray", "frontal", None, None),
+    ("h.jpg", "8", "", "", "PA", "X-ray", "frontal", None, None),
+    ("i.jpg", "9", "", "SARS", "PA", "X-ray", "frontal", 0, 1),
+    ("j.jpg", "10", "", "Pneumonia/Fungal/Pneumocystis", "PA", "X-ray", "frontal", 0, None),
+    ("k.jpg", "11", "", "Tuberculosis", "PA", "X-ray", "frontal", 0, 0),
+    ("l.jpg", "12", "", "Pneumonia/Viral/MERS-CoV", "PA", "X-ray", "frontal", 0, 1),
+    ("m.jpg", "13", "", "Unknown", "PA", "X-ray", "frontal", None, None),
+    ("n.jpg", "14", "", "Pneumonia", "PA", "X-ray", "frontal", 0, None),
+    ("o.JPG", "15", "", '"Influenza, Streptococcus"', "PA", "X-ray", "frontal", 0, None),
+)
+
+
+def make_covid(folder: Path, extra: str = "") -> Path:
+    rows = [
+        f'{patient},{offset},M,65,{finding},{view},{modality},,{name},"two\nlines",'
+        for name, patient, offset, finding, view, modality, *_ in COVID_ROWS
+    ]
+    text(
+        folder / "metadata.csv", COVID + "\n".join([*rows, "20,,M,65,COVID-19,Axial,CT,,v.nii.gz,,"]) + extra
+    )
+    for name, *_ in COVID_ROWS:
+        picture((folder / "images" / name).with_suffix(".png"))
+        (folder / "images" / name).with_suffix(".png").rename(folder / "images" / name)
+    return folder
+
+
+def make_mimic(folder: Path) -> Path:
+    jpg = folder / "mimic-cxr-jpg"
+    rows = [
+        "d3,10000032,50000001,CHEST,LATERAL,30,20,21800506",
+        "d1,10000032,50000001,CHEST,PA,30,20,21800506",
+    ]
+    rows += ["d2,10000033,50000002,,LL,31,21,21800506", "d4,10000033,50000003,CHEST,,32,22,21800506"]
+    text(jpg / "mimic-cxr-2.0.0-metadata.csv.gz", METADATA + "\n".join(rows))
+    splits = ["d1,50000001,10000032,train", "d2,50000002,10000033,validate"]
+    splits += ["d3,50000001,10000032,train", "d4,50000003,10000033,test"]
+    text(jpg / "mimic-cxr-2.0.0-split.csv.gz", "dicom_id,study_id,subject_id,split\n" + "\n".join(splits))
+    labels = ["10000032,50000001,1.0,0.0,-1.0" + "," * 11, "10000033,50000002" + "," * 14]
+    text(jpg / "mimic-cxr-2.0.0-chexpert.csv.gz", CHEXPERT + "\n".join(labels))
+    for name in (
+        "p10000032/s50000001/d1",
+        "p10000032/s50000001/d3",
+        "p10000033/s50000002/d2",
+        "p10000033/s50000003/x",
+    ):
+        path = jpg / f"files/p10/{name}.jpg"
+        picture(path)
+    return folder
+
+
+@pytest.mark.parametrize("header", [NIH_2020, NIH_2017])
+def test_nih_of_both_table_versions(tmp_path, header):
+    frame, counts = adapter("nih")(make_nih(tmp_path, header, present=(2, 0)))
+    assert frame["image_id"].tolist() == ["00000001_000.png", "00000002_000.png"]
+    assert frame["patient_id"].tolist() == ["1", "2"]
+    assert frame["split"].tolist() == ["train_val", "test"]
+    assert frame["view"].tolist() == ["frontal", "frontal"]
+    assert frame["path"][1] == "images_003/images/00000002_000.png"
+    assert frame[["width", "height"]].to_numpy().tolist() == [[2682, 2749], [2500, 2048]]
+    positive = frame.filter(like="label:").T.idxmax()
+    assert positive.tolist() == ["label:Cardiomegaly", "label:Pleural_Thickening"]
+    assert frame.filter(like="label:").sum(axis=1).tolist() == [2, 1]
+    assert counts == {"missing_images": 1, "skipped": {}}
+
+
+def test_nih_reads_the_older_table_alone_and_counts_unlisted_images(tmp_path):
+    make_nih(tmp_path)
+    (tmp_path / "Data_Entry_2017_v2020.csv").rename(tmp_path / "Data_Entry_2017.csv")
+    picture(tmp_path / "images_001/images/99999999_000.png")
+    picture(tmp_path / "images_012/images/00000001_000.png")
+    frame, counts = adapter("nih")(tmp_path)
+    assert len(frame) == 3
+    assert frame["path"][0] == "images_001/images/00000001_000.png"
+    assert counts["skipped"] == {"image not in Data_Entry_2017.csv": 1, "same image in a later folder": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Cardiomegaly|Hernia", "Cardiomegaly|Cold", r"v2020.csv: row 2: 'Cardiomegaly\|Cold' is no finding"),
+        ("00000001_001.png", "00000001_000.png", "row 3: '00000001_000.png' is listed a second time"),
+        ("2500,2048", "2500,wide", "row 4: 'wide' is no height"),
+        ("Patient ID", "Patient", "row 1: no column 'Patient ID'"),
+        (",0,2,80,F", ",0,,80,F", "row 4: '00000002_000.png' has no Patient ID"),
+    ],
+)
+def test_nih_names_file_and_row(tmp_path, old, new, message):
+    make_nih(tmp_path)
+    path = tmp_path / "Data_Entry_2017_v2020.csv"
+    text(path, path.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
+        adapter("nih")(tmp_path)
+
+
+def test_nih_lists_must_exist_and_must_not_overlap(tmp_path):
+    make_nih(tmp_path)
+    text(tmp_path / "test_list.txt", "00000001_001.png")
+    with pytest.raises(UserError, match=r"00000001_001\.png is in train_val_list\.txt too"):
+        adapter("nih")(tmp_path)
+    (tmp_path / "test_list.txt").unlink()
+    with pytest.raises(UserError, match=r"test_list\.txt: cannot be read"):
+        adapter("nih")(tmp_path)
+
+
+def test_vinbigdata_takes_any_reader_and_images_converted_beforehand(tmp_path):
+    frame, counts = adapter("vinbigdata")(make_vinbigdata(tmp_path))
+    assert frame["image_id"].tolist() == frame["patient_id"].tolist() == ["a", "b"]
+    assert frame["path"].tolist() == ["train/a.png", "train/b.png"]
+    assert frame["label:Nodule-Mass"].tolist() == [0, 1]
+    assert frame.filter(like="label:").sum(axis=1).tolist() == [0, 1]
+    assert frame[["width", "height"]].to_numpy().tolist() == [[20, 30], [20, 30]]
+    assert counts == {"missing_images": 1, "skipped": {"image not in train.csv": 1}}
+    text(tmp_path / "train.csv", VBD + "a,Cold,14,R1,,,,")
+    with pytest.raises(UserError, match="row 2: 'Cold' is no class"):
+        adapter("vinbigdata")(tmp_path)
+
+
+def test_shenzhen_labels_are_the_file_suffix(tmp_path):
+    frame, counts = adapter("shenzhen")(make_shenzhen(tmp_path))
+    assert frame["label:Tuberculosis"].tolist() == [0, 1]
+    assert frame["patient_id"].tolist() == ["CHNCXR_0001", "CHNCXR_0662"]
+    assert counts["missing_images"] == 1
+    text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\nCHNCXR_0001_2.png,,,")
+    with pytest.raises(UserError, match=r"row 2: 'CHNCXR_0001_2.png' is not CHNCXR"):
+        adapter("shenzhen")(tmp_path)
+
+
+def test_covid_labels_and_views_in_both_spellings(tmp_path):
+    frame, counts = adapter("covid")(make_covid(tmp_path))
+    wanted = pd.DataFrame(COVID_ROWS).sort_values(0)
+    assert frame["image_id"].tolist() == wanted[0].tolist()
+    assert frame["view"].tolist() == wanted[6].tolist()
+    for column, name in ((7, "COVID-19"), (8, "Viral")):
+        np.testing.assert_array_equal(frame[f"label:{name}"], wanted[column].astype(np.float32))
+    assert frame["study_id"].tolist()[:3] == ["2_0", "2_3", "3_"]
+    assert counts == {"missing_images": 0, "skipped": {"volume (.nii.gz)": 1}}
+
+
+def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
+    extra = "\n40,9,M,65,COVID-19,PA,X-ray,,a.jpg,,\n40,11,M,65,COVID-19,PA,X-ray,,p.jpg,,"
+    make_covid(tmp_path, extra)
+    picture(tmp_path / "images/p.png")
+    (tmp_path / "images/p.png").rename(tmp_path / "images/p.jpg")
+    frame, counts = adapter("covid")(tmp_path)
+    assert frame.set_index("image_id")["patient_id"][["a.jpg", "p.jpg"]].tolist() == ["2", "2"]
+    assert counts["skipped"]["row of an image listed before"] == 1
+    make_covid(tmp_path, extra.replace("COVID-19,PA", "SARS,PA"))
+    with pytest.raises(UserError, match=r"row 18: 'a.jpg' is listed a second time with another finding"):
+        adapter("covid")(tmp_path)
+
+
+def test_mimic_joins_its_three_tables(tmp_path):
+    frame, counts = adapter("mimic")(make_mimic(tmp_path))
+    assert frame["image_id"].tolist() == ["d1", "d2", "d3"]
+    assert frame["view"].tolist() == ["frontal", "lateral", "lateral"]
+    assert frame["split"].tolist() == ["train", "val", "train"]
+    assert frame["patient_id"].tolist() == ["p10000032", "p10000033", "p10000032"]
+    assert frame["path"][0] == "mimic-cxr-jpg/files/p10/p10000032/s50000001/d1.jpg"
+    assert frame[["width", "height"]].to_numpy().tolist() == [[20, 30], [21, 31], [20, 30]]
+    np.testing.assert_array_equal(
+        frame[["label:Atelectasis", "label:Cardiomegaly", "label:Consolidation", "label:Edema"]],
+        [[1, 0, -1, np.nan], [np.nan] * 4, [1, 0, -1, np.nan]],
+    )
+    assert counts == {"missing_images": 1, "skipped": {"image not in the metadata": 1}}
+    labels = summarise(frame, "mimic", counts)["labels"]
+    assert labels["Consolidation"] == {"positive": 0, "negative": 0, "uncertain": 2, "blank": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("split", "dicom_id,study_id,subject_id,split\nd1,50000001,10000032,train", "2 images have no row, first d3"),
+        ("split", "dicom_id,split\nd1,holdout", "row 2: 'holdout' is none of train, validate, test"),
+        ("chexpert", CHEXPERT + "1,50000001,7" + "," * 13, "row 2: '7' is no label of Atelectasis"),
+        ("metadata", METADATA + "d1,x,50000001,,PA,1,1,", "row 2: 'x' is no subject_id"),
+        ("metadata", METADATA + "d1,10000032,50000001,,PA,1,0,", "row 2: '0' is no width"),
+    ],
+)  # fmt: skip
+def test_mimic_names_file_and_row(tmp_path, file, content, message):
+    make_mimic(tmp_path)
+    text(tmp_path / f"mimic-cxr-jpg/mimic-cxr-2.0.0-{file}.csv.gz", content)
+    with pytest.raises(UserError, match=f"{file}.csv.gz: .*{message}"):
+        adapter("mimic")(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["nih", "vinbigdata", "shenzhen", "covid", "mimic"])
+def test_an_empty_folder_and_a_broken_table_are_one_line(tmp_path, layout):
+    maker = globals()[f"make_{layout}"]
+    with pytest.raises(UserError, match="no such file"):
+        adapter(layout)(tmp_path)
+    for table in [*maker(tmp_path).glob("*.csv"), *maker(tmp_path).glob("*/*.csv.gz")]:
+        table.write_bytes(b"\x1f\x8b\x00\xff\x00")
+    with pytest.raises(UserError, match="csv") as raised:
+        adapter(layout)(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("layout", ["vinbigdata", "shenzhen", "covid"])
+def test_a_broken_image_header_is_one_line_with_its_name(tmp_path, layout):
+    folder = globals()[f"make_{layout}"](tmp_path)
+    path = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".png", ".jpg"))
+    path.write_bytes(b"hello")
+    with pytest.raises(UserError, match=path.name):
+        adapter(layout)(folder)
+
+
+def good_index(tmp_path: Path) -> pd.DataFrame:
+    return adapter("nih")(make_nih(tmp_path))[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("image_id", "00000001_001.png", "twice"),
+        ("image_id", "9", "not sorted"),
+        ("image_id", 7, "no text"),
+        ("patient_id", "", "blank"),
+        ("view", "oblique", "view 'oblique'"),
+        ("split", "validate", "official split"),
+        ("width", 0, "positive int32"),
+        ("path", "/root/a.png", "not a path below"),
+        ("path", "images/../../a.png", "not a path below"),
+        ("label:Mass", 0.5, "no float32 label"),
+    ],
+)
+def test_the_schema_is_checked(tmp_path, column, value, message):
+    frame = good_index(tmp_path)
+    validate_index(frame, "x.parquet")
+    frame.loc[0, column] = value
+    with pytest.raises(UserError, match=rf"x\.parquet: .*{message}"):
+        validate_index(frame, "x.parquet")
+
+
+def test_the_schema_has_no_other_columns(tmp_path):
+    frame = good_index(tmp_path)
+    for bad in (frame.drop(columns="path"), frame.assign(extra=1), frame.iloc[:, ::-1]):
+        with pytest.raises(UserError, match="columns are"):
+            validate_index(bad, "x.parquet")
+
+
+def script(layout: str, folder: Path, out: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, SCRIPT, "--layout", layout, "--folder", folder, "--source", layout]
+    command += ["--out", out / "index.parquet", "--report", out / "index.json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_unknown_layout_names_the_known_ones(tmp_path):
+    done = script("chexpert", tmp_path, tmp_path)
+    assert done.returncode == 1
+    assert "known are covid, mimic, nih, shenzhen, vinbigdata" in done.stderr
+
+
+@real
+@pytest.mark.parametrize(
+    ("layout", "folder", "rows", "patients", "missing", "views"),
+    [
+        ("nih", "nih", 1055, 838, 111065, {"frontal": 1055}),
+        ("covid", "covid", 445, 204, 280, {"frontal": 315, "lateral": 42, "other": 88}),
+        ("mimic", "mini-mimic", 198, 93, 0, {"frontal": 130, "lateral": 29, "other": 39}),
+    ],
+)
+def test_real_downloads(tmp_path, layout, folder, rows, patients, missing, views):
+    done = script(layout, SHARED / folder, tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "index.json").read_text())
+    assert (report["rows"], report["patients"], report["missing_images"]) == (rows, patients, missing)
+    assert report["views"] == views
+    frame = pd.read_parquet(tmp_path / "index.parquet")
+    validate_index(frame, "index.parquet")
+    assert all((SHARED / folder / path).exists() for path in frame["path"])
+
+
+@real
+def test_the_real_shenzhen_table_without_images_is_one_line(tmp_path):
+    done = script("shenzhen", SHARED / "shenzhen", tmp_path)
+    assert done.returncode == 1
+    assert "none of its 662 images" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
