@@ -1,0 +1,403 @@
+"""Tables: what is printed, what is chosen, what is said where a number is missing, and where numbers come from."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refers.errors import UserError
+from refers.statistics import compare
+from refers.tables import build, format_p, index_results, read_reported, to_csv, to_latex, to_markdown
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = [
+    {"id": "nih/1", "dataset": "nih", "ratio": 1, "group": "NIH", "title": "1%"},
+    {"id": "nih/100", "dataset": "nih", "ratio": 100, "group": "NIH", "title": "100%"},
+    {"id": "shenzhen/100", "dataset": "shenzhen", "ratio": 100, "group": "SZ", "title": "All"},
+]
+ROWS = [
+    {"id": "refers", "title": "Our REFERS", "methods": ["refers"], "note": ""},
+    {"id": "c2l", "title": "C2L", "methods": ["c2l"]},
+    {"id": "imagenet", "title": "ImageNet Pre-training", "methods": ["imagenet"]},
+    {"id": "lsp_convnet", "title": "LSP (ConvNet)", "methods": ["lsp_resnet18", "lsp_resnet50"]},
+]
+REPORTED = {
+    ("t", "refers", "nih/1"): "76.7",
+    ("t", "c2l", "nih/1"): "71.0",
+    ("t", "p_value", "nih/1"): "8.35e-4",
+}
+
+
+def auc_of(method, column, means, validation=0.5, undefined=()):
+    """Content of auc.json with the given per-seed means."""
+    place = next(each for each in COLUMNS if each["id"] == column)
+    there = None not in means
+    test = {
+        "mean_auc": means,
+        "mean": float(np.mean(means)) if there else None,
+        "sd": float(np.std(means, ddof=1)) if there and len(means) > 1 else None,
+        "undefined": list(undefined),
+    }
+    about = {"method": method, "dataset": place["dataset"], "ratio": place["ratio"]}
+    classes = ["Mass", "Nodule", "Hernia"]
+    seeds = list(range(len(means)))
+    return about | {"classes": classes, "seeds": seeds, "test": test, "validation": {"mean": validation}}
+
+
+def ttest_of(reference, baseline):
+    samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
+    about = {"reference": reference["method"], "baseline": baseline["method"]}
+    place = {key: reference[key] for key in ("dataset", "ratio")}
+    return about | place | samples | compare(*samples.values())
+
+
+def table_of(cells, tests="all", **spec):
+    """A table of the given cells; t-tests of refers against every other one unless they are given."""
+    if tests == "all":
+        ours = {(each["dataset"], each["ratio"]): each for each in cells if each["method"] == "refers"}
+        others = [each for each in cells if each["method"] != "refers"]
+        places = [(each["dataset"], each["ratio"]) for each in others]
+        tests = [
+            ttest_of(ours[place], each) for place, each in zip(places, others, strict=True) if place in ours
+        ]
+    default = {"name": "t", "title": "A table", "note": "", "reference": "refers", "baseline": "best"}
+    default |= {"rows": ROWS, "columns": COLUMNS, "status": {}}
+    files = [(f"cells/{number}.json", each) for number, each in enumerate(cells)]
+    checks = [(f"ttests/{number}.json", each) for number, each in enumerate(tests)]
+    indexed = index_results(files, "method"), index_results(checks, "reference", "baseline")
+    return build(default | spec, *indexed, REPORTED)
+
+
+def printed(table):
+    """{row title: {column heading: text}} read back from the Markdown, panels joined."""
+    found, head = {}, []
+    for line in to_markdown(table).splitlines():
+        if line.startswith("| "):
+            texts = [text.strip() for text in line.strip("|").split(" | ")]
+            if texts[0] == "Method":
+                head = texts[1:]
+            else:
+                found.setdefault(texts[0], {}).update(zip(head, texts[1:], strict=True))
+    return found
+
+
+def lines_of(table):
+    return {(row["row"], row["column"]): row for row in csv.DictReader(to_csv(table).splitlines())}
+
+
+REFERS = auc_of("refers", "nih/1", [0.80, 0.81, 0.82])
+C2L = auc_of("c2l", "nih/1", [0.70, 0.72, 0.71])
+IMAGENET = auc_of("imagenet", "nih/1", [0.75, 0.74, 0.76])
+
+
+def test_ours_first_the_papers_beside_it_best_in_bold():
+    table = table_of([REFERS, C2L, IMAGENET], note="A demo.")
+    grid = printed(table)
+    assert grid["Our REFERS"]["NIH 1%"] == "**81.0 ± 1.0** (76.7)"
+    assert grid["C2L"]["NIH 1%"] == "71.0 ± 1.0 (71.0)"
+    assert grid["ImageNet Pre-training"]["NIH 1%"] == "75.0 ± 1.0"
+    text = to_markdown(table)
+    assert "\nA demo.\n" in text
+    assert "over 3 seeds" in text
+    line = lines_of(table)["refers", "nih/1"]
+    assert {
+        key: line[key] for key in ("mean", "sd", "seeds", "reported", "difference", "status", "target")
+    } == {
+        "mean": "81",
+        "sd": "1",
+        "seeds": "3",
+        "reported": "76.7",
+        "difference": "4.3",
+        "status": "ok",
+        "target": "cells/0.json",
+    }
+
+
+def test_bold_follows_what_is_printed_and_needs_a_rival():
+    tie = [
+        auc_of("refers", "nih/1", [0.81001]),
+        auc_of("c2l", "nih/1", [0.81004]),
+        auc_of("imagenet", "nih/1", [0.8]),
+    ]
+    grid = printed(table_of([*tie, auc_of("refers", "nih/100", [0.8])]))
+    assert [grid[title]["NIH 1%"][:6] for title in ("Our REFERS", "C2L", "ImageNet Pre-training")] == [
+        "**81.0",
+        "**81.0",
+        "80.0",
+    ]
+    assert grid["Our REFERS"]["NIH 100%"] == "80.0"
+
+
+def test_of_several_methods_validation_chooses():
+    cells = [
+        REFERS,
+        auc_of("lsp_resnet18", "nih/1", [0.60, 0.61], validation=0.9),
+        auc_of("lsp_resnet50", "nih/1", [0.78, 0.79], validation=0.8),
+        auc_of("lsp_resnet18", "nih/100", [0.60, 0.61], validation=None),
+        auc_of("lsp_resnet50", "nih/100", [0.62, 0.63], validation=0.4),
+    ]
+    table = table_of(cells, baseline="lsp_convnet")
+    assert printed(table)["LSP (ConvNet) [a]"]["NIH 1%"] == "60.5 ± 0.7"
+    line = lines_of(table)
+    assert line["lsp_convnet", "nih/1"]["method"] == "lsp_resnet18"
+    assert line["lsp_convnet", "nih/100"]["method"] == "lsp_resnet50"
+    assert line["p_value", "nih/1"]["method"] == "lsp_resnet18"
+    assert (
+        "[a] LSP (ConvNet) prints the method with the best validation AUC: lsp_resnet18 in NIH 1%; lsp_resnet50 in NIH 100%."
+        in to_markdown(table)
+    )
+
+
+def test_a_method_of_a_group_that_did_not_run_is_named():
+    table = table_of([auc_of("lsp_resnet18", "nih/1", [0.6])], status={"lsp_resnet50": "not run: no time"})
+    assert "Not compared: lsp_resnet50 (not run: no time)." in to_markdown(table)
+
+
+def test_p_value_is_against_the_best_other_row():
+    table = table_of([REFERS, C2L, IMAGENET])
+    expected = ttest_of(REFERS, IMAGENET)["student"]["p"]
+    assert printed(table)["p-value"]["NIH 1%"] == f"{format_p(expected)} (8.35e-4)"
+    line = lines_of(table)["p_value", "nih/1"]
+    assert (line["method"], line["target"], float(line["mean"])) == (
+        "imagenet",
+        "ttests/1.json",
+        pytest.approx(expected),
+    )
+    assert "(ours: ImageNet Pre-training in NIH 1%)" in to_markdown(table)
+    named = lines_of(table_of([REFERS, C2L, IMAGENET], baseline="c2l"))["p_value", "nih/1"]
+    assert named["method"] == "c2l"
+
+
+def test_p_value_without_a_test_says_why():
+    single = [auc_of("refers", "nih/1", [0.8]), auc_of("c2l", "nih/1", [0.7])]
+    text = to_markdown(table_of(single))
+    assert "undefined [a] (8.35e-4)" in text
+    assert "[a] undefined: a variance needs two seeds" in text
+    assert printed(table_of([REFERS]))["p-value"]["NIH 1%"] == "not run (8.35e-4)"
+    absent = table_of([C2L], status={"refers": "not run: no time"})
+    assert lines_of(absent)["p_value", "nih/1"]["status"] == "not run: no time"
+    missing = table_of([REFERS, C2L], tests=[])
+    assert "p-value NIH 1%: not run: its t-test was not given" in to_markdown(missing)
+
+
+def test_a_stale_t_test_is_refused():
+    old = ttest_of(REFERS, auc_of("c2l", "nih/1", [0.5, 0.6, 0.7]))
+    with pytest.raises(UserError, match=r"ttests/0.json: its baseline AUCs are not those of cells/1.json"):
+        table_of([REFERS, C2L], tests=[old])
+
+
+def test_missing_cells_say_why():
+    status = {
+        "c2l": "not run: objective c2l is not built yet",
+        "imagenet": "not run: objective c2l is not built yet",
+        "shenzhen": "data absent: data/shenzhen not found",
+    }
+    table = table_of([REFERS], status=status)
+    grid = printed(table)
+    assert grid["C2L"]["NIH 1%"] == "not run (71.0)"
+    assert grid["Our REFERS"]["SZ All"] == "data absent"
+    assert grid["Our REFERS"]["NIH 100%"] == "not run"
+    text = to_markdown(table)
+    assert "- C2L, ImageNet Pre-training: not run: objective c2l is not built yet\n" in text
+    assert "- SZ: data absent: data/shenzhen not found\n" in text
+    assert "Our REFERS NIH 100%" in text
+    assert lines_of(table)["c2l", "nih/1"]["status"] == status["c2l"]
+    assert lines_of(table)["c2l", "nih/1"]["target"] == ""
+
+
+def test_undefined_classes_are_footnoted():
+    partly = [auc_of(method, "nih/1", [0.8, 0.81], undefined=["Hernia"]) for method in ("refers", "c2l")]
+    wholly = auc_of("refers", "shenzhen/100", [None, None], undefined=["Mass", "Nodule", "Hernia"])
+    table = table_of([*partly, wholly])
+    grid, text = printed(table), to_markdown(table)
+    assert grid["Our REFERS"]["NIH 1%"] == "**80.5 ± 0.7** [a] (76.7)"
+    assert grid["C2L"]["NIH 1%"].startswith("**80.5 ± 0.7** [a]")
+    assert text.count("mean over 2 of 3 classes; undefined: Hernia") == 1
+    assert grid["Our REFERS"]["SZ All"] == "undefined [b]"
+    assert lines_of(table)["refers", "shenzhen/100"]["mean"] == ""
+
+
+def test_marks_are_leading_columns_and_no_p_values_where_none_are_asked():
+    rows = [
+        ROWS[0] | {"marks": {"ViT": True, "Task1": True}},
+        ROWS[1] | {"marks": {"ViT": True, "Task1": False}},
+    ]
+    table = table_of([REFERS, C2L], rows=rows, reference=None, baseline=None)
+    grid = printed(table)
+    assert list(grid) == ["Our REFERS", "C2L"]
+    assert (grid["Our REFERS"]["Task1"], grid["C2L"]["ViT"], grid["C2L"]["Task1"]) == ("✓", "✓", "")
+    assert "$\\surd$ & $\\surd$ &" in to_latex(table)
+
+
+def test_wide_tables_go_on_in_aligned_panels():
+    columns = [
+        COLUMNS[0] | {"id": f"nih/{n}", "group": f"Group {n // 3}", "ratio": n, "title": f"{n}%"}
+        for n in range(18)
+    ]
+    cells = [C2L | {"ratio": n} for n in range(18)]
+    text = to_markdown(table_of(cells, columns=columns, reference=None))
+    grid = [line for line in text.splitlines() if line.startswith("|")]
+    panels = [line for line in grid if line.startswith("| Method")]
+    assert len(panels) == 2
+    assert {len(line) for line in grid} == {len(line) for line in panels}
+    assert max(map(len, panels)) <= 200
+    for n in range(0, 18, 3):  # a group stays together
+        assert (
+            sum(f"Group {n // 3} {n}%" in line and f"Group {n // 3} {n + 2}%" in line for line in panels) == 1
+        )
+
+
+NASTY = {
+    "title": "A & B_c 100% #1 {x} ~ ^ \\ $5",
+    "note": "a < b ± c × d",
+    "status": {"shenzhen": "data absent: data/a_b & c"},
+}
+
+
+@pytest.mark.parametrize("spec", [{}, NASTY, {"rows": [row | {"marks": {"A_1": True}} for row in ROWS]}])
+def test_latex_has_as_many_cells_in_every_row(spec):
+    text = to_latex(table_of([REFERS, C2L, IMAGENET], **spec))
+    leading = 2 if "rows" in spec else 1
+    rows = [line for line in text.splitlines() if line.endswith(r" \\") and "multicolumn" not in line]
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {leading + len(COLUMNS) - 1}
+    assert (
+        rf"\cmidrule(lr){{{leading + 1}-{leading + 2}}} \cmidrule(lr){{{leading + 3}-{leading + 3}}}" in text
+    )
+    assert r"\textbf{81.0} $\pm$ 1.0 (76.7)" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(tmp_path):
+    body = to_latex(table_of([REFERS, C2L], **NASTY))
+    document = [
+        "\\documentclass{article}",
+        "\\usepackage{booktabs}",
+        "\\begin{document}",
+        body,
+        "\\end{document}",
+    ]
+    (tmp_path / "table.tex").write_text("\n".join(document), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.5, "0.500"), (0.01, "0.010"), (0.000835, "8.35e-4"), (1e-12, "1.00e-12")]
+)
+def test_format_p(p, text):
+    assert format_p(p) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "nobody"}, "baseline 'nobody'"),
+        ({"baseline": "refers"}, "baseline 'refers'"),
+        ({"rows": [{"id": "refers", "title": "x"}]}, "'methods'"),
+    ],
+)
+def test_a_bad_spec_is_one_line(change, message):
+    with pytest.raises(UserError, match=message):
+        table_of([REFERS], tests=[], **change)
+
+
+def test_two_files_of_one_cell_are_refused():
+    with pytest.raises(UserError, match=r"cells/1.json: refers/nih/1 is also in cells/0.json"):
+        table_of([REFERS, REFERS])
+    with pytest.raises(UserError, match="method, dataset and ratio are expected"):
+        table_of([{"dataset": "nih"}], tests=[])
+
+
+# ---- the paper's numbers
+
+
+def test_reported_numbers_are_all_there_and_agree():
+    found = read_reported(ROOT / "config/reported.csv")
+    columns = "nih/1 nih/10 nih/100 vinbigdata/1 vinbigdata/10 vinbigdata/100 shenzhen/100 covid_t1/100 covid_t2/100"
+    assert len(found) == 7 * 9 + 4 * 9 + 7
+    for column in columns.split():
+        ours = float(found["table1", "refers", column])
+        others = [
+            float(value)
+            for key, value in found.items()
+            if key[2] == column and key[1] not in ("refers", "row0", "p_value")
+        ]
+        assert found["table2", "refers", column] == found["table1", "refers", column]
+        assert max(others) < ours < 100
+        assert all(float(found[table, "p_value", column]) < 0.01 for table in ("table1", "table2"))
+    assert found["table3", "row0", "covid_t2/100"] == found["table1", "refers", "covid_t2/100"]
+    assert found["table3", "row4", "covid_t2/100"] == found["table2", "lsp_transformer", "covid_t2/100"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("table,row,value\n", "row 1: the header"),
+        ("table,row,column,quantity,value\nt,r,c,auc,high\n", "row 2: 't,r,c,auc,high'"),
+        ("table,row,column,quantity,value\nt,r,c,auc,1\nt,r,c,auc,2\n", "row 3: t, r, c occurs twice"),
+    ],
+)
+def test_bad_reported_numbers_are_named(tmp_path, text, message):
+    path = tmp_path / "reported.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_reported(path)
+
+
+# ---- the scripts
+
+
+def call(script, *args):
+    command = [sys.executable, str(ROOT / f"workflow/scripts/{script}.py"), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_table_and_cell_index_scripts(tmp_path):
+    contents = {
+        "refers.json": REFERS,
+        "c2l.json": C2L,
+        "test.json": ttest_of(REFERS, C2L),
+        "far.json": C2L | {"ratio": 7},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    spec = {
+        "name": "t",
+        "title": "A",
+        "reference": "refers",
+        "baseline": "best",
+        "rows": ROWS,
+        "columns": COLUMNS,
+    }
+    outs = [item for kind in ("csv", "md", "tex") for item in (f"--out-{kind}", tmp_path / f"t.{kind}")]
+    given = ["--reported", ROOT / "config/reported.csv", *outs]
+    cells = [tmp_path / name for name in ("refers.json", "c2l.json", "far.json")]
+    done = call(
+        "table", "--spec", json.dumps(spec), "--cells", *cells, "--ttests", tmp_path / "test.json", *given
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (tmp_path / "t.md").read_text().strip()
+    assert "1 of 3 cells belong to no row or column" in done.stderr
+
+    assert call("cell_index", "--tables", tmp_path / "t.csv", "--out", tmp_path / "cells.csv").returncode == 0
+    with open(tmp_path / "cells.csv", newline="") as opened:
+        found = {
+            (row["row"], row["column"]): (row["printed"], row["target"]) for row in csv.DictReader(opened)
+        }
+    assert found == {
+        ("refers", "nih/1"): ("81.0 ± 1.0", str(tmp_path / "refers.json")),
+        ("c2l", "nih/1"): ("71.0 ± 1.0", str(tmp_path / "c2l.json")),
+        ("p_value", "nih/1"): (format_p(contents["test.json"]["student"]["p"]), str(tmp_path / "test.json")),
+    }
+
+    nothing = call("table", "--spec", json.dumps(spec), "--cells", "--ttests", *given)
+    assert nothing.returncode == 0, nothing.stderr
+    assert "None of our cells is there yet" in nothing.stdout
+    broken = call("table", "--spec", "{", *given)
+    assert (broken.returncode, broken.stderr.count("\n")) == (1, 1)

@@ -1,0 +1,62 @@
+"""One of the paper's tables as csv, Markdown and LaTeX, ours beside the printed numbers; the Markdown is printed too.
+
+In: the table's spec, auc.json files, t-tests (matched by their content) and the paper's numbers. The spec is JSON:
+  name, title, note           note: sentences under the table
+  reference, baseline         rows of the p-value; baseline "best" is the best other row; without them no p-values
+  rows                        [{id, title, methods, note, marks}]; several methods: the best by validation AUC is
+                              printed; marks {heading: true} become leading columns of check marks
+  columns                     [{id, dataset, ratio, group, title}]
+  status                      {method or dataset: "short form: why it has no cells"}
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from refers.errors import UserError, run
+from refers.files import read_json, write_text
+from refers.tables import build, index_results, read_reported, to_csv, to_latex, to_markdown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--spec", required=True, help="JSON, see above")
+    parser.add_argument("--cells", type=Path, nargs="*", default=[], help="auc.json files")
+    parser.add_argument("--ttests", type=Path, nargs="*", default=[])
+    parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
+    parser.add_argument("--out-csv", type=Path, required=True)
+    parser.add_argument("--out-md", type=Path, required=True)
+    parser.add_argument("--out-tex", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        spec = json.loads(args.spec)
+    except ValueError as error:
+        raise UserError(f"--spec: not JSON ({error})") from None
+    cells = index_results([(str(path), read_json(path)) for path in args.cells], "method")
+    tests = index_results([(str(path), read_json(path)) for path in args.ttests], "reference", "baseline")
+    table = build(spec, cells, tests, read_reported(args.reported))
+    write_text(args.out_csv, to_csv(table))
+    write_text(args.out_tex, to_latex(table))
+    markdown = to_markdown(table)
+    write_text(args.out_md, markdown)
+    print(markdown)
+    methods = {method for row in table.rows for method in row.get("methods", [])}
+    columns = {(column["dataset"], str(column["ratio"])) for column in table.columns}
+    for kind, given in (("cells", cells), ("t-tests", tests)):
+        outside = sum(not (methods.issuperset(key[:-2]) and key[-2:] in columns) for key in given)
+        if outside:
+            print(
+                f"{outside} of {len(given)} {kind} belong to no row or column of {table.name}",
+                file=sys.stderr,
+            )
+
+
+if __name__ == "__main__":
+    run(main)
