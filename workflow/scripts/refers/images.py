@@ -57,7 +57,8 @@ def decode(path: str | Path, enough: int | None = None) -> np.ndarray:
     try:
         return _decode_dicom(path) if is_dicom(path) else _decode_picture(path, enough)
     except Exception as error:  # PIL and pydicom raise many kinds for broken files
-        raise UserError(f"{path}: cannot be decoded ({_reason(error)}); download it again") from None
+        advice = "install pylibjpeg and pylibjpeg-libjpeg" if "plugin" in str(error) else "download it again"
+        raise UserError(f"{path}: cannot be decoded ({_reason(error)}); {advice}") from None
 
 
 def _reason(error: Exception) -> str:
