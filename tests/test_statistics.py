@@ -143,6 +143,7 @@ def test_cell_names_a_file_that_is_no_parquet(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy, on the sample without variance
 @pytest.mark.parametrize(
     ("first", "second"),
     [

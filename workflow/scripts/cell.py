@@ -31,9 +31,10 @@ def read_predictions(path: Path) -> tuple[list[str], dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as opened:
+            table = opened.read()
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        reason = str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as Parquet ({reason}); fine-tune this seed again") from None
     names = table.column_names
     classes = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
