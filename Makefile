@@ -39,7 +39,7 @@ lint: install
 lock: $(UV)
 	$(UV) lock
 	$(MAKE) install
-	python tests/tools/write_environment.py
+	.venv/bin/python envs/export.py $(UV)
 
 schema: install
 	cd workflow/scripts && python -m refers.config

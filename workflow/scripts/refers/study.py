@@ -27,7 +27,7 @@ class Cell(NamedTuple):
         return f"{self.dataset}/{self.ratio}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """Questions that the rules ask of a validated config map."""
 
@@ -151,9 +151,12 @@ class Study:
     def dataset_status(self, dataset: str) -> str:
         """Empty when the dataset can be split and read; otherwise why not and what to do."""
         entry = self.dataset(dataset)
-        lists = self.released_lists(dataset)
-        if entry["split"]["kind"] == "released" and not (lists / "test.txt").exists():
-            return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
+        if entry["split"]["kind"] == "released":
+            if "released" not in entry:
+                return f"data absent: the authors released no lists of {dataset}; choose another split"
+            lists = self.released_lists(dataset)
+            if not (lists / "test.txt").exists():
+                return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
         return self.source_status(entry["source"])
 
     @cache  # noqa: B019
