@@ -35,12 +35,12 @@ def _views(rng: np.random.Generator) -> list[str]:
 
 
 def plan(seed: int, scale: float = 1.0) -> Plan:
-    """About 1,400 studies of 700 patients, 1 to 5 views each; validate and test are whole patients."""
-    studies_wanted = size(1400, scale)
+    """About 3,500 studies of 1,750 patients, 1 to 5 views each; validate and test are whole patients."""
+    studies_wanted = size(3500, scale)
     pictures, truth, metadata, split, chexpert = [], [], [], [], []
     texts: dict[str, bytes] = {}
     study = patient = 0
-    wanted = {"test": round(110 * studies_wanted / 1400), "validate": round(90 * studies_wanted / 1400)}
+    wanted = {"test": round(0.08 * studies_wanted), "validate": round(0.06 * studies_wanted)}
     while study < studies_wanted:
         rng = generator(seed, "mimic", TABLE, patient)
         number = min(1 + int(rng.choice(5, p=(0.45, 0.27, 0.14, 0.09, 0.05))), studies_wanted - study)
