@@ -181,7 +181,7 @@ def test_p_value_without_a_test_says_why():
     absent = table_of([C2L], status={"refers": "not run: no time"})
     assert lines_of(absent)["p_value", "nih/1"]["status"] == "not run: no time"
     missing = table_of([REFERS, C2L], tests=[])
-    assert "p-value NIH 1%: not run: its t-test was not given" in to_markdown(missing)
+    assert "- p-value: not run: its t-test was not given" in to_markdown(missing)
 
 
 def test_a_stale_t_test_is_refused():
@@ -204,7 +204,7 @@ def test_missing_cells_say_why():
     text = to_markdown(table)
     assert "- C2L, ImageNet Pre-training: not run: objective c2l is not built yet\n" in text
     assert "- SZ: data absent: data/shenzhen not found\n" in text
-    assert "Our REFERS NIH 100%" in text
+    assert "LSP (ConvNet), Our REFERS: not run: its auc.json was not given\n" in text
     assert lines_of(table)["c2l", "nih/1"]["status"] == status["c2l"]
     assert lines_of(table)["c2l", "nih/1"]["target"] == ""
 

@@ -239,7 +239,7 @@ class _Builder:
             if column["dataset"] in self.status:
                 reasons = {column["group"]: self.status[column["dataset"]]}
             else:
-                reasons = {f"{row['title']} {column_title(column)}": "not run: its auc.json was not given"}
+                reasons = {row["title"]: "not run: its auc.json was not given"}
         for who, reason in reasons.items():
             self.absent.setdefault(reason, {})[who] = None
         return next(iter(reasons.values()))
@@ -318,9 +318,7 @@ class _Builder:
         key = (ours.method, *self._key(other.method, column))
         if key not in self.tests:
             entry.status = f"not run: no t-test of {ours.method} against {other.method} was given"
-            self.absent.setdefault("not run: its t-test was not given", {})[
-                f"p-value {column_title(column)}"
-            ] = None
+            self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
             return entry
         entry.target, test = self.tests[key]
         for side, each in (("reference", ours), ("baseline", other)):
