@@ -108,6 +108,7 @@ class Optimiser:
     lr: float = option(3e-3, "Peak learning rate of the image side.", 0, 10)
     text_lr: float = option(3e-4, "Peak learning rate of the text encoder.", 0, 10)
     decoder_lr: float = option(3e-4, "Peak learning rate of the report transformer.", 0, 10)
+    head_lr: float = option(0.0, "Peak learning rate of the linear classifier; 0 takes lr.", 0, 10)
     momentum: float = option(0.9, "SGD momentum.", 0, 0.999)
     weight_decay: float = option(1e-4, "Weight decay; never on biases.", 0, 1)
     decay_norms: bool = option(False, "Also decay BERT's LayerNorm weights, as the released code does.")

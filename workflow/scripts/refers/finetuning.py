@@ -118,6 +118,7 @@ def finetuning_task(
         loss=loss,
         validate=validate,
         epoch_steps=len(train) // min(training.batch_size, len(train)),
+        rates={"head.": training.optimiser.head_lr or training.optimiser.lr},
     )
 
 
