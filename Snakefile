@@ -1,8 +1,8 @@
 # REFERS, reproduced: from the official downloads to every table.
 #
-# Where things lie (<results>, <interim>, <logs>, <benchmarks> are pathvars; overlays move them, so studies never mix):
-#   <interim>/{source}/index.parquet  images.npy                         what was downloaded, in one schema and one store
-#   <interim>/mimic/reports.parquet  tokens.npz                          credentialed text; never in <results>
+# Where things lie (<results>, <store>, <interim>, <logs>, <benchmarks> are pathvars; overlays move them, so studies never mix):
+#   <store>/{source}/index.parquet  images.npy                           what was downloaded, in one schema and one store
+#   <store>/mimic/reports.parquet  <interim>/mimic/tokens.npz            credentialed text; never in <results>
 #   <interim>/{dataset}/split.parquet  subset_{ratio}pct.csv             who is trained, validated and tested on
 #   <results>/encoders/{method}/encoder.safetensors  run.json  metrics.jsonl
 #   <results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet  run.json
@@ -19,6 +19,7 @@ configfile: "config/config.yaml"
 
 
 pathvars:
+    store="build/store",
     interim="build/interim",
 
 

@@ -71,11 +71,11 @@ def source_of(wildcards):
 
 
 def index_of(wildcards):
-    return f"<interim>/{source_of(wildcards)}/index.parquet"
+    return f"<store>/{source_of(wildcards)}/index.parquet"
 
 
 def store_of(wildcards):
-    return f"<interim>/{source_of(wildcards)}/images.npy"
+    return f"<store>/{source_of(wildcards)}/images.npy"
 
 
 def source_folder(wildcards):
@@ -135,7 +135,8 @@ def is_imported(method):
 
 def checkpoint_of(wildcards):
     """The checkpoint of a method that is imported rather than pre-trained."""
-    return STUDY.method(wildcards.method)["checkpoint"]
+    checkpoint = STUDY.method(wildcards.method)["checkpoint"]
+    return "<interim>/random_vit.npz" if checkpoint == "random" else checkpoint
 
 
 def init_encoder(wildcards):

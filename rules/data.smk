@@ -6,8 +6,8 @@ rule index_source:
     input:
         tables=source_tables,
     output:
-        index="<interim>/{source}/index.parquet",
-        report="<interim>/{source}/index.json",
+        index="<store>/{source}/index.parquet",
+        report="<store>/{source}/index.json",
     log:
         "<logs>/index_source/{source}.log",
     benchmark:
@@ -30,10 +30,10 @@ rule index_source:
 rule pack_images:
     """Decode every image once into a memory-mapped uint8 store."""
     input:
-        index="<interim>/{source}/index.parquet",
+        index="<store>/{source}/index.parquet",
     output:
-        store="<interim>/{source}/images.npy",
-        manifest="<interim>/{source}/images.json",
+        store="<store>/{source}/images.npy",
+        manifest="<store>/{source}/images.json",
     log:
         "<logs>/pack_images/{source}.log",
     benchmark:

@@ -1,4 +1,4 @@
-# The generated datasets of `make demo`, in the official layouts.
+# What is generated instead of downloaded: the datasets of `make demo`, and a checkpoint that stands in for ImageNet's.
 
 
 rule generate_demo:
@@ -23,9 +23,9 @@ rule generate_demo:
 
 
 rule generate_checkpoint:
-    """A random checkpoint in the layout of ImageNet's ViT-B_16.npz, which stands in for it in the demo and in tests."""
+    """A random checkpoint in the layout of ImageNet's ViT-B_16.npz, for `checkpoint: random`."""
     output:
-        "build/demo/models/ViT.npz",
+        "<interim>/random_vit.npz",
     log:
         "<logs>/generate_checkpoint.log",
     benchmark:

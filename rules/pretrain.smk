@@ -4,8 +4,8 @@
 rule pretrain:
     """Pre-train the encoder of a method with its objective."""
     input:
-        index="<interim>/mimic/index.parquet",
-        store="<interim>/mimic/images.npy",
+        index="<store>/mimic/index.parquet",
+        store="<store>/mimic/images.npy",
         tokens="<interim>/mimic/tokens.npz",
         text_encoder=text_encoder_files,
         init=init_encoder,

@@ -4,10 +4,10 @@
 rule clean_reports:
     """Findings and Impression of every report; fewer than three tokens are dropped; the funnel is counted."""
     input:
-        index="<interim>/mimic/index.parquet",
+        index="<store>/mimic/index.parquet",
     output:
-        reports="<interim>/mimic/reports.parquet",
-        funnel="<interim>/mimic/reports.json",
+        reports="<store>/mimic/reports.parquet",
+        funnel="<store>/mimic/reports.json",
     log:
         "<logs>/clean_reports.log",
     benchmark:
@@ -29,7 +29,7 @@ rule clean_reports:
 rule build_text_encoder:
     """A small random BERT with a vocabulary of these reports, for studies whose config names no downloaded one."""
     input:
-        reports="<interim>/mimic/reports.parquet",
+        reports="<store>/mimic/reports.parquet",
     output:
         multiext("<interim>/mimic/text_encoder/", "config.json", "model.safetensors"),
     log:
@@ -54,7 +54,7 @@ rule build_text_encoder:
 rule tokenize_reports:
     """Report tokens, as written and with left and right swapped for flipped studies."""
     input:
-        reports="<interim>/mimic/reports.parquet",
+        reports="<store>/mimic/reports.parquet",
         text_encoder=text_encoder_files,
     output:
         tokens="<interim>/mimic/tokens.npz",
