@@ -23,7 +23,7 @@ $(UV):
 	touch $@
 
 demo: install
-	snakemake build/demo/data/demo.json build/demo/models/ViT.npz --workflow-profile profiles/demo --quiet rules
+	snakemake build/demo/data/demo.json --workflow-profile profiles/demo --quiet rules
 	snakemake tables --workflow-profile profiles/demo
 	@cat build/demo/results/tables/table1.md
 

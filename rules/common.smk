@@ -135,8 +135,8 @@ def is_imported(method):
 
 def checkpoint_of(wildcards):
     """The checkpoint of a method that is imported rather than pre-trained."""
-    checkpoint = STUDY.method(wildcards.method)["checkpoint"]
-    return "<interim>/random_vit.npz" if checkpoint == "random" else checkpoint
+    path = STUDY.method(wildcards.method)["checkpoint"]
+    return "<interim>/random_vit.npz" if path == "random" else path
 
 
 def init_encoder(wildcards):

@@ -166,7 +166,7 @@ class Study:
         if checkpoint := entry.get("checkpoint"):
             return (
                 ""
-                if Path(checkpoint).exists()
+                if checkpoint == "random" or Path(checkpoint).exists()
                 else f"not run: {checkpoint} not found; docs/data.md says how to get it"
             )
         settings = self.pretrain_settings(method)
