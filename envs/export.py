@@ -1,6 +1,6 @@
 """Write envs/refers.yaml from uv.lock: conda brings Python and pip, every package is pinned as the lock pins it.
 
-    python envs/export.py            # `make lock` runs it; a test fails when both disagree
+python envs/export.py            # `make lock` runs it; a test fails when both disagree
 """
 
 import subprocess
@@ -13,14 +13,32 @@ HEADER = "# Generated from uv.lock by `make lock`: the same versions that the te
 
 def environment(requirements: str) -> str:
     """The conda environment of exported requirement lines; markers such as the platform's are kept."""
-    pins = [line.strip() for line in requirements.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    lines = ["channels:", "  - conda-forge", "  - nodefaults", "dependencies:", "  - python =3.11", "  - pip", "  - pip:"]
+    pins = [
+        line.strip()
+        for line in requirements.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    lines = [
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        "  - python =3.11",
+        "  - pip",
+        "  - pip:",
+    ]
     return HEADER + "\n".join(lines + [f'      - "{pin}"' for pin in pins]) + "\n"
 
 
 def main() -> None:
     command = ["uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-annotate", "--no-header"]
-    exported = subprocess.run([sys.argv[1] if len(sys.argv) > 1 else "uv", *command[1:]], check=True, capture_output=True, text=True, cwd=HERE.parent)
+    exported = subprocess.run(
+        [sys.argv[1] if len(sys.argv) > 1 else "uv", *command[1:]],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=HERE.parent,
+    )
     (HERE / "refers.yaml").write_text(environment(exported.stdout.replace('"', "'")), encoding="utf-8")
 
 

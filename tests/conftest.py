@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from refers import config
 from refers.methods import Context
 from refers.pretraining import Studies
@@ -15,7 +14,9 @@ LABELS = ("Atelectasis", "Edema", "No Finding")
 @pytest.fixture(scope="session")
 def small_model():
     """A radiograph transformer of two blocks on 32 x 32 pixels: 16 patches of 8 x 8, width 16."""
-    return config.Transformer(image_size=32, patch_size=8, width=16, depth=2, heads=2, mlp_width=32, dropout=0.1)
+    return config.Transformer(
+        image_size=32, patch_size=8, width=16, depth=2, heads=2, mlp_width=32, dropout=0.1
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F
-
 from refers import augment, config
+from torch.nn import functional as F
 
 CPU = torch.device("cpu")
 PLAIN = config.Augment(rotation=0.0, brightness=0.0, contrast=0.0, flip=0.0)
@@ -60,7 +59,9 @@ def test_brightness_and_contrast_by_hand(images):
     drawn = drawn._replace(brightness=torch.full((6,), 0.8), contrast=torch.full((6,), 0.5))
     brighter = plain * 0.8
     mean = brighter.mean((1, 2), keepdim=True)
-    torch.testing.assert_close(pixels(augment.apply(drawn, images, 32)) / 255, (brighter - mean) * 0.5 + mean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        pixels(augment.apply(drawn, images, 32)) / 255, (brighter - mean) * 0.5 + mean, atol=1e-4, rtol=0
+    )
 
 
 def test_draws_stay_in_their_ranges():

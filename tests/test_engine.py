@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from refers import config, engine, optim
 from refers.errors import UserError
 from refers.precision import Precision
+from torch import nn
 
 CPU = torch.device("cpu")
 
@@ -38,11 +37,20 @@ def toy_task(validate=None, spoil_at=None):
     def held_out():
         return {"score": -float(module({"x": x, "y": x.sum(1, keepdim=True)})["loss"])}
 
-    return engine.Task(module=module, keep=module, load=load, loss=module, validate=validate or held_out, epoch_steps=3)
+    return engine.Task(
+        module=module, keep=module, load=load, loss=module, validate=validate or held_out, epoch_steps=3
+    )
 
 
 def settings(**values):
-    defaults = {"steps": 20, "warmup_steps": 4, "batch_size": 8, "precision": "fp32", "checkpoint_every": 7, "log_every": 5}
+    defaults = {
+        "steps": 20,
+        "warmup_steps": 4,
+        "batch_size": 8,
+        "precision": "fp32",
+        "checkpoint_every": 7,
+        "log_every": 5,
+    }
     return config.Training(**{**defaults, **values})
 
 
@@ -56,12 +64,20 @@ def test_schedule_at_its_corners():
 
 
 def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part():
-    module = nn.ModuleDict({"encoder": nn.Linear(2, 2), "text": nn.ModuleDict({"LayerNorm": nn.LayerNorm(2)}), "norm": nn.LayerNorm(2)})
+    module = nn.ModuleDict(
+        {
+            "encoder": nn.Linear(2, 2),
+            "text": nn.ModuleDict({"LayerNorm": nn.LayerNorm(2)}),
+            "norm": nn.LayerNorm(2),
+        }
+    )
     names = {id(parameter): name for name, parameter in module.named_parameters()}
 
     def groups(**values):
         found = optim.parameter_groups(module, config.Optimiser(**values), {"text.": 3e-4})
-        return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in found for p in group["params"]}
+        return {
+            names[id(p)]: (group["lr"], group["weight_decay"]) for group in found for p in group["params"]
+        }
 
     assert groups() == {
         "encoder.weight": (3e-3, 1e-4),
@@ -146,7 +162,9 @@ def test_a_non_finite_loss_stops_the_run_with_its_step(tmp_path):
 
 
 def test_precision_backends(tmp_path):
-    with pytest.raises(UserError, match="apex-o2 needs NVIDIA Apex, which is not installed; choose bf16, fp16 or fp32"):
+    with pytest.raises(
+        UserError, match="apex-o2 needs NVIDIA Apex, which is not installed; choose bf16, fp16 or fp32"
+    ):
         Precision("apex-o2", CPU)
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         Precision("fp16", CPU)

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch.nn import functional as F
-
 from refers.layers import Dropout, attention
+from torch.nn import functional as F
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share():

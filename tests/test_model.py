@@ -4,13 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
-
 from refers import config
 from refers.encoders import build_encoder
 from refers.fusion import PatchFusion, ViewFusion
 from refers.report_decoder import ReportDecoder, ReportTransformer
 from refers.vit import RadiographTransformer
+from torch import nn
 
 
 def encode(settings, images, seed=0):
@@ -19,7 +18,9 @@ def encode(settings, images, seed=0):
     return encoder, encoder(images)
 
 
-@pytest.mark.parametrize(("aggregation", "classifier"), [("concat", "mean"), ("add", "aggregation"), ("none", "aggregation")])
+@pytest.mark.parametrize(
+    ("aggregation", "classifier"), [("concat", "mean"), ("add", "aggregation"), ("none", "aggregation")]
+)
 def test_recurrent_concatenation(small_model, aggregation, classifier):
     images = torch.randn(3, 1, 32, 32)
     settings = dataclasses.replace(small_model, aggregation=aggregation, classifier=classifier)
@@ -27,7 +28,11 @@ def test_recurrent_concatenation(small_model, aggregation, classifier):
     plain = dataclasses.replace(small_model, aggregation="none", classifier="aggregation")
     _, bare = encode(plain, images)
     g, p = bare.aggregation, bare.tokens
-    expected = {"concat": torch.cat([g.unsqueeze(1).expand(-1, 16, -1), p], 2), "add": p + g.unsqueeze(1), "none": p}
+    expected = {
+        "concat": torch.cat([g.unsqueeze(1).expand(-1, 16, -1), p], 2),
+        "add": p + g.unsqueeze(1),
+        "none": p,
+    }
     torch.testing.assert_close(features.tokens, expected[aggregation])
     assert features.tokens.shape == (3, 16, encoder.token_width)
     pooled = expected[aggregation].mean(1) if classifier == "mean" else g
@@ -41,7 +46,9 @@ def test_the_gradient_reaches_the_aggregation_output_only_through_recurrent_conc
         torch.manual_seed(0)
         encoder = RadiographTransformer(settings)
         features = encoder(torch.randn(2, 1, 32, 32))
-        (gradient,) = torch.autograd.grad(features.tokens.square().sum(), features.aggregation, allow_unused=True)
+        (gradient,) = torch.autograd.grad(
+            features.tokens.square().sum(), features.aggregation, allow_unused=True
+        )
         assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reached
 
 
@@ -70,7 +77,9 @@ def test_initialisation_follows_the_paper(small_model):
 
 def test_parameters_at_the_published_size():
     with torch.device("meta"):
-        encoder = RadiographTransformer(config.Transformer(position="add", aggregation="none", classifier="aggregation"))
+        encoder = RadiographTransformer(
+            config.Transformer(position="add", aggregation="none", classifier="aggregation")
+        )
     # ViT-B/16 without head has 85,798,656; one grey channel instead of three and no class-token position
     assert sum(p.numel() for p in encoder.parameters()) == 85_798_656 - 2 * 16 * 16 * 768 - 768
 
@@ -109,7 +118,9 @@ def test_patch_fusion_weights_each_patch_by_a_sigmoid():
 
 def test_the_report_transformer_is_causal():
     torch.manual_seed(0)
-    decoder = ReportDecoder(ReportTransformer(width=16, depth=2, heads=2, mlp_width=32), 50, 12, memory_width=6).eval()
+    decoder = ReportDecoder(
+        ReportTransformer(width=16, depth=2, heads=2, mlp_width=32), 50, 12, memory_width=6
+    ).eval()
     memory, tokens = torch.randn(1, 5, 6), torch.randint(5, 50, (1, 8))
     before = decoder(tokens, memory)
     for t in range(7):

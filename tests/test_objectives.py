@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from refers import config, engine
 from refers.encoders import build_encoder
 from refers.errors import UserError
@@ -43,7 +42,10 @@ def make(name, small_model, context):
 def test_equation_1_by_hand():
     torch.manual_seed(0)
     logits, wanted = torch.randn(5, 7), torch.tensor([0, 3, 6, 2, 2])
-    each = [-math.log(math.exp(row[target]) / sum(map(math.exp, row))) for row, target in zip(logits.tolist(), wanted, strict=True)]
+    each = [
+        -math.log(math.exp(row[target]) / sum(map(math.exp, row)))
+        for row, target in zip(logits.tolist(), wanted, strict=True)
+    ]
     assert float(language_loss(logits, wanted, 2, "sum")) == pytest.approx(sum(each) / 2, rel=1e-5)
     assert float(language_loss(logits, wanted, 2, "mean")) == pytest.approx(sum(each) / 5, rel=1e-5)
 
@@ -56,7 +58,9 @@ def test_equation_2_by_hand():
         return float(a @ b / (a.norm() * b.norm()))
 
     each = [
-        -math.log(math.exp(cosine(v[k], t[k]) / tau) / sum(math.exp(cosine(v[k], t[i]) / tau) for i in range(4)))
+        -math.log(
+            math.exp(cosine(v[k], t[k]) / tau) / sum(math.exp(cosine(v[k], t[i]) / tau) for i in range(4))
+        )
         for k in range(4)
     ]
     assert float(contrastive_loss(v, t, tau)) == pytest.approx(sum(each) / 4, rel=1e-5)
@@ -84,7 +88,11 @@ def test_padding_takes_no_part_in_the_loss(small_model, context):
 
 @pytest.mark.parametrize(
     ("policy", "wanted", "mask"),
-    [("zeros", [1, 0, 0, 0], [1, 1, 1, 1]), ("ones", [1, 0, 1, 0], [1, 1, 1, 1]), ("ignore", [1, 0, 0, 0], [1, 1, 0, 1])],
+    [
+        ("zeros", [1, 0, 0, 0], [1, 1, 1, 1]),
+        ("ones", [1, 0, 1, 0], [1, 1, 1, 1]),
+        ("ignore", [1, 0, 0, 0], [1, 1, 0, 1]),
+    ],
 )
 def test_uncertain_labels(policy, wanted, mask):
     found, counted = targets(torch.tensor([[1, 0, -1, float("nan")]]), policy)
@@ -127,7 +135,9 @@ def test_views_are_distinct_and_repeated_only_to_fill_up():
             seen[study].add(tuple(chosen[study]))
     assert {tuple(sorted(views)) for views in seen[1]} == {(0, 0, 1), (0, 1, 1)}
     assert len(seen[3]) == 60  # every ordered choice of 3 out of 5
-    repeats = [choose_views(np.array([3]), 3, "replacement", np.random.default_rng(draw))[0] for draw in range(500)]
+    repeats = [
+        choose_views(np.array([3]), 3, "replacement", np.random.default_rng(draw))[0] for draw in range(500)
+    ]
     assert np.mean([len(set(views)) == 3 for views in repeats]) == pytest.approx(6 / 27, abs=0.06)
     assert choose_views(counts, 3, "distinct", None).tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 2], [0, 1, 2]]
 
@@ -167,7 +177,12 @@ def test_training_moves_every_weight_of_the_encoder(name, small_model, context, 
     task = task_of(name, small_model, context, studies)
     start = {key: value.clone() for key, value in task.keep.state_dict().items()}
     training = config.Training(
-        steps=8, warmup_steps=1, batch_size=4, precision="fp32", select="last", optimiser=config.Optimiser(lr=0.05)
+        steps=8,
+        warmup_steps=1,
+        batch_size=4,
+        precision="fp32",
+        select="last",
+        optimiser=config.Optimiser(lr=0.05),
     )
     outcome = engine.fit(task, training, torch.device("cpu"), tmp_path, "x")
     moved = {key for key, value in task.keep.state_dict().items() if not torch.equal(value, start[key])}

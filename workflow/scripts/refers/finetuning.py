@@ -35,10 +35,10 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
 
-def probabilities(logits: Tensor) -> np.ndarray:
-    """Scores in [0, 1], float64 so that confident scores keep their order: (B, C), one column for a binary set."""
+def probabilities(logits: Tensor, classes: int) -> np.ndarray:
+    """Scores (B, classes) in [0, 1], float64 so that confident scores keep their order; one class has two logits."""
     logits = logits.detach().cpu().double()
-    if logits.shape[1] == 2:
+    if classes == 1:
         return (logits[:, 1:] - logits[:, :1]).sigmoid().numpy()
     return logits.sigmoid().numpy()
 
@@ -103,7 +103,7 @@ def finetuning_task(
     def validate() -> dict[str, float]:
         logits = predict(model, val, settings, size, device)
         value = float(classification_loss(logits, torch.from_numpy(val.labels)))
-        each = auc(val.labels, probabilities(logits))
+        each = auc(val.labels, probabilities(logits, len(val.classes)))
         mean = float(np.nanmean(each)) if not np.isnan(each).all() else None
         return {
             "loss": value,
@@ -128,6 +128,6 @@ def prediction_frame(data: LabelledImages, logits: Tensor, split: str) -> pd.Dat
     columns |= {
         LABEL + name: data.labels[:, place].astype(np.int8) for place, name in enumerate(data.classes)
     }
-    scores = probabilities(logits)
+    scores = probabilities(logits, len(data.classes))
     columns |= {SCORE + name: scores[:, place] for place, name in enumerate(data.classes)}
     return pd.DataFrame(columns)

@@ -1,0 +1,168 @@
+"""Settings: ranges, unknown keys, overlays, the schema, and every shipped config."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from refers import config, study
+from refers.errors import UserError
+from refers.methods import load_objective
+
+ROOT = Path(__file__).parents[1]
+OVERLAYS = ["", "demo", "code", "trial"]
+
+
+def shipped(overlay):
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    return (
+        config.merge(values, yaml.safe_load((ROOT / f"config/{overlay}.yaml").read_text()))
+        if overlay
+        else values
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"trainin": {}},
+            "x: unknown key 'trainin'; known keys are init, model, objective, settings, training",
+        ),
+        ({"training": {"steps": 0}}, "x.training.steps: 0 is outside [1, 10000000]"),
+        ({"training": {"steps": 10}}, "x.training: warmup_steps 10000 is not below steps 10; lower it"),
+        ({"training": {"precision": "fp8"}}, "x.training.precision: 'fp8' is none of bf16, fp16, fp32"),
+        (
+            {"training": {"optimiser": {"lr": "fast"}}},
+            "x.training.optimiser.lr: expected float, found 'fast'",
+        ),
+        (
+            {"training": {"augment": {"area": [0.1]}}},
+            "x.training.augment.area: expected 2 numbers, found [0.1]",
+        ),
+        ({"model": {"patch_size": 15}}, "x.model: model: image_size 224 is no multiple of patch_size 15"),
+        ({"model": {"architecture": "vgg"}}, "x.model.architecture: 'vgg' is none of transformer, resnet18"),
+        ({"model": {"aggregation": "none"}}, "set classifier: aggregation"),
+        ({"training": 3}, "x.training: expected a map of settings, found 3"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_its_key(values, message):
+    with pytest.raises(UserError) as error:
+        config.load(config.Pretrain, values, "x")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_survive_the_command_line():
+    settings = config.load(
+        config.Pretrain, {"model": {"width": 96, "heads": 4}, "training": {"steps": 20_000}}
+    )
+    assert config.load_json(config.Pretrain, json.dumps(config.to_dict(settings)), "x") == settings
+
+
+def test_overlays_merge_maps_and_replace_lists():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert config.merge(base, {"a": {"c": [3]}, "d": 2}) == {"a": {"b": 1, "c": [3]}, "d": 2}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_the_schema_is_the_one_that_the_dataclasses_give(tmp_path):
+    config.write_schema(ROOT / "workflow/schemas/config.template.yaml", tmp_path / "schema.yaml")
+    committed = (ROOT / "workflow/schemas/config.schema.yaml").read_text()
+    assert (tmp_path / "schema.yaml").read_text() == committed, "run `make schema`"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_shipped_config_is_accepted_by_every_job(overlay):
+    values = shipped(overlay)
+    found = study.check(values)
+    for method, entry in values["methods"].items():
+        if "checkpoint" in entry:
+            continue
+        settings = found.pretrain_settings(method)
+        if (ROOT / f"workflow/scripts/refers/methods/{settings['objective']}.py").exists():
+            _, kind = load_objective(settings["objective"])
+            config.load(kind, settings["settings"], method)
+    assert len(found.cells) == 9
+    assert found.seeds == [0, 1, 2]
+
+
+def test_the_published_study_has_every_row_and_the_papers_settings():
+    found = study.check(shipped(""))
+    assert len(found.methods) == 15
+    refers = found.pretrain_settings("refers")
+    assert refers["training"]["steps"] == 300_000
+    assert refers["training"]["warmup_steps"] == 10_000
+    optimiser = refers["training"]["optimiser"]
+    assert (optimiser["name"], optimiser["lr"], optimiser["text_lr"], optimiser["decoder_lr"]) == (
+        "sgd",
+        3e-3,
+        3e-4,
+        3e-4,
+    )
+    budgets = set()
+    for method in found.methods:
+        if method != "imagenet":
+            settings = found.pretrain_settings(method)
+            views = settings["settings"].get("views", 3) if settings["objective"] == "refers" else 1
+            budgets.add(settings["training"]["steps"] * settings["training"]["batch_size"] * views)
+    assert budgets == {300_000 * 96}, "every method sees the same number of images"
+    assert found.finetune_settings("lsp_resnet50", "nih", 100)["training"]["optimiser"]["name"] == "adam"
+    assert found.finetune_settings("refers", "nih", 100)["training"]["optimiser"]["name"] == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": {"methods": ["referz"]}}, "study.methods: no method 'referz'"),
+        ({"study": {"cells": [{"dataset": "chexpert", "ratios": [1]}]}}, "no such dataset: chexpert"),
+        ({"finetune": {"cells": {"nih/2": {}}}}, "finetune.cells: no cell 'nih/2'"),
+        ({"tables": {"table1": {"rows": ["refers", "moco"]}}}, "tables.table1.rows: no method 'moco'"),
+        (
+            {"methods": {"refers": {"pretrain": {"training": {"step": 1}}}}},
+            "methods.refers.pretrain.training: unknown key 'step'",
+        ),
+    ],
+)
+def test_a_name_without_an_entry_is_one_line(change, message):
+    with pytest.raises(UserError, match=message):
+        study.check(config.merge(shipped(""), change))
+
+
+def test_comments_change_no_digest_and_statements_do(tmp_path, monkeypatch):
+    (tmp_path / "refers/methods").mkdir(parents=True)
+    (tmp_path / "job.py").write_text('"""Doc."""\nfrom refers import a\n')
+    library = {"a": "from refers.b import f\n", "b": "def f():\n    return 1\n", "c": "x = 1\n"}
+    for name, text in library.items():
+        (tmp_path / f"refers/{name}.py").write_text(text)
+    monkeypatch.setattr(study, "SCRIPTS", tmp_path)
+
+    def digests():
+        study._digest_and_imports.cache_clear()
+        return study.code_of("job")
+
+    before = digests()
+    assert list(before) == ["job.py", "refers/a.py", "refers/b.py"]
+    (tmp_path / "refers/b.py").write_text('# why\ndef f():\n    """Say one."""\n    return  1\n')
+    assert digests() == before
+    (tmp_path / "refers/b.py").write_text("def f():\n    return 2\n")
+    assert {name for name, digest in digests().items() if digest != before[name]} == {"refers/b.py"}
+
+
+def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
+    command = [
+        sys.executable,
+        "workflow/scripts/pretrain.py",
+        "--method",
+        "refers",
+        "--config",
+        '{"modell": {}}',
+    ]
+    command += [f"--{name}={tmp_path}" for name in ("index", "store", "tokens", "text-encoder", "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: refers: unknown key 'modell'; known keys are init, model, objective, settings, training"
+    ]

@@ -1,0 +1,150 @@
+"""Fine-tuning: the losses, the scores, what picks the weights, and the script on a tiny set."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from refers import config
+from refers.checkpoint import save_encoder
+from refers.encoders import build_encoder
+from refers.finetuning import Classifier, LabelledImages, classification_loss, finetuning_task, probabilities
+from refers.metrics import auc
+from torch.nn import functional as F
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_binary_and_multi_label_losses_by_hand():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 3), torch.randint(0, 2, (6, 3)).float()
+    sigmoid = logits.sigmoid()
+    expected = -(labels * sigmoid.log() + (1 - labels) * (1 - sigmoid).log()).mean()
+    torch.testing.assert_close(classification_loss(logits, labels), expected)
+    pair, binary = torch.randn(6, 2), torch.randint(0, 2, (6, 1)).float()
+    picked = pair.softmax(1)[torch.arange(6), binary[:, 0].long()]
+    torch.testing.assert_close(classification_loss(pair, binary), -picked.log().mean())
+
+
+def test_scores_keep_their_order_where_float32_would_tie():
+    logits = torch.tensor([[0.0, 30.0], [0.0, 31.0], [0.0, -40.0]])
+    scores = probabilities(logits, 1)
+    assert scores.shape == (3, 1)
+    assert scores[2] < scores[0] < scores[1] < 1
+    np.testing.assert_allclose(probabilities(torch.zeros(1, 3), 3), 0.5)
+    torch.testing.assert_close(
+        torch.from_numpy(probabilities(logits, 1))[:, 0], F.softmax(logits.double(), 1)[:, 1]
+    )
+
+
+def labelled(rng, count, classes, offset=0):
+    frame = pd.DataFrame(
+        {"row": np.arange(count) + offset, "image_id": [f"i{offset + n}" for n in range(count)]}
+    )
+    frame["patient_id"] = frame["image_id"]
+    for name in classes:
+        frame[f"label:{name}"] = rng.integers(0, 2, count).astype(np.float32)
+    return frame
+
+
+def test_validation_is_the_mean_auc_and_one_without_both_labels_falls_back_to_the_loss(small_model):
+    rng = np.random.default_rng(0)
+    store = rng.integers(0, 256, (20, 36, 36), dtype=np.uint8)
+    frame = labelled(rng, 20, ["A", "B"])
+    model = Classifier(build_encoder(small_model), 2, 0.0)
+    settings = config.Finetune(evaluation_batch=7)
+    data = LabelledImages(store, frame, ["A", "B"])
+    scores = finetuning_task(model, data, data, settings, 32, torch.device("cpu")).validate()
+    assert scores["score"] == scores["auc"] > 0
+    frame["label:A"] = frame["label:B"] = 1.0
+    data = LabelledImages(store, frame, ["A", "B"])
+    scores = finetuning_task(model, data, data, settings, 32, torch.device("cpu")).validate()
+    assert scores["auc"] == -1
+    assert scores["score"] == -scores["loss"]
+
+
+@pytest.fixture
+def world(tmp_path, small_model):
+    """A set whose label is the brightness of the image; validation and test are held out."""
+    rng = np.random.default_rng(0)
+    frame = labelled(rng, 90, ["Bright"])
+    frame["split"] = ["train"] * 50 + ["val"] * 15 + ["test"] * 25
+    images = rng.integers(0, 60, (90, 36, 36)) + 120 * frame["label:Bright"].to_numpy(int)[:, None, None]
+    np.save(tmp_path / "images.npy", images.astype(np.uint8))
+    frame.to_parquet(tmp_path / "split.parquet")
+    frame[frame["split"] == "train"][["row", "image_id"]].head(20).to_csv(
+        tmp_path / "subset.csv", index=False
+    )
+    torch.manual_seed(0)
+    save_encoder(tmp_path / "encoder.safetensors", build_encoder(small_model), {"method": "x"})
+    return tmp_path
+
+
+def finetune(world, out, **training):
+    values = {"steps": 40, "warmup_steps": 2, "batch_size": 8, "precision": "fp32", "checkpoint_every": 10}
+    values |= {"optimiser": {"name": "adam", "lr": 3e-3}, "validate_every": 10} | training
+    command = [
+        sys.executable,
+        ROOT / "workflow/scripts/finetune.py",
+        "--config",
+        json.dumps({"training": values}),
+    ]
+    for name, file in (
+        ("encoder", "encoder.safetensors"),
+        ("store", "images.npy"),
+        ("split", "split.parquet"),
+        ("subset", "subset.csv"),
+    ):
+        command += [f"--{name}", world / file]
+    return subprocess.run(
+        [*command, "--seed", "1", "--device", "cpu", "--out", out], capture_output=True, text=True
+    )
+
+
+def test_the_script_learns_predicts_and_records(world):
+    out = world / "run/predictions.parquet"
+    done = finetune(world, out)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_parquet(out)
+    assert found.groupby("split").size().to_dict() == {"val": 15, "test": 25}
+    assert list(found.columns) == ["split", "image_id", "patient_id", "label:Bright", "score:Bright"]
+    test = found[found["split"] == "test"]
+    assert auc(test[["label:Bright"]].to_numpy(), test[["score:Bright"]].to_numpy())[0] > 0.95
+    record = json.loads((world / "run/run.json").read_text())
+    assert record["settings"]["training"]["seed"] == 1
+    assert record["images"] == {"train": 20, "val": 15, "test": 25}
+    assert record["encoder"] == {"method": "x"}
+    assert {
+        "settings_sha256",
+        "library_sha256",
+        "versions",
+        "wall_seconds",
+        "peak_memory_mib",
+        "inputs",
+    } <= record.keys()
+    assert sorted(path.name for path in (world / "run").iterdir()) == [
+        "metrics.jsonl",
+        "predictions.parquet",
+        "run.json",
+    ]
+
+
+def test_the_same_seed_gives_the_same_predictions(world):
+    for name in ("a", "b"):
+        assert finetune(world, world / name / "p.parquet", steps=10).returncode == 0
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(world / "a/p.parquet"), pd.read_parquet(world / "b/p.parquet")
+    )
+
+
+def test_a_subset_of_other_images_is_refused(world):
+    (world / "subset.csv").write_text("row,image_id\n60,i60\n")
+    done = finetune(world, world / "run/p.parquet")
+    assert done.returncode == 1
+    assert "i60 is no training image" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (world / "run").exists()

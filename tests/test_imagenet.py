@@ -1,0 +1,148 @@
+"""Import of ImageNet's vision transformers: equal to timm's forward pass, strict about every tensor."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from refers import config
+from refers.checkpoint import load_strictly
+from refers.encoders import build_encoder, load_encoder
+from refers.errors import UserError
+from refers.imagenet import read_checkpoint, resize_positions, to_radiograph_transformer
+from safetensors.torch import save_file
+
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+sys.path.insert(0, str(SCRIPTS))
+from generate_checkpoint import random_arrays  # noqa: E402
+
+SETTINGS = config.Transformer(
+    image_size=32, patch_size=8, width=48, depth=2, heads=3, mlp_width=192, activation="gelu", dropout=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        num_classes=5,
+        img_size=32,
+        patch_size=8,
+        embed_dim=48,
+        depth=2,
+        num_heads=3,
+    ).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("position", ["concat", "add"])
+def test_our_forward_pass_equals_timms(reference, position, tmp_path):
+    save_file(reference.state_dict(), tmp_path / "vit.safetensors")
+    settings = dataclasses.replace(SETTINGS, position=position)
+    state = to_radiograph_transformer(read_checkpoint(tmp_path / "vit.safetensors"), settings, "vit")
+    encoder = build_encoder(settings).eval()
+    load_strictly(encoder, state, "vit")
+    images = torch.randn(3, 1, 32, 32)
+    with torch.no_grad():
+        expected = reference.forward_features(images.expand(-1, 3, -1, -1))
+        features = encoder(images)
+    torch.testing.assert_close(features.aggregation, expected[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features.tokens[..., 48:], expected[:, 1:], atol=1e-5, rtol=1e-5)
+
+
+def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, reference):
+    np.savez(tmp_path / "vit.npz", **random_arrays(SETTINGS, seed=0))
+    ours = read_checkpoint(tmp_path / "vit.npz")
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        num_classes=10,
+        img_size=32,
+        patch_size=8,
+        embed_dim=48,
+        depth=2,
+        num_heads=3,
+    )
+    model.load_pretrained(str(tmp_path / "vit.npz"))
+    theirs = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head")}
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, msg=name)
+
+
+def test_the_position_grid_is_resized_and_left_alone_where_it_fits():
+    grid = torch.arange(16.0).reshape(16, 1)
+    assert resize_positions(grid, 4) is grid
+    larger = resize_positions(grid, 7).reshape(7, 7)
+    assert larger[0, 0] == 0
+    assert larger[-1, -1] == 15
+    torch.testing.assert_close(larger[::2, ::2].flatten(), grid[:, 0])
+
+
+def test_relu_is_refused_for_weights_trained_with_gelu(reference):
+    with pytest.raises(UserError, match="set model.activation: gelu"):
+        to_radiograph_transformer(
+            reference.state_dict(), dataclasses.replace(SETTINGS, activation="relu"), "vit"
+        )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state: state.pop("blocks.1.mlp.fc1.bias"), "1 missing: blocks.1.mlp.fc1.bias"),
+        (
+            lambda state: state.update(extra=torch.zeros(1)),
+            "1 tensors have no place in the radiograph transformer, first extra",
+        ),
+        (lambda state: state.pop("cls_token"), "lacks cls_token"),
+        (lambda state: state.update({"norm.weight": torch.zeros(3)}), "1 wrong shape: norm.weight"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(reference, spoil, message):
+    state = {name: tensor for name, tensor in reference.state_dict().items() if not name.startswith("head")}
+    spoil(state)
+    with pytest.raises(UserError, match=message):
+        load_strictly(build_encoder(SETTINGS), to_radiograph_transformer(state, SETTINGS, "vit"), "vit")
+
+
+def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "vit.npz").write_bytes(b"not an archive")
+    command = [
+        sys.executable,
+        SCRIPTS / "import_encoder.py",
+        "--method",
+        "imagenet",
+        "--checkpoint",
+        tmp_path / "vit.npz",
+    ]
+    done = subprocess.run(
+        [*command, "--config", "{}", "--out", tmp_path / "out/e.safetensors"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_an_encoder_file_rebuilds_its_own_architecture(tmp_path):
+    from refers.checkpoint import save_encoder
+
+    torch.manual_seed(0)
+    encoder = build_encoder(SETTINGS)
+    save_encoder(tmp_path / "e.safetensors", encoder, {"method": "x"})
+    loaded, about = load_encoder(tmp_path / "e.safetensors")
+    assert loaded.settings == SETTINGS
+    assert about == {"method": "x"}
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name])
+    (tmp_path / "e.safetensors").write_bytes(b"{}")
+    with pytest.raises(UserError, match="cannot be read as an encoder"):
+        load_encoder(tmp_path / "e.safetensors")
