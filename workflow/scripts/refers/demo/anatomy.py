@@ -155,6 +155,12 @@ def _lung(
     return Lung(*(float(value) for value in shape), outward, s, t, rim, below, mask)
 
 
+def _behind(lungs: dict[str, Lung], shadow: np.ndarray) -> None:
+    """Dim what findings add to the lung behind heart and mediastinum, where little of it shows."""
+    for lung in lungs.values():
+        lung.mask = lung.mask * (1 - np.float32(0.75) * shadow)
+
+
 def draw_frontal(anatomy: Anatomy, rng: np.random.Generator, supine: bool = False) -> Scene:
     """A PA or (supine) AP radiograph: an AP heart is magnified and the lungs are shorter."""
     a = anatomy
@@ -204,6 +210,7 @@ def draw_frontal(anatomy: Anatomy, rng: np.random.Generator, supine: bool = Fals
             * a.bubble
             * soft(0.010 - np.square(u - 0.36) * 0.6 - np.square(v - a.dome - a.dome_tilt - 0.16), 0.012)
         )
+    _behind(lungs, shadow)
     return Scene("frontal", a, u, v, pixels, lungs, heart, ribs)
 
 
@@ -231,6 +238,7 @@ def draw_lateral(anatomy: Anatomy, rng: np.random.Generator) -> Scene:
     pixels = body * (a.tissue + 0.04 * texture(rng, 6))
     pixels += lung.mask * ((1 - shadow) * (0.05 * texture(rng, 16) - a.aeration * 0.9) + shadow * 0.05)
     pixels += body * (0.13 * spine + 0.4 * a.rib_strength * ribs + 0.10 * sternum)
+    _behind({"both": lung}, shadow)
     return Scene("lateral", a, u, v, pixels, {"left": lung, "right": lung}, heart, ribs)
 
 
@@ -252,4 +260,5 @@ def draw_ct(anatomy: Anatomy, rng: np.random.Generator) -> Scene:
         bump(radius - 0.86, 0.05) * soft(np.cos(9 * u) - 0.2, 0.5),
     )
     pixels = body * (0.62 + 0.25 * bone) - air * (1 - shadow) * (0.56 + 0.05 * texture(rng, 20))
+    _behind(lungs, shadow)
     return Scene("ct", a, u, v, np.maximum(pixels, 0), lungs, heart, bone)

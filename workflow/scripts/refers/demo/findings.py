@@ -320,10 +320,13 @@ CATALOGUE: dict[str, Finding] = {
 def place(key: str, rng: np.random.Generator) -> Place:
     """Choose side, zone and size of a finding."""
     finding = CATALOGUE[key]
+    side, zone = str(rng.choice(finding.sides)), str(rng.choice(finding.zones))
+    if key == "support_device" and zone == "upper":
+        side = ""  # a tube in the midline, not a catheter
     return Place(
         key,
-        str(rng.choice(finding.sides)),
-        str(rng.choice(finding.zones)),
+        side,
+        zone,
         str(rng.choice(list(SIZES))),
         tuple(int(word) for word in rng.integers(0, 2**31, 2)),
     )
