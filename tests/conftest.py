@@ -1,13 +1,22 @@
 """Small worlds that several test files share."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from refers import config
 from refers.methods import Context
 from refers.pretraining import Studies
 
+ROOT = Path(__file__).parents[1]
 LABELS = ("Atelectasis", "Edema", "No Finding")
 
 
@@ -76,3 +85,58 @@ def studies(tmp_path_factory):
         vocabulary=50,
     )
     return Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz")
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    """Run snakemake in the project's folder: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
+
+    def run(*arguments, environment=None):
+        command = [Path(sys.executable).with_name("snakemake"), *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (environment or {}),
+        )
+        jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
+        return SimpleNamespace(code=done.returncode, output=done.stdout, jobs=jobs)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo(snakemake):
+    """The finished demo of this checkout, made by the commands of `make demo` where it is not there yet."""
+    for arguments in (["build/demo/data/demo.json"], ["tables"]):
+        done = snakemake(*arguments, "--workflow-profile", "profiles/demo")
+        assert done.code == 0, done.output[-3000:]
+    return ROOT / "build/demo"
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory):
+    """A folder in which every official download seems to lie, for dry runs of the published study."""
+    root = tmp_path_factory.mktemp("downloads")
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for source in values["sources"].values():
+        for pattern in [*source["files"], source["images"]]:
+            path = root / source["folder"] / pattern.replace("*", "0")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for dataset in values["datasets"].values():
+        if "released" in dataset:
+            folder = root / values["released_lists"] / dataset["released"]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "test.txt").touch()
+    for name in ("bert/config.json", "bert/model.safetensors", "ViT-B_16.npz"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    return [
+        "--config",
+        f"data_root={root}",
+        f"text={{encoder: {root}/bert}}",
+        f"methods={{imagenet: {{checkpoint: {root}/ViT-B_16.npz}}}}",
+    ]

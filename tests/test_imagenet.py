@@ -88,7 +88,7 @@ def test_the_position_grid_is_resized_and_left_alone_where_it_fits():
 
 
 def test_relu_is_refused_for_weights_trained_with_gelu(reference):
-    with pytest.raises(UserError, match="set model.activation: gelu"):
+    with pytest.raises(UserError, match=r"set model\.activation: gelu"):
         to_radiograph_transformer(
             reference.state_dict(), dataclasses.replace(SETTINGS, activation="relu"), "vit"
         )

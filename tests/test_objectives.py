@@ -30,6 +30,9 @@ OBJECTIVES = {
     "no_generation": ("refers", {**REFERS, "generation": 0.0}),
     "no_contrast": ("refers", {**REFERS, "image_to_text": 0.0}),
     "lsp": ("lsp", {}),
+    "model_genesis": ("model_genesis", {"windows": 20, "decoder_width": 32}),
+    "context_restoration": ("context_restoration", {"decoder_width": 32}),
+    "c2l": ("c2l", {"width": 8, "queue": 16}),
 }
 
 

@@ -17,7 +17,7 @@ from refers.files import write_json, write_parquet
 from refers.finetuning import LABEL, Classifier, LabelledImages, finetuning_task, predict, prediction_frame
 from refers.images import open_store
 from refers.precision import Precision
-from refers.runtime import choose_device, seed_torch
+from refers.runtime import choose_device, seed_torch, spare_compiler
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +38,8 @@ def main() -> None:
     values = config.merge(config.parse_json(args.config, "finetune"), {"training": {"seed": args.seed}})
     settings = config.load(config.Finetune, values, "finetune")
     device = choose_device(args.device)
+    if not settings.training.compile:
+        spare_compiler()
     frame = pd.read_parquet(args.split)
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     subset = pd.read_csv(args.subset)["image_id"].astype(str)

@@ -89,6 +89,7 @@ def pretraining_task(
     by_study = objective.unit == "study"
     stored = data.store.shape[1]
     views = objective.settings.views if by_study else 1
+    crops = getattr(objective, "crops", 1)
     items = {
         name: (members, members) if by_study else data.images_of(members)
         for name, members in data.splits.items()
@@ -116,18 +117,17 @@ def pretraining_task(
         positions = engine.batch_rows(step, len(items["train"][0]), training.batch_size, training.seed)
         return read("train", positions, engine.stream(training.seed, engine.DRAWS, step))
 
-    def shape(batch: engine.Batch, drawn: augment.Draw) -> dict[str, Tensor]:
-        images = augment.apply(drawn, batch["images"], size)
-        flipped = drawn.flip[::views]
-        tokens = torch.where(flipped[:, None], batch["swapped"], batch["tokens"])
-        images = images.unflatten(0, (-1, views)) if by_study else images
-        return {"images": images, "tokens": tokens, "labels": batch["labels"]}
+    def prepare(batch: engine.Batch, drawn: augment.Draw) -> dict[str, Tensor]:
+        images = augment.apply(drawn, batch["images"].repeat_interleave(crops, 0), size)
+        tokens = torch.where(drawn.flip[:: views * crops, None], batch["swapped"], batch["tokens"])
+        grouped = images.unflatten(0, (-1, views * crops)) if by_study or crops > 1 else images
+        return {"images": grouped, "tokens": tokens, "labels": batch["labels"]}
 
     def loss(batch: engine.Batch) -> dict[str, Tensor]:
-        drawn = augment.draw(training.augment, len(batch["images"]), stored, size, device)
+        drawn = augment.draw(training.augment, len(batch["images"]) * crops, stored, size, device)
         if by_study and objective.settings.flip == "study":
             drawn = augment.repeat_flip(drawn, views)
-        return objective(shape(batch, drawn))
+        return objective(prepare(batch, drawn))
 
     def validate() -> dict[str, float]:
         total, seen = {}, 0
@@ -135,9 +135,8 @@ def pretraining_task(
         for start in range(0, count, training.batch_size):
             positions = np.arange(start, min(start + training.batch_size, count))
             batch = {name: tensor.to(device) for name, tensor in read("val", positions, None).items()}
-            losses = objective(
-                shape(batch, augment.still(training.augment, len(batch["images"]), stored, size, device))
-            )
+            drawn = augment.still(training.augment, len(batch["images"]) * crops, stored, size, device)
+            losses = objective(prepare(batch, drawn))
             for name, value in losses.items():
                 total[name] = total.get(name, 0) + value * len(positions)
             seen += len(positions)

@@ -121,7 +121,7 @@ class Study:
     def source_files(self, source: str) -> list[Path]:
         """The tables of a source that its index is made from."""
         found = (
-            sorted(self.folder(source).glob(pattern))[:1]
+            sorted(self.folder(source).glob(pattern))[-1:]
             for pattern in self.values["sources"][source]["files"]
         )
         return [path for paths in found for path in paths]

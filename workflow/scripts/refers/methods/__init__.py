@@ -5,11 +5,12 @@ A file defines `Settings` (a frozen dataclass of documented options) and `Object
 - class attribute `unit`: "study" (a batch item is a study with its views and its report) or "image";
 - `__init__(encoder, settings, context)`;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
+- optional class attribute `crops`: augmentations of an image in a step (1);
 - optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}` and `after_step()`.
 
-`batch` holds `images` (B, V, 1, S, S) for studies or (B, 1, S, S) for images, augmented and normalised; `tokens`
-(B, T) report tokens with 0 as padding, already side-swapped where the study was flipped; `labels` (B, C) with 1
-present, 0 absent, -1 uncertain, NaN not mentioned.
+`batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
+each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding, already side-swapped where the study
+was flipped; `labels` (B, C) with 1 present, 0 absent, -1 uncertain, NaN not mentioned.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,63 @@
+"""Every command that the README shows parses, and dry-runs where it is Snakemake's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.split(" #")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.split("#")[0].strip()
+]
+PROMISED = [
+    "snakemake --cores 8 --resources=gpu=1 tables",
+    "snakemake results/cells/refers/nih/1pct/auc.json --cores 8 --resources gpu=1",
+    "snakemake tables --cores 8 --sdm conda",
+    "make demo",
+    "make test",
+]
+
+
+@pytest.mark.parametrize("command", PROMISED)
+def test_the_readme_shows_the_commands_that_users_type(command):
+    assert command in COMMANDS
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("snakemake")])
+def test_a_snakemake_command_dry_runs(command, snakemake, downloads):
+    arguments = shlex.split(command)[1:]
+    if "conda" in arguments:  # a dry run with conda asks the conda command, which need not be here
+        place = arguments.index("--sdm")
+        del arguments[place : place + 2]
+    extra = [] if "--config" in arguments else downloads
+    done = snakemake("-n", "--quiet=rules", *arguments, *extra)
+    assert done.code == 0, done.output
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
+def test_a_make_command_names_a_target(command):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert shlex.split(command)[1] in targets
+
+
+@pytest.mark.parametrize("path", ["docs/deviations.md", "docs/data.md"])
+def test_files_that_the_readme_links_exist(path):
+    assert path in (ROOT / "README.md").read_text()
+    assert (ROOT / path).exists()
+
+
+def test_the_conda_environment_pins_what_the_lock_pins():
+    import tomllib
+
+    lock = {
+        package["name"]: package["version"]
+        for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    }
+    pins = dict(re.findall(r'"([\w.-]+)(?:\[[\w,]+\])?==([^ "]+)', (ROOT / "envs/refers.yaml").read_text()))
+    assert {"torch", "snakemake", "transformers", "pandas"} <= pins.keys()
+    assert {name: lock[name] for name in pins} == pins

@@ -1,0 +1,180 @@
+"""Distortions and the decoder of the methods that restore radiographs."""
+
+import pytest
+import torch
+from refers import config
+from refers.encoders import build_encoder
+from refers.methods import context_restoration, model_genesis
+from refers.restoration import Restoration, RestorationDecoder
+
+SIDE = 224
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(0)
+    # every pixel its own value, so that a permutation can be told from anything else
+    return torch.stack([torch.randperm(SIDE * SIDE).view(1, SIDE, SIDE) for _ in range(4)]) / (SIDE * SIDE)
+
+
+@pytest.mark.parametrize(
+    ("swaps", "smallest", "largest"), [(0, 8, 8), (1, 16, 16), (20, 16, 32), (60, 3, 40)]
+)
+def test_swapping_patches_is_a_permutation_of_a_bounded_share(images, swaps, smallest, largest):
+    clean = images.clone()
+    swapped = context_restoration.swap_patches(images, swaps, smallest, largest)
+    assert torch.equal(images, clean)
+    for before, after in zip(images, swapped, strict=True):
+        assert torch.equal(before.flatten().sort().values, after.flatten().sort().values)
+        changed = (before != after).float().mean()
+        assert changed <= 2 * swaps * largest**2 / SIDE**2
+        assert (changed > 0) == (swaps > 0)
+
+
+def test_one_swap_exchanges_two_disjoint_squares_and_swapping_back_restores(images):
+    for seed in range(30):
+        torch.manual_seed(seed)
+        swapped = context_restoration.swap_patches(images, 1, 16, 16)
+        for before, after in zip(images, swapped, strict=True):
+            assert int((before != after).sum()) == 2 * 16 * 16
+        torch.manual_seed(seed)
+        assert torch.equal(context_restoration.swap_patches(swapped, 1, 16, 16), images)
+
+
+def test_changed_share_of_twenty_swaps(images):
+    torch.manual_seed(1)
+    changed = (
+        context_restoration.swap_patches(images.repeat(16, 1, 1, 1), 20, 16, 16) != images.repeat(16, 1, 1, 1)
+    ).float()
+    assert float(changed.mean()) == pytest.approx(0.18, abs=0.02)
+
+
+def test_local_shuffling_keeps_values_local_and_reads_from_the_original(images):
+    torch.manual_seed(0)
+    clean = images.clone()
+    one = model_genesis.shuffle_locally(images, 1, 22)
+    assert torch.equal(images, clean)
+    for before, after in zip(images, one, strict=True):
+        assert torch.equal(before.flatten().sort().values, after.flatten().sort().values)
+        rows, columns = (
+            torch.nonzero(before[0] != after[0]).unbind(1)
+            if (before != after).any()
+            else (torch.zeros(1), torch.zeros(1))
+        )
+        assert int(rows.max() - rows.min()) < 22
+        assert int(columns.max() - columns.min()) < 22
+    many = model_genesis.shuffle_locally(images, 1000, 22)
+    for before, after in zip(images, many, strict=True):
+        assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
+        assert float((before != after).float().mean()) == pytest.approx(0.89, abs=0.04)
+
+
+def test_every_permutation_of_the_bank_is_one():
+    bank = model_genesis._permutations(6, torch.device("cpu"))
+    for height in range(1, 7):
+        for width in range(1, 7):
+            found = bank[height, width, :, : height * width].sort(1).values
+            assert torch.equal(found, torch.arange(height * width).expand(model_genesis.BANK, -1))
+
+
+def test_intensity_curves_are_monotone_between_both_corners():
+    torch.manual_seed(0)
+    curves = model_genesis.intensity_curves(500, torch.device("cpu"))
+    rising = curves[:, -1] > curves[:, 0]
+    assert float(rising.float().mean()) == pytest.approx(0.5, abs=0.07)
+    steps = curves.diff(dim=1)
+    assert (steps[rising] >= -1e-5).all()
+    assert (steps[~rising] <= 1e-5).all()
+    ends = torch.where(rising, curves[:, 0], curves[:, -1]), torch.where(rising, curves[:, -1], curves[:, 0])
+    torch.testing.assert_close(ends[0], torch.zeros(500), atol=1e-4, rtol=0)
+    torch.testing.assert_close(ends[1], torch.ones(500), atol=1e-4, rtol=0)
+    identity = torch.linspace(0, 1, 256).expand(2, -1)
+    grey = torch.rand(2, 1, 9, 9)
+    torch.testing.assert_close(model_genesis.apply_curves(grey, identity), grey, atol=1e-6, rtol=0)
+
+
+def test_boxes_keep_off_the_border_and_to_their_sizes():
+    torch.manual_seed(0)
+    holes = model_genesis.boxes(400, SIDE, SIDE // 6, SIDE // 3, torch.device("cpu"))
+    assert not holes[..., :3, :].any()
+    assert not holes[..., -3:, :].any()
+    assert not holes[..., :3].any()
+    assert not holes[..., -3:].any()
+    assert float(holes.float().mean()) == pytest.approx(0.225, abs=0.02)
+    windows = model_genesis.boxes(400, SIDE, SIDE - 4 * SIDE // 7, SIDE - 3 * SIDE // 7, torch.device("cpu"))
+    assert float(1 - windows.float().mean()) == pytest.approx(0.456, abs=0.02)
+
+
+def test_distortions_come_at_their_published_rates(images):
+    torch.manual_seed(0)
+    clean = torch.rand(1, 1, 64, 64).repeat(4000, 1, 1, 1)
+    only = {"shuffle": 0.0, "intensity": 0.0, "paint": 0.0}
+    for name, rate in (("shuffle", 0.5), ("intensity", 0.9), ("paint", 0.9)):
+        settings = model_genesis.Settings(**{**only, name: rate, "windows": 40})
+        found = model_genesis.distort(clean, settings)
+        share = (found != clean).flatten(1).any(1).float().mean()
+        assert float(share) == pytest.approx(rate, abs=0.02)
+    settings = model_genesis.Settings(**{**only, "paint": 1.0})
+    noisy = (model_genesis.distort(clean, settings) != clean).flatten(1)
+    border = noisy.view(-1, 64, 64)[:, 0].any(1)  # out-painting reaches the border, in-painting never does
+    assert float(border.float().mean()) == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_same_seed_distorts_the_same_way_and_never_the_input(images):
+    clean = images.clone()
+    found = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        found.append(model_genesis.distort(images, model_genesis.Settings(windows=50)))
+    assert torch.equal(*found)
+    assert torch.equal(images, clean)
+    assert 0 <= float(found[0].min()) <= float(found[0].max()) <= 1
+
+
+def test_the_decoder_doubles_up_to_the_image_and_keeps_places():
+    torch.manual_seed(0)
+    decoder = RestorationDecoder(token_width=12, grid=4, scale=8, width=32)
+    tokens = torch.randn(2, 16, 12, requires_grad=True)
+    image = decoder(tokens)
+    assert image.shape == (2, 1, 32, 32)
+    assert 0 < float(image.min()) < float(image.max()) < 1
+    at_paper_size = RestorationDecoder(1536, 14, 16)
+    assert at_paper_size(torch.randn(1, 196, 1536)).shape == (1, 1, 224, 224)
+
+
+def test_the_loss_is_the_mean_squared_error_over_all_pixels(small_model):
+    torch.manual_seed(0)
+    objective = Restoration(build_encoder(small_model), 32, lambda images: images * 0.5).eval()
+    clean = torch.rand(3, 1, 32, 32)
+    losses = objective({"images": clean * 2 - 1})
+    restored = objective.restore(clean * 0.5)
+    torch.testing.assert_close(losses["loss"], (restored - clean).square().mean())
+    unchanged = Restoration(build_encoder(small_model), 32, lambda images: images).eval()
+    assert float(unchanged({"images": clean * 2 - 1})["changed"]) == 0
+
+
+def test_restoration_teaches_the_aggregation_output(small_model):
+    torch.manual_seed(0)
+    objective = Restoration(build_encoder(small_model), 32, lambda images: images)
+    seen = {}
+    objective.encoder.norm.register_forward_hook(
+        lambda _module, _given, out: (out.retain_grad(), seen.update(out=out))[1]
+    )
+    objective({"images": torch.randn(2, 1, 32, 32)})["loss"].backward()
+    assert seen["out"].grad[:, 0].abs().sum() > 0
+
+
+def test_four_images_can_be_overfitted(small_model):
+    torch.manual_seed(0)
+    settings = config.Transformer(
+        image_size=32, patch_size=8, width=32, depth=1, heads=2, mlp_width=64, dropout=0.0
+    )
+    objective = Restoration(build_encoder(settings), 64, lambda images: images)
+    batch = {"images": torch.nn.functional.interpolate(torch.rand(4, 1, 4, 4), scale_factor=8) * 2 - 1}
+    optimiser = torch.optim.Adam(objective.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(200):
+        loss = objective(batch)["loss"]
+        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0] / 10

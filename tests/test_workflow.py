@@ -1,0 +1,210 @@
+"""The rules: what a target builds, what a change reruns, what is refused. Counted in dry runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEMO = ["--workflow-profile", "profiles/demo"]
+CELL = "build/demo/results/cells/refers/nih/1pct/auc.json"
+
+
+def test_the_published_study_schedules_every_cell(snakemake, downloads):
+    found = snakemake("-n", "tables", "--cores", 8, "--quiet=rules", *downloads)
+    assert found.code == 0, found.output
+    built = [path.stem for path in (ROOT / "workflow/scripts/refers/methods").glob("[a-z]*.py")]
+    assert {"refers", "lsp"} <= set(built)
+    methods = found.jobs["pretrain"] + found.jobs["import_encoder"]
+    assert found.jobs["import_encoder"] == 1
+    assert found.jobs["finetune"] == methods * 9 * 3
+    assert found.jobs["cell"] == methods * 9
+    assert found.jobs["index_source"] == found.jobs["pack_images"] == 5
+    assert found.jobs["split_dataset"] == 5
+    assert found.jobs["label_subset"] == 9
+    assert "build_text_encoder" not in found.jobs
+
+
+def test_the_codes_protocol_starts_every_method_from_imagenet(snakemake, downloads):
+    found = snakemake(
+        "-n",
+        "results/code/encoders/refers/encoder.safetensors",
+        "--cores",
+        8,
+        "--configfile",
+        "config/code.yaml",
+        *downloads,
+    )
+    assert found.code == 0, found.output
+    assert found.jobs["import_encoder"] == found.jobs["pretrain"] == 1
+    assert (
+        "--init results/code/encoders/imagenet/encoder.safetensors"
+        in snakemake(
+            "-np",
+            "results/code/encoders/refers/encoder.safetensors",
+            "--cores",
+            8,
+            "--configfile",
+            "config/code.yaml",
+            *downloads,
+        ).output
+    )
+
+
+def test_one_cell_builds_only_what_it_needs(snakemake, downloads):
+    found = snakemake(
+        "-n", "results/cells/refers/nih/1pct/auc.json", "--cores", 8, "--quiet=rules", *downloads
+    )
+    assert found.code == 0, found.output
+    assert {rule: count for rule, count in found.jobs.items() if rule != "total"} == {
+        "index_source": 2,
+        "pack_images": 2,
+        "split_dataset": 1,
+        "label_subset": 1,
+        "clean_reports": 1,
+        "tokenize_reports": 1,
+        "pretrain": 1,
+        "finetune": 3,
+        "cell": 1,
+    }
+
+
+def test_without_any_data_the_tables_still_render_and_say_why(snakemake, tmp_path):
+    paths = (
+        f"pathvars={{results: {tmp_path}/results, logs: {tmp_path}/logs, benchmarks: {tmp_path}/benchmarks}}"
+    )
+    found = snakemake("tables", "--cores", 2, "--config", paths, f"data_root={tmp_path}/nothing")
+    assert found.code == 0, found.output
+    table = (tmp_path / "results/tables/table1.md").read_text()
+    assert f"data absent: {tmp_path}/nothing/nih/Data_Entry_2017*.csv not found" in table
+    assert "76.7" in table, "the paper's numbers stand beside ours"
+    index = (tmp_path / "results/tables/cells.csv").read_text().splitlines()
+    assert len(index) == 1, "nothing was printed, so nothing is indexed"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            "results/cells/refers/nih/50pct/auc.json",
+            "no such cell: refers/nih/50; the study has nih/1, nih/10",
+        ),
+        (
+            "results/cells/refers/nih/1pct/auc.json",
+            "refers/nih/1: data absent|refers/nih/1: not run: no BERT",
+        ),
+        ("results/cells/c2l/nih/1pct/auc.json", "c2l/nih/1: "),
+    ],
+)
+def test_a_cell_that_cannot_be_made_fails_with_one_line(snakemake, tmp_path, target, message):
+    found = snakemake("-n", target, "--cores", 1, "--config", f"data_root={tmp_path}")
+    assert found.code == 1
+    assert re.search(message, found.output)
+    assert "Traceback" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("devicee=cpu", "Additional properties are not allowed ('devicee' was unexpected)"),
+        ("device=tpu", "'tpu' is not one of ['cuda', 'cpu', 'auto']"),
+        ("pretrain={training: {stepz: 3}}", "unknown key 'stepz'"),
+        ("finetune={cells: {nih/3: {}}}", "no cell 'nih/3'"),
+        ("study={seeds: []}", "[] should be non-empty"),
+    ],
+)
+def test_a_wrong_config_is_named_before_any_work(snakemake, setting, message):
+    found = snakemake("-n", "tables", "--cores", 1, "--config", setting)
+    assert found.code == 1
+    assert message in found.output
+    assert "Traceback" not in found.output
+
+
+def test_no_rule_can_take_a_gpu_beside_another_by_default(snakemake, downloads):
+    profile = (ROOT / "profiles/default/profile.yaml").read_text()
+    assert re.search(r"resources:\n  gpu: 1\n", profile)
+    for rules in ("pretrain", "finetune"):
+        text = (ROOT / f"rules/{rules}.smk").read_text()
+        assert text.count("gpu=1") == 1
+
+
+def test_every_rule_has_log_benchmark_environment_threads_and_resources():
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    rules = re.split(r"^rule (\w+):", text, flags=re.MULTILINE)[1:]
+    assert {"pretrain", "finetune", "table"} <= set(rules[::2])
+    for name, body in zip(rules[::2], rules[1::2], strict=True):
+        for directive in (
+            "input:",
+            "output:",
+            "log:",
+            "benchmark:",
+            "conda:",
+            "threads:",
+            "resources:",
+            "params:",
+            "shell:",
+        ):
+            assert directive in body or (directive == "input:" and name.startswith("generate_")), (
+                f"{name} lacks {directive}"
+            )
+
+
+def test_a_finished_study_has_nothing_to_do(snakemake, demo):
+    assert "Nothing to be done" in snakemake("-n", "tables", *DEMO).output
+
+
+def test_touching_code_and_config_reruns_nothing(snakemake, demo):
+    for path in (
+        "workflow/scripts/finetune.py",
+        "workflow/scripts/refers/vit.py",
+        "config/demo.yaml",
+        "rules/finetune.smk",
+    ):
+        (ROOT / path).touch()
+    assert "Nothing to be done" in snakemake("-n", "tables", *DEMO).output
+
+
+def test_a_comment_in_the_config_reruns_nothing(snakemake, demo, tmp_path):
+    commented = tmp_path / "demo.yaml"
+    commented.write_text("# another remark\n" + (ROOT / "config/demo.yaml").read_text())
+    assert "Nothing to be done" in snakemake("-n", "tables", *DEMO, "--configfile", commented).output
+
+
+def test_a_setting_of_one_dataset_reruns_its_cells_only(snakemake, demo):
+    change = "finetune={datasets: {shenzhen: {training: {steps: 61}}}}"
+    found = snakemake("-n", "tables", *DEMO, "--config", change)
+    methods = len(list((demo / "results/encoders").iterdir()))
+    assert found.jobs["finetune"] == methods * 3
+    assert found.jobs["cell"] == methods
+    assert not {"pretrain", "split_dataset", "label_subset", "pack_images"} & found.jobs.keys()
+    started = re.findall(r"results/runs/\w+/(\w+)/", found.output)
+    assert set(started) == {"shenzhen"}
+
+
+def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo):
+    found = snakemake(
+        "-n", "tables", *DEMO, "--config", "methods={refers: {pretrain: {training: {steps: 751}}}}"
+    )
+    assert found.jobs["pretrain"] == 1
+    assert found.jobs["finetune"] == 27
+    assert set(re.findall(r"results/runs/(\w+)/", found.output)) == {"refers"}
+
+
+def test_a_lost_prediction_reruns_one_finetune_and_its_aggregates(snakemake, demo, tmp_path):
+    lost = demo / "results/runs/refers/nih/1pct/seed1/predictions.parquet"
+    shutil.copy2(lost, tmp_path / "kept")
+    lost.unlink()
+    try:
+        found = snakemake("-n", CELL, *DEMO)
+        assert {rule: count for rule, count in found.jobs.items() if rule != "total"} == {
+            "finetune": 1,
+            "cell": 1,
+        }
+        found = snakemake("-n", "tables", *DEMO)
+        assert found.jobs["finetune"] == 1
+        assert found.jobs["cell"] == 1
+        assert found.jobs["table"] >= 2
+        assert "pretrain" not in found.jobs
+    finally:
+        shutil.copy2(tmp_path / "kept", lost)

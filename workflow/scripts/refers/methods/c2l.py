@@ -1,0 +1,127 @@
+"""C2L: comparing to learn, by mixing images and features on top of momentum contrast.
+
+Paper: H.-Y. Zhou et al., "Comparing to Learn: surpassing ImageNet pretraining on radiographs by comparing image
+representations", MICCAI 2020. Compared in REFERS, §4, baselines. A student and its moving average, the teacher, see
+two augmentations of each image. Three contrasts share one queue of teacher keys: plain; homogeneous (both from mixed
+images); heterogeneous (mixed image against mixed features). The loss is their mean.
+
+Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
+queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refers.config import option
+from refers.methods import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of C2L."""
+
+    width: int = option(128, "Width of a key.", 8, 4096)
+    queue: int = option(16384, "Keys in the queue.", 8, 1_000_000)
+    temperature: float = option(0.07, "Temperature.", 1e-3, 10)
+    momentum: float = option(0.999, "Share of the old teacher kept in a step.", 0, 1)
+    loss: Literal["infonce", "nce"] = option("infonce", "InfoNCE, or noise-contrastive estimation.")
+
+
+def infonce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """Mean InfoNCE of unit vectors: query and key (B, D) are pairs, queue (K, D) holds the negatives."""
+    positive = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+
+
+def nce(
+    query: Tensor, key: Tensor, queue: Tensor, temperature: float, items: int, normaliser: Tensor
+) -> Tensor:
+    """Mean noise-contrastive estimate: scores over a fixed normaliser against uniform noise over `items`."""
+    noise, tiny = 1 / items, 1e-7
+    positive = ((query * key).sum(1) / temperature).exp() / normaliser
+    negative = (query @ queue.T / temperature).exp() / normaliser
+    drawn = len(queue) * noise
+    data = (positive / (positive + drawn + tiny)).log()
+    noises = (drawn / (negative + drawn + tiny)).log().sum(1)
+    return -(data + noises).mean()
+
+
+class Objective(nn.Module):
+    """Student, teacher and queue; only the student learns by gradient."""
+
+    unit = "image"
+    crops = 2
+
+    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+        super().__init__()
+        self.encoder, self.settings = encoder, settings
+        self.head = nn.Linear(encoder.feature_width, settings.width)
+        self.teacher = copy.deepcopy(nn.ModuleList([encoder, self.head])).requires_grad_(False).eval()
+        self.register_buffer("queue", F.normalize(torch.randn(settings.queue, settings.width), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("normaliser", torch.zeros(()))
+
+    def train(self, mode: bool = True) -> "Objective":
+        super().train(mode)
+        self.teacher.eval()  # keys must not depend on dropout
+        return self
+
+    @torch.no_grad()
+    def keys(self, images: Tensor) -> Tensor:
+        """Teacher's features (B, width), not normalised."""
+        encoder, head = self.teacher
+        return head(encoder(images).pooled).float()
+
+    def query(self, images: Tensor) -> Tensor:
+        """Student's unit features (B, width)."""
+        return F.normalize(self.head(self.encoder(images).pooled).float(), dim=1)
+
+    def contrast(self, query: Tensor, key: Tensor) -> Tensor:
+        """One contrast against the queue as it stands."""
+        if self.settings.loss == "infonce":
+            return infonce(query, key, self.queue, self.settings.temperature)
+        if self.normaliser == 0:  # set once, by the first batch
+            scores = (query.detach() @ self.queue.T / self.settings.temperature).exp()
+            self.normaliser.copy_(scores.mean() * self.settings.queue)
+        return nce(query, key, self.queue, self.settings.temperature, self.settings.queue, self.normaliser)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        first, second = batch["images"].unbind(1)
+        order = torch.randperm(len(first), device=first.device)
+        share = torch.rand((), device=first.device)
+        share = torch.maximum(share, 1 - share)  # Beta(1, 1), folded to [0.5, 1]
+
+        def mix(x: Tensor) -> Tensor:
+            return share * x + (1 - share) * x[order]
+
+        key = self.keys(second)
+        unit_key = F.normalize(key, dim=1)
+        mixed = self.query(mix(first))
+        losses = {
+            "plain": self.contrast(self.query(first), unit_key),
+            "homogeneous": self.contrast(mixed, F.normalize(self.keys(mix(second)), dim=1)),
+            "heterogeneous": self.contrast(mixed, F.normalize(mix(key), dim=1)),
+        }
+        if self.training:
+            self.enqueue(unit_key)
+        return {"loss": sum(losses.values()) / 3, **losses}
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Write keys over the oldest ones, around the end."""
+        places = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        # a new tensor: the graph of this step still needs the queue it was computed against
+        self.queue = self.queue.index_copy(0, places, keys)
+        self.pointer.add_(len(keys)).remainder_(len(self.queue))
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Teacher <- momentum * teacher + (1 - momentum) * student."""
+        student = [*self.encoder.parameters(), *self.head.parameters()]
+        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - self.settings.momentum)

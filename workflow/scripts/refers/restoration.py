@@ -1,0 +1,66 @@
+"""Restoration: one decoder and one loss for every method that repairs distorted radiographs.
+
+Model Genesis, Context Restoration and TransVW differ in how they distort; what they share is here, so that their
+comparison is about the distortion alone. The decoder reads the fused tokens: with plain patch tokens the aggregation
+output, which the classifier uses, would get no gradient from the last block.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from refers.augment import MEAN, STD
+
+
+class RestorationDecoder(nn.Module):
+    """Fused tokens (B, N, D) -> grey image in [0, 1] (B, 1, S, S).
+
+    A 1 x 1 convolution to `width`, then a 2 x 2 transposed convolution and a 3 x 3 convolution for each doubling up to
+    the patch size, halving the channels. No skip connections: they would let copying bypass the last blocks.
+    """
+
+    def __init__(self, token_width: int, grid: int, scale: int, width: int = 768) -> None:
+        super().__init__()
+        self.grid = grid
+        stages: list[nn.Module] = [nn.Conv2d(token_width, width, 1)]
+        for _ in range(int(math.log2(scale))):
+            half = max(width // 2, 16)
+            stages += [nn.ConvTranspose2d(width, half, 2, stride=2), nn.Conv2d(half, half, 3, padding=1)]
+            stages += [nn.GroupNorm(8, half), nn.ReLU(inplace=True)]
+            width = half
+        self.stages = nn.Sequential(*stages, nn.Conv2d(width, 1, 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        cells = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return self.stages(cells).sigmoid()
+
+
+class Restoration(nn.Module):
+    """Encoder, decoder and mean squared error over all pixels between the restored and the clean image.
+
+    A subclass's file gives `distort`, (B, 1, S, S) in [0, 1] -> the same shape, which leaves its input as it was. The
+    error on the changed pixels alone is logged beside the loss, since most pixels are mere copies.
+    """
+
+    unit = "image"
+
+    def __init__(self, encoder: nn.Module, width: int, distort: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.encoder, self.distort = encoder, distort
+        settings = encoder.settings
+        grid = getattr(encoder, "grid", math.ceil(settings.image_size / 32))
+        self.decoder = RestorationDecoder(encoder.token_width, grid, settings.image_size // grid, width)
+
+    def restore(self, distorted: Tensor) -> Tensor:
+        """Distorted grey images in [0, 1] -> restored ones, both (B, 1, S, S)."""
+        return self.decoder(self.encoder((distorted - MEAN) / STD).tokens)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        clean = batch["images"] * STD + MEAN
+        with torch.no_grad():
+            distorted = self.distort(clean)
+            changed = distorted != clean
+        error = (self.restore(distorted).float() - clean).square()
+        return {"loss": error.mean(), "changed": (error * changed).sum() / changed.sum().clamp(min=1)}
