@@ -207,6 +207,7 @@ class Study:
                     "title": about["title"],
                     "methods": self.row_methods(row),
                     "note": about.get("note", ""),
+                    "marks": dict.fromkeys(entry.get("marks", {}).get(row, []), True),
                 }
             )
         status = {method: self.method_status(method) for row in rows for method in row["methods"]}
@@ -218,10 +219,9 @@ class Study:
             "name": name,
             "title": entry["title"],
             "note": self.values.get("note", ""),
-            "reference": entry["reference"],
-            "baseline": entry["baseline"],
+            **{key: entry[key] for key in ("reference", "baseline") if key in entry},
             "rows": rows,
-            "columns": [self._column(cell) for cell in self.cells],
+            "columns": [self._column(cell) for cell in self.table_columns(name)],
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -236,22 +236,34 @@ class Study:
         }
         return {"id": str(cell), **about}
 
+    def table_columns(self, name: str) -> list[Cell]:
+        """Columns of a table: those that it names, or all of the study."""
+        wanted = self.values["tables"][name].get("columns")
+        return [cell for cell in self.cells if wanted is None or str(cell) in wanted]
+
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints and that can run."""
         rows = self.values["tables"][name]["rows"]
         methods = [method for row in rows for method in self.row_methods(row)]
-        return [(method, cell) for method in methods for cell in self.cells if self.runs(method, cell)]
+        return [
+            (method, cell)
+            for method in methods
+            for cell in self.table_columns(name)
+            if self.runs(method, cell)
+        ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
         """(reference, baseline, cell) triples whose t-test a table may print."""
         entry = self.values["tables"][name]
+        if "reference" not in entry:
+            return []
         others = [row for row in entry["rows"] if row != entry["reference"]]
         rows = others if entry["baseline"] == "best" else [entry["baseline"]]
         return [
             (entry["reference"], method, cell)
             for row in rows
             for method in self.row_methods(row)
-            for cell in self.cells
+            for cell in self.table_columns(name)
             if self.runs(method, cell) and self.runs(entry["reference"], cell)
         ]
 
@@ -270,9 +282,14 @@ def check(values: dict) -> Study:
         for group, entry in values.get("groups", {}).items()
         for name in entry["best_of"]
     ]
-    named += [
-        (f"tables.{table}.rows", name) for table, entry in values["tables"].items() for name in entry["rows"]
-    ]
+    for table, entry in values["tables"].items():
+        named += [(f"tables.{table}.rows", name) for name in entry["rows"]]
+        named += [
+            (f"tables.{table}.{key}", entry[key])
+            for key in ("reference", "baseline")
+            if entry.get(key, "best") != "best"
+        ]
+        named += [(f"tables.{table}.marks", name) for name in entry.get("marks", {})]
     for where, name in named:
         if name not in known:
             raise UserError(f"{where}: no method {name!r}; methods are {', '.join(sorted(known))}")
