@@ -45,6 +45,7 @@ rule tables:
     input:
         expand("<results>/tables/{table}.md", table=config["tables"]),
         index="<results>/tables/cells.csv",
+        predictions=predictions_of_tables(),
 
 
 rule cells:

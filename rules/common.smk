@@ -178,12 +178,23 @@ def cells_of(method):
     return [cell_path(method, cell) for cell in STUDY.cells if STUDY.runs(method, cell)]
 
 
+def prediction_paths(method, dataset, ratio):
+    """Predictions of every seed of a cell."""
+    folder = f"<results>/runs/{method}/{dataset}/{ratio}pct"
+    return [f"{folder}/seed{seed}/predictions.parquet" for seed in STUDY.seeds]
+
+
 @one_line
 def seeds_of_cell(wildcards):
-    """Predictions of every seed of a cell."""
+    """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
     STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
-    folder = f"<results>/runs/{wildcards.method}/{wildcards.dataset}/{wildcards.ratio}pct"
-    return [f"{folder}/seed{seed}/predictions.parquet" for seed in STUDY.seeds]
+    return prediction_paths(wildcards.method, wildcards.dataset, wildcards.ratio)
+
+
+def predictions_of_tables():
+    """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
+    cells = {pair for table in config["tables"] for pair in STUDY.table_cells(table)}
+    return [path for method, cell in sorted(cells) for path in prediction_paths(method, *cell)]
 
 
 def cells_of_table(wildcards):
