@@ -69,7 +69,6 @@ rule tokenize_reports:
         mem_mb=4000,
         runtime=60,
     params:
-        folder=text_encoder_folder,
         max_length=config["text"]["max_length"],
         swap=config["text"]["swap"],
         code=code("tokenize_reports"),

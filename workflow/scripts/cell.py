@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from refers.errors import UserError, run
 from refers.files import write_json
+from refers.schema import LABEL, SCORE
 from refers.statistics import summarise
-
-LABEL, SCORE = "label:", "score:"
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,10 +14,11 @@ from refers.encoders import load_encoder
 from refers.engine import clear_resume, fit
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
-from refers.finetuning import LABEL, Classifier, LabelledImages, finetuning_task, predict, prediction_frame
+from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
 from refers.images import open_store
 from refers.precision import Precision
 from refers.runtime import choose_device, seed_torch, spare_compiler
+from refers.schema import LABEL
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,14 @@ class Task:
 def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> Any:
     """Positions of a step's batch among `rows` items: each epoch a fresh permutation, its last incomplete batch dropped."""
     size = min(batch_size, rows)
-    per_epoch = rows // size
-    epoch, place = divmod(step, per_epoch)
-    return stream(seed, ORDER, epoch).permutation(rows)[place * size : (place + 1) * size]
+    epoch, place = divmod(step, rows // size)
+    return _epoch_order(rows, epoch, seed)[place * size : (place + 1) * size]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(rows: int, epoch: int, seed: int) -> Any:
+    # kept for the epoch: with 377,000 images a permutation a step would cost milliseconds
+    return stream(seed, ORDER, epoch).permutation(rows)
 
 
 def train_step(

@@ -10,8 +10,7 @@ from refers import augment, engine
 from refers.config import Finetune
 from refers.layers import Dropout
 from refers.metrics import auc
-
-LABEL, SCORE = "label:", "score:"
+from refers.schema import LABEL, SCORE
 
 
 class Classifier(nn.Module):

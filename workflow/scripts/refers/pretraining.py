@@ -11,8 +11,7 @@ from refers import augment, engine
 from refers.config import Training
 from refers.errors import UserError
 from refers.images import open_store
-
-LABEL = "label:"
+from refers.schema import LABEL
 
 
 class Studies:

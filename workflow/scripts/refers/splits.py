@@ -15,8 +15,8 @@ import pandas as pd
 
 from refers.config import option
 from refers.errors import UserError
+from refers.schema import LABEL
 
-LABEL = "label:"
 PARTS = ("train", "val", "test")
 LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
 

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from refers.errors import UserError
+from refers.schema import LABEL
 
-LABEL = "label:"
 TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
 VIEWS = ("frontal", "lateral", "other")
