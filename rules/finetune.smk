@@ -1,4 +1,4 @@
-# One fine-tune a cell and seed. Its predictions are the last thing that needs a GPU.
+# One job a cell, its seeds in turn: starting a program costs more than a small fine-tune. The predictions are the last thing that needs a GPU.
 
 
 rule finetune:
@@ -9,25 +9,34 @@ rule finetune:
         split="<interim>/{dataset}/split.parquet",
         subset="<interim>/{dataset}/subset_{ratio}pct.csv",
     output:
-        predictions="<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet",
-        record="<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/run.json",
-        metrics="<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/metrics.jsonl",
+        predictions=expand(
+            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/predictions.parquet",
+            seed=STUDY.seeds,
+        ),
+        records=expand(
+            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/run.json", seed=STUDY.seeds
+        ),
+        metrics=expand(
+            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/metrics.jsonl", seed=STUDY.seeds
+        ),
     log:
-        "<logs>/finetune/{method}.{dataset}.{ratio}pct.seed{seed}.log",
+        "<logs>/finetune/{method}.{dataset}.{ratio}pct.log",
     benchmark:
-        "<benchmarks>/finetune/{method}.{dataset}.{ratio}pct.seed{seed}.jsonl"
+        "<benchmarks>/finetune/{method}.{dataset}.{ratio}pct.jsonl"
     conda:
         "../envs/refers.yaml"
     threads: 4
     resources:
         gpu=1,
         mem_mb=8000,
-        runtime="1d",
+        runtime="3d",
     params:
         config=finetune_config,
+        seeds=STUDY.seeds,
+        folder=subpath(output[0], ancestor=2),
         device=config["device"],
         code=code("finetune"),
     shell:
         "python workflow/scripts/finetune.py --config {params.config:q} --encoder {input.encoder} --store {input.store}"
-        " --split {input.split} --subset {input.subset} --seed {wildcards.seed} --device {params.device}"
-        " --out {output.predictions} &> {log}"
+        " --split {input.split} --subset {input.subset} --seeds {params.seeds} --device {params.device}"
+        " --out {params.folder} &> {log}"

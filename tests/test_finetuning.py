@@ -101,21 +101,23 @@ def finetune(world, out, **training):
     ):
         command += [f"--{name}", world / file]
     return subprocess.run(
-        [*command, "--seed", "1", "--device", "cpu", "--out", out], capture_output=True, text=True
+        [*command, "--seeds", "1", "2", "--device", "cpu", "--out", out], capture_output=True, text=True
     )
 
 
 def test_the_script_learns_predicts_and_records(world):
-    out = world / "run/predictions.parquet"
-    done = finetune(world, out)
+    done = finetune(world, world / "run")
     assert done.returncode == 0, done.stderr
-    found = pd.read_parquet(out)
+    found = pd.read_parquet(world / "run/seed1/predictions.parquet")
     assert found.groupby("split").size().to_dict() == {"val": 15, "test": 25}
     assert list(found.columns) == ["split", "image_id", "patient_id", "label:Bright", "score:Bright"]
     test = found[found["split"] == "test"]
     assert auc(test[["label:Bright"]].to_numpy(), test[["score:Bright"]].to_numpy())[0] > 0.95
-    record = json.loads((world / "run/run.json").read_text())
-    assert record["settings"]["training"]["seed"] == 1
+    other = pd.read_parquet(world / "run/seed2/predictions.parquet")
+    assert not np.array_equal(found["score:Bright"], other["score:Bright"])
+    for seed in (1, 2):
+        record = json.loads((world / f"run/seed{seed}/run.json").read_text())
+        assert record["settings"]["training"]["seed"] == seed
     assert record["images"] == {"train": 20, "val": 15, "test": 25}
     assert record["encoder"] == {"method": "x"}
     assert {
@@ -126,24 +128,24 @@ def test_the_script_learns_predicts_and_records(world):
         "peak_memory_mib",
         "inputs",
     } <= record.keys()
-    assert sorted(path.name for path in (world / "run").iterdir()) == [
-        "metrics.jsonl",
-        "predictions.parquet",
-        "run.json",
+    assert sorted(str(path.relative_to(world / "run")) for path in (world / "run").rglob("*.*")) == [
+        f"seed{seed}/{name}"
+        for seed in (1, 2)
+        for name in ("metrics.jsonl", "predictions.parquet", "run.json")
     ]
 
 
 def test_the_same_seed_gives_the_same_predictions(world):
     for name in ("a", "b"):
-        assert finetune(world, world / name / "p.parquet", steps=10).returncode == 0
-    pd.testing.assert_frame_equal(
-        pd.read_parquet(world / "a/p.parquet"), pd.read_parquet(world / "b/p.parquet")
-    )
+        assert finetune(world, world / name, steps=10).returncode == 0
+    for seed in ("seed1", "seed2"):
+        first, second = (pd.read_parquet(world / name / seed / "predictions.parquet") for name in "ab")
+        pd.testing.assert_frame_equal(first, second)
 
 
 def test_a_subset_of_other_images_is_refused(world):
     (world / "subset.csv").write_text("row,image_id\n60,i60\n")
-    done = finetune(world, world / "run/p.parquet")
+    done = finetune(world, world / "run")
     assert done.returncode == 1
     assert "i60 is no training image" in done.stderr
     assert len(done.stderr.splitlines()) == 1

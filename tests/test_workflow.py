@@ -17,7 +17,7 @@ def test_the_published_study_schedules_every_cell(snakemake, downloads):
     assert {"refers", "lsp"} <= set(built)
     methods = found.jobs["pretrain"] + found.jobs["import_encoder"]
     assert found.jobs["import_encoder"] == 1
-    assert found.jobs["finetune"] == methods * 9 * 3
+    assert found.jobs["finetune"] == methods * 9
     assert found.jobs["cell"] == methods * 9
     assert found.jobs["index_source"] == found.jobs["pack_images"] == 5
     assert found.jobs["split_dataset"] == 5
@@ -64,7 +64,7 @@ def test_one_cell_builds_only_what_it_needs(snakemake, downloads):
         "clean_reports": 1,
         "tokenize_reports": 1,
         "pretrain": 1,
-        "finetune": 3,
+        "finetune": 1,
         "cell": 1,
     }
 
@@ -189,7 +189,7 @@ def test_a_setting_of_one_dataset_reruns_its_cells_only(snakemake, demo, tmp_pat
     change = "finetune: {datasets: {shenzhen: {training: {steps: 61}}}}"
     found = snakemake("-n", "tables", *overlaid(tmp_path, change))
     methods = len(list((demo / "results/encoders").iterdir()))
-    assert found.jobs["finetune"] == methods * 3
+    assert found.jobs["finetune"] == methods
     assert found.jobs["cell"] == methods
     assert not {"pretrain", "split_dataset", "label_subset", "pack_images"} & found.jobs.keys()
     assert set(re.findall(r"output: \S+/results/runs/\w+/(\w+)/", found.output)) == {"shenzhen"}
@@ -200,7 +200,7 @@ def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo, tmp_pa
         "-n", "tables", *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}")
     )
     assert found.jobs["pretrain"] == 1
-    assert found.jobs["finetune"] == 27
+    assert found.jobs["finetune"] == 9
     assert set(re.findall(r"output: \S+/results/runs/(\w+)/", found.output)) == {"refers"}
 
 

@@ -1,10 +1,12 @@
-"""Fine-tune one encoder on one dataset, label ratio and seed, and predict its validation and test sets (paper §4).
+"""Fine-tune one encoder on one dataset and label ratio, seed after seed, and predict validation and test sets (paper §4).
 
 In: encoder.safetensors; split.parquet, the ratio's subset list and images.npy of the dataset.
-Out: predictions.parquet and run.json beside it. Weights are not kept; resume.pt lies there while the run lasts.
+Out: in a folder seed{n} for each seed predictions.parquet, run.json and metrics.jsonl. Weights are not kept.
+resume.pt lies there until the last seed is done, so that a killed job repeats none of them.
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -28,18 +30,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--subset", type=Path, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    parser.add_argument("--out", type=Path, required=True, help="predictions.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    values = config.merge(config.parse_json(args.config, "finetune"), {"training": {"seed": args.seed}})
-    settings = config.load(config.Finetune, values, "finetune")
+    values = config.parse_json(args.config, "finetune")
     device = choose_device(args.device)
-    if not settings.training.compile:
+    if not config.load(config.Finetune, values, "finetune").training.compile:
         spare_compiler()
     frame = pd.read_parquet(args.split)
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
@@ -50,31 +51,47 @@ def main() -> None:
         )
     store = open_store(args.store)
     parts = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
-    train = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
-
-    seed_torch(args.seed)
-    encoder, about = load_encoder(args.encoder)
-    model = Classifier(encoder, len(classes), settings.dropout)
-    size = encoder.settings.image_size
-    task = finetuning_task(model, train, parts["val"], settings, size, device)
+    parts["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
     inputs = {name: provenance.file_digest(getattr(args, name)) for name in ("encoder", "split", "subset")}
-    plain = config.to_dict(settings)
-    outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
+    for seed in args.seeds:
+        seeded = config.merge(values, {"training": {"seed": seed}})
+        settings = config.load(config.Finetune, seeded, "finetune")
+        finetune(settings, args.encoder, parts, inputs, device, args.out / f"seed{seed}")
+    for seed in args.seeds:
+        clear_resume(args.out / f"seed{seed}")
 
+
+def finetune(
+    settings: config.Finetune,
+    source: Path,
+    parts: dict[str, LabelledImages],
+    inputs: dict[str, str],
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Train with the seed in `settings` from the encoder at `source`; write predictions and record to `folder`."""
+    started = time.monotonic()
+    seed_torch(settings.training.seed)
+    encoder, about = load_encoder(source)
+    model = Classifier(encoder, len(parts["train"].classes), settings.dropout)
+    size = encoder.settings.image_size
+    task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
+    plain = config.to_dict(settings)
+    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]))
     with Precision(settings.training.precision, device).autocast():
         frames = [
-            prediction_frame(part, predict(model, part, settings, size, device), name)
-            for name, part in parts.items()
+            prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
+            for name in ("val", "test")
         ]
-    write_parquet(args.out, pd.concat(frames, ignore_index=True))
+    write_parquet(folder / "predictions.parquet", pd.concat(frames, ignore_index=True))
     facts = {
         "encoder": about,
-        "images": {"train": len(train)} | {name: len(part) for name, part in parts.items()},
+        "images": {name: len(parts[name]) for name in ("train", "val", "test")},
         "threads": torch.get_num_threads(),
         **outcome,
     }
-    write_json(args.out.with_name("run.json"), provenance.run_record(plain, inputs, device, **facts))
-    clear_resume(args.out.parent)
+    record = provenance.run_record(plain, inputs, device, **facts)
+    write_json(folder / "run.json", record | {"wall_seconds": round(time.monotonic() - started, 2)})
 
 
 if __name__ == "__main__":
