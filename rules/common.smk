@@ -149,6 +149,20 @@ def init_option(wildcards, input):
     return f"--init {input.init}" if input.init else ""
 
 
+def words_config(wildcards):
+    return as_json(STUDY.pretrain_settings(wildcards.method)["words"])
+
+
+def words_of(wildcards):
+    """Visual words, for methods that ask for some."""
+    wanted = STUDY.pretrain_settings(wildcards.method)["words"]["count"]
+    return f"<interim>/mimic/{wildcards.method}/words.csv" if wanted else []
+
+
+def words_option(wildcards, input):
+    return f"--words {input.words}" if input.words else ""
+
+
 def encoder_path(method):
     return f"<results>/encoders/{method}/encoder.safetensors"
 

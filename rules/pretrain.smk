@@ -1,6 +1,32 @@
 # One encoder a method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
 
 
+rule discover_words:
+    """Visual words of a method that learns from crops: the same place in radiographs that look alike."""
+    input:
+        index="<store>/mimic/index.parquet",
+        store="<store>/mimic/images.npy",
+        tokens="<interim>/mimic/tokens.npz",
+    output:
+        "<interim>/mimic/{method}/words.csv",
+    log:
+        "<logs>/discover_words/{method}.log",
+    benchmark:
+        "<benchmarks>/discover_words/{method}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=words_config,
+        code=code("discover_words"),
+    shell:
+        "python workflow/scripts/discover_words.py --config {params.config:q} --index {input.index} --store {input.store}"
+        " --tokens {input.tokens} --out {output} &> {log}"
+
+
 rule pretrain:
     """Pre-train the encoder of a method with its objective."""
     input:
@@ -9,6 +35,7 @@ rule pretrain:
         tokens="<interim>/mimic/tokens.npz",
         text_encoder=text_encoder_files,
         init=init_encoder,
+        words=words_of,
     output:
         encoder="<results>/encoders/{method}/encoder.safetensors",
         record="<results>/encoders/{method}/run.json",
@@ -29,12 +56,13 @@ rule pretrain:
     params:
         config=pretrain_config,
         init=init_option,
+        words=words_option,
         device=config["device"],
         code=objective_code,
     shell:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
         " --index {input.index} --store {input.store} --tokens {input.tokens}"
-        " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} --device {params.device}"
+        " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
         " --out {output.encoder} 2>&1 | tee {log}"
 
 

@@ -14,9 +14,11 @@ import torch
 import yaml
 from refers import config
 from refers.methods import Context
-from refers.pretraining import Studies
+from refers.studies import Studies
+from refers.words import discover
 
 ROOT = Path(__file__).parents[1]
+WORDS = config.Words(count=3, instances=6, held_out=3, features=4)
 LABELS = ("Atelectasis", "Edema", "No Finding")
 
 
@@ -49,12 +51,14 @@ def small_bert(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def context(small_bert):
-    return Context(text_encoder=small_bert, vocabulary=50, max_length=12, label_names=LABELS)
+    return Context(
+        text_encoder=small_bert, vocabulary=50, max_length=12, label_names=LABELS, words=WORDS.count
+    )
 
 
 @pytest.fixture(scope="session")
-def studies(tmp_path_factory):
-    """Twenty studies of one to four 36 x 36 images, twelve tokens a report, fourteen of them for training."""
+def mimic(tmp_path_factory):
+    """Index, store and tokens of twenty studies of one to four 36 x 36 images, fourteen of them for training."""
     folder = tmp_path_factory.mktemp("mimic")
     rng = np.random.default_rng(0)
     counts = [1 + study % 4 for study in range(20)]
@@ -64,6 +68,7 @@ def studies(tmp_path_factory):
             "image_id": [name for name, _ in rows],
             "study_id": [f"s{study}" for _, study in rows],
             "patient_id": [f"p{study}" for _, study in rows],
+            "view": ["lateral" if name.endswith("1") else "frontal" for name, _ in rows],
             "split": ["train" if study < 14 else "val" if study < 17 else "test" for _, study in rows],
         }
     )
@@ -84,7 +89,15 @@ def studies(tmp_path_factory):
         lengths=lengths,
         vocabulary=50,
     )
-    return Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz")
+    return [folder / name for name in ("index.parquet", "images.npy", "tokens.npz")]
+
+
+@pytest.fixture(scope="session")
+def studies(mimic):
+    """These studies, with three visual words."""
+    words = mimic[0].with_name("words.csv")
+    discover(Studies(*mimic), WORDS).to_csv(words, index=False)
+    return Studies(*mimic, words)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def shipped(overlay):
     [
         (
             {"trainin": {}},
-            "x: unknown key 'trainin'; known keys are init, model, objective, settings, training",
+            "x: unknown key 'trainin'; known keys are init, model, objective, settings, training, words",
         ),
         ({"training": {"steps": 0}}, "x.training.steps: 0 is outside [1, 10000000]"),
         ({"training": {"steps": 10}}, "x.training: warmup_steps 10000 is not below steps 10; lower it"),
@@ -164,5 +164,5 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: refers: unknown key 'modell'; known keys are init, model, objective, settings, training"
+        "error: refers: unknown key 'modell'; known keys are init, model, objective, settings, training, words"
     ]

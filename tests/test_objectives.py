@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from refers import config, engine
+from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder
 from refers.errors import UserError
+from refers.finetuning import Classifier
 from refers.methods import build_objective
 from refers.methods.lsp import masked_cross_entropy, targets
 from refers.methods.refers import contrastive_loss, language_loss
@@ -32,6 +34,7 @@ OBJECTIVES = {
     "lsp": ("lsp", {}),
     "model_genesis": ("model_genesis", {"windows": 20, "decoder_width": 32}),
     "context_restoration": ("context_restoration", {"decoder_width": 32}),
+    "transvw": ("transvw", {"hidden": 16, "decoder_width": 32}),
     "c2l": ("c2l", {"width": 8, "queue": 16}),
 }
 
@@ -191,3 +194,38 @@ def test_training_moves_every_weight_of_the_encoder(name, small_model, context, 
     moved = {key for key, value in task.keep.state_dict().items() if not torch.equal(value, start[key])}
     assert moved == start.keys()
     assert outcome["best_step"] == 8
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_aggregation_output_learns_from_every_objective(name, small_model, context, studies):
+    task = task_of(name, small_model, context, studies)
+    outputs = []
+    task.module.encoder.norm.register_forward_hook(
+        lambda _module, _given, out: (out.retain_grad(), outputs.append(out))[1] and None
+    )
+    task.module.train()
+    task.loss(task.load(0))["loss"].backward()
+    assert any(out.grad is not None and out.grad[:, 0].abs().sum() > 0 for out in outputs)
+
+
+def test_every_transformer_exports_the_same_tensors(small_model, context):
+    found = {name: make(name, small_model, context).encoder.state_dict() for name in OBJECTIVES}
+    shapes = {
+        name: {key: tuple(value.shape) for key, value in state.items()} for name, state in found.items()
+    }
+    assert all(shape == shapes["refers"] for shape in shapes.values())
+    classifier = Classifier(build_encoder(small_model), 3, 0.0)
+    for name, state in found.items():
+        load_strictly(classifier.encoder, state, name)
+
+
+def test_an_unmixed_loss_is_the_same_in_any_order(small_model, context):
+    batch = {
+        "images": torch.randn(4, 3, 1, 32, 32),
+        "tokens": torch.randint(5, 50, (4, 8)),
+        "labels": torch.zeros(4, 3),
+    }
+    order = torch.tensor([2, 0, 3, 1])
+    objective = make("refers", small_model, context).eval()
+    shuffled = {name: tensor[order] for name, tensor in batch.items()}
+    torch.testing.assert_close(objective(shuffled)["loss"], objective(batch)["loss"])

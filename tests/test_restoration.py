@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refers import config
+from refers import config, distortions
 from refers.encoders import build_encoder
 from refers.methods import context_restoration, model_genesis
 from refers.restoration import Restoration, RestorationDecoder
@@ -52,7 +52,7 @@ def test_changed_share_of_twenty_swaps(images):
 def test_local_shuffling_keeps_values_local_and_reads_from_the_original(images):
     torch.manual_seed(0)
     clean = images.clone()
-    one = model_genesis.shuffle_locally(images, 1, 22)
+    one = distortions.shuffle_locally(images, 1, 22)
     assert torch.equal(images, clean)
     for before, after in zip(images, one, strict=True):
         assert torch.equal(before.flatten().sort().values, after.flatten().sort().values)
@@ -63,23 +63,23 @@ def test_local_shuffling_keeps_values_local_and_reads_from_the_original(images):
         )
         assert int(rows.max() - rows.min()) < 22
         assert int(columns.max() - columns.min()) < 22
-    many = model_genesis.shuffle_locally(images, 1000, 22)
+    many = distortions.shuffle_locally(images, 1000, 22)
     for before, after in zip(images, many, strict=True):
         assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
         assert float((before != after).float().mean()) == pytest.approx(0.89, abs=0.04)
 
 
 def test_every_permutation_of_the_bank_is_one():
-    bank = model_genesis._permutations(6, torch.device("cpu"))
+    bank = distortions._permutations(6, torch.device("cpu"))
     for height in range(1, 7):
         for width in range(1, 7):
             found = bank[height, width, :, : height * width].sort(1).values
-            assert torch.equal(found, torch.arange(height * width).expand(model_genesis.BANK, -1))
+            assert torch.equal(found, torch.arange(height * width).expand(distortions.BANK, -1))
 
 
 def test_intensity_curves_are_monotone_between_both_corners():
     torch.manual_seed(0)
-    curves = model_genesis.intensity_curves(500, torch.device("cpu"))
+    curves = distortions.intensity_curves(500, torch.device("cpu"))
     rising = curves[:, -1] > curves[:, 0]
     assert float(rising.float().mean()) == pytest.approx(0.5, abs=0.07)
     steps = curves.diff(dim=1)
@@ -90,18 +90,18 @@ def test_intensity_curves_are_monotone_between_both_corners():
     torch.testing.assert_close(ends[1], torch.ones(500), atol=1e-4, rtol=0)
     identity = torch.linspace(0, 1, 256).expand(2, -1)
     grey = torch.rand(2, 1, 9, 9)
-    torch.testing.assert_close(model_genesis.apply_curves(grey, identity), grey, atol=1e-6, rtol=0)
+    torch.testing.assert_close(distortions.apply_curves(grey, identity), grey, atol=1e-6, rtol=0)
 
 
 def test_boxes_keep_off_the_border_and_to_their_sizes():
     torch.manual_seed(0)
-    holes = model_genesis.boxes(400, SIDE, SIDE // 6, SIDE // 3, torch.device("cpu"))
+    holes = distortions.boxes(400, SIDE, SIDE // 6, SIDE // 3, 5, torch.device("cpu"))
     assert not holes[..., :3, :].any()
     assert not holes[..., -3:, :].any()
     assert not holes[..., :3].any()
     assert not holes[..., -3:].any()
     assert float(holes.float().mean()) == pytest.approx(0.225, abs=0.02)
-    windows = model_genesis.boxes(400, SIDE, SIDE - 4 * SIDE // 7, SIDE - 3 * SIDE // 7, torch.device("cpu"))
+    windows = distortions.boxes(400, SIDE, SIDE - 4 * SIDE // 7, SIDE - 3 * SIDE // 7, 5, torch.device("cpu"))
     assert float(1 - windows.float().mean()) == pytest.approx(0.456, abs=0.02)
 
 
@@ -147,7 +147,7 @@ def test_the_loss_is_the_mean_squared_error_over_all_pixels(small_model):
     objective = Restoration(build_encoder(small_model), 32, lambda images: images * 0.5).eval()
     clean = torch.rand(3, 1, 32, 32)
     losses = objective({"images": clean * 2 - 1})
-    restored = objective.restore(clean * 0.5)
+    restored = objective.decoder(objective.encoder(clean * 0.5 * 2 - 1).tokens)
     torch.testing.assert_close(losses["loss"], (restored - clean).square().mean())
     unchanged = Restoration(build_encoder(small_model), 32, lambda images: images).eval()
     assert float(unchanged({"images": clean * 2 - 1})["changed"]) == 0
@@ -178,3 +178,20 @@ def test_four_images_can_be_overfitted(small_model):
         optimiser.zero_grad(), loss.backward(), optimiser.step()
         losses.append(float(loss))
     assert losses[-1] < losses[0] / 10
+
+
+def test_the_elastic_warp_moves_pixels_smoothly_and_by_the_asked_distance():
+    torch.manual_seed(0)
+    field = distortions.displacements(40, SIDE, 3.0, 8.0, torch.device("cpu"))
+    assert field.shape == (40, SIDE, SIDE, 2)
+    assert float(field.std()) == pytest.approx(3, rel=0.03)
+    assert float(field[:, :8].std()) == pytest.approx(3, rel=0.1)  # the border moves as the middle does
+    # neighbours move together: for a Gaussian of width s the step between pixels has deviation distance / (s sqrt 2)
+    assert float(field.diff(dim=1).std()) == pytest.approx(3 / (8 * 2**0.5), rel=0.05)
+
+
+def test_a_warp_of_no_distance_is_the_image(images):
+    torch.testing.assert_close(distortions.warp(images, 0.0, 8.0), images, atol=1e-3, rtol=0)
+    warped = distortions.warp(images, 3.0, 8.0)
+    assert warped.shape == images.shape
+    assert images.min() <= warped.min() <= warped.max() <= images.max()

@@ -8,6 +8,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -28,20 +29,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train_tokenizer(texts: list[str], vocabulary: int, folder: Path) -> None:
-    """Train a lower-casing WordPiece vocabulary and save it in the BERT tokenizer's form."""
-    from tokenizers import BertWordPieceTokenizer
+def write_vocabulary(texts: list[str], size: int, folder: Path) -> None:
+    """Save a lower-casing WordPiece tokenizer: every character alone and as a continuation, then the most frequent words.
+
+    Counted here, ties in alphabetical order: the trainer of `tokenizers` breaks them by a hash that differs from run to run.
+    """
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
     from transformers import BertTokenizerFast
 
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(
-        texts, vocab_size=vocabulary, min_frequency=2, special_tokens=SPECIAL, show_progress=False
-    )
-    tokenizer.save(str(folder / "wordpiece.json"))
-    BertTokenizerFast(tokenizer_file=str(folder / "wordpiece.json"), do_lower_case=True).save_pretrained(
-        folder
-    )
-    (folder / "wordpiece.json").unlink()
+    normalizer, splitter, counts = BertNormalizer(lowercase=True), BertPreTokenizer(), Counter()
+    for text in texts:
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters = sorted(set("".join(counts)))
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    entries = [*SPECIAL, *characters, *("##" + character for character in characters), *words][:size]
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
 
 
 def main() -> None:
@@ -54,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.out.parent) as temporary:
         folder = Path(temporary) / "text_encoder"
         folder.mkdir()
-        train_tokenizer(texts, sizes["vocabulary"], folder)
+        write_vocabulary(texts, sizes["vocabulary"], folder)
         torch.manual_seed(sizes["seed"])
         model = BertModel(
             BertConfig(

@@ -15,8 +15,9 @@ from refers.engine import clear_resume, fit
 from refers.errors import run
 from refers.files import write_json
 from refers.methods import Context, build_objective
-from refers.pretraining import Studies, pretraining_task
+from refers.pretraining import pretraining_task
 from refers.runtime import choose_device, seed_torch
+from refers.studies import Studies
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--text-encoder", type=Path, required=True)
+    parser.add_argument("--words", type=Path, help="words.csv, for objectives that learn from crops")
     parser.add_argument("--init", type=Path, help="encoder to start from")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
@@ -37,7 +39,7 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = choose_device(args.device)
-    data = Studies(args.index, args.store, args.tokens)
+    data = Studies(args.index, args.store, args.tokens, args.words)
     seed_torch(settings.training.seed)
     encoder = build_encoder(settings.model)
     if args.init:
@@ -47,13 +49,17 @@ def main() -> None:
         vocabulary=data.vocabulary,
         max_length=data.max_length,
         label_names=data.label_names,
+        words=data.words,
     )
     objective = build_objective(settings.objective, encoder, settings.settings, context)
     task = pretraining_task(data, objective, settings.training, settings.model.image_size, device)
 
     inputs = {"index": provenance.file_digest(args.index), "tokens": provenance.file_digest(args.tokens)}
-    if args.init:
-        inputs["init"] = provenance.file_digest(args.init)
+    inputs |= {
+        name: provenance.file_digest(path)
+        for name, path in (("init", args.init), ("words", args.words))
+        if path
+    }
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
     facts = {

@@ -71,6 +71,31 @@ def repeat_flip(drawn: Draw, views: int) -> Draw:
     return drawn._replace(flip=drawn.flip[::views].repeat_interleave(views))
 
 
+def aim(drawn: Draw, places: Tensor, zoom: tuple[float, float] = (1.0, 1.0), shift: float = 0.0) -> Draw:
+    """Crop at given places instead: N rows of the centre (x, y) in [-1, 1] and the side as a share of the stored image.
+
+    Side and centre vary by the range `zoom` and by up to `shift` sides, inside the image. Neither flip nor rotation is
+    left: the place is what matters.
+    """
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(len(places), device=places.device) * (high - low) + low
+
+    x, y, side = places.unbind(1)
+    scale = (side * uniform(*zoom)).clamp(max=1)
+    reach = 1 - scale
+    x, y = (centre + 2 * side * uniform(-shift, shift) for centre in (x, y))
+    still = torch.zeros_like(scale)
+    return drawn._replace(
+        scale_x=scale,
+        scale_y=scale,
+        shift_x=x.clamp(-reach, reach),
+        shift_y=y.clamp(-reach, reach),
+        flip=still.bool(),
+        angle=still,
+    )
+
+
 def apply(drawn: Draw, images: Tensor, size: int) -> Tensor:
     """uint8 images (N, H, H) -> normalised float images (N, 1, size, size)."""
     ticks = (torch.arange(size, device=images.device) * 2 + 1) / size - 1

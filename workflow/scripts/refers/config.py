@@ -146,6 +146,20 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """Visual words, for objectives that learn from crops (TransVW)."""
+
+    count: int = option(0, "Visual words to find; 0 finds none.", 0, 10_000)
+    instances: int = option(1000, "Training images that show a word, its reference among them.", 1, 1_000_000)
+    held_out: int = option(100, "Held-out images that show a word.", 1, 1_000_000)
+    size: float = option(0.4, "Side of a word's crop as a share of the image's.", 0.05, 1)
+    distance: float = option(0.03, "Smallest distance of two words as a share of the image's side.", 0, 1)
+    black: float = option(0.15, "Largest share of black pixels in a reference's crop.", 0, 1)
+    features: int = option(64, "Principal components by which images are compared.", 1, 1024)
+    seed: int = option(0, "Seed of references and places.", 0, 2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """Pre-training of one encoder on MIMIC-CXR-JPG."""
 
@@ -155,6 +169,7 @@ class Pretrain:
     )
     model: Model = option(Transformer, "The encoder; `architecture` says which kind.")
     training: Training = option(Training, "The training loop.")
+    words: Words = option(Words, "Visual words, where the objective learns from crops.")
     settings: dict = option(dict, "Settings of the objective, as its file's `Settings` declares them.")
 
 

@@ -1,67 +1,24 @@
-"""MIMIC-CXR-JPG as pre-training sees it: studies of several views, their report tokens and labels (paper §4)."""
-
-from pathlib import Path
+"""Batches of studies, images or crops for the objectives, and what the training loop needs to know (paper §4)."""
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from refers import augment, engine
 from refers.config import Training
-from refers.errors import UserError
-from refers.images import open_store
-from refers.schema import LABEL
+from refers.studies import Studies
 
 
-class Studies:
-    """Studies with at least one image and a kept report, split into `train` and `val` (official validate + test).
-
-    Attributes:
-        store: images (N, S, S) uint8, memory-mapped; label_names: columns of `labels`;
-        first, count: for each study its rows in `rows`, which point into the store;
-        tokens, swapped: (studies, T) report tokens and those with left and right swapped; lengths: longer of both.
-        labels: (studies, C) float32 with 1, 0, -1 and NaN.
-    """
-
-    def __init__(self, index: Path, store: Path, tokens: Path) -> None:
-        self.store = open_store(store)
-        frame = pd.read_parquet(index)
-        if len(frame) != len(self.store):
-            raise UserError(
-                f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; remake the store"
-            )
-        saved = np.load(tokens)
-        place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
-        frame["row"] = np.arange(len(frame))
-        frame["study"] = place.reindex(frame["study_id"]).to_numpy()
-        frame = frame[frame["study"].notna()].sort_values(["study", "row"], kind="stable")
-        self.rows = frame["row"].to_numpy()
-        study, self.first, self.count = np.unique(
-            frame["study"].to_numpy(np.int64), return_index=True, return_counts=True
-        )
-        self.tokens, self.swapped, self.lengths = (
-            saved[name][study] for name in ("tokens", "swapped", "lengths")
-        )
-        self.vocabulary, self.max_length = int(saved["vocabulary"]), self.tokens.shape[1]
-        names = [column for column in frame.columns if column.startswith(LABEL)]
-        heads = frame.iloc[self.first]
-        self.label_names = tuple(name.removeprefix(LABEL) for name in names)
-        self.labels = heads[names].to_numpy(np.float32)
-        held_out = heads["split"].isin(["val", "test"]).to_numpy()
-        self.splits = {"train": np.flatnonzero(~held_out), "val": np.flatnonzero(held_out)}
-        for name, members in self.splits.items():
-            if not len(members):
-                raise UserError(
-                    f"{index}: no {name} study has an image and a report; check the split file and the reports"
-                )
-
-    def images_of(self, studies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Store rows of all images of `studies`, and for each the study it belongs to."""
-        counts = self.count[studies]
-        owner = np.repeat(studies, counts)
-        offsets = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-        return self.rows[self.first[owner] + offsets], owner
+def items_of(data: Studies, unit: str, split: str) -> dict[str, np.ndarray]:
+    """What a batch of a split is drawn from: `study`, with `row` in the store for images, and `aim` and `word` for crops."""
+    if unit == "crop":
+        return data.crops[split]
+    members = data.splits[split]
+    return (
+        {"study": members}
+        if unit == "study"
+        else dict(zip(("row", "study"), data.images_of(members), strict=True))
+    )
 
 
 def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Generator | None) -> np.ndarray:
@@ -84,57 +41,60 @@ def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Ge
 def pretraining_task(
     data: Studies, objective: nn.Module, training: Training, size: int, device: torch.device
 ) -> engine.Task:
-    """The task of `engine.fit` for an objective: batches of studies or of single images, validated on the held-out ones."""
+    """The task of `engine.fit` for an objective: batches of its unit, validated on the held-out studies."""
     by_study = objective.unit == "study"
     stored = data.store.shape[1]
     views = objective.settings.views if by_study else 1
     crops = getattr(objective, "crops", 1)
-    items = {
-        name: (members, members) if by_study else data.images_of(members)
-        for name, members in data.splits.items()
-    }
+    items = {split: items_of(data, objective.unit, split) for split in data.splits}
 
     def read(split: str, positions: np.ndarray, rng: np.random.Generator | None) -> engine.Batch:
-        first, owner = items[split][0][positions], items[split][1][positions]
+        chosen = {name: values[positions] for name, values in items[split].items()}
+        owner = chosen.pop("study")
         if by_study:
-            chosen = choose_views(data.count[owner], views, objective.settings.view_sampling, rng)
-            rows = data.rows[data.first[owner][:, None] + chosen].ravel()
+            shown = choose_views(data.count[owner], views, objective.settings.view_sampling, rng)
+            rows = data.rows[data.first[owner][:, None] + shown].ravel()
         else:
-            rows = first
+            rows = chosen.pop("row")
         length = int(data.lengths[owner].max())
         batch = {
             "images": torch.from_numpy(np.ascontiguousarray(data.store[rows])),
             "tokens": torch.from_numpy(data.tokens[owner, :length].astype(np.int64)),
             "swapped": torch.from_numpy(data.swapped[owner, :length].astype(np.int64)),
             "labels": torch.from_numpy(data.labels[owner]),
+            **{name: torch.from_numpy(values) for name, values in chosen.items()},
         }
         return (
             {name: tensor.pin_memory() for name, tensor in batch.items()} if device.type == "cuda" else batch
         )
 
     def load(step: int) -> engine.Batch:
-        positions = engine.batch_rows(step, len(items["train"][0]), training.batch_size, training.seed)
+        positions = engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
         return read("train", positions, engine.stream(training.seed, engine.DRAWS, step))
 
     def prepare(batch: engine.Batch, drawn: augment.Draw) -> dict[str, Tensor]:
         images = augment.apply(drawn, batch["images"].repeat_interleave(crops, 0), size)
         tokens = torch.where(drawn.flip[:: views * crops, None], batch["swapped"], batch["tokens"])
         grouped = images.unflatten(0, (-1, views * crops)) if by_study or crops > 1 else images
-        return {"images": grouped, "tokens": tokens, "labels": batch["labels"]}
+        return batch | {"images": grouped, "tokens": tokens}
 
     def loss(batch: engine.Batch) -> dict[str, Tensor]:
         drawn = augment.draw(training.augment, len(batch["images"]) * crops, stored, size, device)
         if by_study and objective.settings.flip == "study":
             drawn = augment.repeat_flip(drawn, views)
+        if "aim" in batch:
+            drawn = augment.aim(drawn, batch["aim"], objective.settings.zoom, objective.settings.shift)
         return objective(prepare(batch, drawn))
 
     def validate() -> dict[str, float]:
         total, seen = {}, 0
-        count = len(items["val"][0])
+        count = len(items["val"]["study"])
         for start in range(0, count, training.batch_size):
             positions = np.arange(start, min(start + training.batch_size, count))
             batch = {name: tensor.to(device) for name, tensor in read("val", positions, None).items()}
             drawn = augment.still(training.augment, len(batch["images"]) * crops, stored, size, device)
+            if "aim" in batch:
+                drawn = augment.aim(drawn, batch["aim"])
             losses = objective(prepare(batch, drawn))
             for name, value in losses.items():
                 total[name] = total.get(name, 0) + value * len(positions)
@@ -142,7 +102,7 @@ def pretraining_task(
         means = {name: float(value) / seen for name, value in total.items()}
         return {**means, "score": -means["loss"]}
 
-    train_items = len(items["train"][0])
+    train_items = len(items["train"]["study"])
     return engine.Task(
         module=objective,
         keep=objective.encoder,

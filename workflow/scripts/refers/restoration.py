@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from refers.augment import MEAN, STD
+from refers.vit import Features
 
 
 class RestorationDecoder(nn.Module):
@@ -53,14 +54,16 @@ class Restoration(nn.Module):
         grid = getattr(encoder, "grid", math.ceil(settings.image_size / 32))
         self.decoder = RestorationDecoder(encoder.token_width, grid, settings.image_size // grid, width)
 
-    def restore(self, distorted: Tensor) -> Tensor:
-        """Distorted grey images in [0, 1] -> restored ones, both (B, 1, S, S)."""
-        return self.decoder(self.encoder((distorted - MEAN) / STD).tokens)
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        clean = batch["images"] * STD + MEAN
+    def restoration(self, images: Tensor) -> tuple[dict[str, Tensor], Features]:
+        """Losses of normalised images (B, 1, S, S), and the features of what became of them."""
+        clean = images * STD + MEAN
         with torch.no_grad():
             distorted = self.distort(clean)
             changed = distorted != clean
-        error = (self.restore(distorted).float() - clean).square()
-        return {"loss": error.mean(), "changed": (error * changed).sum() / changed.sum().clamp(min=1)}
+        features = self.encoder((distorted - MEAN) / STD)
+        error = (self.decoder(features.tokens).float() - clean).square()
+        changes = (error * changed).sum() / changed.sum().clamp(min=1)
+        return {"loss": error.mean(), "changed": changes}, features
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.restoration(batch["images"])[0]

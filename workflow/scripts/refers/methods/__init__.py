@@ -2,7 +2,8 @@
 
 A file defines `Settings` (a frozen dataclass of documented options) and `Objective`, an nn.Module:
 
-- class attribute `unit`: "study" (a batch item is a study with its views and its report) or "image";
+- class attribute `unit`: "study" (a batch item is a study with its views and its report), "image", or "crop" (a visual
+  word in an image, for methods with `pretrain.words`; `Settings` then has `zoom` and `shift`, see `augment.aim`);
 - `__init__(encoder, settings, context)`;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
 - optional class attribute `crops`: augmentations of an image in a step (1);
@@ -10,7 +11,7 @@ A file defines `Settings` (a frozen dataclass of documented options) and `Object
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
 each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding, already side-swapped where the study
-was flipped; `labels` (B, C) with 1 present, 0 absent, -1 uncertain, NaN not mentioned.
+was flipped; `labels` (B, C) with 1 present, 0 absent, -1 uncertain, NaN not mentioned; for crops `word` (B,).
 """
 
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ from refers.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What an objective may need to know about the data: the text encoder's folder, sizes, label names."""
+    """What an objective may need to know about the data: the text encoder's folder, sizes, label names, number of words."""
 
     text_encoder: Path
     vocabulary: int
     max_length: int
     label_names: tuple[str, ...]
+    words: int = 0
 
 
 def load_objective(name: str) -> tuple[type[nn.Module], type]:

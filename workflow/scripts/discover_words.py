@@ -1,0 +1,35 @@
+"""Find the visual words that TransVW learns to name: places in images that look alike (compared in the paper's §4).
+
+In: index.parquet, images.npy and tokens.npz of MIMIC. Out: words.csv, a row an instance of a word.
+"""
+
+import argparse
+from pathlib import Path
+
+from refers import config
+from refers.errors import run
+from refers.files import write_text
+from refers.studies import Studies
+from refers.words import discover
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Words)")
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="words.csv")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    settings = config.load_json(config.Words, args.config, "words")
+    found = discover(Studies(args.index, args.store, args.tokens), settings)
+    write_text(args.out, found.to_csv(index=False))
+    print(f"{settings.count} visual words, {len(found)} crops of {found['image_id'].nunique()} images")
+
+
+if __name__ == "__main__":
+    run(main)
