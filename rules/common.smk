@@ -134,9 +134,15 @@ def is_imported(method):
 
 
 def checkpoint_of(wildcards):
-    """The checkpoint of a method that is imported rather than pre-trained."""
+    """The file of a method that is imported rather than pre-trained; none where weights are random or downloaded."""
     path = STUDY.method(wildcards.method)["checkpoint"]
-    return "<interim>/random_vit.npz" if path == "random" else path
+    if path == "random" and STUDY.model_settings(wildcards.method)["architecture"] == "transformer":
+        return "<interim>/random_vit.npz"
+    return [] if path == "random" or path.startswith("timm:") else path
+
+
+def checkpoint_option(wildcards, input):
+    return input.checkpoint or STUDY.method(wildcards.method)["checkpoint"]
 
 
 def init_encoder(wildcards):

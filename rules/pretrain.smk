@@ -67,7 +67,7 @@ rule pretrain:
 
 
 rule import_encoder:
-    """Take the encoder of a method from a checkpoint on disk, every key accounted for."""
+    """Take the encoder of a method from a checkpoint, every tensor accounted for."""
     input:
         checkpoint=checkpoint_of,
     output:
@@ -87,7 +87,8 @@ rule import_encoder:
         runtime=10,
     params:
         config=lambda wildcards: as_json(STUDY.model_settings(wildcards.method)),
+        source=checkpoint_option,
         code=code("import_encoder"),
     shell:
-        "python workflow/scripts/import_encoder.py --method {wildcards.method} --checkpoint {input.checkpoint:q}"
+        "python workflow/scripts/import_encoder.py --method {wildcards.method} --checkpoint {params.source:q}"
         " --config {params.config:q} --out {output.encoder} &> {log}"

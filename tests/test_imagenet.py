@@ -13,7 +13,8 @@ from refers import config
 from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder, load_encoder
 from refers.errors import UserError
-from refers.imagenet import read_checkpoint, resize_positions, to_radiograph_transformer
+from refers.imagenet import resize_positions, to_radiograph_transformer
+from refers.pretrained import import_encoder, read_tensors
 from safetensors.torch import save_file
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
@@ -47,9 +48,9 @@ def reference():
 def test_our_forward_pass_equals_timms(reference, position, tmp_path):
     save_file(reference.state_dict(), tmp_path / "vit.safetensors")
     settings = dataclasses.replace(SETTINGS, position=position)
-    state = to_radiograph_transformer(read_checkpoint(tmp_path / "vit.safetensors"), settings, "vit")
-    encoder = build_encoder(settings).eval()
-    load_strictly(encoder, state, "vit")
+    encoder, report = import_encoder(settings, str(tmp_path / "vit.safetensors"))
+    encoder.eval()
+    assert report == {"read": 32, "loaded": 30, "left_out": ["head.bias", "head.weight"]}
     images = torch.randn(3, 1, 32, 32)
     with torch.no_grad():
         expected = reference.forward_features(images.expand(-1, 3, -1, -1))
@@ -60,7 +61,7 @@ def test_our_forward_pass_equals_timms(reference, position, tmp_path):
 
 def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, reference):
     np.savez(tmp_path / "vit.npz", **random_arrays(SETTINGS, seed=0))
-    ours = read_checkpoint(tmp_path / "vit.npz")
+    ours = read_tensors(str(tmp_path / "vit.npz"))
     model = timm.create_model(
         "vit_tiny_patch16_224",
         pretrained=False,
@@ -72,6 +73,7 @@ def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, 
         num_heads=3,
     )
     model.load_pretrained(str(tmp_path / "vit.npz"))
+    ours = {name: tensor for name, tensor in ours.items() if not name.startswith("head.")}
     theirs = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head")}
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -85,6 +87,32 @@ def test_the_position_grid_is_resized_and_left_alone_where_it_fits():
     assert larger[0, 0] == 0
     assert larger[-1, -1] == 15
     torch.testing.assert_close(larger[::2, ::2].flatten(), grid[:, 0])
+
+
+def test_384_pixels_become_224_and_the_class_tokens_place_stays():
+    torch.manual_seed(0)
+    paper = config.Transformer(width=12, heads=3, mlp_width=12, depth=1, activation="gelu", position="add")
+    model = timm.create_model(
+        "vit_tiny_patch16_384",
+        pretrained=False,
+        num_classes=0,
+        embed_dim=12,
+        depth=1,
+        num_heads=3,
+        mlp_ratio=1,
+    )
+    tensors = model.state_dict()
+    assert tensors["pos_embed"].shape[1] == 577
+    torch.nn.init.normal_(tensors["pos_embed"])
+    state = to_radiograph_transformer(tensors, paper, "vit")
+    assert state["position"].shape == (196, 12)
+    torch.testing.assert_close(state["aggregation"], tensors["cls_token"][0, 0] + tensors["pos_embed"][0, 0])
+    corners = [(0, 0), (0, 13), (13, 0), (13, 13)]
+    for row, column in corners:
+        torch.testing.assert_close(
+            state["position"][row * 14 + column],
+            tensors["pos_embed"][0, 1 + (row // 13 * 23) * 24 + column // 13 * 23],
+        )
 
 
 def test_relu_is_refused_for_weights_trained_with_gelu(reference):

@@ -70,8 +70,25 @@ class ResNet:
     image_size: int = option(224, "Side of the square input in pixels.", 32, 1024)
 
 
-MODELS = {"transformer": Transformer} | dict.fromkeys(("resnet18", "resnet50", "resnet101"), ResNet)
-Model = Transformer | ResNet
+@dataclass(frozen=True, kw_only=True)
+class Timm:
+    """Any image network of the timm library, for methods of your own (docs/add-a-method.md)."""
+
+    architecture: Literal["timm"] = option("timm", "Kind of encoder.")
+    name: str = option("", "timm's name of the network, such as convnext_tiny.")
+    image_size: int = option(224, "Side of the square input in pixels.", 16, 1024)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise UserError("model: architecture timm needs a name, such as name: convnext_tiny")
+
+
+MODELS = {
+    "transformer": Transformer,
+    **dict.fromkeys(("resnet18", "resnet50", "resnet101"), ResNet),
+    "timm": Timm,
+}
+Model = Transformer | ResNet | Timm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,9 +296,8 @@ def json_schema(kind: type) -> dict:
 def _property(hint: Any, entry: dataclasses.Field) -> dict:
     doc = {"description": entry.metadata["doc"]}
     if hint == Model:
-        return doc | {
-            "oneOf": [json_schema(Transformer), json_schema(ResNet) | {"required": ["architecture"]}]
-        }
+        others = [json_schema(kind) | {"required": ["architecture"]} for kind in (ResNet, Timm)]
+        return doc | {"oneOf": [json_schema(Transformer), *others]}
     if is_dataclass(hint):
         return json_schema(hint) | doc
     default = entry.default_factory() if entry.default is dataclasses.MISSING else entry.default

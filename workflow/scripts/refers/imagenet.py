@@ -1,15 +1,13 @@
 """ImageNet checkpoints of a vision transformer -> the radiograph transformer, every tensor accounted for.
 
-Two layouts on disk: Google's `ViT-B_16.npz` (JAX names) and timm's safetensors. Both become timm's names first.
+Two layouts: Google's `ViT-B_16.npz` (JAX names) and timm's. Both become timm's names first.
 The result equals the plain vision transformer's forward pass on a grey image replicated to three channels: the patch
 kernel is summed over its input channels, the class token's position is folded into the aggregation embedding, and,
 where positions are concatenated and projected, the projection starts as [I I].
 """
 
 import math
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,29 +15,13 @@ from torch.nn import functional as F
 from refers.config import Transformer
 from refers.errors import UserError
 
-HEAD = ("head.", "pre_logits.", "fc_norm.", "pre_logits/", "head/")
 
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint under timm's names, without the classification head.
+def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Arrays of Google's npz under timm's names; the classifier's keep theirs.
 
     Raises:
-        UserError: the file is missing, damaged, or of neither layout.
+        KeyError, ValueError: an array is missing or has no counterpart.
     """
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return _from_google({name: torch.from_numpy(archive[name]) for name in archive.files})
-        from safetensors.torch import load_file
-
-        return {name: tensor.float() for name, tensor in load_file(path).items() if not name.startswith(HEAD)}
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: not a ViT checkpoint in Google's npz or timm's safetensors layout ({error})"
-        ) from None
-
-
-def _from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {
         "cls_token": arrays["cls"],
         "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
@@ -73,10 +55,10 @@ def _from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
             found[f"{target}mlp.{ours}.weight"] = take(f"{source}{theirs}/kernel").T
             found[f"{target}mlp.{ours}.bias"] = take(f"{source}{theirs}/bias")
         block += 1
-    unknown = [name for name in arrays if name not in used and not name.startswith(HEAD)]
-    if unknown:
+    left = {name.replace("/", "."): arrays[name] for name in arrays if name not in used}
+    if unknown := [name for name in left if not name.startswith(("head.", "pre_logits."))]:
         raise ValueError(f"unknown array {unknown[0]}")
-    return {name: tensor.float().contiguous() for name, tensor in found.items()}
+    return {name: tensor.float().contiguous() for name, tensor in (found | left).items()}
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:

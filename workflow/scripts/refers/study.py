@@ -46,8 +46,13 @@ class Study:
 
     @property
     def methods(self) -> list[str]:
-        """Methods to run, in table order."""
-        return self.values["study"]["methods"]
+        """Methods to run, in table order: the study's, then those of your own."""
+        return [*self.values["study"]["methods"], *self.own_methods]
+
+    @property
+    def own_methods(self) -> list[str]:
+        """Methods marked `own`: they run, and every table prints them below its rows."""
+        return [name for name, entry in self.values["methods"].items() if entry.get("own")]
 
     @property
     def seeds(self) -> list[int]:
@@ -164,11 +169,8 @@ class Study:
         """Empty when the method's encoder can be made; otherwise why not and what to do."""
         entry = self.method(method)
         if checkpoint := entry.get("checkpoint"):
-            return (
-                ""
-                if checkpoint == "random" or Path(checkpoint).exists()
-                else f"not run: {checkpoint} not found; docs/data.md says how to get it"
-            )
+            here = checkpoint == "random" or checkpoint.startswith("timm:") or Path(checkpoint).exists()
+            return "" if here else f"not run: {checkpoint} not found; docs/data.md says how to get it"
         settings = self.pretrain_settings(method)
         objective = SCRIPTS / "refers/methods" / f"{settings['objective']}.py"
         if not objective.exists():
@@ -194,12 +196,16 @@ class Study:
         groups = self.values.get("groups", {})
         return groups[row]["best_of"] if row in groups else [row]
 
+    def table_rows(self, name: str) -> list[str]:
+        """Rows of a table: those that it names, then the methods of your own."""
+        return [*self.values["tables"][name]["rows"], *self.own_methods]
+
     def table(self, name: str) -> dict:
         """The table's description as table.py takes it."""
         entry = self.values["tables"][name]
         groups = self.values.get("groups", {})
         rows = []
-        for row in entry["rows"]:
+        for row in self.table_rows(name):
             about = groups[row] if row in groups else self.method(row)
             rows.append(
                 {
@@ -243,7 +249,7 @@ class Study:
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints and that can run."""
-        rows = self.values["tables"][name]["rows"]
+        rows = self.table_rows(name)
         methods = [method for row in rows for method in self.row_methods(row)]
         return [
             (method, cell)
@@ -257,7 +263,7 @@ class Study:
         entry = self.values["tables"][name]
         if "reference" not in entry:
             return []
-        others = [row for row in entry["rows"] if row != entry["reference"]]
+        others = [row for row in self.table_rows(name) if row != entry["reference"]]
         rows = others if entry["baseline"] == "best" else [entry["baseline"]]
         return [
             (entry["reference"], method, cell)

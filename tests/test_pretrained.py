@@ -1,0 +1,239 @@
+"""A method of your own: any network of timm, any checkpoint file, every tensor accounted for, a row in every table."""
+
+import pickle
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from refers import config, engine, study
+from refers.checkpoint import save_encoder
+from refers.encoders import build_encoder
+from refers.errors import UserError
+from refers.finetuning import Classifier
+from refers.methods import build_objective
+from refers.pretrained import import_encoder, read_tensors
+from refers.pretraining import pretraining_task
+from safetensors.torch import save_file
+from torchvision.models import resnet18
+
+NETWORKS = ["vit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224", "resnet18"]
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    torch.manual_seed(0)
+    return timm.create_model("resnet18", pretrained=False, num_classes=7).eval()
+
+
+def settings_of(name, size=64):
+    return config.Timm(name=name, image_size=size)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_network_of_timm_is_an_encoder(name):
+    encoder = build_encoder(settings_of(name, 224 if "swin" in name else 64)).eval()
+    images = torch.randn(2, 1, encoder.settings.image_size, encoder.settings.image_size)
+    with torch.no_grad():
+        features = encoder(images)
+        assert Classifier(encoder, 3, 0.0)(images).shape == (2, 3)
+    assert features.pooled.shape == (2, encoder.feature_width)
+    assert features.tokens.shape[0] == 2
+    assert features.tokens.shape[2] == encoder.token_width
+    assert int(features.tokens.shape[1] ** 0.5) ** 2 == features.tokens.shape[1]
+
+
+def test_an_imported_network_gives_timms_features_of_the_grey_image(resnet, tmp_path):
+    save_file(resnet.state_dict(), tmp_path / "net.safetensors")
+    encoder, report = import_encoder(settings_of("resnet18"), str(tmp_path / "net.safetensors"))
+    assert report["left_out"] == ["fc.bias", "fc.weight"]
+    assert report["read"] == report["loaded"] + 2 == len(resnet.state_dict())
+    images = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = resnet.forward_head(resnet.forward_features(images.expand(-1, 3, -1, -1)), pre_logits=True)
+        torch.testing.assert_close(encoder.eval()(images).pooled, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_torchvisions_residual_network_is_read_from_torchs_format(tmp_path):
+    torch.manual_seed(0)
+    network = resnet18(weights=None).eval()
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "net.pth"
+    )
+    settings = config.ResNet(architecture="resnet18", image_size=64)
+    encoder, report = import_encoder(settings, str(tmp_path / "net.pth"))
+    assert report["left_out"] == ["fc.bias", "fc.weight"]
+    images = torch.randn(2, 1, 64, 64)
+    network.fc = torch.nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            encoder.eval()(images).pooled, network(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_an_encoder_of_this_pipeline_brings_its_own_architecture(small_model, tmp_path):
+    ours = build_encoder(small_model)
+    save_encoder(tmp_path / "e.safetensors", ours, {"method": "colleague"})
+    found, report = import_encoder(config.Transformer(), str(tmp_path / "e.safetensors"))
+    assert found.settings == small_model
+    assert report["read"] == report["loaded"] == len(ours.state_dict())
+    assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state: state.pop("layer1.0.conv1.weight"), "1 missing: network.layer1.0.conv1.weight"),
+        (lambda state: state.update(extra=torch.zeros(1)), "1 unexpected: network.extra"),
+        (lambda state: state.update({"bn1.weight": torch.zeros(3)}), "1 wrong shape: network.bn1.weight"),
+    ],
+)
+def test_a_partial_match_is_refused_with_the_keys(resnet, tmp_path, spoil, message):
+    state = dict(resnet.state_dict())
+    spoil(state)
+    save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=message):
+        import_encoder(settings_of("resnet18"), str(tmp_path / "net.safetensors"))
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("net.pth", pickle.dumps({"weight": Malicious()})),
+        ("net.pth", b""),
+        ("net.safetensors", b"{}"),
+        ("net.npz", b"PK"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_one_line_and_executes_nothing(tmp_path, capsys, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match="no checkpoint in npz, safetensors or torch's format") as caught:
+        read_tensors(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_timms_weights_are_downloaded_only_when_asked_for(resnet, tmp_path, monkeypatch):
+    asked = []
+
+    def create_model(name, pretrained=False, **options):
+        if pretrained:
+            asked.append(name)
+            raise OSError("no route to the hub")
+        return original(name, pretrained=False, **options)
+
+    original = timm.create_model
+    monkeypatch.setattr(timm, "create_model", create_model)
+    save_file(resnet.state_dict(), tmp_path / "net.safetensors")
+    import_encoder(settings_of("resnet18"), str(tmp_path / "net.safetensors"))
+    import_encoder(settings_of("resnet18"), "random")
+    assert not asked
+    with pytest.raises(
+        UserError, match=r"timm:resnet18\.a1_in1k: cannot be downloaded \(no route to the hub\)"
+    ):
+        import_encoder(settings_of("resnet18"), "timm:resnet18.a1_in1k")
+    assert asked == ["resnet18.a1_in1k"]
+
+
+def test_an_unknown_network_is_answered_with_near_names():
+    with pytest.raises(UserError, match="timm has no network 'resnet1888'"):
+        build_encoder(settings_of("resnet1888"))
+    with pytest.raises(UserError, match="needs a name"):
+        settings_of("")
+
+
+OVERLAY = """
+methods:
+  my_network:
+    title: My network
+    own: true
+    model: {{architecture: timm, name: resnet18, image_size: 64}}
+    checkpoint: {path}
+    finetune: {{training: {{optimiser: {{name: adam, lr: 1.0e-4}}}}}}
+"""
+
+
+def test_one_entry_is_a_row_in_every_table_and_runs(snakemake, demo, resnet, tmp_path):
+    """The whole way of docs/add-a-method.md: checkpoint -> overlay -> encoder -> cell -> every table's spec."""
+    save_file(resnet.state_dict(), tmp_path / "net.safetensors")
+    overlay = tmp_path / "my.yaml"
+    overlay.write_text(OVERLAY.format(path=tmp_path / "net.safetensors"))
+    found = snakemake(
+        "-n",
+        "tables",
+        "--workflow-profile",
+        "profiles/demo",
+        "--configfile",
+        "config/demo.yaml",
+        overlay,
+    )
+    assert found.code == 0, found.output
+    assert (found.jobs["import_encoder"], found.jobs["finetune"], found.jobs["cell"]) == (1, 9, 9)
+    values = config.merge(
+        *(
+            yaml.safe_load(Path(path).read_text())
+            for path in ("config/config.yaml", "config/demo.yaml", overlay)
+        )
+    )
+    mine = study.check(values)
+    for table in values["tables"]:
+        assert mine.table(table)["rows"][-1]["title"] == "My network"
+    encoder = "build/own-test/encoders/my_network/encoder.safetensors"
+    target = "build/own-test/cells/my_network/shenzhen/100pct/auc.json"
+    overlay.write_text(
+        overlay.read_text()
+        + "pathvars: {results: build/own-test, logs: build/own-test/logs, benchmarks: build/own-test/benchmarks}\n"
+        + "finetune: {defaults: {}, datasets: {shenzhen: {training: {steps: 3, warmup_steps: 1}}}}\n"
+    )
+    done = snakemake(
+        encoder,
+        target,
+        "--workflow-profile",
+        "profiles/demo",
+        "--configfile",
+        "config/demo.yaml",
+        overlay,
+    )
+    assert done.code == 0, done.output[-3000:]
+
+
+def blocks(language):
+    text = Path("docs/add-a-method.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch):
+    base = [yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in ("config", "demo")]
+    for block in blocks("yaml"):
+        entry = yaml.safe_load(block)
+        found = study.check(config.merge(*base, entry))
+        assert found.own_methods == list(entry["methods"])
+
+
+def test_the_guides_objective_trains(small_model, context, studies, tmp_path, monkeypatch):
+    (source,) = blocks("python")
+    assert source.count("\n") < 60
+    module = types.ModuleType("refers.methods.quarter_turns")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(source, "quarter_turns.py", "exec"), module.__dict__)
+    torch.manual_seed(0)
+    objective = build_objective("quarter_turns", build_encoder(small_model), {"hidden": 16}, context)
+    training = config.Training(
+        steps=40,
+        warmup_steps=2,
+        batch_size=16,
+        precision="fp32",
+        optimiser=config.Optimiser(name="adam", lr=1e-2),
+    )
+    task = pretraining_task(studies, objective, training, 32, torch.device("cpu"))
+    start = task.validate()["loss"]
+    assert engine.fit(task, training, torch.device("cpu"), tmp_path, "x")["best_score"] > -start

@@ -1,0 +1,122 @@
+"""Encoders out of checkpoints that others trained: nothing is left random, nothing is dropped unsaid.
+
+A checkpoint is a file (Google's npz, safetensors, or torch's format, read without executing pickles), an encoder of
+this pipeline, or `timm:NAME`, which alone downloads. Its classifier is left out and listed; a kernel over red, green and
+blue is summed, which on a grey image equals the original on that image three times; every other tensor must fit.
+"""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from refers import config
+from refers.checkpoint import load_strictly
+from refers.encoders import build_encoder, load_encoder
+from refers.errors import UserError
+from refers.imagenet import from_google, to_radiograph_transformer
+
+DOWNLOAD, RANDOM = "timm:", "random"
+VIT_HEAD = ("head.", "pre_logits.", "fc_norm.")
+WRAPPERS = ("state_dict", "model")
+
+
+def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict]:
+    """The encoder of `settings` with the weights at `source`, and the key report: tensors read, loaded and left out.
+
+    An encoder that this pipeline wrote brings its own architecture, which then counts instead of `settings`.
+    `random` leaves the initialisation as it is.
+
+    Raises:
+        UserError: no such file or no such format, or tensors that do not fit, listed.
+    """
+    if source == RANDOM:
+        return build_encoder(settings), {"read": 0, "loaded": 0, "left_out": []}
+    if _is_ours(source):
+        encoder, _ = load_encoder(Path(source))
+        count = len(encoder.state_dict())
+        return encoder, {"read": count, "loaded": count, "left_out": []}
+    tensors = read_tensors(source)
+    encoder = build_encoder(settings)
+    if isinstance(settings, config.Transformer):
+        kept, left_out = _without(tensors, VIT_HEAD)
+        state = to_radiograph_transformer(kept, settings, source)
+    else:
+        classifier, stem = _ends(encoder.network)
+        kept, left_out = _without(tensors, classifier)
+        state = {f"network.{name}": tensor for name, tensor in kept.items()}
+        kernel = state.get(f"network.{stem}.weight")
+        if kernel is not None and kernel.shape[1] == 3:
+            state[f"network.{stem}.weight"] = kernel.sum(1, keepdim=True)
+    load_strictly(encoder, state, source)
+    return encoder, {"read": len(tensors), "loaded": len(kept), "left_out": left_out}
+
+
+def read_tensors(source: str) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint by name; Google's arrays under timm's names.
+
+    Raises:
+        UserError: as `import_encoder`.
+    """
+    if source.startswith(DOWNLOAD):
+        return _download(source.removeprefix(DOWNLOAD))
+    path = Path(source)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return from_google({name: torch.from_numpy(archive[name]) for name in archive.files})
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+            for wrapper in WRAPPERS:
+                found = found.get(wrapper, found)
+        return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        reason = (
+            "damaged, or more than tensors in it" if isinstance(error, pickle.UnpicklingError) else str(error)
+        )
+    raise UserError(
+        f"{source}: no checkpoint in npz, safetensors or torch's format ({reason}); fetch it again"
+    )
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # network, hub and registry each raise their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{DOWNLOAD}{name}: cannot be downloaded ({reason}); give the path of a file instead"
+        ) from None
+
+
+def _is_ours(source: str) -> bool:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(source, "pt") as opened:
+            return "settings" in (opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def _without(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> tuple[dict[str, Tensor], list[str]]:
+    left_out = sorted(name for name in tensors if name.startswith(prefixes))
+    return {name: tensor for name, tensor in tensors.items() if name not in left_out}, left_out
+
+
+def _ends(network: nn.Module) -> tuple[tuple[str, ...], str]:
+    """Names of a network's classifier and of its first kernel; torchvision's ResNets share timm's."""
+    about = getattr(network, "default_cfg", {"classifier": "fc", "first_conv": "conv1"})
+    classifier = about["classifier"]
+    names = classifier if isinstance(classifier, tuple | list) else (classifier,)
+    return tuple(f"{name}." for name in names), about["first_conv"]
