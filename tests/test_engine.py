@@ -1,5 +1,6 @@
 """The training loop: schedule, parameter groups, resume, selection, stops."""
 
+import json
 import math
 
 import numpy as np
@@ -140,20 +141,19 @@ def test_an_unusable_resume_state_is_discarded_aloud(tmp_path, capsys, damage):
 
 
 def test_the_best_validation_picks_the_weights(tmp_path):
-    scores = iter([0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])
     kept = {}
     for select in ("best", "last"):
-        scores = iter([0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])
+        scores = iter([1.0, 0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])  # the first one is the untrained module's
         task = toy_task(validate=lambda scores=scores: {"score": next(scores)})
         kept[select] = engine.fit(task, settings(select=select), CPU, tmp_path / select, "x")["best_step"]
     assert kept == {"best": 6, "last": 20}
 
 
-def test_the_last_step_is_always_validated(tmp_path):
-    calls = []
-    task = toy_task(validate=lambda: calls.append(1) or {"score": 0.0})
+def test_the_first_and_the_last_step_are_always_validated(tmp_path):
+    task = toy_task(validate=lambda: {"score": 0.0})
     engine.fit(task, settings(steps=5, warmup_steps=1, validate_every=4), CPU, tmp_path, "x")
-    assert len(calls) == 2
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if "validation" in line] == [0, 4, 5]
 
 
 def test_a_non_finite_loss_stops_the_run_with_its_step(tmp_path):

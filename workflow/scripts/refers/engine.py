@@ -105,6 +105,19 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
+    def validated(step: int) -> dict[str, float]:
+        module.eval()
+        with torch.no_grad(), precision.autocast():
+            seed_torch(settings.seed, TORCH, 0)
+            scores = task.validate()
+        module.train()
+        records.append({"step": step, "validation": scores})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        print(f"step {step}/{settings.steps}  validation {shown}", flush=True)
+        return scores
+
+    if start == 0:
+        validated(0)  # where the curve begins; never a candidate for the wanted weights
     if settings.compile:
         task.loss = torch.compile(task.loss)
     began = time.monotonic()
@@ -141,17 +154,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
                 tally, since = {}, done
             if done % validate_every == 0 or last:
-                module.eval()
-                with torch.no_grad(), precision.autocast():
-                    seed_torch(settings.seed, TORCH, 0)
-                    scores = task.validate()
-                module.train()
-                records.append({"step": done, "validation": scores})
-                print(
-                    f"step {done}/{settings.steps}  validation "
-                    + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()),
-                    flush=True,
-                )
+                scores = validated(done)
                 if scores["score"] > best["score"] or best["weights"] is None or settings.select == "last":
                     best = {"score": scores["score"], "step": done, "weights": _snapshot(task.keep)}
             if done % settings.checkpoint_every == 0 and not last:

@@ -27,9 +27,9 @@ class RestorationDecoder(nn.Module):
         self.grid = grid
         stages: list[nn.Module] = [nn.Conv2d(token_width, width, 1)]
         for _ in range(int(math.log2(scale))):
-            half = max(width // 2, 16)
+            half = max(width // 2, 8)
             stages += [nn.ConvTranspose2d(width, half, 2, stride=2), nn.Conv2d(half, half, 3, padding=1)]
-            stages += [nn.GroupNorm(8, half), nn.ReLU(inplace=True)]
+            stages += [nn.GroupNorm(4, half), nn.ReLU(inplace=True)]
             width = half
         self.stages = nn.Sequential(*stages, nn.Conv2d(width, 1, 1))
 
