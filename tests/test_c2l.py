@@ -95,3 +95,26 @@ def test_the_teacher_never_drops_out(objective):
 
 def test_queue_and_pointer_are_part_of_the_resume_state(objective):
     assert {"queue", "pointer", "normaliser"} <= objective.state_dict().keys()
+
+
+def test_images_are_mixed_by_a_share_of_at_least_a_half(objective, monkeypatch):
+    objective.eval()
+    images, order = torch.randn(4, 2, 1, 32, 32), torch.tensor([3, 0, 1, 2])
+    monkeypatch.setattr(torch, "rand", lambda *_shape, **_options: torch.tensor(0.2))
+    monkeypatch.setattr(torch, "randperm", lambda *_count, **_options: order)
+    seen = []
+    objective.encoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    objective({"images": images})
+    first = images[:, 0]
+    mixed = 0.8 * first + 0.2 * first[order]
+    assert any(torch.allclose(given, mixed, atol=1e-6) for given in seen)
+    assert any(torch.equal(given, first) for given in seen)
+
+
+def test_the_order_of_the_batch_does_not_matter_where_nothing_is_mixed(objective, monkeypatch):
+    objective.eval()
+    monkeypatch.setattr(torch, "rand", lambda *_shape, **_options: torch.ones(()))
+    images = torch.randn(4, 2, 1, 32, 32)
+    torch.testing.assert_close(
+        objective({"images": images[[2, 0, 3, 1]]})["loss"], objective({"images": images})["loss"]
+    )

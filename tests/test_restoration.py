@@ -195,3 +195,48 @@ def test_a_warp_of_no_distance_is_the_image(images):
     warped = distortions.warp(images, 3.0, 8.0)
     assert warped.shape == images.shape
     assert images.min() <= warped.min() <= warped.max() <= images.max()
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(SIDE // 6, SIDE // 3), (96, 128)])
+def test_one_box_is_a_rectangle_with_sides_in_its_range(smallest, largest):
+    torch.manual_seed(0)
+    holes = distortions.boxes(200, SIDE, smallest, largest, 1, torch.device("cpu"))[:, 0]
+    rows, columns = holes.any(2), holes.any(1)
+    assert torch.equal(holes, rows[:, :, None] & columns[:, None, :])
+    for sides in (rows.sum(1), columns.sum(1)):
+        assert smallest <= int(sides.min()) <= smallest + 3
+        assert largest - 3 <= int(sides.max()) <= largest
+
+
+@pytest.mark.parametrize("paint", [distortions.paint_inside, distortions.paint_outside])
+def test_painting_changes_nothing_but_what_it_paints_over(images, paint):
+    torch.manual_seed(0)
+    clean = images.clone()
+    painted = paint(images, 5)
+    assert torch.equal(images, clean)
+    share = (painted != clean).float().mean()
+    assert 0.02 < float(share) < 0.9
+    unpainted = painted == clean
+    if paint is distortions.paint_outside:  # a window of at least 96 x 96 pixels is left
+        assert int(unpainted.flatten(1).sum(1).min()) >= 96 * 96
+
+
+def test_what_is_restored_perfectly_costs_nothing(small_model):
+    objective = Restoration(build_encoder(small_model), 32, lambda images: images * 0.5)
+    clean = torch.rand(3, 1, 32, 32)
+    objective.decoder.forward = lambda tokens: clean
+    losses = objective({"images": clean * 2 - 1})
+    assert float(losses["loss"]) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 3), (2, 1), (3, 3)])
+def test_a_token_paints_its_own_block(place):
+    torch.manual_seed(0)
+    decoder = RestorationDecoder(token_width=12, grid=4, scale=8, width=32)
+    tokens = torch.randn(1, 16, 12)
+    other = tokens.clone()
+    other[0, place[0] * 4 + place[1]] += 3
+    with torch.no_grad():
+        change = (decoder(other) - decoder(tokens)).abs()[0, 0]
+    blocks = change.unfold(0, 8, 8).unfold(1, 8, 8).mean((2, 3))
+    assert divmod(int(blocks.argmax()), 4) == place
