@@ -230,9 +230,10 @@ def test_what_is_restored_perfectly_costs_nothing(small_model):
 
 
 @pytest.mark.parametrize("place", [(0, 0), (0, 3), (2, 1), (3, 3)])
-def test_a_token_paints_its_own_block(place):
+@pytest.mark.parametrize("width", [0, 32])
+def test_a_token_paints_its_own_block(place, width):
     torch.manual_seed(0)
-    decoder = RestorationDecoder(token_width=12, grid=4, scale=8, width=32)
+    decoder = RestorationDecoder(token_width=12, grid=4, scale=8, width=width)
     tokens = torch.randn(1, 16, 12)
     other = tokens.clone()
     other[0, place[0] * 4 + place[1]] += 3
@@ -240,3 +241,5 @@ def test_a_token_paints_its_own_block(place):
         change = (decoder(other) - decoder(tokens)).abs()[0, 0]
     blocks = change.unfold(0, 8, 8).unfold(1, 8, 8).mean((2, 3))
     assert divmod(int(blocks.argmax()), 4) == place
+    if not width:
+        assert int((blocks > 0).sum()) == 1

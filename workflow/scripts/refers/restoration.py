@@ -19,12 +19,16 @@ class RestorationDecoder(nn.Module):
     """Fused tokens (B, N, D) -> grey image in [0, 1] (B, 1, S, S).
 
     A 1 x 1 convolution to `width`, then a 2 x 2 transposed convolution and a 3 x 3 convolution for each doubling up to
-    the patch size, halving the channels. No skip connections: they would let copying bypass the last blocks.
+    the patch size, halving the channels. No skip connections: they would let copying bypass the last blocks. Width 0
+    is the lightest decoder: one linear map from a token to its pixels.
     """
 
     def __init__(self, token_width: int, grid: int, scale: int, width: int = 768) -> None:
         super().__init__()
         self.grid = grid
+        if not width:
+            self.stages = nn.Sequential(nn.Conv2d(token_width, scale**2, 1), nn.PixelShuffle(scale))
+            return
         stages: list[nn.Module] = [nn.Conv2d(token_width, width, 1)]
         for _ in range(int(math.log2(scale))):
             half = max(width // 2, 8)

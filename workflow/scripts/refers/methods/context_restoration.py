@@ -29,7 +29,9 @@ class Settings:
     patch: tuple[float, float] = option(
         (1 / 14, 1 / 7), "Range of a patch's side as a share of the image's.", 0.01, 0.5
     )
-    decoder_width: int = option(768, "Channels at the start of the restoration decoder.", 16, 4096)
+    decoder_width: int = option(
+        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    )
 
 
 def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Tensor:

@@ -31,7 +31,9 @@ class Settings:
     intensity: float = option(0.9, "Probability of the non-linear intensity map.", 0, 1)
     paint: float = option(0.9, "Probability of painting.", 0, 1)
     inpaint: float = option(0.2, "Share of in-painting in painting; the rest is out-painting.", 0, 1)
-    decoder_width: int = option(768, "Channels at the start of the restoration decoder.", 16, 4096)
+    decoder_width: int = option(
+        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    )
 
 
 def distort(images: Tensor, settings: Settings) -> Tensor:

@@ -47,7 +47,9 @@ class Settings:
     windows: int = option(5, "Windows of local shuffling.", 1, 10000)
     words: float = option(0.01, "Weight of the classification of words.", 0, 100)
     hidden: int = option(1024, "Hidden width of the word classifier.", 1, 8192)
-    decoder_width: int = option(768, "Channels at the start of the restoration decoder.", 16, 4096)
+    decoder_width: int = option(
+        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    )
 
 
 def distort(images: Tensor, settings: Settings) -> Tensor:
