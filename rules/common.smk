@@ -191,6 +191,10 @@ def seeds_of_cell(wildcards):
     return prediction_paths(wildcards.method, wildcards.dataset, wildcards.ratio)
 
 
+def seeds_of_baseline(wildcards):
+    return prediction_paths(wildcards.baseline, wildcards.dataset, wildcards.ratio)
+
+
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
     cells = {pair for table in config["tables"] for pair in STUDY.table_cells(table)}
