@@ -1,9 +1,6 @@
 """Cells and tests: numbers against scipy and scikit-learn, undefined cases, what the scripts refuse; all without torch."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,16 +10,7 @@ from refers.statistics import Bootstrap, bootstrap_p, compare, compare_paired, d
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 CLASSES = ["Mass", "Pleural_Thickening", "Hernia"]
-
-
-def call(script, *args):
-    """A script's process, in which importing torch fails."""
-    path = str(SCRIPTS / f"{script}.py")
-    blocked = f"import runpy, sys; sys.modules['torch'] = None; sys.path.insert(0, {str(SCRIPTS)!r}); "
-    blocked += f"sys.argv[0] = {path!r}; runpy.run_path({path!r}, run_name='__main__')"
-    return subprocess.run([sys.executable, "-c", blocked, *map(str, args)], capture_output=True, text=True)
 
 
 def predictions(seed, images=60):
@@ -41,7 +29,7 @@ def predictions(seed, images=60):
 
 
 @pytest.fixture
-def cell(tmp_path):
+def cell(tmp_path, call):
     """Writes the given frames and runs cell.py on them; returns the finished process and the path of auc.json."""
 
     def run(frames, method="refers", seeds=None):
@@ -148,7 +136,7 @@ def test_cell_wants_one_file_a_seed(cell, seeds):
     assert "one file for every seed" in done.stderr
 
 
-def test_cell_names_a_file_that_is_no_parquet(tmp_path):
+def test_cell_names_a_file_that_is_no_parquet(tmp_path, call):
     path = tmp_path / "predictions.parquet"
     path.write_text("half a file")
     about = ["--method", "refers", "--dataset", "nih", "--ratio", 1, "--out", tmp_path / "auc.json"]
@@ -315,7 +303,7 @@ def test_intervals_of_nothing():
     assert interval(np.arange(101.0)) == pytest.approx([2.5, 97.5])
 
 
-def test_ttest_script(cell, tmp_path):
+def test_ttest_script(cell, call, tmp_path):
     folds = {"refers": (0, 1, 2), "c2l": (3, 4, 5)}
     paths = [cell([predictions(seed) for seed in seeds], name)[1] for name, seeds in folds.items()]
     files = [[tmp_path / f"{name}{place}.parquet" for place in range(3)] for name in folds]
@@ -350,7 +338,7 @@ def test_ttest_script(cell, tmp_path):
     assert "test image i061 is in this file or in" in done.stderr
 
 
-@pytest.mark.parametrize("script", ["cell", "ttest", "table", "cell_index"])
-def test_scripts_behind_the_predictions_start_without_torch(script):
+@pytest.mark.parametrize("script", ["cell", "ttest", "table", "cell_index", "audit_released"])
+def test_scripts_behind_the_predictions_start_without_torch(script, call):
     done = call(script, "--help")
     assert done.returncode == 0, done.stderr
