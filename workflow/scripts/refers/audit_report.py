@@ -69,10 +69,7 @@ def to_markdown(
         "",
         "Medians over those pairs:",
         "",
-        *_table(
-            ["Dataset", *SHARE_TITLES],
-            _medians(pairs),
-        ),
+        *_table(["Dataset", *SHARE_TITLES], _medians(pairs)),
         "",
         "Pairs that a map relates, or that are identical on every positive or on every negative:",
         "",
