@@ -9,6 +9,7 @@
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
 #   <results>/tables/{table}.csv .md .tex   cells.csv                    printed number -> its target
+#   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
 
 from snakemake.utils import min_version
 
@@ -31,12 +32,14 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/statistics.smk"
 include: "rules/tables.smk"
+include: "rules/audit.smk"
 
 
 localrules:
     tables,
     cells,
     encoders,
+    audit,
 
 
 rule tables:
@@ -58,3 +61,9 @@ rule encoders:
     """Every encoder that can be made here."""
     input:
         [encoder_path(method) for method in STUDY.methods if not STUDY.method_status(method)],
+
+
+rule audit:
+    """The authors' released prediction files: AUCs beside the printed ones, pairs compared."""
+    input:
+        "<results>/audit/audit.md",

@@ -111,6 +111,12 @@ def released_option(wildcards):
     return f"--lists {STUDY.released_lists(wildcards.dataset)}" if is_released(wildcards) else ""
 
 
+@one_line
+def released_results(wildcards):
+    """The authors' prediction files: a folder or an archive; where absent, one line."""
+    return STUDY.released_results
+
+
 def text_encoder_folder(wildcards):
     """Folder of the downloaded BERT, or of the one built from the reports."""
     return STUDY.text_encoder or "<interim>/mimic/text_encoder"
@@ -209,6 +215,10 @@ def seeds_of_cell(wildcards):
     """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
     STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
     return prediction_paths(wildcards.method, wildcards.dataset, wildcards.ratio)
+
+
+def seeds_of_baseline(wildcards):
+    return prediction_paths(wildcards.baseline, wildcards.dataset, wildcards.ratio)
 
 
 def predictions_of_tables():

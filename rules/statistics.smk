@@ -2,7 +2,7 @@
 
 
 rule cell:
-    """AUC of one table cell: per class, per seed, mean and sd over seeds, on the test and the validation set."""
+    """AUC of one table cell: per class, per seed, mean and sd over seeds, bootstrap intervals; test and validation set."""
     input:
         predictions=seeds_of_cell,
     output:
@@ -19,17 +19,21 @@ rule cell:
         runtime=10,
     params:
         seeds=config["study"]["seeds"],
+        bootstrap=config["study"]["bootstrap"],
         code=code("cell"),
     shell:
         "python workflow/scripts/cell.py --predictions {input.predictions} --seeds {params.seeds}"
-        " --method {wildcards.method} --dataset {wildcards.dataset} --ratio {wildcards.ratio} --out {output.auc} &> {log}"
+        " --method {wildcards.method} --dataset {wildcards.dataset} --ratio {wildcards.ratio}"
+        " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {output.auc} &> {log}"
 
 
 rule ttest:
-    """Two-sample t-test of a method against a baseline over seeds, as in the paper, and Welch's beside it."""
+    """A method against a baseline: t-test over seeds as in the paper, Welch's, paired bootstrap and DeLong over images."""
     input:
         reference="<results>/cells/{method}/{dataset}/{ratio}pct/auc.json",
         baseline="<results>/cells/{baseline}/{dataset}/{ratio}pct/auc.json",
+        reference_predictions=seeds_of_cell,
+        baseline_predictions=seeds_of_baseline,
     output:
         test="<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json",
     log:
@@ -43,6 +47,9 @@ rule ttest:
         mem_mb=1000,
         runtime=10,
     params:
+        bootstrap=config["study"]["bootstrap"],
         code=code("ttest"),
     shell:
-        "python workflow/scripts/ttest.py --reference {input.reference} --baseline {input.baseline} --out {output.test} &> {log}"
+        "python workflow/scripts/ttest.py --reference {input.reference} --baseline {input.baseline}"
+        " --reference-predictions {input.reference_predictions} --baseline-predictions {input.baseline_predictions}"
+        " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {output.test} &> {log}"

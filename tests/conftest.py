@@ -101,6 +101,21 @@ def studies(mimic):
 
 
 @pytest.fixture(scope="session")
+def call():
+    """Run a script that must not need torch: call("cell", "--out", path) -> the finished process."""
+
+    def run(script, *arguments):
+        path = ROOT / f"workflow/scripts/{script}.py"
+        code = f"import runpy, sys; sys.modules['torch'] = None; sys.path.insert(0, {str(path.parent)!r}); "
+        code += f"sys.argv[0] = {str(path)!r}; runpy.run_path({str(path)!r}, run_name='__main__')"
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def snakemake():
     """Run snakemake in the project's folder: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
 
@@ -144,6 +159,7 @@ def downloads(tmp_path_factory):
             folder = root / values["released_lists"] / dataset["released"]
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "test.txt").touch()
+    (root / values["released_lists"]).with_name(values["audit"]["results"]).mkdir()
     for name in ("bert/config.json", "bert/model.safetensors", "ViT-B_16.npz"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from refers.errors import UserError
-from refers.metrics import auc
+from refers.metrics import ResampledAuc, auc, midranks, outranked
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 RELEASED = Path(__file__).parents[2] / "shared/data/refers-released/Results_of_fine-tuning.tar.xz"
@@ -43,6 +44,62 @@ def test_constant_scores_are_chance_and_one_label_is_undefined():
     np.testing.assert_array_equal(auc(np.zeros((0, 2)), np.zeros((0, 2))), [np.nan, np.nan])
 
 
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_resamples_equal_scikit_learn_on_the_drawn_images(decimals):
+    """Rare, even and frequent labels, with and without ties; each resample repeats its images as drawn."""
+    rng = np.random.default_rng(decimals)
+    labels = (rng.random((400, 5)) < [0.02, 0.3, 0.5, 0.7, 0.98]).astype(np.int8)
+    scores = np.round(rng.random(labels.shape) * 0.8 + 0.2 * labels, decimals)
+    drawn = rng.integers(0, 400, (30, 400))
+    counts = np.stack([np.bincount(rows, minlength=400) for rows in drawn], axis=1)
+    found = ResampledAuc(labels, scores)(counts)
+    assert found.shape == (30, 5)
+    for values, rows in zip(found, drawn, strict=True):
+        for place in range(5):
+            truth, predicted = labels[rows, place], scores[rows, place]
+            expected = roc_auc_score(truth, predicted) if 0 < truth.sum() < 400 else np.nan
+            assert values[place] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(
+    arrays(np.int8, (9, 2), elements=st.integers(0, 1)),
+    arrays(np.int64, (9, 2), elements=st.integers(0, 3)),
+    arrays(np.int64, (9, 4), elements=st.integers(0, 3)),
+)
+def test_a_resample_is_the_sample_with_rows_repeated(labels, scores, counts):
+    found = ResampledAuc(labels, scores)(counts)
+    for place, times in enumerate(counts.T):
+        rows = np.repeat(np.arange(9), times)
+        np.testing.assert_allclose(found[place], auc(labels[rows], scores[rows]), atol=1e-12)
+
+
+def test_resamples_that_count_beyond_16_bits():
+    """Images that stand for many: sums of counts no longer fit the narrow type."""
+    labels, scores = np.array([[0], [1], [0], [1]]), np.array([[0.1], [0.2], [0.3], [0.3]])
+    counts = np.array([[40_000, 1], [50_000, 1], [60_000, 1], [30_000, 1]])
+    won = 40_000 * (50_000 + 30_000) + 60_000 * 30_000 / 2
+    found = ResampledAuc(labels, scores)(counts)
+    np.testing.assert_allclose(found[:, 0], [won / (100_000 * 80_000), 0.625], atol=1e-12)
+
+
+def test_undefined_classes_are_undefined_in_every_resample():
+    labels = np.array([[0, 1, 0], [0, 1, 1]])
+    found = ResampledAuc(labels, np.zeros((2, 3)))(np.array([[1, 2], [1, 0]]))
+    np.testing.assert_array_equal(found, [[np.nan, np.nan, 0.5], [np.nan, np.nan, np.nan]])
+
+
+def test_outranked_by_hand():
+    labels = np.array([[1], [0], [1], [0], [0]])
+    scores = np.array([[0.5], [0.5], [0.1], [0.2], [0.9]])
+    np.testing.assert_array_equal(outranked(labels, scores)[:, 0], [1.5, 1.5, 0, 1, 2])
+
+
+@given(arrays(np.int64, (7, 2), elements=st.integers(0, 3)))
+def test_midranks_equal_scipy(values):
+    np.testing.assert_array_equal(midranks(values), rankdata(values, axis=0))
+
+
+@pytest.mark.parametrize("measure", [auc, ResampledAuc, outranked])
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [
@@ -54,9 +111,9 @@ def test_constant_scores_are_chance_and_one_label_is_undefined():
         ([0, 1], [0.1, 0.2], "same images and classes"),
     ],
 )
-def test_bad_input_is_named(labels, scores, message):
+def test_bad_input_is_named(measure, labels, scores, message):
     with pytest.raises(UserError, match=message):
-        auc(np.array(labels), np.array(scores))
+        measure(np.array(labels), np.array(scores))
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason="the authors' released prediction files are absent")

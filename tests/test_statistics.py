@@ -1,24 +1,16 @@
-"""Cells and t-tests: numbers against scipy and scikit-learn, undefined cases, and what the scripts refuse."""
+"""Cells and tests: numbers against scipy and scikit-learn, undefined cases, what the scripts refuse; all without torch."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from refers.statistics import compare, mean_sd
+from refers.metrics import auc
+from refers.statistics import Bootstrap, bootstrap_p, compare, compare_paired, delong, holm, interval, mean_sd
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 CLASSES = ["Mass", "Pleural_Thickening", "Hernia"]
-
-
-def call(script, *args):
-    command = [sys.executable, str(SCRIPTS / f"{script}.py"), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def predictions(seed, images=60):
@@ -37,7 +29,7 @@ def predictions(seed, images=60):
 
 
 @pytest.fixture
-def cell(tmp_path):
+def cell(tmp_path, call):
     """Writes the given frames and runs cell.py on them; returns the finished process and the path of auc.json."""
 
     def run(frames, method="refers", seeds=None):
@@ -75,7 +67,16 @@ def test_cell_summarises_seeds(cell):
         "sd": None,
         "positives": 0,
         "negatives": 0,
+        "interval": None,
+        "delong_se": None,
     }
+    drawn = found["test"]["bootstrap"]
+    assert (drawn["resamples"], drawn["unit"], drawn["units"]) == (1000, "image", 40)
+    for value, (low, high) in zip(found["test"]["mean_auc"], drawn["mean_auc"], strict=True):
+        assert 0 < low < value < high < 1
+    assert drawn["mean"][0] < found["test"]["mean"] < drawn["mean"][1]
+    assert mass["interval"][0] < mass["mean"] < mass["interval"][1]
+    assert "bootstrap" not in found["validation"]
     assert found["validation"]["images"] == 20
     assert found["validation"]["undefined"] == []
 
@@ -103,6 +104,7 @@ def changed(column, value, row=1):
         (lambda: changed("score:Mass", 1.5), "score of Mass is 1.5"),
         (lambda: changed("label:Mass", -1), "row 1 (image i001): label of Mass is -1"),
         (lambda: changed("label:Mass", 1 - predictions(1).loc[1, "label:Mass"]), "labels of test image i001"),
+        (lambda: changed("patient_id", "other"), "patient of test image i001 differ"),
         (lambda: changed("image_id", "other"), "test image i001 is in this file or in"),
         (lambda: changed("image_id", "i002"), "test image i002 occurs twice"),
         (lambda: changed("split", "train"), "split 'train'"),
@@ -134,7 +136,7 @@ def test_cell_wants_one_file_a_seed(cell, seeds):
     assert "one file for every seed" in done.stderr
 
 
-def test_cell_names_a_file_that_is_no_parquet(tmp_path):
+def test_cell_names_a_file_that_is_no_parquet(tmp_path, call):
     path = tmp_path / "predictions.parquet"
     path.write_text("half a file")
     about = ["--method", "refers", "--dataset", "nih", "--ratio", 1, "--out", tmp_path / "auc.json"]
@@ -187,26 +189,156 @@ def test_mean_sd_of_one_seed_has_no_sd():
     assert mean_sd([0.5, None]) == (None, None)
 
 
-def test_ttest_script(cell, tmp_path):
-    paths = [
-        cell([predictions(seed) for seed in seeds], name)[1]
-        for name, seeds in (("refers", (0, 1, 2)), ("c2l", (3, 4, 5)))
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.04, 0.03, None, 0.01], [0.06, 0.06, None, 0.03]),
+        ([0.9, 0.8, float("nan")], [1, 1, None]),
+        ([0.02, 0.02], [0.04, 0.04]),
+        ([None], [None]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(given, expected):
+    found = holm(given)
+    assert [None if p is None else pytest.approx(p) for p in expected] == found
+
+
+def test_delong_by_hand():
+    """Sun and Xu's structural components of a small case, written out."""
+    labels = np.array([[1], [1], [0], [0], [0]])
+    scores = np.array([[0.8], [0.3], [0.1], [0.3], [0.5]])
+    of_positives, of_negatives = [1, 1.5 / 3], [1, 0.75, 0.5]
+    value, variance = delong(labels, [scores])
+    assert value[0] == pytest.approx(0.75)
+    assert variance[0] == pytest.approx(np.var(of_positives, ddof=1) / 2 + np.var(of_negatives, ddof=1) / 3)
+
+
+def sample(images=600, classes=3, seed=0):
+    """Labels (N, C) and scores of two methods, two seeds each."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((images, classes)) < 0.3).astype(np.int8)
+    signal = labels + rng.normal(0, 1, labels.shape)
+    return labels, *([signal + rng.normal(0, noise, labels.shape) for _ in range(2)] for noise in (0.5, 1.5))
+
+
+def test_delong_and_the_bootstrap_agree():
+    labels, first, second = sample()
+    bootstrap = Bootstrap(np.arange(len(labels)), 2000, 0)
+    drawn = np.mean(
+        [bootstrap.auc(labels, a) - bootstrap.auc(labels, b) for a, b in zip(first, second, strict=True)],
+        axis=0,
+    )
+    value, variance = delong(labels, first, second)
+    expected = np.mean([auc(labels, a) - auc(labels, b) for a, b in zip(first, second, strict=True)], axis=0)
+    np.testing.assert_allclose(value, expected, atol=1e-12)
+    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(variance), rtol=0.08)
+
+
+def test_delong_is_undefined_where_a_label_is_missing_or_alone():
+    labels = np.array([[0, 1], [0, 0], [0, 0]])
+    value, variance = delong(labels, [np.array([[0.1, 0.9], [0.2, 0.1], [0.3, 0.2]])])
+    np.testing.assert_array_equal(value, [np.nan, 1])
+    np.testing.assert_array_equal(variance, [np.nan, np.nan])
+
+
+def test_paired_comparison_sees_what_unpaired_intervals_do_not():
+    """A small difference between methods that err on the same images."""
+    labels, first, _ = sample()
+    second = [scores - 0.05 * labels for scores in first]
+    found = compare_paired(labels, first, second, ["a", "b", "c"], Bootstrap(np.arange(600), 500, 0))
+    assert found["bootstrap"]["interval"][0] > 0
+    assert found["bootstrap"]["p"] == pytest.approx(2 / 501)
+    assert found["per_class"]["a"]["delong"]["p"] < 1e-6
+    spread = interval(Bootstrap(np.arange(600), 500, 0).auc(labels, first[0]).mean(axis=1))
+    assert found["bootstrap"]["interval"][1] < spread[1] - spread[0]
+
+
+def test_equal_predictions_differ_by_nothing():
+    labels, first, _ = sample()
+    found = compare_paired(labels, first, first, ["a", "b", "c"], Bootstrap(np.arange(600), 100, 0))
+    assert found["bootstrap"]["interval"] == [0, 0]
+    assert found["bootstrap"]["p"] == 1
+    assert found["per_class"]["b"] == {"difference": 0, "interval": [0, 0], "delong": {"z": None, "p": None}}
+
+
+def test_patients_are_drawn_whole():
+    patients = np.repeat(["p1", "p0", "p2"], [4, 1, 2])
+    bootstrap = Bootstrap(patients, 300, 1)
+    counts = np.hstack(list(bootstrap.counts()))
+    assert counts.shape == (7, 300)
+    for name, size in (("p1", 4), ("p2", 2)):
+        assert (counts[patients == name] == counts[patients == name][0]).all()
+        assert (patients == name).sum() == size
+    assert (counts[[0, 4, 5]].sum(axis=0) == 3).all()
+    assert bootstrap.about["unit"] == "patient"
+    assert bootstrap.about["units"] == 3
+
+
+def test_images_of_one_patient_widen_the_interval():
+    rng = np.random.default_rng(3)
+    labels = np.repeat((rng.random(60) < 0.5).astype(int), 10)[:, None]
+    scores = labels + np.repeat(rng.normal(0, 1, 60), 10)[:, None]
+    widths = [
+        np.ptp(interval(Bootstrap(units, 400, 0).auc(labels, scores)[:, 0]))
+        for units in (np.arange(600), np.arange(600) // 10)
     ]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_resamples_that_lose_a_class_are_counted_and_left_out():
+    labels = np.zeros((30, 1), int)
+    labels[0] = 1
+    bootstrap = Bootstrap(np.arange(30), 1000, 0)
+    scores = [np.linspace(1, 0, 30)[:, None]]
+    found = compare_paired(labels, scores, scores, ["a"], bootstrap)["bootstrap"]
+    assert 300 < found["undefined"] < 440  # (1 - 1/30)^30 of 1000 is 362
+    assert found["interval"] == [0, 0]
+
+
+def test_intervals_of_nothing():
+    assert interval(np.full(3, np.nan)) is None
+    assert bootstrap_p(np.full(3, np.nan)) is None
+    assert interval(np.arange(101.0)) == pytest.approx([2.5, 97.5])
+
+
+def test_ttest_script(cell, call, tmp_path):
+    folds = {"refers": (0, 1, 2), "c2l": (3, 4, 5)}
+    paths = [cell([predictions(seed) for seed in seeds], name)[1] for name, seeds in folds.items()]
+    files = [[tmp_path / f"{name}{place}.parquet" for place in range(3)] for name in folds]
+    given = ["--reference", paths[0], "--reference-predictions", *files[0]]
     out = tmp_path / "refers_vs_c2l.json"
-    done = call("ttest", "--reference", paths[0], "--baseline", paths[1], "--out", out)
+    done = call("ttest", *given, "--baseline", paths[1], "--baseline-predictions", *files[1], "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert (found["reference"], found["baseline"], found["dataset"], found["ratio"]) == (
-        "refers",
-        "c2l",
-        "nih",
-        10,
-    )
-    assert found["student"]["p"] == pytest.approx(
-        ttest_ind(found["reference_auc"], found["baseline_auc"]).pvalue
-    )
+    about = (found["reference"], found["baseline"], found["dataset"], found["ratio"])
+    assert about == ("refers", "c2l", "nih", 10)
+    expected = ttest_ind(found["reference_auc"], found["baseline_auc"])
+    assert found["student"]["p"] == pytest.approx(expected.pvalue)
+    low, high = found["bootstrap"]["interval"]
+    assert low < found["difference"] < high
+    assert found["bootstrap"]["unit"] == "image"
+    assert found["per_class"]["Hernia"] == {
+        "difference": None,
+        "interval": None,
+        "delong": {"z": None, "p": None},
+    }
+    classes = [found["per_class"][name]["difference"] for name in CLASSES[:2]]
+    assert np.mean(classes) == pytest.approx(found["difference"])
 
-    _, other = cell([predictions(0, images=63)], "transvw")
-    done = call("ttest", "--reference", paths[0], "--baseline", other, "--out", tmp_path / "x.json")
+    done, other = cell([predictions(0, images=63)], "transvw")
+    files = ["--baseline-predictions", tmp_path / "transvw0.parquet", "--out", tmp_path / "x.json"]
+    done = call("ttest", *given, "--baseline", other, *files)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "test images differ" in done.stderr
+
+    done = call("ttest", *given, "--baseline", paths[1], *files)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "test image i061 is in this file or in" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["cell", "ttest", "table", "cell_index", "audit_released"])
+def test_scripts_behind_the_predictions_start_without_torch(script, call):
+    done = call(script, "--help")
+    assert done.returncode == 0, done.stderr

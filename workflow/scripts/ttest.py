@@ -1,6 +1,7 @@
-"""Two-sample t-test of a method against a baseline on per-seed mean-class test AUC (paper §4), Welch's beside it.
+"""Tests of a method against a baseline: two-sample t-test over seeds (paper §4), Welch's, and paired ones over images.
 
-In: auc.json of both. Out: JSON with the difference, t, p, degrees of freedom, or the reason why there is no test.
+In: auc.json and predictions.parquet of both. Out: JSON with the difference of the mean AUCs; t, p and degrees of
+freedom, or the reason why there is no t-test; the paired bootstrap's interval and p; DeLong's test of every class.
 """
 
 import argparse
@@ -9,13 +10,20 @@ from typing import Any
 
 from refers.errors import UserError, run
 from refers.files import read_json, write_json
-from refers.statistics import compare
+from refers.predictions import read_seeds, same_images
+from refers.statistics import Bootstrap, compare, compare_paired
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reference", type=Path, required=True, help="auc.json of the method")
     parser.add_argument("--baseline", type=Path, required=True, help="auc.json of what it is compared with")
+    parser.add_argument(
+        "--reference-predictions", type=Path, nargs="+", required=True, help="one file a seed"
+    )
+    parser.add_argument("--baseline-predictions", type=Path, nargs="+", required=True, help="one file a seed")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
+    parser.add_argument("--bootstrap-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -43,8 +51,13 @@ def main() -> None:
     samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
     about = {"reference": reference["method"], "baseline": baseline["method"]}
     about |= {"dataset": ours["dataset"], "ratio": ours["ratio"]}
+    first, second = read_seeds(args.reference_predictions), read_seeds(args.baseline_predictions)
+    same_images(first, second, "compare cells of one test set")
+    test = first.test
+    bootstrap = Bootstrap(test.patients, args.resamples, args.bootstrap_seed)
     result = compare(*samples.values())
-    write_json(args.out, about | samples | result)
+    paired = compare_paired(test.labels, test.scores, second.test.scores, first.classes, bootstrap)
+    write_json(args.out, about | samples | result | paired)
     p = result["undefined"] or f"p {result['student']['p']:.3g} (Welch {result['welch']['p']:.3g})"
     print(f"{about['reference']} against {about['baseline']}, {about['dataset']} {about['ratio']}%: {p}")
 

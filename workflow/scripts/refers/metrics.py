@@ -1,4 +1,4 @@
-"""Area under the ROC curve by ranks, for all classes at once; numpy only."""
+"""Area under the ROC curve by ranks, for all classes at once and for all resamples at once; no torch."""
 
 import numpy as np
 
@@ -18,6 +18,116 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Raises:
         UserError: shapes differ, a label is neither 0 nor 1, or a score is NaN or infinite.
     """
+    present = _present(labels, scores)
+    positives = present.sum(axis=0)
+    pairs = positives * (len(present) - positives)
+    # Sums of half-integers below 2**53 are exact, so the only rounding is the division.
+    won = np.where(present, outranked(labels, scores), 0).sum(axis=0)
+    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def outranked(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Images of the other label that score lower than each image, ties counting half; (N, C) float64.
+
+    Arguments and errors as of `auc`.
+    """
+    present, scores = _present(labels, scores), np.asarray(scores)
+    order = np.argsort(scores, axis=0)
+    first, last = _ties(np.take_along_axis(scores, order, axis=0))
+    absent = ~np.take_along_axis(present, order, axis=0)
+    below = np.zeros((len(present) + 1, present.shape[1]), np.int64)
+    np.cumsum(absent, axis=0, out=below[1:])
+    negatives = np.take_along_axis(below, first, axis=0) + np.take_along_axis(below, last + 1, axis=0)
+    found = np.empty(present.shape)
+    np.put_along_axis(found, order, np.where(absent, first + last + 1 - negatives, negatives) / 2, axis=0)
+    return found
+
+
+def midranks(values: np.ndarray) -> np.ndarray:
+    """Ranks 1..N within each column of (N, C); equal values share the mean of their ranks."""
+    order = np.argsort(values, axis=0)
+    first, last = _ties(np.take_along_axis(values, order, axis=0))
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
+    return ranks
+
+
+class ResampledAuc:
+    """AUC of every class on many resamples of the same images; the images are ranked once.
+
+    The positives of a class cut the order of scores into segments. How many negatives a resample puts into every
+    segment is one sparse product, segments x images by images x resamples; their cumulative sums at the positives give
+    the rank statistic. Whichever label is rarer plays the positives.
+
+    Arguments and errors as of `auc`.
+    """
+
+    def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
+        present, scores = _present(labels, scores), np.asarray(scores)
+        self._images = len(present)
+        self._flipped = 2 * present.sum(axis=0) > len(present)
+        self._columns = [
+            _segments(present[:, place] ^ flip, scores[:, place]) for place, flip in enumerate(self._flipped)
+        ]
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """AUCs of resamples.
+
+        Args:
+            counts: (N, R) of whole numbers, how often each resample holds each image.
+
+        Returns:
+            (R, C) float64; NaN where a resample holds one label of a class only.
+        """
+        totals = counts.sum(axis=0, dtype=np.int64)
+        # The narrowest type that holds any segment's count: the products are bound by memory.
+        counts = np.ascontiguousarray(counts, np.uint16 if totals.max(initial=0) < 2**16 else np.uint32)
+        found = np.full((counts.shape[1], len(self._columns)), np.nan)
+        for place, (rare, common) in enumerate(self._columns):
+            rare, common = (_select(part, self._images, counts.dtype) @ counts for part in (rare, common))
+            below = np.cumsum(common, axis=0, dtype=np.int64 if counts.dtype == np.uint32 else np.int32)
+            # Rows alternate: between two positive scores, at a positive score. So this is twice below plus the ties.
+            doubled = below[:-1:2] + below[1::2]
+            won = np.einsum("kr,kr->r", rare.astype(np.float64), doubled.astype(np.float64)) / 2
+            positives = rare.sum(axis=0, dtype=np.int64)
+            pairs = positives * (totals - positives)
+            won = pairs - won if self._flipped[place] else won
+            np.divide(won, pairs, out=found[:, place], where=pairs > 0)
+        return found
+
+
+def _segments(present: np.ndarray, scores: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Of the positives, then of the negatives: images (n,) in order of their segment, and where each segment starts."""
+    at = np.unique(scores[present])
+    segment = np.searchsorted(at, scores, "left") + np.searchsorted(at, scores, "right")
+    parts = []
+    for members, places, size in ((present, segment // 2, len(at)), (~present, segment, 2 * len(at) + 1)):
+        images = np.flatnonzero(members)
+        order = np.argsort(places[images], kind="stable")
+        starts = np.cumsum([0, *np.bincount(places[images], minlength=size)])
+        parts.append((images[order].astype(np.int32), starts.astype(np.int32)))
+    return tuple(parts)
+
+
+def _select(part: tuple[np.ndarray, np.ndarray], images: int, dtype: np.dtype):
+    from scipy.sparse import csr_array
+
+    members, starts = part
+    return csr_array((np.ones(len(members), dtype), members, starts), shape=(len(starts) - 1, images))
+
+
+def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last place (from 0) of the run of equal values around every value of ascending columns (N, C)."""
+    place = np.broadcast_to(np.arange(len(ordered))[:, None], ordered.shape)
+    edge = np.ones((min(1, len(ordered)), ordered.shape[1]), bool)
+    changes = ordered[1:] != ordered[:-1]
+    first = np.maximum.accumulate(np.where(np.vstack([edge, changes]), place, 0), axis=0)
+    last = np.where(np.vstack([changes, edge]), place, len(ordered) - 1)
+    return first, np.minimum.accumulate(last[::-1], axis=0)[::-1]
+
+
+def _present(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Labels as (N, C) bool, once labels and scores are as `auc` wants them."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise UserError(
@@ -32,28 +142,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         "score",
         "a finite number is expected; training diverged, fine-tune again",
     )
-    images = len(labels)
-    if images == 0:
-        return np.full(labels.shape[1], np.nan)
-    order = np.argsort(scores, axis=0)
-    ranks = _midranks(np.take_along_axis(scores, order, axis=0))
-    present = np.take_along_axis(labels, order, axis=0) == 1
-    positives = present.sum(axis=0)
-    pairs = positives * (images - positives)
-    # Sums of half-integers below 2**53 are exact, so the only rounding is the division.
-    outranked = (ranks * present).sum(axis=0) - positives * (positives + 1) / 2
-    return np.divide(outranked, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def _midranks(ordered: np.ndarray) -> np.ndarray:
-    """Ranks 1..N of ascending columns (N, C); equal values share the mean of their ranks."""
-    place = np.broadcast_to(np.arange(len(ordered))[:, None], ordered.shape)
-    edge = np.ones((1, ordered.shape[1]), bool)
-    changes = ordered[1:] != ordered[:-1]
-    first = np.maximum.accumulate(np.where(np.vstack([edge, changes]), place, 0), axis=0)
-    last = np.where(np.vstack([changes, edge]), place, len(ordered) - 1)
-    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
-    return (first + last) / 2 + 1
+    return labels == 1
 
 
 def _refuse(bad: np.ndarray, values: np.ndarray, name: str, expected: str) -> None:

@@ -117,6 +117,18 @@ class Study:
         entry = self.dataset(dataset)
         return {"dataset": dataset, "classes": entry["classes"], "views": entry["views"], **entry["split"]}
 
+    @property
+    def audit(self) -> dict:
+        """What audit_released.py is told."""
+        entry = self.values["audit"]
+        cells = []
+        for folder, name in entry["cells"].items():
+            dataset, _, ratio = name.partition("/")
+            classes = self.dataset(dataset)["classes"]
+            cells.append({"folder": folder, "dataset": dataset, "ratio": int(ratio), "classes": classes})
+        reference = self.values["tables"][entry["table"]]["reference"]
+        return {"cells": cells, "methods": entry["methods"], "table": entry["table"], "reference": reference}
+
     # ---- what is here
 
     def folder(self, source: str) -> Path:
@@ -136,6 +148,22 @@ class Study:
         return (
             Path(self.values["data_root"]) / self.values["released_lists"] / self.dataset(dataset)["released"]
         )
+
+    @property
+    def released_results(self) -> Path:
+        """The authors' prediction files: a folder of their repository, or a tar archive of it there.
+
+        Raises:
+            UserError: neither is there.
+        """
+        clone = (Path(self.values["data_root"]) / self.values["released_lists"]).parent
+        folder = clone / self.values["audit"]["results"]
+        archives = sorted(clone.glob(f"{folder.name}.tar*"))
+        if not folder.is_dir() and not archives:
+            raise UserError(
+                f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {clone}"
+            )
+        return folder if folder.is_dir() else archives[0]
 
     @property
     def text_encoder(self) -> Path | None:
@@ -288,6 +316,7 @@ def check(values: dict) -> Study:
         for group, entry in values.get("groups", {}).items()
         for name in entry["best_of"]
     ]
+    named += [("audit.methods", name) for name in values["audit"]["methods"].values()]
     for table, entry in values["tables"].items():
         named += [(f"tables.{table}.rows", name) for name in entry["rows"]]
         named += [
@@ -310,6 +339,12 @@ def check(values: dict) -> Study:
     for name in values["finetune"].get("cells", {}):
         if name not in map(str, study.cells):
             raise UserError(f"finetune.cells: no cell {name!r}; cells are {', '.join(map(str, study.cells))}")
+    if values["audit"]["table"] not in values["tables"]:
+        raise UserError(
+            f"audit.table: no table {values['audit']['table']!r}; tables are {', '.join(values['tables'])}"
+        )
+    for name in values["audit"]["cells"].values():
+        study.dataset(name.partition("/")[0])
     for name, entry in values["methods"].items():
         study.model_settings(name) if "checkpoint" in entry else study.pretrain_settings(name)
         for cell in study.cells:

@@ -1,0 +1,72 @@
+"""AUCs of the authors' released prediction files beside the printed ones, and how alike the files of a test set are.
+
+In: the folder of results of the authors' repository, or a tar archive of it; the paper's numbers. Out: auc.csv,
+pairs.csv, audit.md. The spec is JSON:
+  cells       [{folder, dataset, ratio, classes}]: where in the results a column of the tables lies
+  methods     {name of a folder in it: method}
+  table       the paper's table of these AUCs
+  reference   its method that is compared with the others
+"""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from refers.audit import AUC_FIELDS, PAIR_FIELDS, Cell, auc_rows, pair_rows, read
+from refers.audit_report import to_markdown
+from refers.errors import UserError, run
+from refers.files import write_text
+from refers.tables import read_reported
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--released", type=Path, required=True, help="folder or tar archive of results")
+    parser.add_argument("--spec", required=True, help="JSON, see above")
+    parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
+    parser.add_argument("--bootstrap-seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder of auc.csv, pairs.csv and audit.md")
+    return parser.parse_args()
+
+
+def to_csv(fields: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        spec = json.loads(args.spec)
+        cells = [
+            Cell(each["folder"], each["dataset"], each["ratio"], tuple(each["classes"]))
+            for each in spec["cells"]
+        ]
+        methods, table, reference = spec["methods"], spec["table"], spec["reference"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--spec: {error!r}; see --help") from None
+    reported = read_reported(args.reported)
+    printed = {(row, column): value for (name, row, column), value in reported.items() if name == table}
+    released = read(args.released, cells, methods)
+    rows = auc_rows(released, printed, reference, args.resamples, args.bootstrap_seed)
+    pairs = pair_rows(released)
+    write_text(args.out / "auc.csv", to_csv(AUC_FIELDS, rows))
+    write_text(args.out / "pairs.csv", to_csv(PAIR_FIELDS, pairs))
+    write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples))
+    files = sum(len(each.files) for each in released.scored)
+    print(
+        f"{files} files, {len(released.missing)} missing, {len(released.unread)} unread; {len(pairs)} pairs compared"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
