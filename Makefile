@@ -1,4 +1,5 @@
 # make demo    everything on generated data: install, datasets, pre-training, fine-tuning, tables (CPU, minutes)
+# make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
@@ -9,7 +10,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full lint lock schema install clean-demo
 
 install: .venv/.installed
 
@@ -27,8 +28,16 @@ demo: install
 	snakemake tables --workflow-profile profiles/demo
 	@cat build/demo/results/tables/table1.md
 
+demo-full: install
+	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
+	snakemake tables --workflow-profile profiles/demo-full
+	@cat build/demo/results/tables/table?.md
+
 test: install lint
 	pytest
+
+test-full: install
+	pytest -m full
 
 lint: install
 	ruff check .
