@@ -9,6 +9,7 @@
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
 #   <results>/tables/{table}.csv .md .tex   cells.csv                    printed number -> its target
+#   <results>/figures/{figure}.pdf .png
 #   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
 
 from snakemake.utils import min_version
@@ -32,6 +33,7 @@ include: "rules/pretrain.smk"
 include: "rules/finetune.smk"
 include: "rules/statistics.smk"
 include: "rules/tables.smk"
+include: "rules/figures.smk"
 include: "rules/audit.smk"
 
 
@@ -39,6 +41,7 @@ localrules:
     tables,
     cells,
     encoders,
+    figures,
     audit,
 
 
@@ -49,6 +52,12 @@ rule tables:
         expand("<results>/tables/{table}.md", table=config["tables"]),
         index="<results>/tables/cells.csv",
         predictions=predictions_of_tables(),
+
+
+rule figures:
+    """Every figure, with whatever can run here."""
+    input:
+        expand("<results>/figures/{figure}.pdf", figure=config["figures"]),
 
 
 rule cells:

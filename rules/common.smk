@@ -39,6 +39,7 @@ wildcard_constraints:
     method="|".join(config["methods"]),
     baseline="|".join(config["methods"]),
     table="|".join(config["tables"]),
+    figure="|".join(config["figures"]),
     ratio=r"\d+",
     seed=r"\d+",
 
@@ -240,3 +241,18 @@ def tests_of_table(wildcards):
 
 def table_spec(wildcards):
     return as_json(STUDY.table(wildcards.table))
+
+
+def sources_of_figure(wildcards):
+    """Inputs of a figure, in the order of its spec's sources."""
+    name = wildcards.figure
+    kind, cells = config["figures"][name]["kind"], STUDY.figure_cells(name)
+    if kind == "curves":
+        return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
+    if kind == "ratios":
+        return [cell_path(method, cell) for method, cell in cells]
+    return [path for method, cell in cells for path in prediction_paths(method, *cell)]
+
+
+def figure_spec(wildcards):
+    return as_json(STUDY.figure(wildcards.figure))

@@ -143,6 +143,20 @@ def test_the_same_seed_gives_the_same_predictions(world):
         pd.testing.assert_frame_equal(first, second)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        config.ResNet(architecture="resnet18", image_size=32),
+        config.Timm(name="convnext_atto", image_size=32),
+    ],
+)
+def test_networks_of_other_libraries_are_fine_tuned_too(world, settings):
+    save_encoder(world / "encoder.safetensors", build_encoder(settings), {"method": "x"})
+    done = finetune(world, world / "run", steps=3)
+    assert done.returncode == 0, done.stderr
+    assert (world / "run/seed2/predictions.parquet").exists()
+
+
 def test_a_subset_of_other_images_is_refused(world):
     (world / "subset.csv").write_text("row,image_id\n60,i60\n")
     done = finetune(world, world / "run")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from refers import config, provenance
+from refers.checkpoint import read_encoder
 from refers.encoders import load_encoder
 from refers.engine import clear_resume, fit
 from refers.errors import UserError, run
@@ -40,8 +41,9 @@ def main() -> None:
     args = parse_args()
     values = config.parse_json(args.config, "finetune")
     device = choose_device(args.device)
-    if not config.load(config.Finetune, values, "finetune").training.compile:
-        spare_compiler()
+    compiled = config.load(config.Finetune, values, "finetune").training.compile
+    if not compiled and read_encoder(args.encoder)[1].get("architecture") == "transformer":
+        spare_compiler()  # torchvision and timm do need it
     frame = pd.read_parquet(args.split)
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     subset = pd.read_csv(args.subset)["image_id"].astype(str)

@@ -301,6 +301,44 @@ class Study:
             if self.runs(method, cell) and self.runs(entry["reference"], cell)
         ]
 
+    # ---- figures
+
+    def figure(self, name: str) -> dict:
+        """The figure's description as figure.py takes it; `sources` names the method behind each of its inputs."""
+        entry = self.values["figures"][name]
+        methods = []
+        for method in entry.get("methods", self.methods):
+            reason = self.method_status(method)
+            if not reason and "dataset" in entry:
+                reason = self.dataset_status(entry["dataset"])
+            if not reason and method not in self.methods:
+                reason = "not run: not in study.methods"
+            methods.append({"id": method, "title": self.method(method)["title"], "status": reason})
+        if entry["kind"] == "curves":
+            methods = [method for method in methods if "checkpoint" not in self.method(method["id"])]
+        cells = self.figure_cells(name)
+        copies = len(self.seeds) if entry["kind"] == "roc" else 1
+        sources = [method for method, _ in cells for _ in range(copies)]
+        if entry["kind"] == "curves":
+            sources = [method["id"] for method in methods if not method["status"]]
+        return {
+            "kind": entry["kind"],
+            "title": entry["title"],
+            "note": self.values.get("note", ""),
+            "methods": methods,
+            "sources": sources,
+        }
+
+    def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
+        """(method, cell) pairs that a figure shows and that can run."""
+        entry = self.values["figures"][name]
+        if entry["kind"] == "curves":
+            return []
+        cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
+        if "ratio" in entry:
+            cells = [cell for cell in cells if cell.ratio == entry["ratio"]]
+        return [(method, cell) for method in entry["methods"] for cell in cells if self.runs(method, cell)]
+
 
 def check(values: dict) -> Study:
     """A study whose every reference and every setting is checked.
@@ -334,6 +372,13 @@ def check(values: dict) -> Study:
             raise UserError(
                 f"datasets.{cell.dataset}.source: no source {source!r}; sources are {', '.join(values['sources'])}"
             )
+    for name, entry in values.get("figures", {}).items():
+        for method in entry.get("methods", []):
+            study.method(method)
+        if entry["kind"] != "curves" and not {"dataset", "methods"} <= entry.keys():
+            raise UserError(f"figures.{name}: kind {entry['kind']} needs a dataset and methods")
+        if "dataset" in entry:
+            study.dataset(entry["dataset"])
     for name in values["finetune"].get("datasets", {}):
         study.dataset(name)
     for name in values["finetune"].get("cells", {}):

@@ -1,0 +1,59 @@
+"""Draw one figure of the study: AUC against label share (Figure 2), ROC panels, or training curves.
+
+In: what its kind asks for, in the order of the spec's `sources`: auc.json, predictions.parquet or metrics.jsonl.
+Out: the figure as PDF and PNG. Needs no torch.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from refers import figures
+from refers.errors import run
+from refers.predictions import read_seeds
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--spec", type=json.loads, required=True, help="refers.study.Study.figure as JSON")
+    parser.add_argument("--inputs", type=Path, nargs="*", default=[], help="one a source, in its order")
+    parser.add_argument("--out", type=Path, required=True, help="figure.pdf; figure.png is written beside it")
+    return parser.parse_args()
+
+
+def draw(spec: dict, inputs: list[Path]):
+    """The figure of `spec` from its inputs."""
+    if not inputs:
+        return figures.absent_figure(spec)
+    if spec["kind"] == "ratios":
+        return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
+    if spec["kind"] == "curves":
+        records = {
+            method: figures.read_metrics(path) for method, path in zip(spec["sources"], inputs, strict=True)
+        }
+        return figures.curves_figure(spec, records)
+    curves, classes = {}, []
+    for method in dict.fromkeys(spec["sources"]):
+        found = read_seeds([path for of, path in zip(spec["sources"], inputs, strict=True) if of == method])
+        classes = found.classes
+        curves[method] = np.mean([_curves(found.test.labels, scores) for scores in found.test.scores], axis=0)
+    return figures.roc_figure(spec, classes, curves)
+
+
+def _curves(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return np.stack([figures.roc_curve(*columns) for columns in zip(labels.T, scores.T, strict=True)])
+
+
+def main() -> None:
+    args = parse_args()
+    with figures.plt.rc_context(figures.STYLE):
+        missing = [
+            f"{entry['title']}: {entry['status']}" for entry in args.spec["methods"] if entry["status"]
+        ]
+        note = "; ".join([*missing, args.spec["note"]] if args.spec["note"] else missing)
+        figures.save(draw(args.spec, args.inputs), args.out, note)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,226 @@
+"""Figures out of cells, predictions and training curves: AUC against label share (Figure 2), ROC panels, learning curves.
+
+Every line has a colour, a marker or dash of its own and a width that survive grey printing and colour blindness (Okabe and Ito's
+palette); fonts are embedded as outlines that stay text.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from refers.files import atomic_path
+
+COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2))]
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+PANEL, COLUMNS = 1.9, 4  # inches a side of a small panel, panels in a row
+POINTS = np.linspace(0, 1, 201)  # false-positive rates at which curves of several seeds are averaged
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour, dash and marker of the line at `place`; the first one, ours, is the heaviest."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": DASHES[place % len(DASHES)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linewidth": 1.8 if place == 0 else 1.1,
+        "markersize": 4,
+    }
+
+
+def equal_share(ratios: Sequence[float], means: Sequence[float], wanted: float) -> float | None:
+    """Share of labels in percent at which a method first reaches the AUC `wanted`, linear in the logarithm of the share.
+
+    None where it never does; the smallest measured share where it does from the start, which is then an upper bound.
+    """
+    order = np.argsort(ratios)
+    x, y = np.log(np.asarray(ratios, float)[order]), np.asarray(means, float)[order]
+    if y[0] >= wanted:
+        return float(np.exp(x[0]))
+    for left in range(len(x) - 1):
+        if y[left] < wanted <= y[left + 1]:
+            share = (wanted - y[left]) / (y[left + 1] - y[left])
+            return float(np.exp(x[left] + share * (x[left + 1] - x[left])))
+    return None
+
+
+def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
+    """AUC against label share for some methods on one dataset, and the share at which the first equals the others at 100 %.
+
+    spec: `title`, `methods` [{id, title}], the first being ours; cells: contents of auc.json files.
+    """
+    figure, axes = plt.subplots(figsize=(3.6, 2.9))
+    points = {}
+    for place, method in enumerate(spec["methods"]):
+        mine = sorted(
+            (cell["ratio"], cell["test"]["mean"], cell["test"]["sd"])
+            for cell in cells
+            if cell["method"] == method["id"] and cell["test"]["mean"] is not None
+        )
+        if not mine:
+            continue
+        ratios, means, spreads = zip(*mine, strict=True)
+        means = 100 * np.array(means)
+        points[method["id"]] = (ratios, means)
+        axes.errorbar(
+            ratios,
+            means,
+            yerr=[100 * (spread or 0) for spread in spreads],
+            capsize=2,
+            label=method["title"],
+            **look(place),
+        )
+    _draw_equal_shares(axes, spec, points)
+    axes.set_xscale("log")
+    shown = sorted({ratio for ratios, _ in points.values() for ratio in ratios})
+    axes.set_xticks(shown, [f"{ratio} %" for ratio in shown])
+    axes.minorticks_off()
+    axes.set_xlabel("training labels used")
+    axes.set_ylabel("mean AUC (%)")
+    axes.set_title(spec["title"], loc="left")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
+    ours = spec["methods"][0]["id"]
+    if ours not in points:
+        return
+    for place, method in enumerate(spec["methods"][1:], 1):
+        ratios, means = points.get(method["id"], ((), ()))
+        if not len(ratios) or max(ratios) != 100:
+            continue
+        wanted = means[list(ratios).index(100)]
+        share = equal_share(*points[ours], wanted)
+        if share is not None and share < 100:
+            axes.plot([share, 100], [wanted, wanted], color=COLOURS[place], linewidth=0.8, linestyle=":")
+            sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
+            axes.annotate(
+                f"{sign}{share:.2g} %",
+                (share, wanted),
+                xytext=(2, 3),
+                textcoords="offset points",
+                color=COLOURS[place],
+            )
+
+
+def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """True-positive rate at 201 even false-positive rates, by steps with ties taken at once; NaN with one label only."""
+    positives, negatives = labels.sum(), (1 - labels).sum()
+    if not positives or not negatives:
+        return np.full(len(POINTS), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]
+    rates = [
+        np.r_[0, np.cumsum(part[order])[last] / total]
+        for part, total in ((1 - labels, negatives), (labels, positives))
+    ]
+    return np.interp(POINTS, *rates)
+
+
+def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) -> Figure:
+    """A panel a class: the mean curve over seeds of every method. curves: method id -> (classes, 201)."""
+    columns = min(COLUMNS, len(classes))
+    rows = -(-len(classes) // columns)
+    side = PANEL if len(classes) > 1 else 3.2
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(side * columns, side * rows + 0.5), squeeze=False, sharex=True, sharey=True
+    )
+    for place, panel in enumerate(panels.flat):
+        if place >= len(classes):
+            panel.axis("off")
+            continue
+        panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
+        for line, method in enumerate(spec["methods"]):
+            if method["id"] in curves:
+                style = look(line) | {"marker": None}
+                panel.plot(POINTS, curves[method["id"]][place], label=method["title"], **style)
+        if all(np.isnan(curve[place]).any() for curve in curves.values()):
+            panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
+        panel.set_title(classes[place].replace("_", " "), loc="left")
+        panel.set_aspect("equal")
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 1)
+    figure.supxlabel("false-positive rate")
+    figure.supylabel("true-positive rate")
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names) or 1))
+    figure.suptitle(spec["title"], x=0.01, ha="left")
+    return figure
+
+
+def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
+    """A panel an encoder: training loss and held-out loss against the step. records: method id -> lines of metrics.jsonl."""
+    shown = [method for method in spec["methods"] if method["id"] in records]
+    columns = max(1, min(COLUMNS, len(shown)))
+    rows = max(1, -(-len(shown) // columns))
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(PANEL * columns + 0.3, PANEL * 0.8 * rows + 0.5), squeeze=False
+    )
+    for panel, method in zip(panels.flat, shown, strict=False):
+        for kind, place in (("train", 2), ("validation", 0)):
+            lines = [line for line in records[method["id"]] if kind in line]
+            style = look(place) | {"marker": "o" if kind == "validation" else None, "markersize": 2.5}
+            panel.plot(
+                [line["step"] for line in lines],
+                [line[kind]["loss"] for line in lines],
+                label={"train": "training", "validation": "held-out"}[kind],
+                **style,
+            )
+        panel.set_title(method["title"], loc="left", fontsize=7)
+        panel.tick_params(labelsize=6)
+    for panel in panels.flat[len(shown) :]:
+        panel.axis("off")
+    figure.supxlabel("step")
+    figure.supylabel("loss")
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    figure.suptitle(spec["title"], x=0.01, ha="left")
+    return figure
+
+
+def absent_figure(spec: dict) -> Figure:
+    """A figure that nothing could be drawn for, with the reasons."""
+    figure, axes = plt.subplots(figsize=(5, 1.2))
+    axes.axis("off")
+    lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
+    axes.text(0, 1, "\n".join(lines), va="top", wrap=True)
+    return figure
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Lines of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def save(figure: Figure, out: Path, note: str) -> None:
+    """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
+    if note:
+        figure.text(0.005, -0.01, note, fontsize=5, color="0.3", va="top", wrap=True)
+    for target, options in (
+        (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
+        (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
+    ):
+        with atomic_path(target) as path:
+            figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
+    plt.close(figure)
