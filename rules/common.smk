@@ -182,7 +182,7 @@ def encoder_path(method):
 
 def methods_where(imported):
     """Regular expression of the methods that are imported, or of those that are pre-trained."""
-    return "|".join(method for method in config["methods"] if is_imported(method) == imported) or "none"
+    return one_of(method for method in config["methods"] if is_imported(method) == imported)
 
 
 @one_line
@@ -194,6 +194,19 @@ def encoder_of_cell(wildcards):
 
 def finetune_config(wildcards):
     return as_json(STUDY.finetune_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
+
+
+def one_of(names):
+    """Regular expression of these names, or of nothing."""
+    return "|".join(map(str, names)) or "none"
+
+
+def keep_option(wildcards):
+    """Whether a fine-tune keeps a classifier, for the maps of a figure."""
+    wanted = all(
+        str(value) in map(str, STUDY.kept[name]) for name, value in wildcards.items() if name in STUDY.kept
+    )
+    return f"--keep {STUDY.seeds[0]}" if wanted else ""
 
 
 def cell_path(method, cell):
@@ -251,8 +264,37 @@ def sources_of_figure(wildcards):
         return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
     if kind == "ratios":
         return [cell_path(method, cell) for method, cell in cells]
+    if kind == "attention":
+        return [f"<results>/attention/{name}/{part}" for part in ("maps.npz", "iou.csv") if cells]
     return [path for method, cell in cells for path in prediction_paths(method, *cell)]
 
 
 def figure_spec(wildcards):
     return as_json(STUDY.figure(wildcards.figure))
+
+
+def attention_of(wildcards):
+    """Entry of a figure of class activation maps."""
+    return config["figures"][wildcards.figure]
+
+
+def dataset_of_figure(path):
+    """Function of a figure's wildcards: `path` with its dataset and source in place."""
+
+    def fill(wildcards):
+        name = attention_of(wildcards)["dataset"]
+        return path.format(dataset=name, source=STUDY.dataset(name)["source"])
+
+    return fill
+
+
+def classifier_of_figure(wildcards):
+    entry = attention_of(wildcards)
+    folder = f"<results>/runs/{entry['methods'][0]}/{entry['dataset']}/{entry['ratio']}pct"
+    return f"{folder}/seed{STUDY.seeds[0]}/classifier.safetensors"
+
+
+def augment_of_figure(wildcards):
+    entry = attention_of(wildcards)
+    settings = STUDY.finetune_settings(entry["methods"][0], entry["dataset"], entry["ratio"])
+    return as_json(settings["training"]["augment"])

@@ -1,4 +1,41 @@
-# Figures, out of cells, predictions and training curves.
+# Figures, out of cells, predictions, training curves and class activation maps.
+
+
+rule attend:
+    """Class activation maps of the test images with radiologists' boxes (Figure 3)."""
+    input:
+        classifier=classifier_of_figure,
+        split=dataset_of_figure("<interim>/{dataset}/split.parquet"),
+        index=dataset_of_figure("<store>/{source}/index.parquet"),
+        store=dataset_of_figure("<store>/{source}/images.npy"),
+    output:
+        multiext("<results>/attention/{figure}/", "maps.npz", "iou.csv"),
+    log:
+        "<logs>/attend/{figure}.log",
+    benchmark:
+        "<benchmarks>/attend/{figure}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=60,
+    params:
+        download=lambda wildcards: STUDY.folder(STUDY.dataset(attention_of(wildcards)["dataset"])["source"]),
+        layout=lambda wildcards: config["sources"][
+            STUDY.dataset(attention_of(wildcards)["dataset"])["source"]
+        ]["layout"],
+        augment=augment_of_figure,
+        images=lambda wildcards: attention_of(wildcards)["images"],
+        threshold=lambda wildcards: attention_of(wildcards)["threshold"],
+        device=config["device"],
+        code=code("attend"),
+    shell:
+        "python workflow/scripts/attend.py --classifier {input.classifier} --split {input.split} --index {input.index}"
+        " --store {input.store} --download {params.download:q} --layout {params.layout} --augment {params.augment:q}"
+        " --images {params.images} --threshold {params.threshold} --seed 0 --device {params.device}"
+        " --out {output[0]} &> {log}"
 
 
 rule figure:

@@ -33,10 +33,24 @@ rule finetune:
     params:
         config=finetune_config,
         seeds=STUDY.seeds,
+        keep=keep_option,
         folder=subpath(output[0], ancestor=2),
         device=config["device"],
         code=code("finetune"),
     shell:
         "python workflow/scripts/finetune.py --config {params.config:q} --encoder {input.encoder} --store {input.store}"
-        " --split {input.split} --subset {input.subset} --seeds {params.seeds} --device {params.device}"
+        " --split {input.split} --subset {input.subset} --seeds {params.seeds} {params.keep} --device {params.device}"
         " --out {params.folder} &> {log}"
+
+
+use rule finetune as finetune_kept with:
+    output:
+        **rules.finetune.output,
+        classifier=f"<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{STUDY.seeds[0]}/classifier.safetensors",
+    wildcard_constraints:
+        method=one_of(STUDY.kept["method"]),
+        dataset=one_of(STUDY.kept["dataset"]),
+        ratio=one_of(STUDY.kept["ratio"]),
+
+
+ruleorder: finetune_kept > finetune

@@ -1,6 +1,7 @@
-"""Draw one figure of the study: AUC against label share (Figure 2), ROC panels, or training curves.
+"""Draw one figure of the study: AUC against label share (Figure 2), activation maps (3), ROC panels, training curves.
 
-In: what its kind asks for, in the order of the spec's `sources`: auc.json, predictions.parquet or metrics.jsonl.
+In: what its kind asks for, in the order of the spec's `sources`: auc.json, predictions.parquet,
+metrics.jsonl, or maps.npz and iou.csv.
 Out: the figure as PDF and PNG. Needs no torch.
 """
 
@@ -28,6 +29,9 @@ def draw(spec: dict, inputs: list[Path]):
         return figures.absent_figure(spec)
     if spec["kind"] == "ratios":
         return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
+    if spec["kind"] == "attention":
+        ious = np.genfromtxt(inputs[1], delimiter=",", skip_header=1, usecols=-1, ndmin=1)
+        return figures.attention_figure(spec, np.load(inputs[0], allow_pickle=False), ious)
     if spec["kind"] == "curves":
         records = {
             method: figures.read_metrics(path) for method, path in zip(spec["sources"], inputs, strict=True)

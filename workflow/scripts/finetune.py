@@ -1,7 +1,7 @@
 """Fine-tune one encoder on one dataset and label ratio, seed after seed, and predict validation and test sets (paper §4).
 
 In: encoder.safetensors; split.parquet, the ratio's subset list and images.npy of the dataset.
-Out: in a folder seed{n} for each seed predictions.parquet, run.json and metrics.jsonl. Weights are not kept.
+Out: in a folder seed{n} for each seed predictions.parquet, run.json and metrics.jsonl. Weights are kept of one seed, if asked.
 resume.pt lies there until the last seed is done, so that a killed job repeats none of them.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from refers import config, provenance
-from refers.checkpoint import read_encoder
+from refers.checkpoint import read_encoder, save_encoder
 from refers.encoders import load_encoder
 from refers.engine import clear_resume, fit
 from refers.errors import UserError, run
@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--subset", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--keep", type=int, help="seed whose classifier is kept, for class activation maps")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs")
     return parser.parse_args()
@@ -58,7 +59,10 @@ def main() -> None:
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
-        finetune(settings, args.encoder, parts, inputs, device, args.out / f"seed{seed}")
+        folder = args.out / f"seed{seed}"
+        model = finetune(settings, args.encoder, parts, inputs, device, folder)
+        if seed == args.keep:
+            save_encoder(folder / "classifier.safetensors", model, {"classes": len(classes), "seed": seed})
     for seed in args.seeds:
         clear_resume(args.out / f"seed{seed}")
 
@@ -70,7 +74,7 @@ def finetune(
     inputs: dict[str, str],
     device: torch.device,
     folder: Path,
-) -> None:
+) -> Classifier:
     """Train with the seed in `settings` from the encoder at `source`; write predictions and record to `folder`."""
     started = time.monotonic()
     seed_torch(settings.training.seed)
@@ -94,6 +98,7 @@ def finetune(
     }
     record = provenance.run_record(plain, inputs, device, **facts)
     write_json(folder / "run.json", record | {"wall_seconds": round(time.monotonic() - started, 2)})
+    return model
 
 
 if __name__ == "__main__":

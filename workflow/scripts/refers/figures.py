@@ -199,6 +199,57 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
     return figure
 
 
+def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
+    """Radiograph with boxes beside its class activation map, and the distribution of the overlap over all boxed findings.
+
+    maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts` as attend.py writes them; ious: one a finding.
+    """
+    facts = json.loads(str(maps["facts"]))
+    pairs = 3
+    rows = -(-len(facts) // pairs)
+    figure = plt.figure(figsize=(2 * 1.35 * pairs, 1.6 * rows + 1.5))
+    grid = figure.add_gridspec(rows + 1, 2 * pairs, height_ratios=[1.6] * rows + [1.2])
+    for place, fact in enumerate(facts):
+        row, column = divmod(place, pairs)
+        for half in (0, 1):
+            axes = figure.add_subplot(grid[row, 2 * column + half])
+            axes.imshow(maps["images"][place], cmap="gray", vmin=0, vmax=255)
+            axes.axis("off")
+            if half:
+                axes.imshow(_fuchsia(np.asarray(maps["maps"][place], float)))
+                axes.set_title(f"IoU {fact['iou']:.2f}", loc="left", fontsize=6)
+                continue
+            axes.set_title(
+                f"{fact['class'].replace('_', ' ')}, score {fact['score']:.2f}", loc="left", fontsize=6
+            )
+            for colour, dash, boxes in (("#FF3B30", "-", fact["red"]), ("#34C759", "--", fact["green"])):
+                for x, y, w, h in boxes:
+                    axes.add_patch(
+                        plt.Rectangle((x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash)
+                    )
+    axes = figure.add_subplot(grid[rows, :])
+    axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
+    axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
+    axes.set_xlabel(
+        f"IoU of {len(ious)} boxed findings; median {np.median(ious):.2f} (dashed), {100 * np.mean(ious > 0.5):.0f} % above 0.5"
+    )
+    axes.set_ylabel("findings")
+    figure.suptitle(
+        f"{spec['title']}: radiologists' boxes red, predicted boxes green and dashed, attention fuchsia",
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _fuchsia(heat: np.ndarray) -> np.ndarray:
+    """A map in [0, 1] as fuchsia whose opacity is the attention, (S, S, 4)."""
+    shade = np.empty((*heat.shape, 4))
+    shade[..., :3] = (0.85, 0.0, 0.55)
+    shade[..., 3] = 0.75 * heat
+    return shade
+
+
 def absent_figure(spec: dict) -> Figure:
     """A figure that nothing could be drawn for, with the reasons."""
     figure, axes = plt.subplots(figsize=(5, 1.2))

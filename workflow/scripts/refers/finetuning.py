@@ -18,7 +18,7 @@ class Classifier(nn.Module):
 
     def __init__(self, encoder: nn.Module, classes: int, dropout: float) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.settings = encoder, encoder.settings
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(encoder.feature_width, 2 if classes == 1 else classes)
         nn.init.zeros_(self.head.bias)

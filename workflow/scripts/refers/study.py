@@ -303,6 +303,16 @@ class Study:
 
     # ---- figures
 
+    @property
+    def kept(self) -> dict[str, list]:
+        """Methods, datasets and label shares whose fine-tunes keep a classifier, for class activation maps."""
+        entries = [entry for entry in self.values["figures"].values() if entry["kind"] == "attention"]
+        return {
+            "method": sorted({method for entry in entries for method in entry["methods"]}),
+            "dataset": sorted({entry["dataset"] for entry in entries}),
+            "ratio": sorted({entry["ratio"] for entry in entries}),
+        }
+
     def figure(self, name: str) -> dict:
         """The figure's description as figure.py takes it; `sources` names the method behind each of its inputs."""
         entry = self.values["figures"][name]
@@ -319,6 +329,8 @@ class Study:
         cells = self.figure_cells(name)
         copies = len(self.seeds) if entry["kind"] == "roc" else 1
         sources = [method for method, _ in cells for _ in range(copies)]
+        if entry["kind"] == "attention":
+            sources = sources[:1]
         if entry["kind"] == "curves":
             sources = [method["id"] for method in methods if not method["status"]]
         return {
@@ -377,6 +389,8 @@ def check(values: dict) -> Study:
             study.method(method)
         if entry["kind"] != "curves" and not {"dataset", "methods"} <= entry.keys():
             raise UserError(f"figures.{name}: kind {entry['kind']} needs a dataset and methods")
+        if entry["kind"] == "attention" and not {"ratio", "images", "threshold"} <= entry.keys():
+            raise UserError(f"figures.{name}: kind attention needs ratio, images and threshold")
         if "dataset" in entry:
             study.dataset(entry["dataset"])
     for name in values["finetune"].get("datasets", {}):

@@ -1,0 +1,153 @@
+"""Figures: the share of labels that is enough, ROC curves, maps and boxes, and files that open."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from refers import figures, localisation
+from sklearn.metrics import roc_auc_score
+
+SPEC = {
+    "title": "A dataset",
+    "note": "made by hand",
+    "methods": [
+        {"id": "ours", "title": "Ours", "status": ""},
+        {"id": "other", "title": "Other", "status": ""},
+        {"id": "gone", "title": "Gone", "status": "not run: no weights"},
+    ],
+}
+
+
+def cell(method, ratio, mean):
+    return {"method": method, "ratio": ratio, "test": {"mean": mean, "sd": 0.01}}
+
+
+@pytest.mark.parametrize(
+    ("means", "wanted", "share"),
+    [
+        ([70, 80, 90], 80, 10),
+        ([70, 80, 90], 75, 10**0.5),
+        ([70, 80, 90], 85, 10**1.5),
+        ([70, 80, 90], 60, 1),  # reached from the start: the smallest share is an upper bound
+        ([70, 80, 90], 95, None),
+        ([70, 90, 80], 85, 10**0.75),  # the first crossing counts
+    ],
+)
+def test_the_share_of_labels_that_is_enough(means, wanted, share):
+    found = figures.equal_share([1, 10, 100], means, wanted)
+    assert found == (None if share is None else pytest.approx(share))
+    assert figures.equal_share([100, 1, 10], [means[2], means[0], means[1]], wanted) == found
+
+
+def test_figure_2_says_the_share_and_draws_every_method_that_ran():
+    cells = [cell("ours", ratio, mean) for ratio, mean in ((1, 0.7), (10, 0.8), (100, 0.9))]
+    cells += [cell("other", ratio, mean) for ratio, mean in ((1, 0.5), (10, 0.6), (100, 0.75))]
+    axes = figures.ratio_figure(SPEC, cells).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["3.2 %"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Ours", "Other"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "10 %", "100 %"]
+
+
+def test_lines_differ_without_their_colour():
+    looks = [figures.look(place) for place in range(7)]
+    assert len({(str(look["linestyle"]), look["marker"]) for look in looks}) == 7
+    grey = [sum(int(look["color"][k : k + 2], 16) for k in (1, 3, 5)) for look in looks]
+    assert len(set(grey)) == 7
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_the_area_under_a_drawn_curve_is_the_auc(decimals):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 4000)
+    scores = np.round(rng.normal(labels, 1.5), decimals)
+    curve = figures.roc_curve(labels, scores)
+    assert np.all(np.diff(curve) >= 0)
+    assert np.trapezoid(curve, figures.POINTS) == pytest.approx(roc_auc_score(labels, scores), abs=2e-3)
+
+
+def test_a_class_with_one_label_has_no_curve():
+    assert np.isnan(figures.roc_curve(np.ones(5), np.arange(5.0))).all()
+    spec = SPEC | {"methods": SPEC["methods"][:1]}
+    figure = figures.roc_figure(
+        spec, ["Mass", "Hernia"], {"ours": np.stack([figures.POINTS, np.full(201, np.nan)])}
+    )
+    assert "undefined" in figure.axes[1].texts[0].get_text()
+    assert not figure.axes[0].texts
+
+
+def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
+    curve = [{"step": 0, "validation": {"loss": 2.0}}, {"step": 5, "train": {"loss": 1.0}}]
+    maps = {
+        "images": np.zeros((2, 8, 8), np.uint8),
+        "maps": np.zeros((2, 8, 8)),
+        "facts": json.dumps(
+            [{"image_id": "a", "class": "Mass", "score": 0.5, "iou": 0.1, "red": [[1, 1, 4, 4]], "green": []}]
+            * 2
+        ),
+    }
+    drawn = {
+        "ratios": figures.ratio_figure(SPEC, [cell("ours", 1, 0.7), cell("ours", 100, 0.8)]),
+        "curves": figures.curves_figure(SPEC, {"ours": curve, "other": curve}),
+        "attention": figures.attention_figure(SPEC, maps, np.array([0.1, 0.6])),
+        "absent": figures.absent_figure(SPEC),
+    }
+    for name, figure in drawn.items():
+        with figures.plt.rc_context(figures.STYLE):
+            figures.save(figure, tmp_path / f"{name}.pdf", "a note")
+        content = (tmp_path / f"{name}.pdf").read_bytes()
+        assert content.startswith(b"%PDF")
+        assert b"/Type3" not in content
+        assert Image.open(tmp_path / f"{name}.png").size[0] > 200
+
+
+def test_the_same_figure_has_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        figures.save(figures.ratio_figure(SPEC, [cell("ours", 1, 0.7)]), tmp_path / f"{name}.pdf", "")
+    for suffix in (".pdf", ".png"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_a_map_is_stretched_from_its_weakest_to_its_strongest_place():
+    evidence = np.array([[0.0, 1.0], [2.0, 4.0]])
+    large = localisation.stretched(evidence, 8)
+    assert large.shape == (8, 8)
+    assert (large.min(), large.max()) == (0, 1)
+    assert np.unravel_index(large.argmax(), large.shape) == (6, 6) or large[7, 7] == 1
+    assert not localisation.stretched(np.ones((2, 2)), 8).any()
+
+
+def test_boxes_surround_the_connected_parts_of_a_map():
+    heat = np.zeros((10, 10))
+    heat[1:4, 2:7] = 0.9
+    heat[8, 9] = 0.6
+    assert localisation.predicted_boxes(heat, 0.5).tolist() == [[2, 1, 5, 3], [9, 8, 1, 1]]
+    assert localisation.predicted_boxes(heat, 0.7).tolist() == [[2, 1, 5, 3]]
+    assert localisation.predicted_boxes(np.zeros((4, 4)), 0.5).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [
+        ([[0, 0, 4, 4]], [[0, 0, 4, 4]], 1.0),
+        ([[0, 0, 4, 4]], [[2, 0, 4, 4]], 8 / 24),
+        ([[0, 0, 4, 4]], [[6, 6, 2, 2]], 0.0),
+        ([[0, 0, 4, 4], [0, 0, 2, 2]], [[0, 0, 4, 4]], 1.0),  # areas, not boxes, are compared
+        ([[0, 0, 4, 4]], np.zeros((0, 4)), 0.0),
+    ],
+)
+def test_overlap_of_areas(first, second, value):
+    found = localisation.intersection_over_union(np.array(first, float), np.array(second, float), 10)
+    assert found == pytest.approx(value)
+
+
+def test_boxes_follow_resize_and_crop():
+    boxes, original = np.array([[512.0, 256.0, 256.0, 128.0]]), np.array([1024.0, 512.0])
+    # the whole frame: half way across, half way down, a quarter wide and high
+    assert localisation.boxes_on_crop(boxes, original, 1.0, 100).tolist() == [[50, 50, 25, 25]]
+    # the central half of the frame at the same number of pixels: twice as large, from the middle on
+    assert localisation.boxes_on_crop(boxes, original, 0.5, 100).tolist() == [[50, 50, 50, 50]]
+
+
+def test_drawing_needs_no_torch(call):
+    assert call("figure", "--help").returncode == 0

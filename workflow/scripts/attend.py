@@ -1,0 +1,112 @@
+"""Class activation maps of test images with radiologists' boxes, and how well they meet (paper, Figure 3).
+
+In: the classifier of one fine-tune; split, index and image store of the dataset; its download, for the boxes.
+Out: maps.npz (images, maps, boxes of the drawn ones) and iou.csv (a row an image and class with boxes).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from refers import attention, augment, localisation
+from refers.config import Augment
+from refers.datasets import read_boxes
+from refers.errors import UserError, run
+from refers.files import atomic_path, write_text
+from refers.images import open_store
+from refers.runtime import choose_device
+from refers.schema import LABEL
+
+BATCH = 64
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classifier", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--download", type=Path, required=True, help="folder of the official download")
+    parser.add_argument("--layout", required=True, help="adapter that reads its boxes")
+    parser.add_argument(
+        "--augment", type=json.loads, default={}, help="as in fine-tuning; says how an image is cropped"
+    )
+    parser.add_argument("--images", type=int, required=True, help="images to draw")
+    parser.add_argument("--threshold", type=float, required=True, help="of a map from 0 to 1")
+    parser.add_argument("--seed", type=int, required=True, help="of the draw")
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--out", type=Path, required=True, help="maps.npz; iou.csv is written beside it")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    device = choose_device(args.device)
+    model = attention.load_classifier(args.classifier).to(device)
+    side = model.encoder.settings.image_size
+    frame, index = pd.read_parquet(args.split), pd.read_parquet(args.index)
+    classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
+    store = open_store(args.store)
+    boxes = read_boxes(args.layout, args.download, index)
+    test = frame[frame["split"] == "test"].set_index("image_id")
+    boxes = boxes[boxes["image_id"].isin(test.index) & boxes["class"].isin(classes)]
+    pairs = list(boxes.groupby(["image_id", "class"], sort=True))
+    if not pairs:
+        raise UserError(f"{args.download}: no test image has a box; leave this figure out of `figures`")
+
+    how = Augment(**{key: tuple(v) if isinstance(v, list) else v for key, v in args.augment.items()})
+    scale = float(augment.still(how, 1, store.shape[1], side, torch.device("cpu")).scale_x)
+    drawn = set(np.random.default_rng(args.seed).permutation(len(pairs))[: args.images].tolist())
+    sizes = index.set_index("image_id")[["width", "height"]]
+    rows, kept = [], []
+    for start in range(0, len(pairs), BATCH):
+        part = pairs[start : start + BATCH]
+        images = torch.from_numpy(store[test.loc[[name for (name, _), _ in part], "row"].to_numpy()])
+        still = augment.still(how, len(part), store.shape[1], side, device)
+        pixels = augment.apply(still, images.to(device), side)
+        maps = attention.class_activation(model, pixels).cpu().numpy()
+        grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
+        for place, ((name, label), outlined) in enumerate(part):
+            evidence = maps[place, classes.index(label)]
+            red = localisation.boxes_on_crop(
+                outlined[["x", "y", "w", "h"]].to_numpy(), sizes.loc[name].to_numpy(float), scale, side
+            )
+            heat = localisation.stretched(evidence, side)
+            green = localisation.predicted_boxes(heat, args.threshold)
+            value = localisation.intersection_over_union(red, green, side)
+            score = 1 / (1 + np.exp(-float(evidence.mean())))
+            rows.append({"image_id": name, "class": label, "score": score, "iou": value})
+            if start + place in drawn:
+                kept.append({"image": grey[place], "map": heat, "red": red, "green": green} | rows[-1])
+    with atomic_path(args.out) as path, open(path, "wb") as opened:
+        np.savez_compressed(
+            opened,
+            images=np.stack([entry["image"] for entry in kept]),
+            maps=np.stack([entry["map"] for entry in kept]).astype(np.float16),
+            facts=json.dumps(
+                [
+                    {
+                        "image_id": e["image_id"],
+                        "class": e["class"],
+                        "score": e["score"],
+                        "iou": e["iou"],
+                        "red": e["red"].tolist(),
+                        "green": e["green"].tolist(),
+                    }
+                    for e in kept
+                ]
+            ),
+        )
+    table = pd.DataFrame(rows)
+    write_text(args.out.with_name("iou.csv"), table.to_csv(index=False))
+    print(
+        f"{len(table)} boxed findings of {table['image_id'].nunique()} test images, "
+        f"median IoU {table['iou'].median():.2f}, above 0.5: {100 * (table['iou'] > 0.5).mean():.0f} %"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

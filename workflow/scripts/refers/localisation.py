@@ -1,0 +1,46 @@
+"""Where a class activation map points to, against radiologists' boxes (paper, Figure 3); no torch."""
+
+import numpy as np
+from scipy import ndimage
+
+
+def stretched(evidence: np.ndarray, side: int) -> np.ndarray:
+    """A map (n, n) at `side` pixels, bilinear, from 0 at its weakest to 1 at its strongest place; flat maps are 0."""
+    places = (np.arange(side) + 0.5) * evidence.shape[0] / side - 0.5
+    rows, columns = np.meshgrid(places, places, indexing="ij")
+    large = ndimage.map_coordinates(evidence.astype(np.float64), [rows, columns], order=1, mode="nearest")
+    span = large.max() - large.min()
+    return (large - large.min()) / span if span > 0 else np.zeros_like(large)
+
+
+def predicted_boxes(attention: np.ndarray, threshold: float) -> np.ndarray:
+    """Boxes (K, 4) of x, y, w, h in pixels around the connected parts of a map (S, S) at or above `threshold`."""
+    parts, _ = ndimage.label(attention >= threshold)
+    found = [
+        (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        for rows, columns in ndimage.find_objects(parts)
+    ]
+    return np.array(found, float).reshape(-1, 4)
+
+
+def boxes_on_crop(boxes: np.ndarray, original: np.ndarray, scale: float, side: int) -> np.ndarray:
+    """Boxes (K, 4) on an original of (width, height) pixels -> on its square of `side` pixels, the centre `scale` of it."""
+    shares = boxes / np.tile(original, 2)
+    shares[:, :2] = (shares[:, :2] - (1 - scale) / 2) / scale
+    shares[:, 2:] /= scale
+    return shares * side
+
+
+def covered(boxes: np.ndarray, side: int) -> np.ndarray:
+    """Pixels (S, S) whose centre lies in at least one of `boxes` (K, 4)."""
+    centres = np.arange(side) + 0.5
+    x, y, w, h = boxes.T[..., None]
+    inside_x, inside_y = (x <= centres) & (centres < x + w), (y <= centres) & (centres < y + h)
+    return (inside_y[:, :, None] & inside_x[:, None, :]).any(0)
+
+
+def intersection_over_union(first: np.ndarray, second: np.ndarray, side: int) -> float:
+    """IoU of the areas that two sets of boxes cover on an image of `side` pixels; 0 where neither covers anything."""
+    one, two = covered(first, side), covered(second, side)
+    union = (one | two).sum()
+    return float((one & two).sum() / union) if union else 0.0
