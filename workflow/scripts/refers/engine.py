@@ -7,11 +7,13 @@ no generator state and ends with the weights of an unbroken one, bit for bit on 
 import copy
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,10 @@ from torch import Tensor, nn
 from refers import optim
 from refers.checkpoint import load_state, save_state
 from refers.config import Training
-from refers.errors import UserError
-from refers.files import write_text
+from refers.errors import Preempted, UserError
+from refers.files import write_json, write_text
 from refers.precision import Precision
-from refers.runtime import seed_torch, stream
+from refers.runtime import Termination, seed_torch, stream
 
 Batch = dict[str, Tensor]
 ORDER, DRAWS, TORCH = 0, 1, 2  # purposes of random streams
@@ -37,7 +39,8 @@ class Task:
     module: everything with trainable parameters; keep: the part whose best weights are wanted.
     load(step): the step's batch on the host, called ahead in a thread. loss(batch): scalar tensors, one named
     "loss" that is minimised. validate(): numbers, one named "score", higher is better. rates: prefixes of parameter
-    names with their own peak learning rate. after_step(): for instance a teacher's moving average.
+    names with their own peak learning rate. after_step(): for instance a teacher's moving average. items(step): what the
+    step's batch was drawn from, as places in the training set, for the report of a loss that is no number.
     """
 
     module: nn.Module
@@ -48,6 +51,7 @@ class Task:
     epoch_steps: int
     rates: dict[str, float] = field(default_factory=dict)
     after_step: Callable[[], None] = lambda: None
+    items: Callable[[int], list[int]] = lambda step: []
 
 
 def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> Any:
@@ -63,26 +67,55 @@ def _epoch_order(rows: int, epoch: int, seed: int) -> Any:
     return stream(seed, ORDER, epoch).permutation(rows)
 
 
+def micro_batches(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
+    """`parts` slices of a batch along its items, and each one's share of them. A tensor may hold several rows an item."""
+    items = min(len(tensor) for tensor in batch.values())
+    edges = [items * part // parts for part in range(parts + 1)]
+    return [
+        (
+            {
+                name: tensor[len(tensor) // items * low : len(tensor) // items * high]
+                for name, tensor in batch.items()
+            },
+            (high - low) / items,
+        )
+        for low, high in pairwise(edges)
+    ]
+
+
 def train_step(
-    task: Task, batch: Batch, precision: Precision, optimiser: torch.optim.Optimizer, clip_norm: float
+    task: Task,
+    batch: Batch,
+    precision: Precision,
+    optimiser: torch.optim.Optimizer,
+    clip_norm: float,
+    parts: int = 1,
 ) -> dict[str, Tensor]:
-    """One update of the module; returns the step's losses, still on the device."""
-    with precision.autocast():
-        losses = task.loss(batch)
-    precision.backward(losses["loss"], optimiser)
+    """One update of the module from a batch in `parts`; returns the step's losses, still on the device."""
+    totals: dict[str, Tensor] = {}
+    for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
+        with precision.autocast():
+            losses = task.loss(part)
+        precision.backward(losses["loss"] * share, optimiser)
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0) + value.detach() * share
     precision.step(optimiser, clip_norm)
     task.after_step()
-    return losses
+    return totals
 
 
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and, while the run lasts, resume.pt, which a rerun with the same `fingerprint`
-    continues from. Returns the best score, its step and the steps done before this process.
+    continues from. A batch that does not fit into the device's memory is halved until it does, its gradients
+    accumulated: the step stays the same but for in-batch negatives, which then come from the part.
+
+    Returns the best score, its step, the steps done before this process and the parts of a batch.
 
     Raises:
-        UserError: the loss became non-finite.
+        UserError: the loss became non-finite, or one item alone does not fit into memory.
+        Preempted: SIGTERM came; resume.pt holds every step done.
     """
     task.module.to(device)
     precision = Precision(settings.precision, device)
@@ -94,7 +127,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     sidecar, metrics = folder / "resume.pt", folder / "metrics.jsonl"
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
-    since, tally = 0, {}
+    since, tally, parts = 0, {}, 1
     if (state := load_state(sidecar, fingerprint)) is not None:
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
@@ -103,78 +136,138 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
+        parts = state["parts"]
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
-    def validated(step: int) -> dict[str, float]:
+    def save(done: int) -> None:
+        state = {
+            "step": done,
+            "module": module.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "precision": precision.state_dict(),
+            "slow": lookahead.slow if lookahead else [],
+            "best": best,
+            "records": records,
+            "since": since,
+            "tally": tally,
+            "parts": parts,
+        }
+        save_state(sidecar, fingerprint, state)
+
+    def validate(done: int) -> None:
+        nonlocal best
         module.eval()
-        with torch.no_grad(), precision.autocast():
+        with torch.no_grad(), precision.autocast(), ending.at_once():
             seed_torch(settings.seed, TORCH, 0)
             scores = task.validate()
         module.train()
-        records.append({"step": step, "validation": scores})
+        records.append({"step": done, "validation": scores})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        print(f"step {step}/{settings.steps}  validation {shown}", flush=True)
-        return scores
+        print(f"step {done}/{settings.steps}  validation {shown}", flush=True)
+        better = scores["score"] > best["score"] or best["weights"] is None or settings.select == "last"
+        if done and better:  # the untrained module's only shows where the curve begins
+            best = {"score": scores["score"], "step": done, "weights": _snapshot(task.keep)}
 
-    if start == 0:
-        validated(0)  # where the curve begins; never a candidate for the wanted weights
+    def due(done: int) -> bool:
+        return done % validate_every == 0 or done == settings.steps
+
     if settings.compile:
         task.loss = torch.compile(task.loss)
-    began = time.monotonic()
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(task.load, start)
-        module.train()
-        for step in range(start, settings.steps):
-            batch = {name: tensor.to(device, non_blocking=True) for name, tensor in ahead.result().items()}
-            if step + 1 < settings.steps:
-                ahead = reader.submit(task.load, step + 1)
-            seed_torch(settings.seed, TORCH, step)
-            factor = optim.multiplier(step, settings.warmup_steps, settings.steps)
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-
-            losses = train_step(task, batch, precision, optimiser, settings.optimiser.clip_norm)
-            if lookahead:
-                lookahead.after_step(step)
-            for name, value in losses.items():
-                tally[name] = tally.get(name, 0) + value.detach()
-
-            done, last = step + 1, step + 1 == settings.steps
-            if done % settings.log_every == 0 or last:
-                # the only place where the host waits for the device
-                means = {name: float(total) / (done - since) for name, total in tally.items()}
-                if not math.isfinite(means["loss"]):
-                    raise UserError(
-                        f"loss is {means['loss']} between steps {since} and {done} at learning-rate factor {factor:.3g}; "
-                        "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
-                    )
-                records.append({"step": done, "factor": factor, "train": means})
-                speed = (done - start) / (time.monotonic() - began)
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
-                print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
-                tally, since = {}, done
-            if done % validate_every == 0 or last:
-                scores = validated(done)
-                if scores["score"] > best["score"] or best["weights"] is None or settings.select == "last":
-                    best = {"score": scores["score"], "step": done, "weights": _snapshot(task.keep)}
-            if done % settings.checkpoint_every == 0 and not last:
-                state = {
-                    "step": done,
-                    "module": module.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "precision": precision.state_dict(),
-                    "slow": lookahead.slow if lookahead else [],
-                    "best": best,
-                    "records": records,
-                    "since": since,
-                    "tally": tally,
+    began, done = time.monotonic(), start
+    with ThreadPoolExecutor(1) as reader, Termination() as ending:
+        try:
+            ahead = reader.submit(task.load, start)
+            module.train()
+            if due(start) and not any("validation" in line and line["step"] == start for line in records):
+                validate(start)  # the first one, or one that was broken off
+            for step in range(start, settings.steps):
+                batch = {
+                    name: tensor.to(device, non_blocking=True) for name, tensor in ahead.result().items()
                 }
-                save_state(sidecar, fingerprint, state)
+                if step + 1 < settings.steps:
+                    ahead = reader.submit(task.load, step + 1)
+                factor = optim.multiplier(step, settings.warmup_steps, settings.steps)
+                for group in optimiser.param_groups:
+                    group["lr"] = group["peak_lr"] * factor
+
+                while True:
+                    seed_torch(settings.seed, TORCH, step)
+                    try:
+                        losses = train_step(
+                            task, batch, precision, optimiser, settings.optimiser.clip_norm, parts
+                        )
+                        break
+                    except torch.OutOfMemoryError:
+                        pass  # its traceback still holds the step's tensors; they go when this block ends
+                    optimiser.zero_grad(set_to_none=True)
+                    parts = _smaller(parts, batch, step)
+                if lookahead:
+                    lookahead.after_step(step)
+                for name, value in losses.items():
+                    tally[name] = tally.get(name, 0) + value
+
+                done = step + 1
+                if done % settings.log_every == 0 or done == settings.steps:
+                    # the only place where the host waits for the device
+                    means = {name: float(total) / (done - since) for name, total in tally.items()}
+                    if not math.isfinite(means["loss"]):
+                        raise _non_finite(task, folder, settings, since, done, factor, means["loss"])
+                    records.append({"step": done, "factor": factor, "train": means})
+                    speed = (done - start) / (time.monotonic() - began)
+                    shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+                    print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
+                    tally, since = {}, done
+                if ending.asked:
+                    raise Preempted
+                if due(done):
+                    validate(done)
+                if done % settings.checkpoint_every == 0 and done < settings.steps:
+                    save(done)
+        except Preempted:
+            save(done)
+            raise Preempted(
+                f"SIGTERM at step {done} of {settings.steps}; the state is saved, the same command goes on from there"
+            ) from None
 
     task.keep.load_state_dict(best["weights"])
     module.eval()
     write_text(metrics, "".join(json.dumps(record) + "\n" for record in records))
-    return {"best_step": best["step"], "best_score": best["score"], "resumed_at": start}
+    return {
+        "best_step": best["step"],
+        "best_score": best["score"],
+        "resumed_at": start,
+        "micro_batches": parts,
+    }
+
+
+def _smaller(parts: int, batch: Batch, step: int) -> int:
+    """Twice as many parts, if the batch has items for them."""
+    items = min(len(tensor) for tensor in batch.values())
+    if parts >= items:
+        raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    parts = min(2 * parts, items)
+    print(
+        f"step {step}: out of GPU memory; batches of {items} now pass in {parts} parts",
+        file=sys.stderr,
+        flush=True,
+    )
+    return parts
+
+
+def _non_finite(
+    task: Task, folder: Path, settings: Training, since: int, done: int, factor: float, loss: float
+) -> UserError:
+    """The error of a run whose loss is no number; nonfinite.json keeps what the steps in question were made of."""
+    steps = [{"step": step, "items": task.items(step)} for step in range(since, done)]
+    about = {"learning_rate_factor": factor, "learning_rate": settings.optimiser.lr * factor, "steps": steps}
+    write_json(folder / "nonfinite.json", about)
+    return UserError(
+        f"loss is {loss} between steps {since} and {done} at learning-rate factor {factor:.3g} "
+        f"({folder / 'nonfinite.json'} lists their batches); "
+        "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
+    )
 
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:

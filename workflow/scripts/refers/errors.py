@@ -7,11 +7,19 @@ from collections.abc import Callable
 class UserError(Exception):
     """Bad input or configuration. The message is one line: file, row, what is wrong, what to do."""
 
+    code = 1
+
+
+class Preempted(UserError):
+    """The job was asked to end before its work was done. What it had is saved."""
+
+    code = 143  # what a shell reports of a process that SIGTERM ended
+
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; turn a `UserError` into one line on stderr and exit code 1."""
+    """Run a script's `main`; turn a `UserError` into one line on stderr and its exit code, 1 as a rule."""
     try:
         main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(error.code) from None

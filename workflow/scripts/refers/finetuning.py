@@ -90,8 +90,11 @@ def finetuning_task(
     training = settings.training
     stored = train.store.shape[1]
 
+    def positions_of(step: int) -> np.ndarray:
+        return engine.batch_rows(step, len(train), training.batch_size, training.seed)
+
     def load(step: int) -> engine.Batch:
-        return train.read(engine.batch_rows(step, len(train), training.batch_size, training.seed))
+        return train.read(positions_of(step))
 
     def loss(batch: engine.Batch) -> dict[str, Tensor]:
         drawn = augment.draw(training.augment, len(batch["images"]), stored, size, device)
@@ -117,6 +120,7 @@ def finetuning_task(
         loss=loss,
         validate=validate,
         epoch_steps=len(train) // min(training.batch_size, len(train)),
+        items=lambda step: train.rows[positions_of(step)].tolist(),
         rates={"head.": training.optimiser.head_lr or training.optimiser.lr},
     )
 

@@ -68,9 +68,11 @@ def pretraining_task(
             {name: tensor.pin_memory() for name, tensor in batch.items()} if device.type == "cuda" else batch
         )
 
+    def positions_of(step: int) -> np.ndarray:
+        return engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
+
     def load(step: int) -> engine.Batch:
-        positions = engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
-        return read("train", positions, engine.stream(training.seed, engine.DRAWS, step))
+        return read("train", positions_of(step), engine.stream(training.seed, engine.DRAWS, step))
 
     def prepare(batch: engine.Batch, drawn: augment.Draw) -> dict[str, Tensor]:
         images = augment.apply(drawn, batch["images"].repeat_interleave(crops, 0), size)
@@ -111,5 +113,6 @@ def pretraining_task(
         validate=validate,
         epoch_steps=train_items // min(training.batch_size, train_items),
         rates=objective.rates(training.optimiser) if hasattr(objective, "rates") else {},
+        items=lambda step: positions_of(step).tolist(),
         after_step=getattr(objective, "after_step", lambda: None),
     )

@@ -1,13 +1,17 @@
 """The process around a training job: device, memory allocator, random streams."""
 
 import ctypes
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
 import torch
 
-from refers.errors import UserError
+from refers.errors import Preempted, UserError
 
 _GIB = 1 << 30
 
@@ -42,6 +46,46 @@ def keep_freed_pages() -> None:
     mallopt(mmap_threshold, _GIB)
     mallopt(trim_threshold, 2 * _GIB - 1)
     mallopt(top_pad, 64 << 20)
+
+
+class Termination:
+    """Notes SIGTERM, by which clusters announce that a job's time is up, so that a loop can save its state and end.
+
+    Between steps the loop asks `asked`; inside `at_once`, where nothing is half done, the signal raises immediately.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = False
+
+    def __enter__(self) -> "Termination":
+        # only the main thread may; a loop in another one, as in some tests, simply cannot be asked
+        self._before = (
+            signal.signal(signal.SIGTERM, self._note)
+            if threading.current_thread() is threading.main_thread()
+            else None
+        )
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_about: object) -> None:
+        self.asked = True
+        if self._at_once:
+            raise Preempted
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A stretch of work that may be dropped anywhere."""
+        self._at_once = True
+        try:
+            if self.asked:
+                raise Preempted
+            yield
+        finally:
+            self._at_once = False
 
 
 def spare_compiler() -> None:
