@@ -6,6 +6,7 @@ rule pretrain:
     input:
         index="<store>/mimic/index.parquet",
         store="<store>/mimic/images.npy",
+        manifest="<store>/mimic/images.json",
         tokens="<interim>/mimic/tokens.npz",
         text_encoder=text_encoder_files,
         init=init_encoder,
@@ -33,7 +34,7 @@ rule pretrain:
         code=objective_code,
     shell:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
-        " --index {input.index} --store {input.store} --tokens {input.tokens}"
+        " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
         " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} --device {params.device}"
         " --out {output.encoder} 2>&1 | tee {log}"
 

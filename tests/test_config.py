@@ -160,7 +160,9 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
         "--config",
         '{"modell": {}}',
     ]
-    command += [f"--{name}={tmp_path}" for name in ("index", "store", "tokens", "text-encoder", "out")]
+    command += [
+        f"--{name}={tmp_path}" for name in ("index", "store", "manifest", "tokens", "text-encoder", "out")
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

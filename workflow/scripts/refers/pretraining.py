@@ -1,5 +1,6 @@
 """MIMIC-CXR-JPG as pre-training sees it: studies of several views, their report tokens and labels (paper §4)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from refers import augment, engine
 from refers.config import Training
 from refers.errors import UserError
-from refers.images import open_store
 from refers.schema import LABEL
+from refers.store import open_store
 
 
 class Studies:
@@ -22,9 +23,12 @@ class Studies:
         first, count: for each study its rows in `rows`, which point into the store;
         tokens, swapped: (studies, T) report tokens and those with left and right swapped; lengths: longer of both.
         labels: (studies, C) float32 with 1, 0, -1 and NaN.
+
+    Args:
+        quarantined: rows of the store that take no part, for their image could not be read.
     """
 
-    def __init__(self, index: Path, store: Path, tokens: Path) -> None:
+    def __init__(self, index: Path, store: Path, tokens: Path, quarantined: Sequence[int] = ()) -> None:
         self.store = open_store(store)
         frame = pd.read_parquet(index)
         if len(frame) != len(self.store):
@@ -35,7 +39,9 @@ class Studies:
         place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
         frame["row"] = np.arange(len(frame))
         frame["study"] = place.reindex(frame["study_id"]).to_numpy()
-        frame = frame[frame["study"].notna()].sort_values(["study", "row"], kind="stable")
+        frame = frame[frame["study"].notna() & ~frame["row"].isin(quarantined)].sort_values(
+            ["study", "row"], kind="stable"
+        )
         self.rows = frame["row"].to_numpy()
         study, self.first, self.count = np.unique(
             frame["study"].to_numpy(np.int64), return_index=True, return_counts=True

@@ -59,7 +59,9 @@ def hash_order(names: Iterable[str], *key: object) -> np.ndarray:
     return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
 
 
-def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) -> tuple[pd.DataFrame, dict]:
+def make_split(
+    index: pd.DataFrame, settings: Split, lists: Path | None = None, quarantined: Iterable[int] = ()
+) -> tuple[pd.DataFrame, dict]:
     """Divide the rows of an index: (split, report).
 
     split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
@@ -67,6 +69,7 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
 
     Args:
         lists: folder of the authors' lists, for kind `released`.
+        quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
         UserError: an empty training or test set, a patient on two sides, or lists that cannot be used.
@@ -91,6 +94,7 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
     if settings.kind == "released":
         frame["split"], notes = _released(frame, settings, columns, lists, left_out)
         keep(frame["split"] != "", "in no released list")
+    keep(~frame["row"].isin(list(quarantined)), "unreadable image")
     for view in sorted(set(frame["view"]) - set(settings.views)):
         keep(frame["view"] != view, f"view {view}")
     keep(~(frame[columns] == -1).any(axis=1), "uncertain label")
