@@ -9,18 +9,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from refers.errors import UserError
 
 DICOM_SUFFIXES = (".dicom", ".dcm")
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "BMP",
-    "GIF",
-    "TIFF",
-    "WEBP",
-)  # whatever the suffix says; no format that runs a program
-MAX_PIXELS = (
-    2**27
-)  # five times the largest radiograph of the five datasets; a file that claims more is a bomb or broken
+# Whatever the suffix says. None of these formats makes PIL run another program.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+MAX_PIXELS = 2**27  # five times a large radiograph; a file that claims more is a bomb or broken
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
 Image.MAX_IMAGE_PIXELS = None  # _check_size stands in: it names the size, knows DICOM and never only warns
 

@@ -72,7 +72,7 @@ def make_split(
         quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training or test set, a patient on two sides, or lists that cannot be used.
+        UserError: an empty training or test set, a binary training set of one kind, a patient on two sides, or lists that cannot be used.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
@@ -115,6 +115,13 @@ def make_split(
             )
             raise UserError(
                 f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons})"
+            )
+    if len(columns) == 1:
+        found = report["labels"][settings.classes[0]]["train"]
+        if only := next((kind for kind, count in found.items() if count == report["images"]["train"]), None):
+            raise UserError(
+                f"{settings.dataset}: every training image of the {settings.kind} split is {only} for"
+                f" {settings.classes[0]}; place the other images too, or use another split"
             )
     if report["patients_across_splits"] and not settings.allow_leakage:
         sides = frame.groupby("patient_id")["split"].unique()
@@ -251,8 +258,6 @@ def _report(frame: pd.DataFrame, settings: Split, columns: list[str]) -> dict:
     warnings += [
         f"{name} has no positive in train" for name, found in labels.items() if not found["train"]["positive"]
     ]
-    if len(columns) == 1 and not labels[settings.classes[0]]["train"]["negative"]:
-        warnings.append(f"{settings.classes[0]} has no negative in train")
     return {
         "dataset": settings.dataset,
         "kind": settings.kind,
