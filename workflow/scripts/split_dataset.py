@@ -35,6 +35,8 @@ def main() -> None:
         index = pd.read_parquet(args.index)
     except (OSError, ValueError) as error:
         raise UserError(f"{args.index}: no index ({error}); make it with index_source.py") from None
+    if absent := {"image_id", "patient_id", "view", "split"} - set(index.columns):
+        raise UserError(f"{args.index}: no column {min(absent)!r}; index the source again")
     quarantined = read_quarantine(args.manifest) if args.manifest else ()
     frame, report = make_split(index, settings, args.lists, quarantined)
     write_parquet(args.out, frame)

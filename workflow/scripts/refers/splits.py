@@ -78,7 +78,7 @@ def make_split(
     if absent := [name for name in columns if name not in index.columns]:
         known = [name.removeprefix(LABEL) for name in index.columns if name.startswith(LABEL)]
         raise UserError(
-            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}"
+            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these"
         )
     frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
     frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
@@ -114,7 +114,8 @@ def make_split(
                 ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no images at all"
             )
             raise UserError(
-                f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons})"
+                f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons});"
+                " place more images or use another split"
             )
     if len(columns) == 1:
         found = report["labels"][settings.classes[0]]["train"]
@@ -183,7 +184,9 @@ def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
             what = (
                 "an image and two one-hot columns" if classes == 1 else f"an image and {width} labels 0 or 1"
             )
-            raise UserError(f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}")
+            raise UserError(
+                f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}; take the list anew"
+            )
         names.append(name.replace("\\", "/").rsplit("/", 1)[-1])
         rows.append(labels)
     table = np.array(rows, np.float32).reshape(-1, width)
@@ -221,7 +224,7 @@ def _released(
         for number, name in enumerate(names, 1):
             if name in listed:
                 raise UserError(
-                    f"{path}: entry {number}: {name} is in {listed[name]} already; an image has one place"
+                    f"{path}: entry {number}: {name} is in {listed[name]} already; keep one of the two"
                 )
             listed[name] = path.name
         # Lists name files; an index names images as the official table does, which may be without the suffix.

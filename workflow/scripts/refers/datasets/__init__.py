@@ -16,6 +16,7 @@ with radiologists' boxes has `read_boxes(folder, index)` too; see `read_boxes` h
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,29 +72,23 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         UserError: the file is missing, empty or no CSV, lacks a column, or has a value that is not UTF-8.
     """
     columns = list(columns)
+    options = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
     try:
-        header = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+        header = pd.read_csv(path, nrows=0, **options).columns
         if absent := [name for name in columns if name not in header]:
-            commas = "" if len(header) > 1 else ", for its values are not separated by commas"
+            cause = "" if len(header) > 1 else ", for its values are not separated by commas"
+            cause = ", for the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
             raise UserError(
-                f"{path}: row 1: no column {absent[0]!r}{commas}; download the official file again"
+                f"{path}: row 1: no column {absent[0]!r}{cause}; download the official file again"
             )
-        # All columns are read, so that a row with too many values is an error and not shifted.
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            encoding_errors="replace",
-            index_col=False,
-        )[columns]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # All columns are read, so that a row with too many values is an error and not shifted.
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)[columns]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; docs/data.md says where to download it") from None
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-    ) as error:  # ValueError covers pandas' parser errors and bad Unicode
+    # ValueError covers pandas' parser errors and bad Unicode.
+    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
         text = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: no readable CSV ({text}); download it again") from None
     if table.empty:
@@ -106,10 +101,14 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
-    """Raise a UserError naming the first row of `path` where `good` is false, with its value."""
+    """Raise a UserError naming the first row of `path` where `good` is false, with its value.
+
+    what: what is wrong with it; and after a semicolon what to do, where that is not to mend the row.
+    """
     if not good.all():
         row = int(good.index[int((~good).to_numpy().argmax())])
-        raise UserError(f"{path}: row {row + 2}: {values.loc[row]!r} {what}")
+        advice = "" if ";" in what else "; correct the row or download the file again"
+        raise UserError(f"{path}: row {row + 2}: {values.loc[row]!r} {what}{advice}")
 
 
 def expect_unique(path: Path, values: pd.Series, what: str) -> None:
@@ -122,7 +121,7 @@ def expect_file_names(path: Path, values: pd.Series) -> None:
     good = (
         (values.str.strip() != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
     )
-    expect(good, path, values, "is no plain file name; correct the row or download the file again")
+    expect(good, path, values, "is no plain file name")
 
 
 def numbers(path: Path, values: pd.Series, what: str) -> pd.Series:
@@ -149,9 +148,8 @@ def checked_boxes(path: Path, boxes: pd.DataFrame, width: pd.Series, height: pd.
     """
     sides = boxes[["x", "y", "w", "h"]].apply(pd.to_numeric, errors="coerce")
     shown = boxes["x"] + " " + boxes["y"] + " " + boxes["w"] + " " + boxes["h"]
-    advice = "correct the row or download the file again"
-    expect(sides.notna().all(axis=1), path, shown, f"is no box of four numbers; {advice}")
-    expect((sides >= 0).all(axis=1), path, shown, f"is a box with a negative corner or side; {advice}")
+    expect(sides.notna().all(axis=1), path, shown, "is no box of four numbers")
+    expect((sides >= 0).all(axis=1), path, shown, "is a box with a negative corner or side")
     inside = (sides["x"] + sides["w"] <= width + 1) & (sides["y"] + sides["h"] <= height + 1)
     expect(inside, path, shown, "is a box outside its image; place images of their original size")
     return pd.concat([boxes[["image_id", "class"]], sides.astype(np.float64)], axis=1)

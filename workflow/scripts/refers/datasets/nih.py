@@ -134,6 +134,8 @@ def _splits(folder: Path, names: pd.Series) -> pd.Series:
             raise UserError(
                 f"{folder / file}: cannot be read ({error}); download the official list"
             ) from None
+        if not listed:
+            raise UserError(f"{folder / file}: names no image; download the official list")
         if both := taken & listed:
             raise UserError(
                 f"{folder / file}: {min(both)} is in {LISTS['train_val']} too; download the lists again"

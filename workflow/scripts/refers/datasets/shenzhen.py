@@ -55,16 +55,13 @@ def _listed(path: Path) -> pd.Series:
     table = read_table(path, ["study_id", "findings"])
     names, findings = table["study_id"].str.strip(), table["findings"].str.strip().str.lower()
     good = names.map(lambda name: NAME.fullmatch(name) is not None)
-    expect(
-        good, path, names, "is not CHNCXR_NNNN_0.png or _1.png; correct the row or download the file again"
-    )
+    expect(good, path, names, "is not CHNCXR_NNNN_0.png or _1.png")
     expect_unique(path, names, "is listed")
-    advice = "correct the row or download the file again"
-    expect(findings != "", path, names, f"has no findings; {advice}")
+    expect(findings != "", path, names, "has no findings")
     agree = pd.Series(
         np.where(names.str.endswith("_0.png"), findings == NORMAL, findings != NORMAL), names.index
     )
-    expect(agree, path, findings, f"is not what the image's name says (_0 normal, _1 tuberculosis); {advice}")
+    expect(agree, path, findings, "is not what the image's name says (_0 normal, _1 tuberculosis)")
     return names
 
 

@@ -75,7 +75,7 @@ def _read(path: Path) -> pd.DataFrame:
         names.isin([*CLASSES, NONE]),
         path,
         names,
-        f"is no class of this dataset ({CLASSES[0]}, ..., {NONE}); correct the row or download the file again",
+        f"is no class of this dataset ({CLASSES[0]}, ..., {NONE})",
     )
     return table
 
