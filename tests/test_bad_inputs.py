@@ -388,7 +388,7 @@ def test_malformed_images_are_refused(tmp_path, monkeypatch, capsys, file, row, 
     if not file:
         listed = pd.read_csv(out / "quarantine.csv")
         assert listed["row"].tolist() == [row]
-        assert re.search(says, listed["reason"][0])
+        assert re.search(says, f"{listed['path'][0]}: {listed['reason'][0]}")
 
 
 @pytest.mark.parametrize(

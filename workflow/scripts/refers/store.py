@@ -205,7 +205,7 @@ def _check_quarantine(
         table.writerow(("row", "path", "reason"))
         table.writerows((row, paths[row], reason) for row, reason in unreadable)
     if len(unreadable) > tolerance * len(paths):
-        names = "; ".join(f"row {row}: {reason}" for row, reason in unreadable[:NAMED])
+        names = "; ".join(f"row {row}: {paths[row]}: {reason}" for row, reason in unreadable[:NAMED])
         rest = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         raise UserError(
             f"{len(unreadable)} of {len(paths)} images are unreadable: {names}{rest}. {quarantine} lists them; replace"
@@ -263,7 +263,7 @@ def _fill(store: Path, size: int, start: int, paths: list[str]) -> Chunk:
         try:
             block[row] = images.load_square(path, size)
         except UserError as error:
-            unreadable.append((start + row, str(error)))
+            unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
     rows = np.lib.format.open_memmap(store, mode="r+")
     rows[start : start + len(paths)] = block
     return Chunk(start, len(paths), zlib.crc32(block), unreadable)
