@@ -168,3 +168,23 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
     assert done.stderr.splitlines() == [
         "error: refers: unknown key 'modell'; known keys are init, model, objective, settings, training"
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "image"),
+    [
+        ("shenzhen_metadata.csv", "images/a.png"),
+        ("shenzhen_metadata.csv", "images/images/a.png"),
+        ("ClinicalReadings/a.txt", "CXR_png/a.png"),
+    ],
+)
+def test_a_source_may_lie_in_any_of_its_layouts(tmp_path, table, image):
+    values = shipped("") | {"data_root": str(tmp_path)}
+    absent = "shenzhen_metadata.csv or ClinicalReadings/*.txt not found"
+    assert absent in study.Study(values).source_status("shenzhen")
+    for name in (table, image):
+        (tmp_path / "shenzhen" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shenzhen" / name).touch()
+    there = study.Study(values)
+    assert there.source_status("shenzhen") == ""
+    assert there.source_files("shenzhen") == [tmp_path / "shenzhen" / table]
