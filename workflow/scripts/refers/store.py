@@ -264,6 +264,8 @@ def _fill(store: Path, size: int, start: int, paths: list[str]) -> Chunk:
             block[row] = images.load_square(path, size)
         except UserError as error:
             unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
-    rows = np.lib.format.open_memmap(store, mode="r+")
-    rows[start : start + len(paths)] = block
+    rows = np.lib.format.open_memmap(store, mode="r")
+    with open(store, "rb+") as opened:  # half the time of writing through the map, page by page
+        opened.seek(rows.offset + start * size * size)
+        opened.write(block)
     return Chunk(start, len(paths), zlib.crc32(block), unreadable)
