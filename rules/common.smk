@@ -79,6 +79,10 @@ def store_of(wildcards):
     return f"<store>/{source_of(wildcards)}/images.npy"
 
 
+def manifest_of(wildcards):
+    return f"<store>/{source_of(wildcards)}/images.json"
+
+
 def source_folder(wildcards):
     return STUDY.folder(wildcards.source)
 

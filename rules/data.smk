@@ -28,14 +28,15 @@ rule index_source:
 
 
 rule pack_images:
-    """Decode every image once into a memory-mapped uint8 store."""
+    """Decode every image once into a memory-mapped uint8 store; unreadable ones stop the run or are left out by name."""
     input:
         index="<store>/{source}/index.parquet",
     output:
         store="<store>/{source}/images.npy",
         manifest="<store>/{source}/images.json",
-    log:
-        "<logs>/pack_images/{source}.log",
+    log:  # the list of unreadable images is a log, since it must outlive a failed job
+        text="<logs>/pack_images/{source}.log",
+        quarantine="<store>/{source}/quarantine.csv",
     benchmark:
         "<benchmarks>/pack_images/{source}.jsonl"
     conda:
@@ -50,13 +51,15 @@ rule pack_images:
         code=code("pack_images"),
     shell:
         "python workflow/scripts/pack_images.py --index {input.index} --folder {params.folder:q} --size {params.size}"
-        " --out {output.store} --manifest {output.manifest} --workers {threads} 2>&1 | tee {log}"
+        " --tolerance {config[images][tolerance]} --out {output.store} --manifest {output.manifest}"
+        " --quarantine {log.quarantine} --workers {threads} 2>&1 | tee {log.text}"
 
 
 rule split_dataset:
     """Training, validation and test sets of a dataset, by patient."""
     input:
         index=index_of,
+        manifest=manifest_of,
         lists=released_lists,
     output:
         split="<interim>/{dataset}/split.parquet",
@@ -76,8 +79,8 @@ rule split_dataset:
         lists=released_option,
         code=code("split_dataset"),
     shell:
-        "python workflow/scripts/split_dataset.py --index {input.index} --config {params.config:q} {params.lists}"
-        " --out {output.split} --report {output.report} &> {log}"
+        "python workflow/scripts/split_dataset.py --index {input.index} --manifest {input.manifest}"
+        " --config {params.config:q} {params.lists} --out {output.split} --report {output.report} &> {log}"
 
 
 rule label_subset:

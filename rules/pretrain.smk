@@ -6,6 +6,7 @@ rule discover_words:
     input:
         index="<store>/mimic/index.parquet",
         store="<store>/mimic/images.npy",
+        manifest="<store>/mimic/images.json",
         tokens="<interim>/mimic/tokens.npz",
     output:
         "<interim>/mimic/{method}/words.csv",
@@ -24,7 +25,7 @@ rule discover_words:
         code=code("discover_words"),
     shell:
         "python workflow/scripts/discover_words.py --config {params.config:q} --index {input.index} --store {input.store}"
-        " --tokens {input.tokens} --out {output} &> {log}"
+        " --manifest {input.manifest} --tokens {input.tokens} --out {output} &> {log}"
 
 
 rule pretrain:
@@ -32,6 +33,7 @@ rule pretrain:
     input:
         index="<store>/mimic/index.parquet",
         store="<store>/mimic/images.npy",
+        manifest="<store>/mimic/images.json",
         tokens="<interim>/mimic/tokens.npz",
         text_encoder=text_encoder_files,
         init=init_encoder,
@@ -61,7 +63,7 @@ rule pretrain:
         code=objective_code,
     shell:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
-        " --index {input.index} --store {input.store} --tokens {input.tokens}"
+        " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
         " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
         " --out {output.encoder} 2>&1 | tee {log}"
 

@@ -97,7 +97,7 @@ def studies(mimic):
     """These studies, with three visual words."""
     words = mimic[0].with_name("words.csv")
     discover(Studies(*mimic), WORDS).to_csv(words, index=False)
-    return Studies(*mimic, words)
+    return Studies(*mimic, words=words)
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +151,7 @@ def downloads(tmp_path_factory):
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for source in values["sources"].values():
         for pattern in [*source["files"], source["images"]]:
-            path = root / source["folder"] / pattern.replace("*", "0")
+            path = root / source["folder"] / pattern.split("|")[0].replace("*", "0")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     for dataset in values["datasets"].values():

@@ -160,9 +160,31 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
         "--config",
         '{"modell": {}}',
     ]
-    command += [f"--{name}={tmp_path}" for name in ("index", "store", "tokens", "text-encoder", "out")]
+    command += [
+        f"--{name}={tmp_path}" for name in ("index", "store", "manifest", "tokens", "text-encoder", "out")
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: refers: unknown key 'modell'; known keys are init, model, objective, settings, training, words"
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "image"),
+    [
+        ("shenzhen_metadata.csv", "images/a.png"),
+        ("shenzhen_metadata.csv", "images/images/a.png"),
+        ("ClinicalReadings/a.txt", "CXR_png/a.png"),
+    ],
+)
+def test_a_source_may_lie_in_any_of_its_layouts(tmp_path, table, image):
+    values = shipped("") | {"data_root": str(tmp_path)}
+    absent = "shenzhen_metadata.csv or ClinicalReadings/*.txt not found"
+    assert absent in study.Study(values).source_status("shenzhen")
+    for name in (table, image):
+        (tmp_path / "shenzhen" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shenzhen" / name).touch()
+    there = study.Study(values)
+    assert there.source_status("shenzhen") == ""
+    assert there.source_files("shenzhen") == [tmp_path / "shenzhen" / table]

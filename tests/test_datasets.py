@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from refers.datasets import adapter, summarise, validate_index
+from refers.datasets import adapter, read_boxes, summarise, validate_index
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"
@@ -284,12 +284,80 @@ def test_an_empty_folder_and_a_broken_table_are_one_line(tmp_path, layout):
 
 
 @pytest.mark.parametrize("layout", ["vinbigdata", "shenzhen", "covid"])
-def test_a_broken_image_header_is_one_line_with_its_name(tmp_path, layout):
+def test_an_image_with_a_broken_header_is_counted_and_left_to_the_store_to_report(tmp_path, layout):
     folder = globals()[f"make_{layout}"](tmp_path)
     path = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".png", ".jpg"))
     path.write_bytes(b"hello")
-    with pytest.raises(UserError, match=path.name):
-        adapter(layout)(folder)
+    frame, counts = adapter(layout)(folder)
+    assert counts["unreadable_headers"] == 1
+    broken = frame[frame["width"] == 0]
+    assert broken["path"].tolist() == [path.relative_to(folder).as_posix()]
+    assert broken["height"].tolist() == [0]
+
+
+def make_boxes(folder: Path, rows: str) -> Path:
+    make_nih(folder)
+    text(folder / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + rows)
+    return folder
+
+
+def test_nih_boxes_are_in_original_pixels_under_the_names_of_the_classes(tmp_path):
+    make_boxes(
+        tmp_path, "00000002_000.png,Infiltrate,512,256,102.4,51.2,,,\n00000009_000.png,Mass,1,2,3,4,,,\n"
+    )
+    boxes = read_boxes("nih", tmp_path, adapter("nih")(tmp_path)[0])
+    assert boxes.columns.tolist() == ["image_id", "class", "x", "y", "w", "h"]
+    assert boxes[["image_id", "class"]].to_numpy().tolist() == [["00000002_000.png", "Infiltration"]]
+    np.testing.assert_allclose(boxes[["x", "y", "w", "h"]], [[1250, 512, 250, 102.4]])  # of 2500 x 2048
+
+
+def test_vinbigdata_boxes_of_every_reader(tmp_path):
+    index = adapter("vinbigdata")(make_vinbigdata(tmp_path))[0]
+    boxes = read_boxes("vinbigdata", tmp_path, index)
+    assert boxes.to_numpy().tolist() == [["b", "Nodule-Mass", 1, 2, 2, 2]]
+    picture(tmp_path / "train/b.png", 2, 2)  # shrunk: fit for training, not for the boxes
+    small = adapter("vinbigdata")(tmp_path)[0]
+    with pytest.raises(UserError, match=r"train\.csv: row 3: '1 2 2 2' is a box outside its image"):
+        read_boxes("vinbigdata", tmp_path, small)
+    with pytest.raises(UserError, match="no boxes; choose nih or vinbigdata"):
+        read_boxes("covid", tmp_path, small)
+
+
+@pytest.mark.parametrize("images", ["CXR_png", "images/images"])
+def test_shenzhen_as_the_nlm_and_as_kaggle_lay_it_out(tmp_path, images):
+    names = ("CHNCXR_0001_0", "CHNCXR_0327_1")
+    for name in names:
+        picture(tmp_path / images / f"{name}.png")
+    if images == "CXR_png":
+        for name in (*names, "CHNCXR_0002_0"):
+            text(tmp_path / f"ClinicalReadings/{name}.txt", "male 45yrs\nnormal")
+        text(tmp_path / "ClinicalReadings/Thumbs.db", "")
+    else:
+        rows = "CHNCXR_0001_0.png,,,normal\nCHNCXR_0327_1.png,,,PTB\nCHNCXR_0002_0.png,,,normal\n"
+        text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\n" + rows)
+    frame, counts = adapter("shenzhen")(tmp_path)
+    assert frame["path"].tolist() == [f"{images}/{name}.png" for name in names]
+    assert frame["label:Tuberculosis"].tolist() == [0, 1]
+    assert counts == {"missing_images": 1, "skipped": {}}
+
+
+def test_covid_in_its_final_form(tmp_path):
+    header = "patientid,offset,sex,age,finding,RT_PCR_positive,survival,view,modality,date,location,folder,filename,doi,\n"
+    rows = (
+        "2,0,M,65,Pneumonia/Viral/COVID-19,Y,Y,PA,X-ray,,,images,a.jpg,,\n"
+        "3,0,M,65,Pneumonia/Viral/Herpes ,,Y,AP erect,X-ray,,,images,b.jpg,,\n"
+        "4,0,M,65,Pneumonia/Bacterial/Staphylococcus/MRSA,,Y,AP semi erect,X-ray,,,images,c.jpg,,\n"
+        "5,0,M,65,Pneumonia/Viral/Influenza/H1N1,Unclear,Y,L,X-ray,,,images,d.jpg,,\n"
+        "6,0,M,65,Pneumonia/Viral/COVID-19,Y,Y,Axial,CT,,,volumes,e.nii.gz,,\n"
+    )
+    text(tmp_path / "metadata.csv", header + rows)
+    for name in "abcd":
+        picture(tmp_path / f"images/{name}.jpg")
+    frame, counts = adapter("covid")(tmp_path)
+    assert frame["view"].tolist() == ["frontal", "frontal", "frontal", "lateral"]
+    assert frame["label:COVID-19"].tolist() == [1, 0, 0, 0]
+    assert frame["label:Viral"].tolist() == [1, 1, 0, 1]
+    assert counts == {"missing_images": 0, "skipped": {"volume (.nii.gz)": 1}}
 
 
 def good_index(tmp_path: Path) -> pd.DataFrame:
@@ -305,7 +373,7 @@ def good_index(tmp_path: Path) -> pd.DataFrame:
         ("patient_id", "", "blank"),
         ("view", "oblique", "view 'oblique'"),
         ("split", "validate", "official split"),
-        ("width", 0, "positive int32"),
+        ("width", -1, "int32 of 0 or more"),
         ("path", "/root/a.png", "not a path below"),
         ("path", "images/../../a.png", "not a path below"),
         ("label:Mass", 0.5, "no float32 label"),

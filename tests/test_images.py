@@ -1,19 +1,14 @@
-import hashlib
-import json
-import subprocess
-import sys
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
-from refers import images
 from refers.errors import UserError
-from refers.images import decode, image_size, load_square, open_store, pack
+from refers.images import decode, image_size, load_square
 
 SHARED = Path(__file__).parents[2] / "shared/data"
-SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
 RAMP = np.linspace(0, 255, 48 * 64).round().astype(np.uint8).reshape(48, 64)
 
 
@@ -30,7 +25,7 @@ def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, **tags) -> Path:
     if pixels.ndim == 3:
         data.NumberOfFrames = len(pixels)
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, tags.pop("photometric", "MONOCHROME2")
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, bits, bits - 1
+    data.BitsAllocated, data.BitsStored, data.HighBit = 8 * pixels.itemsize, bits, bits - 1
     data.PixelRepresentation = int(pixels.dtype.kind == "i")
     for name, value in tags.items():
         setattr(data, name, value)
@@ -136,6 +131,58 @@ def test_the_short_way_through_a_large_jpeg_changes_no_grey_level_worth_seeing(t
     assert np.abs(load_square(tmp_path / "a.jpg", 64).astype(int) - np.asarray(full)).mean() < 1
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_exif_rotated_picture_is_turned_upright(tmp_path, orientation, suffix):
+    """The tag says how to turn the stored pixels so that the picture stands as it was taken."""
+    turns = {
+        1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: np.transpose,
+        6: np.rot90, 7: lambda x: np.rot90(x, 2).T, 8: lambda x: np.rot90(x, -1),
+    }  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.ascontiguousarray(turns[orientation](RAMP))).save(path, exif=exif, quality=95)
+    assert image_size(path) == (64, 48)
+    assert np.abs(decode(path).astype(int) - RAMP).max() <= 8
+    assert load_square(path, 8)[0, 0] < 20
+
+
+def bomb(path: Path) -> None:
+    """A PNG of a few bytes that claims 60,000 x 60,000 pixels."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 99)),
+    ]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def test_a_decompression_bomb_is_refused_by_its_size(tmp_path):
+    bomb(tmp_path / "bomb.png")
+    huge = write_dicom(tmp_path / "bomb.dcm", np.zeros((8, 8), np.uint16), Rows=60_000, Columns=60_000)
+    for path in (tmp_path / "bomb.png", huge):
+        for read in (decode, image_size):
+            with pytest.raises(UserError, match=rf"{path.name}: .*60000 x 60000 pixels, more than"):
+                read(path)
+
+
+def test_a_format_that_runs_a_program_is_refused_whatever_its_suffix(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a\.png: .*no image format that is known"):
+        decode(tmp_path / "a.png")
+
+
+def test_a_dicom_of_more_than_16_bits_is_refused(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.array([[0, 2**20]], np.uint32), 32)
+    with pytest.raises(UserError, match="more than 16 bits"):
+        decode(path)
+
+
 @pytest.mark.parametrize("name", ["text.png", "cut.jpg", "empty.dicom", "absent.png"])
 def test_a_bad_image_is_one_line_with_its_name(tmp_path, name):
     Image.fromarray(RAMP).save(tmp_path / "whole.jpg")
@@ -147,82 +194,6 @@ def test_a_bad_image_is_one_line_with_its_name(tmp_path, name):
     with pytest.raises(UserError, match=name.replace(".", r"\.")) as raised:
         decode(tmp_path / name)
     assert "\n" not in str(raised.value)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Seventy images of one grey level each, and their index."""
-    names = [f"{row:02d}.png" for row in range(70)]
-    for row, name in enumerate(names):
-        Image.new("L", (12, 10), row * 3).save(tmp_path / name)
-    pd.DataFrame({"path": names}).to_parquet(tmp_path / "index.parquet")
-    return tmp_path
-
-
-def script(folder: Path, *extra: str) -> subprocess.CompletedProcess:
-    outputs = ["--out", folder / "images.npy", "--manifest", folder / "images.json"]
-    command = [
-        sys.executable,
-        SCRIPT,
-        "--index",
-        folder / "index.parquet",
-        "--folder",
-        folder,
-        *outputs,
-        *extra,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_the_store_holds_row_i_of_the_index_whatever_the_workers(folder):
-    digests = set()
-    for workers in ("1", "3"):
-        done = script(folder, "--size", "16", "--workers", workers)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith("70 of 70 images (100 %)")
-        store = open_store(folder / "images.npy")
-        assert store.shape == (70, 16, 16)
-        assert (store == (np.arange(70, dtype=np.uint8) * 3)[:, None, None]).all()
-        manifest = json.loads((folder / "images.json").read_text())
-        assert (manifest["count"], manifest["size"]) == (70, 16)
-        assert manifest["sha256"] == hashlib.sha256((folder / "images.npy").read_bytes()).hexdigest()
-        assert manifest["index_sha256"] == hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
-        digests.add(manifest["sha256"])
-    assert len(digests) == 1
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_unreadable_images_are_counted_and_the_old_store_stays(folder, workers):
-    assert script(folder, "--size", "8").returncode == 0
-    before = (folder / "images.npy").read_bytes()
-    for name in ("05.png", "40.png", "41.png", "69.png"):
-        (folder / name).write_bytes(b"not an image")
-    done = script(folder, "--size", "8", "--workers", workers)
-    assert done.returncode == 1
-    assert "4 of 70 images are unreadable" in done.stderr
-    assert done.stderr.index("05.png") < done.stderr.index("40.png") < done.stderr.index("41.png")
-    assert "and 1 more" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert (folder / "images.npy").read_bytes() == before
-    assert not list(folder.glob(".images.npy*"))
-
-
-def test_a_full_disk_is_one_line_and_no_store(folder, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(images.os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="No space left"):
-        pack([folder / "00.png"], 8, folder / "images.npy")
-    assert not list(folder.glob("*.npy*"))
-
-
-def test_a_file_that_is_no_store_is_refused(tmp_path):
-    np.save(tmp_path / "floats.npy", np.zeros((2, 8, 8)))
-    (tmp_path / "text.npy").write_text("hello")
-    for name in ("floats.npy", "text.npy", "absent.npy"):
-        with pytest.raises(UserError, match="pack_images"):
-            open_store(tmp_path / name)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="real images are not here")

@@ -160,13 +160,16 @@ def test_without_a_training_list_the_rest_of_the_index_trains(tmp_path):
 
 def test_binary_lists_are_one_hot_with_the_positive_class_last(tmp_path):
     lists = write_lists(
-        tmp_path / "lists", train=["i0000.png 0 1", "a b.png 1 0"], val=[], test=["i0001.png 1 0"]
+        tmp_path / "lists",
+        train=["i0000.png 0 1", "a b.png 1 0", "i0002.png 1 0"],
+        val=[],
+        test=["i0001.png 1 0"],
     )
     names, labels = read_list(lists / "train.txt", 1)
-    assert names == ["i0000.png", "a b.png"]
-    assert labels.tolist() == [[1], [0]]
-    kept, _ = make_split(index(["p0", "p1"]), plan(kind="released", classes=["A"]), lists)
-    assert kept["label:A"].tolist() == [1, 0]
+    assert names == ["i0000.png", "a b.png", "i0002.png"]
+    assert labels.tolist() == [[1], [0], [0]]
+    kept, _ = make_split(index(["p0", "p1", "p2"]), plan(kind="released", classes=["A"]), lists)
+    assert kept["label:A"].tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from refers.config import Augment
 from refers.datasets import read_boxes
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_text
-from refers.images import open_store
 from refers.runtime import choose_device
 from refers.schema import LABEL
+from refers.store import open_store
 
 BATCH = 64
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from refers import config
 from refers.errors import run
 from refers.files import write_text
+from refers.store import read_quarantine
 from refers.studies import Studies
 from refers.words import discover
 
@@ -18,6 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Words)")
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument(
+        "--manifest", type=Path, required=True, help="images.json, which names unreadable images"
+    )
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="words.csv")
     return parser.parse_args()
@@ -26,7 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Words, args.config, "words")
-    found = discover(Studies(args.index, args.store, args.tokens), settings)
+    found = discover(Studies(args.index, args.store, args.tokens, read_quarantine(args.manifest)), settings)
     write_text(args.out, found.to_csv(index=False))
     print(f"{settings.count} visual words, {len(found)} crops of {found['image_id'].nunique()} images")
 

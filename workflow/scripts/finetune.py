@@ -18,10 +18,10 @@ from refers.engine import clear_resume, fit
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
 from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
-from refers.images import open_store
 from refers.precision import Precision
 from refers.runtime import choose_device, seed_torch, spare_compiler
 from refers.schema import LABEL
+from refers.store import open_store
 
 
 def parse_args() -> argparse.Namespace:

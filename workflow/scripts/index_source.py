@@ -29,6 +29,8 @@ def main() -> None:
     write_parquet(args.out, frame)
     write_json(args.report, report)
     left_out = "".join(f"; {number} left out: {reason}" for reason, number in counts["skipped"].items())
+    if unreadable := counts.get("unreadable_headers"):
+        left_out += f"; {unreadable} with an unreadable header"
     print(
         f"{args.source}: {report['rows']} images of {report['patients']} patients,"
         f" {report['missing_images']} listed but not here{left_out}"

@@ -1,20 +1,22 @@
 """Decode every image of an index once into a memory-mapped uint8 store (paper §4: resized to 256 x 256).
 
-In: index.parquet and the source's folder. Out: images.npy (N, size, size), row i for row i of the index, and a
-manifest with count, size and digests.
+In: index.parquet and the source's folder. Out: images.npy (N, size, size), row i for row i of the index; a manifest with
+count, size, digests and the rows of unreadable images; and quarantine.csv, which says what is wrong with these.
+With --verify an existing store is compared with its manifest instead.
 """
 
 import argparse
-import hashlib
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from refers.errors import UserError, run
-from refers.files import write_json
-from refers.images import pack
+from refers.files import is_below, write_json
+from refers.provenance import file_digest
+from refers.store import pack, verify
 
-PROGRESS = 20  # lines in all: one for every 5 %
+LINES = 20  # of the progress bar: one for every 5 %
+WIDTH = 30
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,47 +26,85 @@ def parse_args() -> argparse.Namespace:
         "--folder", type=Path, required=True, help="official download that the index was made from"
     )
     parser.add_argument("--size", type=int, default=256, help="side of a stored image in pixels")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, help="largest share of unreadable images, 0 to 1"
+    )
     parser.add_argument("--out", type=Path, required=True, help="images.npy")
     parser.add_argument("--manifest", type=Path, required=True, help="images.json")
+    parser.add_argument(
+        "--quarantine", type=Path, help="CSV of unreadable images [quarantine.csv beside --out]"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--verify", action="store_true", help="check an existing store; decode nothing")
     return parser.parse_args()
 
 
-def digest(path: Path) -> str:
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def read_paths(index: Path) -> list[str]:
+    """Paths of an index's images, all of them below the source's folder.
+
+    Raises:
+        UserError: no index, or a path that leads elsewhere.
+    """
+    try:
+        names = pq.read_table(index, columns=["path"])["path"].to_pylist()
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{index}: no index ({error}); make it with index_source.py") from None
+    for row, name in enumerate(names):
+        if not isinstance(name, str) or not is_below(name):
+            raise UserError(
+                f"{index}: row {row}: path {name!r} is not below the source's folder; index the source again"
+            )
+    return names
+
+
+def progress_bar(total: int):
+    """Print a line for every 5 % of `total`: share, count, rate of this run and time left."""
+    said = first = 0
+    began = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal said, first, began
+        if not first:
+            first, began = done, time.monotonic()
+        if done * LINES // total > said:
+            said = done * LINES // total
+            seconds = max(time.monotonic() - began, 1e-9)
+            rate = (done - first) / seconds
+            bar = "#" * (done * WIDTH // total)
+            left = f", {rate:.0f} a second, {(total - done) / rate:.0f} s left" if rate else ""
+            print(f"[{bar:.<{WIDTH}}] {100 * done // total} %, {done} of {total} images{left}", flush=True)
+
+    return progress
 
 
 def main() -> None:
     args = parse_args()
     if not 8 <= args.size <= 4096:
         raise UserError(f"--size {args.size} is outside [8, 4096]")
-    try:
-        names = pq.read_table(args.index, columns=["path"])["path"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{args.index}: no index ({error}); make it with index_source.py") from None
-    began, said = time.monotonic(), 0
-
-    def progress(done: int) -> None:
-        nonlocal said
-        if done * PROGRESS // len(names) > said:
-            said = done * PROGRESS // len(names)
-            rate = done / max(time.monotonic() - began, 1e-9)
-            print(
-                f"{done} of {len(names)} images ({100 * done // len(names)} %), {rate:.0f} a second",
-                flush=True,
-            )
-
-    pack([args.folder / name for name in names], args.size, args.out, args.workers, progress)
-    write_json(
-        args.manifest,
-        {
-            "count": len(names),
-            "size": args.size,
-            "sha256": digest(args.out),
-            "index_sha256": digest(args.index),
-        },
+    if not 0 <= args.tolerance <= 1:
+        raise UserError(f"--tolerance {args.tolerance} is outside [0, 1]")
+    names = read_paths(args.index)
+    if args.verify:
+        found = verify(args.out, args.manifest)
+        if found.get("index_sha256") != file_digest(args.index):
+            raise UserError(f"{args.out}: was made from another {args.index}; make the store again")
+        print(f"{args.out}: {found['count']} images of {found['size']} pixels, as its manifest says")
+        return
+    if not args.folder.is_dir():
+        raise UserError(f"{args.folder}: no such folder; place the official download there")
+    quarantine = args.quarantine or args.out.with_name("quarantine.csv")
+    manifest = pack(
+        [args.folder / name for name in names],
+        args.size,
+        args.out,
+        quarantine,
+        workers=args.workers,
+        tolerance=args.tolerance,
+        progress=progress_bar(len(names)),
     )
+    write_json(args.manifest, manifest | {"index_sha256": file_digest(args.index)})
+    if rows := manifest["quarantined"]:
+        print(f"warning: {len(rows)} unreadable images are left out from here on; {quarantine} lists them")
 
 
 if __name__ == "__main__":

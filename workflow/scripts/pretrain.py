@@ -1,6 +1,6 @@
 """Pre-train one encoder on MIMIC-CXR-JPG with one objective (paper §4).
 
-In: index.parquet, images.npy and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to start from.
+In: index.parquet, images.npy, images.json and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to start from.
 Out: encoder.safetensors, run.json and metrics.jsonl beside it. resume.pt lies there while the run lasts.
 """
 
@@ -17,6 +17,7 @@ from refers.files import write_json
 from refers.methods import Context, build_objective
 from refers.pretraining import pretraining_task
 from refers.runtime import choose_device, seed_torch
+from refers.store import read_quarantine
 from refers.studies import Studies
 
 
@@ -26,6 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Pretrain)")
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument(
+        "--manifest", type=Path, required=True, help="images.json, which names unreadable images"
+    )
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--text-encoder", type=Path, required=True)
     parser.add_argument("--words", type=Path, help="words.csv, for objectives that learn from crops")
@@ -39,7 +43,10 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = choose_device(args.device)
-    data = Studies(args.index, args.store, args.tokens, args.words)
+    quarantined = read_quarantine(args.manifest)
+    data = Studies(args.index, args.store, args.tokens, quarantined, args.words)
+    if quarantined:
+        print(f"{len(quarantined)} unreadable images left out; {args.manifest} names their rows")
     seed_torch(settings.training.seed)
     encoder = build_encoder(settings.model)
     if args.init:
@@ -54,11 +61,10 @@ def main() -> None:
     objective = build_objective(settings.objective, encoder, settings.settings, context)
     task = pretraining_task(data, objective, settings.training, settings.model.image_size, device)
 
-    inputs = {"index": provenance.file_digest(args.index), "tokens": provenance.file_digest(args.tokens)}
-    inputs |= {
-        name: provenance.file_digest(path)
-        for name, path in (("init", args.init), ("words", args.words))
-        if path
+    inputs = {
+        name: provenance.file_digest(getattr(args, name))
+        for name in ("index", "manifest", "tokens", "init", "words")
+        if getattr(args, name)
     }
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
@@ -68,6 +74,7 @@ def main() -> None:
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},
         "threads": torch.get_num_threads(),
+        "quarantined_images": len(quarantined),
         **outcome,
     }
     save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": provenance.digest(plain)})

@@ -1,6 +1,6 @@
 """Divide a dataset into training, validation and test sets, patient-disjoint and checked (paper §4).
 
-In: index.parquet of the dataset's source; for a released split also the folder of the authors' lists.
+In: index.parquet of the dataset's source, images.json of its store; for a released split also the folder of the authors' lists.
 Out: split.parquet, and split.json with sizes, labels and whatever was left out.
 """
 
@@ -12,12 +12,16 @@ from refers.config import load_json
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
 from refers.splits import Split, make_split
+from refers.store import read_quarantine
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--config", required=True, help="JSON of refers.splits.Split")
+    parser.add_argument(
+        "--manifest", type=Path, help="images.json; the unreadable images it names are left out"
+    )
     parser.add_argument("--lists", type=Path, help="folder of the authors' lists, for a released split")
     parser.add_argument("--out", type=Path, required=True, help="split.parquet")
     parser.add_argument("--report", type=Path, required=True, help="split.json")
@@ -31,7 +35,10 @@ def main() -> None:
         index = pd.read_parquet(args.index)
     except (OSError, ValueError) as error:
         raise UserError(f"{args.index}: no index ({error}); make it with index_source.py") from None
-    frame, report = make_split(index, settings, args.lists)
+    if absent := {"image_id", "patient_id", "view", "split"} - set(index.columns):
+        raise UserError(f"{args.index}: no column {min(absent)!r}; index the source again")
+    quarantined = read_quarantine(args.manifest) if args.manifest else ()
+    frame, report = make_split(index, settings, args.lists, quarantined)
     write_parquet(args.out, frame)
     write_json(args.report, report)
     sizes = " / ".join(str(count) for count in report["images"].values())

@@ -1,5 +1,6 @@
 """Atomic writes: a temporary file beside the target, fsync, rename. No half file ever looks done."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -41,6 +42,22 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path with "/" stays below the folder it is joined to."""
+    return (
+        path not in ("", ".")
+        and path[0] != "/"
+        and not {"\\", "\0"} & {*path}
+        and ".." not in path.split("/")
+    )
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_text(target: str | Path, text: str) -> None:

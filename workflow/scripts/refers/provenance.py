@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from refers.files import file_digest
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -30,12 +32,6 @@ STARTED = time.time()
 def digest(content: Any) -> str:
     """SHA-256 of canonical JSON; equal settings give equal digests whatever the order of their keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @cache

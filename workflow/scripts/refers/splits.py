@@ -59,7 +59,9 @@ def hash_order(names: Iterable[str], *key: object) -> np.ndarray:
     return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
 
 
-def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) -> tuple[pd.DataFrame, dict]:
+def make_split(
+    index: pd.DataFrame, settings: Split, lists: Path | None = None, quarantined: Iterable[int] = ()
+) -> tuple[pd.DataFrame, dict]:
     """Divide the rows of an index: (split, report).
 
     split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
@@ -67,15 +69,16 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
 
     Args:
         lists: folder of the authors' lists, for kind `released`.
+        quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training or test set, a patient on two sides, or lists that cannot be used.
+        UserError: an empty training or test set, a binary training set of one kind, a patient on two sides, or lists that cannot be used.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
         known = [name.removeprefix(LABEL) for name in index.columns if name.startswith(LABEL)]
         raise UserError(
-            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}"
+            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these"
         )
     frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
     frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
@@ -91,6 +94,7 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
     if settings.kind == "released":
         frame["split"], notes = _released(frame, settings, columns, lists, left_out)
         keep(frame["split"] != "", "in no released list")
+    keep(~frame["row"].isin(list(quarantined)), "unreadable image")
     for view in sorted(set(frame["view"]) - set(settings.views)):
         keep(frame["view"] != view, f"view {view}")
     keep(~(frame[columns] == -1).any(axis=1), "uncertain label")
@@ -110,7 +114,15 @@ def make_split(index: pd.DataFrame, settings: Split, lists: Path | None = None) 
                 ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no images at all"
             )
             raise UserError(
-                f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons})"
+                f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons});"
+                " place more images or use another split"
+            )
+    if len(columns) == 1:
+        found = report["labels"][settings.classes[0]]["train"]
+        if only := next((kind for kind, count in found.items() if count == report["images"]["train"]), None):
+            raise UserError(
+                f"{settings.dataset}: every training image of the {settings.kind} split is {only} for"
+                f" {settings.classes[0]}; place the other images too, or use another split"
             )
     if report["patients_across_splits"] and not settings.allow_leakage:
         sides = frame.groupby("patient_id")["split"].unique()
@@ -172,7 +184,9 @@ def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
             what = (
                 "an image and two one-hot columns" if classes == 1 else f"an image and {width} labels 0 or 1"
             )
-            raise UserError(f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}")
+            raise UserError(
+                f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}; take the list anew"
+            )
         names.append(name.replace("\\", "/").rsplit("/", 1)[-1])
         rows.append(labels)
     table = np.array(rows, np.float32).reshape(-1, width)
@@ -210,7 +224,7 @@ def _released(
         for number, name in enumerate(names, 1):
             if name in listed:
                 raise UserError(
-                    f"{path}: entry {number}: {name} is in {listed[name]} already; an image has one place"
+                    f"{path}: entry {number}: {name} is in {listed[name]} already; keep one of the two"
                 )
             listed[name] = path.name
         # Lists name files; an index names images as the official table does, which may be without the suffix.
@@ -247,8 +261,6 @@ def _report(frame: pd.DataFrame, settings: Split, columns: list[str]) -> dict:
     warnings += [
         f"{name} has no positive in train" for name, found in labels.items() if not found["train"]["positive"]
     ]
-    if len(columns) == 1 and not labels[settings.classes[0]]["train"]["negative"]:
-        warnings.append(f"{settings.classes[0]} has no negative in train")
     return {
         "dataset": settings.dataset,
         "kind": settings.kind,

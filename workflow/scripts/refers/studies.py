@@ -1,13 +1,14 @@
 """MIMIC-CXR-JPG as pre-training sees it: studies of several views, their report tokens and labels (paper §4)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from refers.errors import UserError
-from refers.images import open_store
 from refers.schema import LABEL
+from refers.store import open_store
 
 
 class Studies:
@@ -20,9 +21,19 @@ class Studies:
         labels: (studies, C) float32 with 1, 0, -1 and NaN;
         image_ids, frontal: (N,) name and projection of every stored image;
         crops: by split the visual words' crops, where `words` was given; words: number of words.
+
+    Args:
+        quarantined: rows of the store that take no part, for their image could not be read.
     """
 
-    def __init__(self, index: Path, store: Path, tokens: Path, words: Path | None = None) -> None:
+    def __init__(
+        self,
+        index: Path,
+        store: Path,
+        tokens: Path,
+        quarantined: Sequence[int] = (),
+        words: Path | None = None,
+    ) -> None:
         self.store = open_store(store)
         frame = pd.read_parquet(index)
         if len(frame) != len(self.store):
@@ -35,7 +46,9 @@ class Studies:
         self.image_ids = frame["image_id"].to_numpy()
         self.frontal = (frame["view"] == "frontal").to_numpy()
         frame["study"] = place.reindex(frame["study_id"]).to_numpy()
-        frame = frame[frame["study"].notna()].sort_values(["study", "row"], kind="stable")
+        frame = frame[frame["study"].notna() & ~frame["row"].isin(quarantined)].sort_values(
+            ["study", "row"], kind="stable"
+        )
         self.rows = frame["row"].to_numpy()
         study, self.first, owner, self.count = np.unique(
             frame["study"].to_numpy(np.int64), return_index=True, return_inverse=True, return_counts=True

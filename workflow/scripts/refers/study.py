@@ -137,11 +137,13 @@ class Study:
 
     def source_files(self, source: str) -> list[Path]:
         """The tables of a source that its index is made from."""
-        found = (
-            sorted(self.folder(source).glob(pattern))[-1:]
-            for pattern in self.values["sources"][source]["files"]
-        )
-        return [path for paths in found for path in paths]
+        found = (self._matches(source, pattern) for pattern in self.values["sources"][source]["files"])
+        return [paths[-1] for paths in found if paths]
+
+    def _matches(self, source: str, pattern: str) -> list[Path]:
+        """Files of the first alternative of `pattern` ("this|or that") that matches any, sorted by name."""
+        found = (sorted(self.folder(source).glob(part)) for part in pattern.split("|"))
+        return next((paths for paths in found if paths), [])
 
     def released_lists(self, dataset: str) -> Path:
         """Folder of the authors' lists of a dataset."""
@@ -176,8 +178,8 @@ class Study:
         """Empty when the source is on disk; otherwise why not and what to do."""
         entry, folder = self.values["sources"][source], self.folder(source)
         for pattern in [*entry["files"], entry["images"]]:
-            if next(folder.glob(pattern), None) is None:
-                return f"data absent: {folder}/{pattern} not found; docs/data.md says how to get it"
+            if all(next(folder.glob(part), None) is None for part in pattern.split("|")):
+                return f"data absent: {folder}/{pattern.replace('|', ' or ')} not found; docs/data.md says how to get it"
         return ""
 
     @cache  # noqa: B019

@@ -1,11 +1,12 @@
 """COVID-19 Image Data Collection: metadata.csv (words or paths in `finding`) and images/*."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from refers.datasets import LABEL, expect, finish, list_files, read_table
+from refers.datasets import LABEL, expect, expect_file_names, finish, list_files, read_table
 
 COVID = r"\bCOVID-19\b"
 VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
@@ -13,6 +14,13 @@ BACTERIAL = (
     r"\b(?:bacterial|streptococcus|klebsiella|legionella|mycoplasma|E\.? ?coli|chlamydophila|nocardia|staphylococcus"
     r"|tuberculosis)\b"
 )
+# Every word of the findings of both forms of the table. Another one, or a misspelling, would quietly be "no COVID-19".
+WORDS = {
+    "", "no", "finding", "todo", "unknown", "pneumonia", "viral", "bacterial", "fungal", "lipoid", "aspiration", "ards",
+    "covid-19", "sars", "mers", "mers-cov", "influenza", "h1n1", "varicella", "herpes", "streptococcus", "klebsiella",
+    "legionella", "mycoplasma", "e.coli", "e.", "e", "coli", "chlamydophila", "nocardia", "staphylococcus", "mrsa",
+    "tuberculosis", "pneumocystis", "aspergillosis",
+}  # fmt: skip
 UNKNOWN = r"\s*(?:todo|unknown)?\s*"
 FRONTAL = ("pa", "ap", "ap supine", "ap erect", "ap semi erect")
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -21,6 +29,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.datasets`.
 
+    `finding` is words (June 2020) or a path as Pneumonia/Viral/COVID-19 (final form). RT_PCR_positive, which only the
+    final form has, is not read: it is blank for most, and the finding already says COVID-19 where the test did.
     Labels: COVID-19 against every other known finding, and Viral (COVID-19 included) against bacterial. A finding that
     names both a virus and a bacterium, or neither, has no Viral label.
 
@@ -33,6 +43,14 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
     expect(
         names != "", path, table["patientid"], "(patientid) has no filename; complete the row or delete it"
+    )
+    expect_file_names(path, names)
+    known = table["finding"].map(lambda text: {*re.split(r"[/,\s]+", text.lower())} <= WORDS)
+    expect(
+        known,
+        path,
+        table["finding"],
+        "is no known finding; correct it, or add the word to WORDS in refers/datasets/covid.py",
     )
     patients = table["patientid"].str.strip()
     expect(patients != "", path, names, "has no patientid; complete the row or delete it")

@@ -5,7 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.datasets import LABEL, expect, expect_unique, finish, list_files, numbers, read_table
+from refers.datasets import (
+    LABEL,
+    checked_boxes,
+    expect,
+    expect_file_names,
+    expect_unique,
+    finish,
+    list_files,
+    numbers,
+    read_table,
+)
 from refers.errors import UserError
 
 CLASSES = (
@@ -16,6 +26,15 @@ NONE = "No Finding"
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first: it corrects some labels
 # "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
 WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
+BOXES, BOX_SPACE = "BBox_List_2017.csv", 1024  # pixels a side, whatever the original's size
+BOX_COLUMNS = {
+    "Image Index": "image_id",
+    "Finding Label": "class",
+    "Bbox [x": "x",
+    "y": "y",
+    "w": "w",
+    "h]": "h",
+}
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 
@@ -27,6 +46,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """
     path = next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
     table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
+    expect_file_names(path, table["Image Index"])
     expect_unique(path, table["Image Index"], "is listed")
     expect(
         table["Patient ID"].str.strip() != "",
@@ -55,7 +75,28 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         f"image not in {path.name}": len(found) - int(here.sum()),
         "same image in a later folder": twice,
     }
-    return finish(frame[here], folder, path, int((~here).sum()), skipped)
+    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
+    if (folder / BOXES).exists():
+        read_boxes(folder, index)  # a mistake in them is found now, not when the figure is drawn
+    return index, counts
+
+
+def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """Boxes of BBox_List_2017.csv, with the spelling "Infiltrate" mended; see `refers.datasets.read_boxes`."""
+    path = folder / BOXES
+    table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS)
+    expect_file_names(path, table["image_id"])
+    table["class"] = table["class"].str.strip().replace({"Infiltrate": "Infiltration"})
+    expect(
+        table["class"].isin(CLASSES), path, table["class"], f"is no class of this dataset ({CLASSES[0]}, ...)"
+    )
+    square = pd.Series(BOX_SPACE, table.index)
+    boxes = checked_boxes(path, table, square, square)
+    place = index.set_index("image_id")[["width", "height"]]
+    boxes = boxes[boxes["image_id"].isin(place.index)].reset_index(drop=True)
+    scale = place.loc[boxes["image_id"]].to_numpy(np.float64) / BOX_SPACE
+    boxes[["x", "y", "w", "h"]] *= np.hstack([scale, scale])
+    return boxes
 
 
 def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
@@ -93,6 +134,8 @@ def _splits(folder: Path, names: pd.Series) -> pd.Series:
             raise UserError(
                 f"{folder / file}: cannot be read ({error}); download the official list"
             ) from None
+        if not listed:
+            raise UserError(f"{folder / file}: names no image; download the official list")
         if both := taken & listed:
             raise UserError(
                 f"{folder / file}: {min(both)} is in {LISTS['train_val']} too; download the lists again"

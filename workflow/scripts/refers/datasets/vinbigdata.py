@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.datasets import LABEL, expect, finish, list_files, read_table
+from refers.datasets import LABEL, checked_boxes, expect, expect_file_names, finish, list_files, read_table
 
 CLASSES = (
     "Aortic enlargement", "Atelectasis", "Pneumothorax", "Lung Opacity", "Pleural thickening", "ILD", "Pulmonary fibrosis",
@@ -13,6 +13,7 @@ CLASSES = (
 )  # fmt: skip
 RENAMED = {"Nodule/Mass": "Nodule-Mass"}  # the authors' spelling, which also makes a file name
 NONE = "No finding"
+CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")  # converted images stand in where the DICOM is absent
 
 
@@ -25,12 +26,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         UserError: file, row and what is wrong with it.
     """
     path = folder / "train.csv"
-    table = read_table(path, ["image_id", "class_name"])
-    names = table["class_name"].str.strip().replace(RENAMED)
-    expect(table["image_id"] != "", path, table["image_id"], "is no image_id; download the file again")
-    expect(
-        names.isin([*CLASSES, NONE]), path, names, f"is no class of this dataset ({CLASSES[0]}, ..., {NONE})"
-    )
+    table = _read(path)
+    names = table["class_name"]
     codes, images = pd.factorize(table["image_id"], sort=True)
     column = pd.Categorical(names, categories=CLASSES).codes
     labels = np.zeros((len(images), len(CLASSES)), np.float32)
@@ -59,4 +56,41 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         "image not in train.csv": len(found) - int(here.sum()),
         "same image in another format": len(files) - len(found),
     }
-    return finish(frame[here], folder, path, int((~here).sum()), skipped)
+    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
+    _boxes(path, table)  # a mistake in them is found now, not when the figure is drawn
+    return index, counts
+
+
+def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """Every radiologist's boxes of train.csv; see `refers.datasets.read_boxes`."""
+    path = folder / "train.csv"
+    return _boxes(path, _read(path), index)  # images that were shrunk beforehand do not fit their boxes
+
+
+def _read(path: Path) -> pd.DataFrame:
+    table = read_table(path, ["image_id", "class_name", *CORNERS])
+    expect_file_names(path, table["image_id"])
+    names = table["class_name"] = table["class_name"].str.strip().replace(RENAMED)
+    expect(
+        names.isin([*CLASSES, NONE]),
+        path,
+        names,
+        f"is no class of this dataset ({CLASSES[0]}, ..., {NONE})",
+    )
+    return table
+
+
+def _boxes(path: Path, table: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Boxes of the images of an index, which must hold them; without an index all boxes."""
+    table = table[table["class_name"] != NONE]
+    low_x, low_y, high_x, high_y = (pd.to_numeric(table[name], errors="coerce") for name in CORNERS)
+    boxes = table[["image_id", "class_name"]].rename(columns={"class_name": "class"})
+    boxes = boxes.assign(
+        x=table["x_min"], y=table["y_min"], w=(high_x - low_x).astype(str), h=(high_y - low_y).astype(str)
+    )
+    if index is not None:
+        boxes = boxes[boxes["image_id"].isin(index["image_id"])]
+        sizes = index.set_index("image_id").loc[boxes["image_id"]].set_axis(boxes.index)
+        return checked_boxes(path, boxes, sizes["width"], sizes["height"]).reset_index(drop=True)
+    everywhere = pd.Series(np.inf, boxes.index)
+    return checked_boxes(path, boxes, everywhere, everywhere)

@@ -1,0 +1,305 @@
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from refers import images, store
+from refers.errors import UserError
+from refers.pretraining import Studies
+from refers.store import WORK_FILES, open_store, pack, read_quarantine, verify
+
+SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
+NAMES = [f"{row:02d}.png" for row in range(70)]
+BAD = (5, 40, 41, 69)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seventy images of one grey level each, and their index."""
+    for row, name in enumerate(NAMES):
+        Image.new("L", (12, 10), row * 3).save(tmp_path / name)
+    pd.DataFrame({"path": NAMES}).to_parquet(tmp_path / "index.parquet")
+    return tmp_path
+
+
+def command(folder: Path, *extra: str) -> list:
+    outputs = ["--out", folder / "images.npy", "--manifest", folder / "images.json"]
+    return [sys.executable, SCRIPT, "--index", folder / "index.parquet", "--folder", folder, *outputs, *extra]
+
+
+def script(folder: Path, *extra: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(folder, *extra), capture_output=True, text=True, check=False)
+
+
+def packed(folder: Path, **options) -> dict:
+    paths = [folder / name for name in NAMES]
+    return pack(paths, 8, folder / "images.npy", folder / "quarantine.csv", **options)
+
+
+def spoil(folder: Path, rows=BAD) -> None:
+    for row in rows:
+        (folder / NAMES[row]).write_bytes(b"not an image")
+
+
+def work_files(folder: Path) -> list[Path]:
+    return [path for suffix in WORK_FILES if (path := folder / f"images.npy{suffix}").exists()]
+
+
+def decoded(monkeypatch) -> list[str]:
+    """Names of the images that are decoded from now on, in this process."""
+    seen, load = [], images.load_square
+    monkeypatch.setattr(
+        images, "load_square", lambda path, size: (seen.append(Path(path).name), load(path, size))[1]
+    )
+    return seen
+
+
+def test_the_store_holds_row_i_of_the_index_whatever_the_workers(folder):
+    digests = set()
+    for workers in ("1", "3"):
+        done = script(folder, "--size", "16", "--workers", workers)
+        assert done.returncode == 0, done.stderr
+        assert "] 100 %, 70 of 70 images" in done.stdout.splitlines()[-1]
+        rows = open_store(folder / "images.npy")
+        assert rows.shape == (70, 16, 16)
+        assert (rows == (np.arange(70, dtype=np.uint8) * 3)[:, None, None]).all()
+        manifest = json.loads((folder / "images.json").read_text())
+        assert (manifest["count"], manifest["size"], manifest["quarantined"]) == (70, 16, [])
+        assert manifest["sha256"] == hashlib.sha256((folder / "images.npy").read_bytes()).hexdigest()
+        assert manifest["index_sha256"] == hashlib.sha256((folder / "index.parquet").read_bytes()).hexdigest()
+        digests.add(manifest["sha256"])
+        assert not work_files(folder)
+        assert not (folder / "quarantine.csv").exists()
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_unreadable_images_are_counted_and_the_old_store_stays(folder, workers):
+    assert script(folder, "--size", "8").returncode == 0
+    before = (folder / "images.npy").read_bytes()
+    spoil(folder)
+    done = script(folder, "--size", "8", "--workers", workers)
+    assert done.returncode == 1
+    assert "4 of 70 images are unreadable" in done.stderr
+    assert done.stderr.index("05.png") < done.stderr.index("40.png") < done.stderr.index("41.png")
+    assert "and 1 more" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (folder / "images.npy").read_bytes() == before
+    with open(folder / "quarantine.csv", newline="") as opened:
+        listed = list(csv.DictReader(opened))
+    assert [int(line["row"]) for line in listed] == list(BAD)
+    assert all(line["path"].endswith(NAMES[int(line["row"])]) and line["reason"] for line in listed)
+
+
+def test_after_the_repair_of_an_image_only_its_chunk_is_decoded_again(folder, monkeypatch):
+    whole = packed(folder)
+    original = (folder / NAMES[40]).read_bytes()
+    spoil(folder, [40])
+    with pytest.raises(UserError, match=r"row 40: .*40\.png.*raise images\.tolerance"):
+        packed(folder)
+    (folder / NAMES[40]).write_bytes(original)
+    seen = decoded(monkeypatch)
+    assert packed(folder) == whole
+    assert seen == NAMES[32:64]
+    assert not (folder / "quarantine.csv").exists()
+
+
+def test_a_killed_run_is_taken_up_where_it_was(folder, monkeypatch):
+    whole = packed(folder)
+    (folder / "images.npy").unlink()
+
+    def kill(done):
+        if done == 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        packed(folder, progress=kill)
+    assert len(work_files(folder)) == 2
+    assert not (folder / "images.npy").exists()
+    seen, heard = decoded(monkeypatch), []
+    assert packed(folder, progress=heard.append) == whole
+    assert seen == NAMES[64:]
+    assert heard == [64, 70]
+    assert not work_files(folder)
+
+
+def test_a_run_ended_by_sigkill_is_taken_up_by_the_next(folder):
+    assert script(folder, "--size", "8").returncode == 0
+    whole = (folder / "images.npy").read_bytes()
+    (folder / "images.npy").unlink()
+    os.mkfifo(folder / "wait.png")  # a worker waits here for ever
+    names = [*NAMES[:-1], "wait.png"]
+    pd.DataFrame({"path": names}).to_parquet(folder / "index.parquet")
+    run = subprocess.Popen(
+        command(folder, "--size", "8", "--workers", "2"), stdout=subprocess.PIPE, text=True
+    )
+    while "64 of 70" not in run.stdout.readline():
+        assert run.poll() is None
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    run.send_signal(signal.SIGKILL)
+    run.stdout.read()  # ends when the last worker has gone, for each holds the pipe
+    run.wait()
+    assert children
+    assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
+    (folder / "wait.png").unlink()
+    Image.new("L", (12, 10), 69 * 3).save(folder / "wait.png")
+    done = script(folder, "--size", "8", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "64 of 70" in done.stdout.splitlines()[0]
+    assert (folder / "images.npy").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["rows", "last line", "short file", "other images", "other size", "no journal"]
+)
+def test_work_files_that_do_not_fit_are_not_believed(folder, monkeypatch, spoilt):
+    whole = packed(folder)
+    spoil(folder, [69])
+    with pytest.raises(UserError):
+        packed(folder)
+    Image.new("L", (12, 10), 69 * 3).save(folder / NAMES[69])
+    part, journal = work_files(folder)
+    expected = NAMES
+    if spoilt == "rows":
+        np.load(part, mmap_mode="r+")[3] = 1
+        expected = NAMES[:32] + NAMES[64:]
+    elif spoilt == "last line":
+        lines = journal.read_text().splitlines()
+        journal.write_text("\n".join([*lines[:2], lines[2][:9]]))
+        expected = NAMES[32:]
+    elif spoilt == "short file":
+        os.truncate(part, 500)
+    elif spoilt == "other images":
+        journal.write_text(json.dumps(store._key([str(folder / name) for name in NAMES[::-1]], 8)))
+    elif spoilt == "other size":
+        journal.write_text(json.dumps(store._key([str(folder / name) for name in NAMES], 16)))
+    else:
+        journal.unlink()
+    seen = decoded(monkeypatch)
+    assert packed(folder) == whole
+    assert seen == expected
+
+
+def test_bytes_that_the_disk_changed_are_noticed(folder, monkeypatch):
+    check = store._check_quarantine
+
+    def rot(*arguments):
+        np.load(folder / "images.npy.part", mmap_mode="r+")[33] = 1
+        check(*arguments)
+
+    monkeypatch.setattr(store, "_check_quarantine", rot)
+    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 63 are not what was written"):
+        packed(folder)
+    assert not (folder / "images.npy").exists()
+
+
+def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(folder):
+    spoil(folder)
+    assert script(folder, "--size", "8", "--tolerance", "0.05").returncode == 1
+    done = script(folder, "--size", "8", "--tolerance", "0.06", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 4 unreadable images are left out" in done.stdout
+    assert read_quarantine(folder / "images.json") == list(BAD)
+    assert (folder / "quarantine.csv").exists()
+    rows = open_store(folder / "images.npy")
+    assert not rows[list(BAD)].any()
+    assert (rows[6] == 18).all()
+
+    patients = [f"p{row:02d}" for row in range(70)]
+    columns = {
+        "image_id": NAMES,
+        "patient_id": patients,
+        "study_id": patients,
+        "path": NAMES,
+        "view": "frontal",
+    }
+    frame = pd.DataFrame(columns).assign(split="train", **{"label:A": np.float32([0, 1] * 35)})
+    frame.loc[60:, "split"] = "val"
+    frame.to_parquet(folder / "index.parquet")
+    settings = json.dumps({"dataset": "toy", "classes": ["A"], "views": ["frontal"]})
+    split = [
+        sys.executable,
+        SCRIPT.with_name("split_dataset.py"),
+        "--index",
+        folder / "index.parquet",
+        "--config",
+        settings,
+    ]
+    split += [
+        "--manifest",
+        folder / "images.json",
+        "--out",
+        folder / "split.parquet",
+        "--report",
+        folder / "split.json",
+    ]
+    said = subprocess.run(split, capture_output=True, text=True, check=True).stdout
+    assert "4 left out: unreadable image" in said
+    assert json.loads((folder / "split.json").read_text())["left_out"] == {"unreadable image": 4}
+    assert not set(pd.read_parquet(folder / "split.parquet")["row"]) & set(BAD)
+
+    ids = np.array(patients)
+    table = np.zeros((70, 4), np.uint16)
+    np.savez(
+        folder / "tokens.npz", study_id=ids, tokens=table, swapped=table, lengths=np.full(70, 4), vocabulary=9
+    )
+    quarantined = read_quarantine(folder / "images.json")
+    data = Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz", quarantined)
+    assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
+    assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}
+
+
+@pytest.mark.parametrize("change", ["pixel", "count", "size", "index"])
+def test_verification_finds_what_differs(folder, change):
+    assert script(folder, "--size", "8").returncode == 0
+    assert verify(folder / "images.npy", folder / "images.json")["count"] == 70
+    assert script(folder, "--verify").stdout.count("as its manifest says") == 1
+    if change == "pixel":
+        np.load(folder / "images.npy", mmap_mode="r+")[3, 3, 3] ^= 1
+    elif change == "index":
+        pd.DataFrame({"path": NAMES[::-1]}).to_parquet(folder / "index.parquet")
+    else:
+        content = json.loads((folder / "images.json").read_text())
+        (folder / "images.json").write_text(json.dumps(content | {change: 9}))
+    done = script(folder, "--verify")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {folder / 'images.npy'}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_no_store(folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="No space left"):
+        packed(folder)
+    assert not list(folder.glob("*.npy*"))
+
+
+def test_an_error_does_not_wait_for_the_images_behind_it(folder, monkeypatch):
+    monkeypatch.setattr(store, "CHUNK", 1)
+
+    def full(done):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left"):
+        packed(folder, workers=2, progress=full)
+    rows = open_store(folder / "images.npy.part")
+    assert not rows[35:].any()
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path):
+    np.save(tmp_path / "floats.npy", np.zeros((2, 8, 8)))
+    (tmp_path / "text.npy").write_text("hello")
+    for name in ("floats.npy", "text.npy", "absent.npy"):
+        with pytest.raises(UserError, match="pack_images"):
+            open_store(tmp_path / name)
