@@ -8,7 +8,7 @@
 #   <results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet  run.json
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
-#   <results>/tables/{table}.csv .md .tex   cells.csv                    printed number -> its target
+#   <results>/tables/{table}.csv .md .tex .html   cells.csv              printed number -> its target
 
 from snakemake.utils import min_version
 

@@ -7,7 +7,7 @@ localrules:
 
 
 rule table:
-    """One table as csv, Markdown and LaTeX, also printed."""
+    """One table as csv, Markdown, LaTeX and HTML, also printed."""
     input:
         cells=cells_of_table,
         tests=tests_of_table,
@@ -18,6 +18,7 @@ rule table:
         ),
         markdown="<results>/tables/{table}.md",
         latex="<results>/tables/{table}.tex",
+        html="<results>/tables/{table}.html",
     log:
         "<logs>/table/{table}.log",
     benchmark:
@@ -34,7 +35,7 @@ rule table:
     shell:
         "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells} --ttests {input.tests}"
         " --reported {input.reported} --out-csv {output.csv} --out-md {output.markdown} --out-tex {output.latex}"
-        " 2>&1 | tee {log}"
+        " --out-html {output.html} 2>&1 | tee {log}"
 
 
 rule cell_index:
