@@ -9,6 +9,7 @@
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
 #   <results>/tables/{table}.csv .md .tex .html   cells.csv              printed number -> its target
+#   <results>/claims.csv .md                                             the paper's sentences, judged
 
 from snakemake.utils import min_version
 
@@ -40,11 +41,12 @@ localrules:
 
 
 rule tables:
-    """Every table, with whatever cells can run here (default)."""
+    """Every table, with whatever cells can run here, and the claims judged on them (default)."""
     default_target: True
     input:
         expand("<results>/tables/{table}.md", table=config["tables"]),
         index="<results>/tables/cells.csv",
+        claims="<results>/claims.md",
         predictions=predictions_of_tables(),
 
 

@@ -4,6 +4,7 @@
 localrules:
     table,
     cell_index,
+    claims,
 
 
 rule table:
@@ -58,3 +59,30 @@ rule cell_index:
         code=code("cell_index"),
     shell:
         "python workflow/scripts/cell_index.py --tables {input.tables} --out {output.index} &> {log}"
+
+
+rule claims:
+    """The paper's checkable sentences, judged on our tables and on the paper's own numbers."""
+    input:
+        claims="config/claims.yaml",
+        tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+        reported="config/reported.csv",
+    output:
+        csv=report("<results>/claims.csv", category="Claims", labels={"form": "csv"}),
+        markdown="<results>/claims.md",
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        note=config.get("note", ""),
+        code=code("claims"),
+    shell:
+        "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --reported {input.reported}"
+        " --note {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"

@@ -9,9 +9,9 @@ import csv
 import io
 from pathlib import Path
 
-from refers.errors import UserError, run
+from refers.errors import run
 from refers.files import write_text
-from refers.table_formats import FIELDS
+from refers.table_formats import read_csv
 
 HEADER = ["table", "row", "method", "column", "printed", "target"]
 
@@ -23,22 +23,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def printed_numbers(path: Path) -> list[dict[str, str]]:
-    """Rows of a table's csv that have a target."""
-    try:
-        with open(path, newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened)
-            rows = list(reader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); remake the table") from None
-    if reader.fieldnames != FIELDS:
-        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; remake the table")
-    return [row for row in rows if row["target"]]
-
-
 def main() -> None:
     args = parse_args()
-    rows = [row for path in args.tables for row in printed_numbers(path)]
+    rows = [row for path in args.tables for row in read_csv(path) if row["target"]]
     text = io.StringIO()
     writer = csv.DictWriter(text, HEADER, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

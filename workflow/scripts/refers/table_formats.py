@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate, groupby
+from pathlib import Path
 from typing import Any
 
+from refers.errors import UserError
 from refers.reported import sign
 from refers.tables import P_VALUE, Entry, Table
 
@@ -53,6 +55,23 @@ def to_csv(table: Table) -> str:
         for column in table.columns:
             writer.writerow({"table": table.name} | _record(table.entries[row["id"], column["id"]]))
     return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines that `to_csv` wrote.
+
+    Raises:
+        UserError: the file cannot be read or has another header.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as opened:
+            reader = csv.DictReader(opened)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remake the table") from None
+    if reader.fieldnames != FIELDS:
+        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; remake the table")
+    return rows
 
 
 def _record(entry: Entry) -> dict[str, Any]:

@@ -277,7 +277,7 @@ class _Builder:
             return text
         rule = self.spec["verdict"]
         return (
-            f"{text} = within the seeds' spread ({rule['within_sd']:g} sd) of the paper's number,"
+            f"{text} Signs: = within the seeds' spread ({rule['within_sd']:g} sd) of the paper's number,"
             f" ≈ {within_points(rule)}, ≠ further off."
         )
 
