@@ -81,8 +81,8 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        note=config.get("note", ""),
+        note=f"--note={config['note']}" if config.get("note") else "",
         code=code("claims"),
     shell:
         "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --reported {input.reported}"
-        " --note {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"
+        " {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"
