@@ -8,8 +8,9 @@
 #   <results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet  run.json
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
-#   <results>/tables/{table}.csv .md .tex   cells.csv                    printed number -> its target
+#   <results>/tables/{table}.csv .md .tex .html   cells.csv              printed number -> its target
 #   <results>/figures/{figure}.pdf .png
+#   <results>/claims.csv .md                                             the paper's sentences, judged
 #   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
 
 from snakemake.utils import min_version
@@ -46,11 +47,12 @@ localrules:
 
 
 rule tables:
-    """Every table, with whatever cells can run here (default)."""
+    """Every table, with whatever cells can run here, and the claims judged on them (default)."""
     default_target: True
     input:
         expand("<results>/tables/{table}.md", table=config["tables"]),
         index="<results>/tables/cells.csv",
+        claims="<results>/claims.md",
         predictions=predictions_of_tables(),
 
 

@@ -4,10 +4,11 @@
 localrules:
     table,
     cell_index,
+    claims,
 
 
 rule table:
-    """One table as csv, Markdown and LaTeX, also printed."""
+    """One table as csv, Markdown, LaTeX and HTML, also printed."""
     input:
         cells=cells_of_table,
         tests=tests_of_table,
@@ -18,6 +19,7 @@ rule table:
         ),
         markdown="<results>/tables/{table}.md",
         latex="<results>/tables/{table}.tex",
+        html="<results>/tables/{table}.html",
     log:
         "<logs>/table/{table}.log",
     benchmark:
@@ -34,7 +36,7 @@ rule table:
     shell:
         "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells} --ttests {input.tests}"
         " --reported {input.reported} --out-csv {output.csv} --out-md {output.markdown} --out-tex {output.latex}"
-        " 2>&1 | tee {log}"
+        " --out-html {output.html} 2>&1 | tee {log}"
 
 
 rule cell_index:
@@ -57,3 +59,30 @@ rule cell_index:
         code=code("cell_index"),
     shell:
         "python workflow/scripts/cell_index.py --tables {input.tables} --out {output.index} &> {log}"
+
+
+rule claims:
+    """The paper's checkable sentences, judged on our tables and on the paper's own numbers."""
+    input:
+        claims="config/claims.yaml",
+        tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+        reported="config/reported.csv",
+    output:
+        csv=report("<results>/claims.csv", category="Claims", labels={"form": "csv"}),
+        markdown="<results>/claims.md",
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        note=f"--note={config['note']}" if config.get("note") else "",
+        code=code("claims"),
+    shell:
+        "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --reported {input.reported}"
+        " {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from refers import images, store
 from refers.errors import UserError
-from refers.pretraining import Studies
 from refers.store import WORK_FILES, open_store, pack, read_quarantine, verify
+from refers.studies import Studies
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
 NAMES = [f"{row:02d}.png" for row in range(70)]

@@ -6,12 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from refers.errors import UserError
+from refers.reported import read_reported, verdict
 from refers.statistics import compare
-from refers.tables import build, format_p, index_results, read_reported, to_csv, to_latex, to_markdown
+from refers.table_formats import to_csv, to_html, to_latex, to_markdown
+from refers.tables import build, format_p, index_results
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = [
@@ -32,8 +36,13 @@ REPORTED = {
 }
 
 
-def auc_of(method, column, means, validation=0.5, undefined=()):
-    """Content of auc.json with the given per-seed means."""
+CLASSES = ["Mass", "Nodule", "Hernia"]
+COUNTS = {"Mass": (30, 70), "Nodule": (40, 60), "Hernia": (1, 99)}
+RULE = {"within_sd": 1.0, "within_points": 1.0}
+
+
+def auc_of(method, column, means, validation=0.5, undefined=(), per_class=None, counts=COUNTS):
+    """Content of auc.json with the given per-seed means, and per-seed AUCs by class where they matter."""
     place = next(each for each in COLUMNS if each["id"] == column)
     there = None not in means
     test = {
@@ -43,7 +52,17 @@ def auc_of(method, column, means, validation=0.5, undefined=()):
         "undefined": list(undefined),
     }
     about = {"method": method, "dataset": place["dataset"], "ratio": place["ratio"]}
-    classes = ["Mass", "Nodule", "Hernia"]
+    classes = CLASSES
+    test["per_class"] = {
+        name: dict(zip(("positives", "negatives"), counts[name], strict=True)) for name in classes
+    }
+    for name, values in (per_class or {}).items():
+        defined = None not in values
+        test["per_class"][name] |= {
+            "auc": values,
+            "mean": float(np.mean(values)) if defined else None,
+            "sd": float(np.std(values, ddof=1)) if defined else None,
+        }
     seeds = list(range(len(means)))
     return about | {"classes": classes, "seeds": seeds, "test": test, "validation": {"mean": validation}}
 
@@ -65,7 +84,7 @@ def table_of(cells, tests="all", **spec):
             ttest_of(ours[place], each) for place, each in zip(places, others, strict=True) if place in ours
         ]
     default = {"name": "t", "title": "A table", "note": "", "reference": "refers", "baseline": "best"}
-    default |= {"rows": ROWS, "columns": COLUMNS, "status": {}}
+    default |= {"rows": ROWS, "columns": COLUMNS, "status": {}, "verdict": RULE}
     files = [(f"cells/{number}.json", each) for number, each in enumerate(cells)]
     checks = [(f"ttests/{number}.json", each) for number, each in enumerate(tests)]
     indexed = index_results(files, "method"), index_results(checks, "reference", "baseline")
@@ -97,21 +116,29 @@ IMAGENET = auc_of("imagenet", "nih/1", [0.75, 0.74, 0.76])
 def test_ours_first_the_papers_beside_it_best_in_bold():
     table = table_of([REFERS, C2L, IMAGENET], note="A demo.")
     grid = printed(table)
-    assert grid["Our REFERS"]["NIH 1%"] == "**81.0 ± 1.0** (76.7)"
-    assert grid["C2L"]["NIH 1%"] == "71.0 ± 1.0 (71.0)"
+    assert grid["Our REFERS"]["NIH 1%"] == "**81.0 ± 1.0** ≠ (76.7)"
+    assert grid["C2L"]["NIH 1%"] == "71.0 ± 1.0 = (71.0)"
     assert grid["ImageNet Pre-training"]["NIH 1%"] == "75.0 ± 1.0"
     text = to_markdown(table)
     assert "\nA demo.\n" in text
     assert "over 3 seeds" in text
     line = lines_of(table)["refers", "nih/1"]
     assert {
-        key: line[key] for key in ("mean", "sd", "seeds", "reported", "difference", "status", "target")
+        key: line[key]
+        for key in (
+            *("mean", "sd", "printed", "seeds", "positives", "negatives"),
+            *("reported", "difference", "verdict", "status", "target"),
+        )
     } == {
         "mean": "81",
         "sd": "1",
+        "printed": "81.0 ± 1.0",
         "seeds": "3",
+        "positives": "71",
+        "negatives": "229",
         "reported": "76.7",
         "difference": "4.3",
+        "verdict": "outside",
         "status": "ok",
         "target": "cells/0.json",
     }
@@ -214,7 +241,7 @@ def test_undefined_classes_are_footnoted():
     wholly = auc_of("refers", "shenzhen/100", [None, None], undefined=["Mass", "Nodule", "Hernia"])
     table = table_of([*partly, wholly])
     grid, text = printed(table), to_markdown(table)
-    assert grid["Our REFERS"]["NIH 1%"] == "**80.5 ± 0.7** [a] (76.7)"
+    assert grid["Our REFERS"]["NIH 1%"] == "**80.5 ± 0.7** [a] ≠ (76.7)"
     assert grid["C2L"]["NIH 1%"].startswith("**80.5 ± 0.7** [a]")
     assert text.count("mean over 2 of 3 classes; undefined: Hernia") == 1
     assert grid["Our REFERS"]["SZ All"] == "undefined [b]"
@@ -267,12 +294,125 @@ def test_latex_has_as_many_cells_in_every_row(spec):
     assert (
         rf"\cmidrule(lr){{{leading + 1}-{leading + 2}}} \cmidrule(lr){{{leading + 3}-{leading + 3}}}" in text
     )
-    assert r"\textbf{81.0} $\pm$ 1.0 (76.7)" in text
+    assert r"\textbf{81.0} $\pm$ 1.0 $\neq$ (76.7)" in text
+
+
+# ---- the verdict
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "reported", "expected"),
+    [
+        (81.0, 0.4, "80.6", "within seed spread"),  # the edge belongs to the spread
+        (81.0, 0.3, "80.6", "within 1 point"),
+        (81.0, 2.0, "79.1", "within seed spread"),  # spread is asked first
+        (81.0, None, "81.0", "within 1 point"),  # one seed has no spread
+        (100 * 0.817, 0.1, "80.7", "within 1 point"),  # exactly one, but for binary fractions
+        (81.0, 0.4, "79.9", "outside"),
+        (79.0, 0.4, "80.1", "outside"),
+        (81.0, 0.4, "", "not reported"),
+    ],
+)
+def test_verdict(mean, sd, reported, expected):
+    assert verdict(mean, sd, reported, RULE) == expected
+
+
+def test_the_rule_is_the_configs():
+    assert verdict(81.0, 0.4, "79.9", {"within_sd": 3.0, "within_points": 0.5}) == "within seed spread"
+    assert verdict(81.0, 0.4, "79.0", {"within_sd": 0.0, "within_points": 2.0}) == "within 2 points"
+
+
+def test_every_line_has_a_verdict_and_only_auc_is_judged():
+    wholly = auc_of("refers", "shenzhen/100", [None, None], undefined=CLASSES)
+    line = lines_of(table_of([REFERS, C2L, wholly], status={"imagenet": "data absent: gone"}))
+    assert line["refers", "nih/1"]["verdict"] == "outside"
+    assert line["c2l", "nih/1"]["verdict"] == "within seed spread"
+    assert line["refers", "shenzhen/100"]["verdict"] == "undefined"
+    assert line["imagenet", "nih/1"]["verdict"] == "not run"
+    assert line["p_value", "nih/1"]["verdict"] == ""
+    assert line["p_value", "nih/100"]["verdict"] == "not run"
+
+
+# ---- by class
+
+BY_CLASS = [
+    COLUMNS[0] | {"id": f"nih/1/{name}", "group": "NIH 1%", "title": name, "class": name} for name in CLASSES
+]
+OURS_BY_CLASS = {"Mass": [0.80, 0.81, 0.82], "Nodule": [0.7, 0.71, 0.72], "Hernia": [None] * 3}
+C2L_BY_CLASS = {"Mass": [0.70, 0.72, 0.71], "Nodule": [0.8, 0.81, 0.84], "Hernia": [None] * 3}
+
+
+def table_by_class(**spec):
+    cells = [
+        auc_of("refers", "nih/1", [0.75] * 3, undefined=["Hernia"], per_class=OURS_BY_CLASS),
+        auc_of("c2l", "nih/1", [0.76] * 3, undefined=["Hernia"], per_class=C2L_BY_CLASS),
+    ]
+    return table_of(cells, tests=[], columns=BY_CLASS, **spec)
+
+
+def test_a_table_by_class_has_a_line_a_class_with_its_counts_and_p_value():
+    lines = [line for line in to_markdown(table_by_class()).splitlines() if line.startswith("| ")]
+    grid = [[text.strip() for text in line.strip("|").split(" | ")] for line in lines]
+    assert grid[0][:5] == ["NIH 1%", "n+", "n-", "Our REFERS", "C2L"]
+    assert grid[0][-1] == "p-value"
+    p_values = [
+        format_p(compare(OURS_BY_CLASS[name], C2L_BY_CLASS[name])["student"]["p"])
+        for name in ("Mass", "Nodule")
+    ]
+    none = ["not run", "not run"]  # ImageNet and LSP
+    assert grid[1] == ["Mass", "30", "70", "**81.0 ± 1.0**", "71.0 ± 1.0", *none, p_values[0]]
+    assert grid[2] == ["Nodule", "40", "60", "71.0 ± 1.0", "**81.7 ± 2.1**", *none, p_values[1]]
+    assert grid[3] == ["Hernia", "1", "99", "undefined [a]", "undefined [a]", *none, "undefined [a]"]
+    assert "[a] undefined: the test set holds one label only" in to_markdown(table_by_class())
+
+
+def test_a_number_of_a_class_comes_from_its_cell_and_its_p_value_from_two():
+    line = lines_of(table_by_class())
+    about = line["refers", "nih/1/Mass"]
+    assert (about["class"], about["target"], about["positives"], about["negatives"]) == (
+        *("Mass", "cells/0.json"),
+        *("30", "70"),
+    )
+    assert line["p_value", "nih/1/Mass"]["target"] == "cells/0.json cells/1.json"
+    assert line["p_value", "nih/1/Mass"]["method"] == "c2l"
+    assert line["refers", "nih/1/Hernia"]["verdict"] == "undefined"
+
+
+def test_the_papers_number_of_a_class_is_judged_too(monkeypatch):
+    monkeypatch.setitem(REPORTED, ("t", "refers", "nih/1/Mass"), "81.5")
+    line = lines_of(table_by_class())["refers", "nih/1/Mass"]
+    assert (line["reported"], line["difference"], line["verdict"]) == ("81.5", "-0.5", "within seed spread")
+
+
+def test_cells_of_two_test_sets_are_refused():
+    other = auc_of("c2l", "nih/1", [0.7], counts=COUNTS | {"Mass": (31, 69)})
+    with pytest.raises(UserError, match=r"cells/1.json: the labels of its test set are not those of cells/0"):
+        table_of([REFERS, other])
+
+
+def test_the_shipped_study_describes_the_extended_tables():
+    from refers.study import check
+
+    study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    for name, dataset, rows in (
+        *(("extended1", "nih", 6), ("extended2", "vinbigdata", 6)),
+        *(("extended3", "nih", 3), ("extended4", "vinbigdata", 3)),
+    ):
+        spec = study.table(name)
+        classes = study.dataset(dataset)["classes"]
+        assert [column["id"] for column in spec["columns"]] == [
+            f"{dataset}/{ratio}/{name}" for ratio in (1, 10, 100) for name in classes
+        ]
+        assert len(spec["rows"]) == rows
+
+
+# ---- LaTeX and HTML
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path):
-    body = to_latex(table_of([REFERS, C2L], **NASTY))
+@pytest.mark.parametrize("make", [lambda **spec: table_of([REFERS, C2L], **spec), table_by_class])
+def test_latex_compiles(tmp_path, make):
+    body = to_latex(make(**NASTY))
     document = [
         "\\documentclass{article}",
         "\\usepackage{booktabs}",
@@ -285,6 +425,38 @@ def test_latex_compiles(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+def test_latex_escapes_what_tex_reads_as_commands():
+    text = to_latex(table_of([REFERS], **NASTY))
+    assert (
+        r"\caption{A \& B\_c 100\% \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$5}"
+        in text
+    )
+    assert r"a $<$ b $\pm$ c $\times$ d" in text
+
+
+@pytest.mark.parametrize("make", [lambda **spec: table_of([REFERS, C2L], **spec), table_by_class])
+def test_html_is_one_well_formed_escaped_element(make):
+    title = '<script>alert("x")</script> & more'
+    text = to_html(make(title=title, note='5 < 6 & "so"'))
+    figure = ElementTree.fromstring(text)
+    assert (figure.tag, figure.attrib["id"]) == ("figure", "t")
+    assert figure.findtext("figcaption") == title
+    assert "<script" not in text
+    assert 'so"' in "".join(figure.find("p").itertext())
+    for row in figure.iter("tr"):
+        assert sum(int(cell.get("colspan", "1")) for cell in row) == len(figure.findall(".//thead/tr")[-1])
+    numbers = [cell for cell in figure.iter("td") if cell.get("data-mean")]
+    best = next(cell for cell in numbers if cell.get("data-row") == "refers")
+    assert (best.get("data-target"), best.get("data-seeds")) == ("cells/0.json", "3")
+    assert best.findtext("strong") == "81.0 ± 1.0"
+
+
+def test_html_holds_every_number_of_the_csv():
+    table = table_by_class()
+    cells = ElementTree.fromstring(to_html(table)).findall(".//td[@data-row]")
+    assert {(cell.get("data-row"), cell.get("data-column")) for cell in cells} == set(lines_of(table))
 
 
 @pytest.mark.parametrize(
@@ -377,8 +549,11 @@ def test_table_and_cell_index_scripts(tmp_path):
         "baseline": "best",
         "rows": ROWS,
         "columns": COLUMNS,
+        "verdict": RULE,
     }
-    outs = [item for kind in ("csv", "md", "tex") for item in (f"--out-{kind}", tmp_path / f"t.{kind}")]
+    outs = [
+        item for kind in ("csv", "md", "tex", "html") for item in (f"--out-{kind}", tmp_path / f"t.{kind}")
+    ]
     given = ["--reported", ROOT / "config/reported.csv", *outs]
     cells = [tmp_path / name for name in ("refers.json", "c2l.json", "far.json")]
     done = call(

@@ -19,7 +19,7 @@ from refers.audit import AUC_FIELDS, PAIR_FIELDS, Cell, auc_rows, pair_rows, rea
 from refers.audit_report import to_markdown
 from refers.errors import UserError, run
 from refers.files import write_text
-from refers.tables import read_reported
+from refers.reported import read_reported
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """Every number that the tables print, with the target that remakes it.
 
-In: the tables as csv. Out: cells.csv with table, row, method, column, printed, target.
+In: the tables as csv. Out: cells.csv with table, row, method, column, printed, target. A p-value of one class has two
+targets, the cells it compares.
 """
 
 import argparse
@@ -8,9 +9,9 @@ import csv
 import io
 from pathlib import Path
 
-from refers.errors import UserError, run
+from refers.errors import run
 from refers.files import write_text
-from refers.tables import FIELDS, P_VALUE, format_auc, format_p
+from refers.table_formats import read_csv
 
 HEADER = ["table", "row", "method", "column", "printed", "target"]
 
@@ -22,28 +23,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def printed_numbers(path: Path) -> list[dict[str, str]]:
-    """Rows of a table's csv that have a target, with the number as the table prints it."""
-    try:
-        with open(path, newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened)
-            rows = list(reader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); remake the table") from None
-    if reader.fieldnames != FIELDS:
-        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; remake the table")
-    for row in rows:
-        mean, sd = (float(row[name]) if row[name] else None for name in ("mean", "sd"))
-        if mean is None:
-            row["printed"] = row["status"].split(":")[0]
-        else:
-            row["printed"] = format_p(mean) if row["row"] == P_VALUE else format_auc(mean, sd)
-    return [row for row in rows if row["target"]]
-
-
 def main() -> None:
     args = parse_args()
-    rows = [row for path in args.tables for row in printed_numbers(path)]
+    rows = [row for path in args.tables for row in read_csv(path) if row["target"]]
     text = io.StringIO()
     writer = csv.DictWriter(text, HEADER, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -1,11 +1,12 @@
-"""One of the paper's tables as csv, Markdown and LaTeX, ours beside the printed numbers; the Markdown is printed too.
+"""One of the paper's tables as csv, Markdown, LaTeX and HTML, ours beside the printed numbers; the Markdown is printed too.
 
 In: the table's spec, auc.json files, t-tests (matched by their content) and the paper's numbers. The spec is JSON:
   name, title, note           note: sentences under the table
   reference, baseline         rows of the p-value; baseline "best" is the best other row; without them no p-values
   rows                        [{id, title, methods, note, marks}]; several methods: the best by validation AUC is
                               printed; marks {heading: true} become leading columns of check marks
-  columns                     [{id, dataset, ratio, group, title}]
+  columns                     [{id, dataset, ratio, group, title}]; with a `class` the column is that class of the cell
+  verdict                     {within_sd, within_points}: the rule that judges ours against the printed number
   status                      {method or dataset: "short form: why it has no cells"}
 """
 
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
-from refers.tables import build, index_results, read_reported, to_csv, to_latex, to_markdown
+from refers.reported import read_reported
+from refers.table_formats import to_csv, to_html, to_latex, to_markdown
+from refers.tables import build, index_results
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out-csv", type=Path, required=True)
     parser.add_argument("--out-md", type=Path, required=True)
     parser.add_argument("--out-tex", type=Path, required=True)
+    parser.add_argument("--out-html", type=Path, required=True)
     return parser.parse_args()
 
 
@@ -44,6 +48,7 @@ def main() -> None:
     table = build(spec, cells, tests, read_reported(args.reported))
     write_text(args.out_csv, to_csv(table))
     write_text(args.out_tex, to_latex(table))
+    write_text(args.out_html, to_html(table))
     markdown = to_markdown(table)
     write_text(args.out_md, markdown)
     print(markdown)

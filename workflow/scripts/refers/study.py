@@ -257,11 +257,17 @@ class Study:
             "note": self.values.get("note", ""),
             **{key: entry[key] for key in ("reference", "baseline") if key in entry},
             "rows": rows,
-            "columns": [self._column(cell) for cell in self.table_columns(name)],
+            "columns": [
+                column
+                for cell in self.table_columns(name)
+                for column in self._columns(cell, "per_class" in entry)
+            ],
+            "verdict": self.values["verdict"],
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
-    def _column(self, cell: Cell) -> dict:
+    def _columns(self, cell: Cell, per_class: bool) -> list[dict]:
+        """One column of a cell, or one for each of its classes."""
         ratios = [other.ratio for other in self.cells if other.dataset == cell.dataset]
         title = "All" if ratios == [100] else f"{cell.ratio}%"
         about = {
@@ -270,12 +276,23 @@ class Study:
             "group": self.dataset(cell.dataset)["title"],
             "title": title,
         }
-        return {"id": str(cell), **about}
+        if not per_class:
+            return [{"id": str(cell), **about}]
+        about["group"] = f"{about['group']} {title}"
+        return [
+            about | {"id": f"{cell}/{name}", "title": name.replace("_", " "), "class": name}
+            for name in self.dataset(cell.dataset)["classes"]
+        ]
 
     def table_columns(self, name: str) -> list[Cell]:
-        """Columns of a table: those that it names, or all of the study."""
-        wanted = self.values["tables"][name].get("columns")
-        return [cell for cell in self.cells if wanted is None or str(cell) in wanted]
+        """Cells behind a table's columns: those that it names, those of its `per_class` dataset, or all of the study."""
+        entry = self.values["tables"][name]
+        return [
+            cell
+            for cell in self.cells
+            if str(cell) in entry.get("columns", [str(cell)])
+            and cell.dataset == entry.get("per_class", cell.dataset)
+        ]
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints and that can run."""
@@ -289,9 +306,9 @@ class Study:
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
-        """(reference, baseline, cell) triples whose t-test a table may print."""
+        """(reference, baseline, cell) triples whose t-test a table may print; of one class it makes its own."""
         entry = self.values["tables"][name]
-        if "reference" not in entry:
+        if "reference" not in entry or "per_class" in entry:
             return []
         others = [row for row in self.table_rows(name) if row != entry["reference"]]
         rows = others if entry["baseline"] == "best" else [entry["baseline"]]
@@ -377,6 +394,8 @@ def check(values: dict) -> Study:
             if entry.get(key, "best") != "best"
         ]
         named += [(f"tables.{table}.marks", name) for name in entry.get("marks", {})]
+        if "per_class" in entry:
+            study.dataset(entry["per_class"])
     for where, name in named:
         if name not in known:
             raise UserError(f"{where}: no method {name!r}; methods are {', '.join(sorted(known))}")

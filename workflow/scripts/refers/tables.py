@@ -1,44 +1,19 @@
 """The paper's tables: ours first, the printed number beside it, and a reason wherever ours is missing.
 
-`build` joins the spec of a table with auc.json files, t-tests and the paper's numbers; `to_csv`, `to_markdown` and
-`to_latex` write the result. AUC is in percent (x 100) here, in auc.json it is a fraction.
+`build` joins the spec of a table with auc.json files, t-tests and the paper's numbers; `refers.table_formats` writes
+the result. A row is a method or a group of them. A column is a cell of the study, or one class of it where the column
+has a `class`. AUC is in percent (x 100) here, in auc.json it is a fraction.
 """
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
+from refers.reported import Reported, sign, verdict, within_points
+from refers.statistics import compare
 
-FIELDS = [
-    "table",
-    "row",
-    "title",
-    "method",
-    "column",
-    "dataset",
-    "ratio",
-    "mean",
-    "sd",
-    "seeds",
-    "reported",
-    "difference",
-    "status",
-    "target",
-]
-REPORTED_FIELDS = ["table", "row", "column", "quantity", "value"]
-TERMINAL_WIDTH = 200  # characters; a wider grid goes on in a second panel
-PAGE_WIDTH = 180  # the same in LaTeX: what scriptsize puts on a page
 P_VALUE = "p_value"
-TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
-TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-TEX |= {"±": r"$\pm$", "×": r"$\times$", "<": "$<$", ">": "$>$", "/": r"/\allowbreak{}"}
-
-Reported = dict[tuple[str, str, str], str]
 
 
 @dataclass
@@ -53,6 +28,9 @@ class Entry:
     mean: float | None = None  # percent; a p-value in the row of p-values
     sd: float | None = None
     seeds: int = 0
+    positives: int | None = None  # test labels, summed over the classes behind the number
+    negatives: int | None = None
+    verdict: str = ""  # a p-value gets none
     status: str = "ok"
     target: str = ""
     note: str = ""  # a footnote's text
@@ -64,6 +42,13 @@ class Entry:
         if self.mean is None:
             return self.status.split(":")[0]
         return format_p(self.mean) if self.row == P_VALUE else format_auc(self.mean, self.sd)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the printed AUC, in points; None where there are not both."""
+        if self.mean is None or not self.reported or self.row == P_VALUE:
+            return None
+        return round(self.mean - float(self.reported), 4)
 
 
 @dataclass
@@ -79,6 +64,11 @@ class Table:
     notes: list[str] = field(default_factory=list)  # sentences under the table
     footnotes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a column is one class of a cell."""
+        return any("class" in column for column in self.columns)
 
     def marker(self, text: str) -> str:
         """Letter of a footnote; "" without one."""
@@ -103,34 +93,6 @@ def column_title(column: dict[str, Any]) -> str:
 
 
 # ---- reading
-
-
-def read_reported(path: Path) -> Reported:
-    """The paper's numbers by (table, row, column), as text.
-
-    Raises:
-        UserError: the file or its header is not as expected, a value is no number or occurs twice.
-    """
-    found: Reported = {}
-    try:
-        with open(path, newline="", encoding="utf-8") as opened:
-            rows = list(csv.reader(opened))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); it comes with the repository") from None
-    if not rows or rows[0] != REPORTED_FIELDS:
-        raise UserError(f"{path}: row 1: the header must be {','.join(REPORTED_FIELDS)}")
-    for number, row in enumerate(rows[1:], 2):
-        try:
-            table, line, column, _, value = row
-            float(value)
-        except ValueError:
-            raise UserError(
-                f"{path}: row {number}: {','.join(row)!r}: five fields ending in a number"
-            ) from None
-        if (table, line, column) in found:
-            raise UserError(f"{path}: row {number}: {table}, {line}, {column} occurs twice; keep one")
-        found[table, line, column] = value
-    return found
 
 
 Results = dict[tuple[str, ...], tuple[str, dict[str, Any]]]
@@ -187,7 +149,9 @@ class _Builder:
         self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
         for column in spec["columns"]:
             for row in self.rows:
-                self.table.entries[row["id"], column["id"]] = self._entry(row, column)
+                self.table.entries[row["id"], column["id"]] = entry = self._entry(row, column)
+                entry.verdict = self._verdict(entry)
+            self._check_test_set(column)
             self._embolden(column)
         for row in self.rows:
             if len(row["methods"]) > 1:
@@ -211,19 +175,48 @@ class _Builder:
         # Test data choose nothing: max() keeps the first where validation cannot tell.
         entry.method = max(given, key=lambda method: self._validation(method, column))
         entry.target, cell = self.cells[self._key(entry.method, column)]
-        test, classes = cell["test"], cell["classes"]
+        test, classes, name = cell["test"], cell["classes"], column.get("class")
         entry.seeds, undefined = len(cell["seeds"]), test["undefined"]
+        found = test if name is None else test["per_class"][name]
         entry.mean, entry.sd = (
-            None if value is None else 100 * value for value in (test["mean"], test["sd"])
+            None if value is None else 100 * value for value in (found["mean"], found["sd"])
         )
-        if entry.mean is None:
+        defined = [each for each in classes if each not in undefined]
+        counted = [test["per_class"][each] for each in ([name] if name else defined or classes)]
+        entry.positives, entry.negatives = (
+            sum(each[label] for each in counted) for label in ("positives", "negatives")
+        )
+        if entry.mean is None and name:
+            entry.status = entry.note = "undefined: the test set holds one label only"
+        elif entry.mean is None:
             entry.status = "undefined: no class has both labels in the test set"
-            entry.note = f"undefined: no class has both labels in the test set ({', '.join(undefined)})"
-        elif undefined:
-            defined = len(classes) - len(undefined)
-            entry.note = f"mean over {defined} of {len(classes)} classes; undefined: {', '.join(undefined)}"
+            entry.note = f"{entry.status} ({', '.join(undefined)})"
+        elif undefined and not name:
+            entry.note = (
+                f"mean over {len(defined)} of {len(classes)} classes; undefined: {', '.join(undefined)}"
+            )
             entry.status = f"ok: {entry.note}"
         return entry
+
+    def _verdict(self, entry: Entry) -> str:
+        if entry.mean is None:
+            return "undefined" if entry.status.startswith("undefined") else "not run"
+        if entry.row == P_VALUE:
+            return ""
+        return verdict(entry.mean, entry.sd, entry.reported, self.spec["verdict"])
+
+    def _check_test_set(self, column: dict[str, Any]) -> None:
+        """Numbers of one column, and the test between them, need one test set."""
+        first = None
+        for entry in self._column(column):
+            if entry.target:
+                parts = self.cells[self._key(entry.method, column)][1]["test"]["per_class"]
+                labels = {name: (part["positives"], part["negatives"]) for name, part in parts.items()}
+                first = first or (entry.target, labels)
+                if labels != first[1]:
+                    raise UserError(
+                        f"{entry.target}: the labels of its test set are not those of {first[0]}; remake the older one"
+                    )
 
     def _key(self, method: str, column: dict[str, Any]) -> tuple[str, str, str]:
         return method, column["dataset"], str(column["ratio"])
@@ -255,11 +248,12 @@ class _Builder:
 
     def _winners(self, row: dict[str, Any]) -> str:
         """Which of a row's methods is printed where."""
-        places: dict[str, list[str]] = {}
+        places: dict[str, dict[str, None]] = {}
         for column in self.table.columns:
             entry = self.table.entries[row["id"], column["id"]]
             if entry.target:
-                places.setdefault(entry.method, []).append(column_title(column))
+                place = column["group"] if "class" in column else column_title(column)
+                places.setdefault(entry.method, {})[place] = None
         if not places:
             return ""
         chosen = "; ".join(f"{method} in {', '.join(columns)}" for method, columns in places.items())
@@ -269,14 +263,33 @@ class _Builder:
 
     def _legend(self) -> str:
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
-        brackets = "in brackets the paper's number"
+        known = any(entry.reported for entry in self.table.entries.values())
+        brackets = "in brackets the paper's number" if known else "the paper's are not known as text"
         if not found:
             return f"None of our cells is there yet; {brackets}."
         seeds = sorted({entry.seeds for entry in found})
         span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         spread = f" ± standard deviation over {span} seeds" if seeds[-1] > 1 else " of one seed"
-        bold = "; bold: best of ours in the column" if any(entry.best for entry in found) else ""
-        return f"Mean-class test AUC × 100{spread}; {brackets}{bold}."
+        bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
+        what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
+        text = f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
+        if not any(sign(entry.verdict) for entry in found):
+            return text
+        rule = self.spec["verdict"]
+        return (
+            f"{text} Signs: = within the seeds' spread ({rule['within_sd']:g} sd) of the paper's number,"
+            f" ≈ {within_points(rule)}, ≠ further off."
+        )
+
+    def _test_sets(self) -> str:
+        if self.table.by_class:
+            return "n+ and n-: positive and negative test images."
+        sizes = {
+            entry.column["group"]: f"{entry.column['group']} {entry.positives} / {entry.negatives}"
+            for entry in self.table.entries.values()
+            if entry.mean is not None
+        }
+        return f"Positive / negative test labels: {', '.join(sizes.values())}."
 
     def _p_values(self) -> str:
         """Append the row of p-values; return the sentence that explains it."""
@@ -298,10 +311,12 @@ class _Builder:
             numbers = [entry for entry in others if entry.mean is not None] or others
             other = max(numbers, key=lambda entry: -1 if entry.mean is None else entry.mean, default=None)
             self.table.entries[P_VALUE, column["id"]] = entry = self._p_value(ours, other, column)
-            if entry.mean is not None and baseline == "best":
+            entry.verdict = self._verdict(entry)
+            if entry.mean is not None and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
         self.table.rows = [*self.rows, {"id": P_VALUE, "title": "p-value", "note": "", "marks": {}}]
-        whom = "the best other row of the column" if baseline == "best" else names[baseline]
+        best = f"the best other {'method of the class' if self.table.by_class else 'row of the column'}"
+        whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
         test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
         return f"{test}{f' (ours: {listed})' if listed else ''}."
@@ -315,175 +330,34 @@ class _Builder:
             entry.status = lacking.status if not lacking.target else "not run: the table has no other row"
             return entry
         entry.method = other.method
-        key = (ours.method, *self._key(other.method, column))
-        if key not in self.tests:
+        test = self._test(ours, other, entry)
+        if test is None:
             entry.status = f"not run: no t-test of {ours.method} against {other.method} was given"
             self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
             return entry
+        entry.mean, entry.seeds = test["student"]["p"], min(ours.seeds, other.seeds)
+        if entry.mean is None:
+            lacking = next((each for each in (ours, other) if each.mean is None), None)
+            reason = lacking.note if lacking else f"undefined: {test['undefined']}"
+            entry.status = entry.note = reason
+        return entry
+
+    def _test(self, ours: Entry, other: Entry, entry: Entry) -> dict[str, Any] | None:
+        """The t-test behind a p-value, with its target; one class is tested here, from the two cells."""
+        cells = [self.cells[self._key(each.method, entry.column)][1] for each in (ours, other)]
+        if name := entry.column.get("class"):
+            entry.target = f"{ours.target} {other.target}"
+            return compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
+        key = (ours.method, *self._key(other.method, entry.column))
+        if key not in self.tests:
+            return None
         entry.target, test = self.tests[key]
-        for side, each in (("reference", ours), ("baseline", other)):
-            cell = self.cells[self._key(each.method, column)][1]
+        for side, each, cell in zip(("reference", "baseline"), (ours, other), cells, strict=True):
             if test[f"{side}_auc"] != cell["test"]["mean_auc"]:
                 raise UserError(
                     f"{entry.target}: its {side} AUCs are not those of {each.target}; remake the t-test"
                 )
-        entry.mean, entry.seeds = test["student"]["p"], min(ours.seeds, other.seeds)
-        if entry.mean is None:
-            entry.status = entry.note = f"undefined: {test['undefined']}"
-        return entry
-
-
-# ---- writing
-
-
-def to_csv(table: Table) -> str:
-    """Long form, one line a number, AUC in percent."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in table.rows:
-        for column in table.columns:
-            entry = table.entries[row["id"], column["id"]]
-            is_auc = entry.row != P_VALUE
-            known = is_auc and entry.mean is not None and entry.reported
-            about = {"table": table.name, "row": entry.row, "title": entry.title, "method": entry.method}
-            place = {"column": column["id"], "dataset": column["dataset"], "ratio": column["ratio"]}
-            numbers = {"mean": _number(entry.mean), "sd": _number(entry.sd), "seeds": entry.seeds or ""}
-            difference = _number(round(entry.mean - float(entry.reported), 4)) if known else ""
-            ends = {"reported": entry.reported, "difference": difference, "status": entry.status}
-            writer.writerow(about | place | numbers | ends | {"target": entry.target})
-    return text.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.10g}"
-
-
-def to_markdown(table: Table) -> str:
-    """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
-    grid = _markdown_grid(table)
-    widths = _widths(grid)
-    lines = [f"**{_pipes(table.title)}**"]
-    for panel in _panels(table, widths, TERMINAL_WIDTH):
-        places = [*range(_leading(table)), *(place for _, group in panel for place in group)]
-        rows = [" | ".join(line[place].ljust(widths[place]) for place in places) for line in grid]
-        rule = "|".join(f":{'-' * (widths[place] + 1)}" for place in places)
-        lines += ["", f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])]
-    lines += [text for note in table.notes for text in ("", note)]
-    for texts in ([f"[{table.marker(text)}] {text}" for text in table.footnotes], table.missing):
-        lines += ["", *(f"- {text}" for text in texts)] if texts else []
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_grid(table: Table) -> list[list[str]]:
-    grid = [["Method", *table.marks, *map(column_title, table.columns)]]
-    for row in table.rows:
-        lead = [_with_marker(row["title"], table.marker(row["note"]))]
-        lead += ["✓" if row["marks"].get(mark) else "" for mark in table.marks]
-        grid.append(
-            lead + [_markdown_cell(table.entries[row["id"], column["id"]], table) for column in table.columns]
-        )
-    return [[_pipes(text) for text in line] for line in grid]
-
-
-def _widths(grid: list[list[str]]) -> list[int]:
-    return [max(3, *(len(line[place]) for line in grid)) for place in range(len(grid[0]))]
-
-
-def _pipes(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _with_marker(text: str, marker: str) -> str:
-    return f"{text} [{marker}]" if marker else text
-
-
-def _markdown_cell(entry: Entry, table: Table) -> str:
-    text = f"**{entry.printed}**" if entry.best else entry.printed
-    text = _with_marker(text, table.marker(entry.note))
-    return f"{text} ({entry.reported})" if entry.reported else text
-
-
-Group = tuple[str, list[int]]  # title, places of its columns in the grid
-
-
-def _leading(table: Table) -> int:
-    """Columns before the first number."""
-    return 1 + len(table.marks)
-
-
-def _panels(table: Table, widths: list[int], limit: int) -> list[list[Group]]:
-    """Groups of neighbouring columns, as many to a panel as fit beside the leading columns."""
-    lead = _leading(table)
-    panels: list[list[Group]] = []
-    for title, columns in groupby(enumerate(table.columns, lead), key=lambda each: each[1]["group"]):
-        group = (title, [place for place, _ in columns])
-        beside = [place for _, places in [*(panels[-1] if panels else []), group] for place in places]
-        if panels and sum(widths[place] + 3 for place in [*range(lead), *beside]) + 1 <= limit:
-            panels[-1].append(group)
-        else:
-            panels.append([group])
-    return panels
-
-
-def to_latex(table: Table) -> str:
-    """A float for `article` with the booktabs package; panels wider than the text block are centred on the page."""
-    panels = _panels(table, _widths(_markdown_grid(table)), PAGE_WIDTH)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}[t]",
-        "\\centering",
-        f"\\caption{{{_tex(table.title)}}}",
-        f"\\label{{tab:{table.name}}}",
-        "\\smallskip\\scriptsize\\setlength{\\tabcolsep}{3pt}\\renewcommand{\\arraystretch}{1.1}",
-        *("\n\\par\\medskip\n".join(_latex_panel(table, panel) for panel in panels)).splitlines(),
-        "\\par\\medskip",
-        "\\begin{minipage}{\\textwidth}\\raggedright",
-    ]
-    footnotes = [f"{_superscript(table.marker(text))} {_tex(text)}" for text in table.footnotes]
-    lines += [f"{text}\\par" for text in [*map(_tex, table.notes), *footnotes, *map(_tex, table.missing)]]
-    return "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
-
-
-def _latex_panel(table: Table, panel: list[Group]) -> str:
-    lead = _leading(table)
-    columns = [table.columns[place - lead] for _, places in panel for place in places]
-    groups, rules, start = [""] * lead, [], lead + 1
-    for title, places in panel:
-        groups.append(f"\\multicolumn{{{len(places)}}}{{c}}{{{_tex(title)}}}")
-        rules.append(f"\\cmidrule(lr){{{start}-{start + len(places) - 1}}}")
-        start += len(places)
-    heads = ["Method", *table.marks, *(column["title"] for column in columns)]
-    lines = [
-        f"\\makebox[\\textwidth][c]{{\\begin{{tabular}}{{l{'c' * (len(heads) - 1)}}}",
-        "\\toprule",
-        " & ".join(groups).strip() + r" \\",
-        " ".join(rules),
-        " & ".join(map(_tex, heads)) + r" \\",
-        "\\midrule",
-    ]
-    for row in table.rows:
-        cells = [_tex(row["title"]) + _superscript(table.marker(row["note"]))]
-        cells += [r"$\surd$" if row["marks"].get(mark) else "" for mark in table.marks]
-        cells += [_latex_cell(table.entries[row["id"], column["id"]], table) for column in columns]
-        lines += ["\\midrule"] if row["id"] == P_VALUE else []
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
-
-
-def _latex_cell(entry: Entry, table: Table) -> str:
-    mean, _, sd = entry.printed.partition(" ± ")
-    text = f"\\textbf{{{_tex(mean)}}}" if entry.best else _tex(mean)
-    text += (f" $\\pm$ {sd}" if sd else "") + _superscript(table.marker(entry.note))
-    return f"{text} ({_tex(entry.reported)})" if entry.reported else text
-
-
-def _superscript(marker: str) -> str:
-    return f"\\textsuperscript{{{marker}}}" if marker else ""
-
-
-def _tex(text: str) -> str:
-    return "".join(TEX.get(letter, letter) for letter in text)
+        return test
 
 
 def _letter(place: int) -> str:

@@ -1,0 +1,242 @@
+"""Claims: each kind holds, fails or stays open on hand-made numbers; the shipped ones can be judged; bad ones are named."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from refers.claims import judge_all, read_claims, to_markdown
+from refers.errors import UserError
+from refers.judging import FAILS, HOLDS, UNJUDGED, our_numbers, paper_numbers
+from refers.reported import read_reported
+from refers.table_formats import FIELDS
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "config/claims.yaml"
+PAPER = paper_numbers(read_reported(ROOT / "config/reported.csv"))
+NUMBERS = {  # row -> column -> printed number
+    "refers": {"nih/1": 76.7, "nih/10": 80.9, "nih/100": 84.7, "nih/1/Mass": 80.0, "nih/1/Hernia": 90.0},
+    "c2l": {"nih/1": 71.0, "nih/10": 76.6, "nih/100": 82.2, "nih/1/Mass": 70.0, "nih/1/Hernia": 88.0},
+    "transvw": {"nih/1": 71.2, "nih/10": 74.3, "nih/100": 81.7, "nih/1/Mass": 71.0, "nih/1/Hernia": 85.0},
+    "gone": {"nih/1": None, "nih/10": 60.0},
+    "p_value": {"nih/1": 0.004, "nih/10": 0.03, "nih/100": None},
+}
+
+
+def line_of(row, column, value):
+    status = "ok" if value is not None else "data absent: no disk"
+    known = {"table": "t", "row": row, "column": column, "mean": "" if value is None else str(value)}
+    return dict.fromkeys(FIELDS, "") | known | {"status": status, "target": f"{row}/{column}.json"}
+
+
+LINES = [line_of(row, column, value) for row, columns in NUMBERS.items() for column, value in columns.items()]
+
+
+def written(tmp_path, claims):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(claims))
+    return path
+
+
+def judged(tmp_path, test):
+    claims = read_claims(written(tmp_path, [{"id": "one", "quote": "q", "place": "p", "test": test}]))
+    (line,) = judge_all(claims, PAPER, our_numbers(LINES))
+    return line["ours"], line["our_numbers"], line["targets"]
+
+
+def difference(right="c2l", columns="nih/1", **more):
+    return {"kind": "difference", "left": "refers", "right": right, "columns": columns} | more
+
+
+def largest(columns, among, right="c2l"):
+    return {"kind": "largest", "left": "refers", "right": right, "columns": columns, "among": among}
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    [
+        (difference(more_than=5.6), HOLDS),
+        (difference(more_than=5.7), FAILS),  # 76.7 - 71.0 is 5.7 and no more
+        (difference(at_least=5.7), HOLDS),
+        (difference(at_most=5.7), HOLDS),
+        (difference(at_most=5.6), FAILS),
+        (difference(about=6, tolerance=0.5), HOLDS),
+        (difference(about=5, tolerance=0.5), FAILS),
+        (difference(["c2l", "transvw"], ["nih/1", "nih/10"], at_least=4.3), HOLDS),
+        (difference(["c2l", "transvw"], ["nih/1", "nih/10"], at_least=4.4), FAILS),  # one of four
+        (difference(["c2l", "transvw"], ["nih/1", "nih/10"], over="mean", at_least=5.0), HOLDS),
+        (difference(columns="nih/10", against="nih/100", at_least=-1.3), HOLDS),
+        (difference(columns="nih/10", against="nih/100", more_than=-1.3), FAILS),
+        (difference(columns="nih/1/*", more_than=1.9), HOLDS),
+        (difference(columns="nih/1/*", more_than=2), FAILS),  # Hernia
+        (difference("gone", more_than=0), UNJUDGED),
+        (difference(columns="nih/50", more_than=0), UNJUDGED),
+        (difference(columns="nih/10/*", more_than=0), UNJUDGED),  # no class of it is printed
+        (difference("gone", ["nih/1", "nih/10"], more_than=30), FAILS),  # one failing number settles it
+        (difference("gone", ["nih/1", "nih/10"], over="mean", more_than=30), UNJUDGED),
+        (largest("nih/1", ["nih/10", "nih/100"]), HOLDS),
+        (largest("nih/100", ["nih/1", "nih/100"]), FAILS),
+        (largest("nih/1", "nih/10", "transvw"), FAILS),
+        (largest("nih/1", "nih/10", ["c2l", "transvw"]), HOLDS),  # best of the others: 5.5 against 4.3
+        (largest("nih/1/Mass", "nih/1/*"), HOLDS),
+        (largest("nih/1/Hernia", "nih/1/*"), FAILS),
+        (largest("nih/1", "nih/1"), UNJUDGED),  # nothing to compare with
+        (largest("nih/1", "nih/10", ["c2l", "gone"]), UNJUDGED),
+        ({"kind": "p_value", "tables": "t", "columns": "nih/1", "below": 0.01}, HOLDS),
+        ({"kind": "p_value", "tables": "t", "columns": ["nih/1", "nih/10"], "below": 0.01}, FAILS),
+        ({"kind": "p_value", "tables": "t", "columns": ["nih/1", "nih/100"], "below": 0.01}, UNJUDGED),
+        ([difference(more_than=5), difference(more_than=6)], FAILS),  # all tests of a claim must hold
+        ([difference(more_than=5), difference(more_than=4)], HOLDS),
+    ],
+)
+def test_every_kind_holds_fails_or_stays_open(tmp_path, test, verdict):
+    assert judged(tmp_path, test)[0] == verdict
+
+
+def test_a_judgement_shows_the_numbers_that_decide_and_where_they_come_from(tmp_path):
+    _, numbers, targets = judged(tmp_path, difference(["c2l", "transvw"], more_than=5.6))
+    assert numbers == "1 of 2 fail: refers 76.7 - transvw 71.2 = 5.5 (nih/1)"
+    assert targets == "refers/nih/1.json c2l/nih/1.json transvw/nih/1.json"
+    _, numbers, _ = judged(tmp_path, difference("gone", more_than=0))
+    assert numbers == "1 of 1 lack a number: gone in nih/1: data absent: no disk"
+    _, numbers, _ = judged(tmp_path, largest("nih/1", "nih/10", ["c2l", "transvw"]))
+    assert numbers == "gain 5.5 over transvw (nih/1) against 4.3 over c2l (nih/10)"
+
+
+GOOD = {"id": "a", "quote": "q", "place": "p", "test": difference(more_than=0)}
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({}, "a list of claims is expected"),
+        (["x"], "claim number 1: a map is expected"),
+        ([GOOD, GOOD], "claim a: occurs twice"),
+        ([{"id": "a", "quote": "q", "test": GOOD["test"]}], "claim a: place is missing"),
+        ([GOOD | {"page": 3}], "claim a: unknown key 'page'"),
+        ([GOOD | {"quote": 3}], "claim a: quote: text is expected"),
+        ([GOOD | {"test": []}], "claim a: test: there is none"),
+        ([GOOD | {"test": {"kind": "bigger"}}], "claim a: test: a map whose kind is difference"),
+        ([GOOD | {"test": difference()}], "claim a: one of more_than, .* found none"),
+        ([GOOD | {"test": difference(more_than=1, at_most=2)}], "claim a: one of more_than"),
+        ([GOOD | {"test": difference(about=1)}], "claim a: about and tolerance go together"),
+        ([GOOD | {"test": difference(more_than="7")}], "claim a: more_than: a number is expected"),
+        ([GOOD | {"test": difference(columns="nih", more_than=7)}], "claim a: columns: 'nih' is no column"),
+        ([GOOD | {"test": difference(columns=[], more_than=7)}], "claim a: columns: a name or a list"),
+        (
+            [GOOD | {"test": difference(against=["nih/1", "nih/10"], more_than=7)}],
+            "claim a: against: as many",
+        ),
+        (
+            [GOOD | {"test": difference(columns="nih/1/*", against="nih/10/*", more_than=7)}],
+            "claim a: against: .* none may end in",
+        ),
+        (
+            [GOOD | {"test": largest("nih/1", "nih/10") | {"more_than": 1}}],
+            "claim a: unknown key 'more_than'",
+        ),
+        (
+            [GOOD | {"test": {"kind": "p_value", "columns": "nih/1", "below": 0.1}}],
+            "claim a: tables is missing",
+        ),
+    ],
+)
+def test_a_malformed_claim_is_one_line_with_file_and_id(tmp_path, claims, message):
+    path = written(tmp_path, claims)
+    with pytest.raises(UserError, match=rf"claims.yaml: {message}"):
+        read_claims(path)
+
+
+def test_a_row_or_table_that_no_table_has_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"claim one: right: no 'c3l' in any table; there are .*c2l"):
+        judged(tmp_path, difference("c3l", more_than=0))
+    with pytest.raises(UserError, match="claim one: tables: no 'table9'"):
+        judged(tmp_path, {"kind": "p_value", "tables": "table9", "columns": "nih/1", "below": 0.01})
+
+
+# ---- the shipped claims
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return {line["id"]: line for line in judge_all(read_claims(SHIPPED), PAPER, our_numbers(LINES))}
+
+
+def test_every_shipped_claim_is_judged_on_the_papers_numbers_or_says_why_not(shipped):
+    assert len(shipped) >= 40
+    for name, line in shipped.items():
+        by_class = any(
+            column.count("/") == 2
+            for claim in read_claims(SHIPPED)
+            if claim["id"] == name
+            for test in claim["tests"]
+            for column in test["columns"]
+        )
+        # The text holds no number by class; everything else is in Tables 1 to 3.
+        assert (line["paper"] == UNJUDGED) == by_class, name
+        assert ("not printed as text" in line["paper_numbers"]) == by_class, name
+
+
+def test_sentences_that_the_papers_own_tables_contradict_are_seen(shipped):
+    assert {name for name, line in shipped.items() if line["paper"] == FAILS} == {
+        *("nih-gain-greatest-at-1-each", "two-best-everywhere", "imagenet-narrows-nih"),
+        *("lsp-transformer-strongest", "lsp-gain-2.5", "lsp-gain-at-small-ratios"),
+        "transformer-better-at-small-ratios",
+    }
+    line = shipped["lsp-transformer-strongest"]["paper_numbers"]
+    assert line == "1 of 9 fail: lsp_transformer 96.4 - lsp_convnet 96.7 = -0.3 (shenzhen/100)"
+    assert "83.0 - c2l 75.3 = 7.7" in shipped["vinbigdata-c2l-7"]["paper_numbers"]
+
+
+def test_shipped_claims_name_columns_and_rows_of_the_shipped_study():
+    from refers.study import check
+
+    study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    specs = [study.table(name) for name in study.values["tables"]]
+    columns = {column["id"] for spec in specs for column in spec["columns"]}
+    rows = {row["id"] for spec in specs for row in spec["rows"]}
+    for claim in read_claims(SHIPPED):
+        for test in claim["tests"]:
+            for key in ("columns", "against", "among"):
+                for column in test.get(key, []):
+                    start = column[:-1] if column.endswith("*") else None
+                    found = column in columns or (start and any(each.startswith(start) for each in columns))
+                    assert found, f"{claim['id']}: {column}"
+            assert {*test.get("left", []), *test.get("right", [])} <= rows, claim["id"]
+
+
+# ---- the ledger and the script
+
+
+def test_the_ledger_counts_and_explains(shipped):
+    text = to_markdown(list(shipped.values()), "A demo.")
+    assert "\nA demo.\n" in text
+    assert f"{len(shipped)} sentences. On the paper's printed numbers: holds 30, does not hold 7" in text
+    assert "- Paper: does not hold. 1 of 9 fail: lsp_transformer" in text
+
+
+def test_the_script_writes_both_files_and_names_a_bad_claim(tmp_path):
+    with open(tmp_path / "t.csv", "w", newline="") as opened:
+        writer = csv.DictWriter(opened, FIELDS)
+        writer.writeheader()
+        writer.writerows(LINES)
+
+    def call(claims):
+        outs = ["--out-csv", tmp_path / "claims.csv", "--out-md", tmp_path / "claims.md"]
+        given = ["--tables", tmp_path / "t.csv", "--reported", ROOT / "config/reported.csv"]
+        command = [sys.executable, ROOT / "workflow/scripts/claims.py", "--claims", claims, *given, *outs]
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+    bad = call(written(tmp_path, [GOOD | {"test": difference("c3l", more_than=0)}]))
+    assert (bad.returncode, bad.stderr.count("\n")) == (1, 1)
+    assert "claims.yaml: claim a: right: no 'c3l'" in bad.stderr
+    assert not (tmp_path / "claims.csv").exists()
+    done = call(SHIPPED)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "claims.csv", newline="") as opened:
+        lines = {line["id"]: line for line in csv.DictReader(opened)}
+    assert lines["two-best-by-4"]["paper"] == HOLDS
+    assert lines["two-best-by-4"]["ours"] == UNJUDGED  # no VinBigData in these tables
+    assert done.stdout.strip() == (tmp_path / "claims.md").read_text().strip()
