@@ -25,12 +25,12 @@ $(UV):
 
 demo: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo --quiet rules
-	snakemake tables --workflow-profile profiles/demo
+	snakemake tables figures --workflow-profile profiles/demo
 	@cat build/demo/results/tables/table1.md
 
 demo-full: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
-	snakemake tables --workflow-profile profiles/demo-full
+	snakemake tables figures --workflow-profile profiles/demo-full
 	@cat build/demo/results/tables/table?.md
 
 test: install lint
