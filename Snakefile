@@ -11,6 +11,8 @@
 #   <results>/tables/{table}.csv .md .tex .html   cells.csv              printed number -> its target
 #   <results>/figures/{figure}.pdf .png
 #   <results>/claims.csv .md                                             the paper's sentences, judged
+#   <results>/index.html                                                 the page: all of it, with the provenance of each number
+#   <results>/preflight.json                                             the data doctor's report
 #   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
 
 from snakemake.utils import min_version
@@ -27,6 +29,7 @@ pathvars:
 
 
 include: "rules/common.smk"
+include: "rules/preflight.smk"
 include: "rules/demo.smk"
 include: "rules/data.smk"
 include: "rules/reports.smk"
@@ -35,6 +38,7 @@ include: "rules/finetune.smk"
 include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/page.smk"
 include: "rules/audit.smk"
 
 

@@ -1,6 +1,7 @@
 # The config, checked, and every helper of the rules; nothing else.
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def released_option(wildcards):
 def released_results(wildcards):
     """The authors' prediction files: a folder or an archive; where absent, one line."""
     return STUDY.released_results
+
+
+def accept_option(wildcards):
+    """Leakage that a dataset's entry lives with."""
+    return " ".join(
+        ["--accept", *accepted] if (accepted := STUDY.dataset(wildcards.dataset).get("accept")) else []
+    )
 
 
 def text_encoder_folder(wildcards):
@@ -302,3 +310,14 @@ def augment_of_figure(wildcards):
     entry = attention_of(wildcards)
     settings = STUDY.finetune_settings(entry["methods"][0], entry["dataset"], entry["ratio"])
     return as_json(settings["training"]["augment"])
+
+
+def records_of_tables():
+    """run.json of every fine-tune behind the tables."""
+    return [path.replace("predictions.parquet", "run.json") for path in predictions_of_tables()]
+
+
+def remake_command():
+    """How a reader remakes a target of this study; TARGET stands for its path."""
+    overlays = " ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
+    return "snakemake TARGET --cores 8 --resources=gpu=1" + (f" --configfile {overlays}" if overlays else "")

@@ -83,6 +83,32 @@ rule split_dataset:
         " --config {params.config:q} {params.lists} --out {output.split} --report {output.report} &> {log}"
 
 
+rule check_split:
+    """Leakage, one-sided classes and views of a split; what the config does not accept stops the run here."""
+    input:
+        split="<interim>/{dataset}/split.parquet",
+        index=index_of,
+        store=store_of,
+    output:
+        "<interim>/{dataset}/check.json",
+    log:
+        "<logs>/check_split/{dataset}.log",
+    benchmark:
+        "<benchmarks>/check_split/{dataset}.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        accept=accept_option,
+        code=code("check_split"),
+    shell:
+        "python workflow/scripts/check_split.py --split {input.split} --index {input.index} --store {input.store}"
+        " --dataset {wildcards.dataset} {params.accept} --out {output} &> {log}"
+
+
 rule label_subset:
     """The training images of a label ratio; 1 % lies inside 10 % inside 100 %."""
     input:

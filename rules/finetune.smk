@@ -8,6 +8,7 @@ rule finetune:
         store=store_of,
         split="<interim>/{dataset}/split.parquet",
         subset="<interim>/{dataset}/subset_{ratio}pct.csv",
+        check="<interim>/{dataset}/check.json",
     output:
         predictions=expand(
             "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/predictions.parquet",

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refers import leakage
 from refers.datasets import adapter, nih
 from refers.errors import UserError
 from refers.splits import Split, draw_subset, hash_order, make_split, read_list
@@ -115,12 +116,50 @@ def test_views_and_labels_that_do_not_fit_are_left_out_and_counted():
     }
 
 
-def test_a_leak_names_the_patient_unless_it_is_allowed():
+def checked(frame, accepted=(), store=None, views=None):
+    frame = frame.assign(row=np.arange(len(frame)))
+    if store is None:
+        store = np.arange(len(frame) * 4, dtype=np.uint8).reshape(-1, 2, 2)
+    views = pd.Series(["frontal"] * len(frame)) if views is None else pd.Series(views)
+    return leakage.check(frame, views, store, accepted, "nih")
+
+
+def test_a_patient_in_two_sets_is_named_unless_accepted():
     leaky = index(["p1", "p2", "p3", "p1", "p4"], ["train", "train", "val", "test", "test"])
-    with pytest.raises(UserError, match="patient p1 is in test and train"):
-        make_split(leaky, plan(kind="official"))
-    frame, report = make_split(leaky, plan(kind="official", allow_leakage=True))
-    assert (len(frame), report["patients_across_splits"]) == (5, 1)
+    with pytest.raises(
+        UserError, match=r"nih: patients in several sets: \S+ \(train\), \S+ \(test\); .*accept: \[patients\]"
+    ):
+        checked(leaky)
+    report = checked(leaky, ["patients"])
+    assert report["patients_across_sets"] == 1
+    assert "1 patients in several sets, accepted" in report["warnings"]
+    with pytest.raises(UserError, match="patients in several sets"):
+        checked(leaky, ["duplicates"])
+
+
+def test_the_same_picture_in_two_sets_is_found_by_its_content():
+    frame = index(["p1", "p2", "p3", "p4"], ["train", "train", "val", "test"])
+    store = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    store[1] = store[0]
+    assert checked(frame, store=store)["duplicates_within_sets"] == 1
+    store[3] = store[0]
+    with pytest.raises(UserError, match="nih: duplicates in several sets"):
+        checked(frame, store=store)
+    assert checked(frame, ["duplicates"], store=store)["duplicates_across_sets"] == 1
+
+
+def test_one_sided_classes_and_other_views_are_reported():
+    frame = index(["p1", "p2", "p3", "p4"], ["train", "train", "test", "test"])
+    frame["label:A"] = np.float32([1, 0, 1, 1])
+    frame["label:B"] = np.float32([1, 0, 0, 1])
+    report = checked(frame, views=["frontal", "lateral", "frontal", "other"])
+    assert report["single_class"] == {"test": ["A"]}
+    assert report["positives"]["test"] == {"A": 2, "B": 1}
+    assert report["warnings"] == [
+        "test: A with one label only; AUC undefined",
+        "train: 1 images of view lateral",
+        "test: 1 images of view other",
+    ]
 
 
 def test_an_empty_part_and_an_absent_class_are_said():

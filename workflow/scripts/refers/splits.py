@@ -39,7 +39,6 @@ class Split:
     seed: int = option(0, "Seed of the draw of patients.", 0, 2**31 - 1)
     classes: list = option(list, "Classes, in the order of the dataset's tables and released lists.")
     views: list = option(list, "Views that take part.")
-    allow_leakage: bool = option(False, "Keep a split that has a patient on two sides, as some lists do.")
 
     def __post_init__(self) -> None:
         if not self.classes or not self.views:
@@ -72,7 +71,7 @@ def make_split(
         quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training or test set, a binary training set of one kind, a patient on two sides, or lists that cannot be used.
+        UserError: an empty training or test set, a binary training set of one kind, or lists that cannot be used.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
@@ -124,13 +123,6 @@ def make_split(
                 f"{settings.dataset}: every training image of the {settings.kind} split is {only} for"
                 f" {settings.classes[0]}; place the other images too, or use another split"
             )
-    if report["patients_across_splits"] and not settings.allow_leakage:
-        sides = frame.groupby("patient_id")["split"].unique()
-        patient, found = next((name, part) for name, part in sides.items() if len(part) > 1)
-        raise UserError(
-            f"{settings.dataset}: patient {patient} is in {' and '.join(sorted(found))}, with"
-            f" {report['patients_across_splits'] - 1} others; use another split, or allow_leakage: true to keep it"
-        )
     return frame, report
 
 

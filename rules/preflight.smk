@@ -1,0 +1,29 @@
+# The data doctor. It asks for nothing to be there, and looks again every time.
+
+import time
+
+
+localrules:
+    preflight,
+
+
+rule preflight:
+    """What of the data is here, what is wrong with it, what to do next; --config preflight=full decodes every image."""
+    output:
+        "<results>/preflight.json",
+    log:
+        "<logs>/preflight.log",
+    benchmark:
+        "<benchmarks>/preflight.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        config=as_json(config),
+        full="--full" if config.get("preflight") == "full" else "",
+        asked=time.time(),  # never the same, so that the answer is never an old one
+    shell:
+        "python workflow/scripts/preflight.py --config {params.config:q} {params.full} --out {output} 2>&1 | tee {log}"

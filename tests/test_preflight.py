@@ -1,0 +1,151 @@
+"""The data doctor: none, some or all of the data, wrong totals, unreadable images, and what it says to do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from refers import config, preflight
+from refers.study import Study
+
+ROOT = Path(__file__).parents[1]
+
+
+def study_of(folder, expected=None, **changes):
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    source = values["sources"]["shenzhen"] | {"expected": expected}
+    values["sources"] = {"shenzhen": source}
+    return Study(config.merge(values, {"data_root": str(folder)}, changes))
+
+
+@pytest.fixture
+def shenzhen(tmp_path):
+    """Five readable images of the Kaggle layout, two of them with tuberculosis; the table lists one more."""
+    folder = tmp_path / "shenzhen/images"
+    folder.mkdir(parents=True)
+    lines = ["study_id,sex,age,findings"]
+    for number in range(1, 7):
+        positive = number > 3
+        name = f"CHNCXR_{number:04d}_{int(positive)}.png"
+        lines.append(f"{name},Male,40,{'PTB' if positive else 'normal'}")
+        if number < 6:
+            grey = np.random.default_rng(number).integers(0, 255, (20, 24), dtype=np.uint8)
+            Image.fromarray(grey).save(folder / name)
+    (tmp_path / "shenzhen/shenzhen_metadata.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def look(folder, full=False, **options):
+    said = []
+    found = preflight.report(study_of(folder, **options), full, 1, said.append)
+    assert said == ["looking at shenzhen ..."]
+    return found, found["lines"][0], preflight.table(found)
+
+
+def test_nothing_here_says_where_to_get_it(tmp_path):
+    _, line, text = look(tmp_path, expected={"images": 662})
+    assert line["state"] == "absent"
+    assert (line["expected"], line["found"]) == (662, 0)
+    assert "get it from https://www.kaggle.com/raddar" in text
+    assert str(tmp_path / "shenzhen/shenzhen_metadata.csv") in text
+
+
+def test_a_part_is_counted_and_the_rest_named(shenzhen):
+    _, line, text = look(shenzhen, expected={"images": 6, "labels": {"Tuberculosis": 3}})
+    assert line["state"] == "partial"
+    assert line["found"] == 5
+    assert "1 images of the official table are not here" in text
+    assert "place the other images below" in line["next"]
+    assert not any("published" in remark for remark in line["remarks"]), (
+        "a part is not held against the totals"
+    )
+
+
+def complete(folder):
+    table = folder / "shenzhen/shenzhen_metadata.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("expected", "remarks"),
+    [
+        ({"images": 5, "patients": 5, "labels": {"Tuberculosis": 2}}, []),
+        ({"images": 5, "patients": 4}, ["5 patients, 4 published"]),
+        ({"images": 5, "labels": {"Tuberculosis": 3}}, ["Tuberculosis: 2 positive, 3 published"]),
+        ({"images": 5, "labels": {"Goitre": 1}}, ["Goitre: 0 positive, 1 published"]),
+        (None, []),
+    ],
+)
+def test_totals_are_held_against_the_published_ones(shenzhen, expected, remarks):
+    complete(shenzhen)
+    _, line, _ = look(shenzhen, expected=expected)
+    assert line["state"] == "complete"
+    assert line["remarks"] == remarks
+    assert line["next"] == ""
+
+
+def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
+    complete(shenzhen)
+    path = shenzhen / "shenzhen/images/CHNCXR_0002_0.png"
+    path.write_bytes(path.read_bytes()[:-60])
+    _, line, text = look(shenzhen)
+    assert (line["state"], line["unreadable"]) == ("complete", None)
+    assert "not looked" in text
+    _, line, text = look(shenzhen, full=True)
+    assert (line["state"], line["unreadable"]) == ("broken", 1)
+    assert "download the 1 unreadable images" in text
+
+
+def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):
+    table = shenzhen / "shenzhen/shenzhen_metadata.csv"
+    table.write_text(table.read_text().replace("PTB", "normal"))
+    _, line, _ = look(shenzhen)
+    assert line["state"] == "broken"
+    assert "row 5" in line["next"]
+
+
+def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
+    (tmp_path / "vit.npz").touch()
+    changes = {
+        "methods": {"imagenet": {"checkpoint": str(tmp_path / "vit.npz")}},
+        "text": {"encoder": str(tmp_path / "bert")},
+        "datasets": {"shenzhen": {"split": {"kind": "released"}}},
+    }
+    found, _, text = look(shenzhen, **changes)
+    states = {line["name"]: line["state"] for line in found["lines"][1:]}
+    assert states == {
+        "text encoder": "absent",
+        "weights of imagenet": "here",
+        "released lists of shenzhen": "absent",
+    }
+    assert f"place a BERT checkpoint at {tmp_path}/bert/config.json" in text
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10**12, "enough"), (100, "NOT ENOUGH")])
+def test_room_for_the_stores(free, verdict):
+    line = {
+        "name": "x",
+        "state": "complete",
+        "expected": 1,
+        "found": 1,
+        "unreadable": 0,
+        "remarks": [],
+        "store": 65536,
+        "next": "",
+    }
+    text = preflight.table({"full": True, "lines": [line], "store_bytes": 65536, "free_bytes": free})
+    assert verdict in text.splitlines()[-1]
+
+
+def test_the_target_works_without_any_data(snakemake, tmp_path):
+    paths = (
+        f"pathvars={{results: {tmp_path}/results, logs: {tmp_path}/logs, benchmarks: {tmp_path}/benchmarks}}"
+    )
+    for _ in range(2):  # it looks again every time
+        done = snakemake("preflight", "--cores", 1, "--config", f"data_root={tmp_path}/nothing", paths)
+        assert done.code == 0, done.output
+        assert done.output.count("absent") >= 5
+    found = json.loads((tmp_path / "results/preflight.json").read_text())
+    assert {line["name"] for line in found["lines"]} >= {"mimic", "nih", "vinbigdata", "shenzhen", "covid"}

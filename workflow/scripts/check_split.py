@@ -1,0 +1,39 @@
+"""Look for leakage in a split before anyone trains on it: patients or pictures in several sets, one-sided classes, views.
+
+In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json; leakage that the config does not accept stops here.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from refers.errors import run
+from refers.files import write_json
+from refers.leakage import KINDS, check
+from refers.store import open_store
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--accept", nargs="*", choices=KINDS, default=[], help="leakage to live with")
+    parser.add_argument("--out", type=Path, required=True, help="check.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    views = pd.read_parquet(args.index, columns=["view"])["view"]
+    report = check(pd.read_parquet(args.split), views, open_store(args.store), args.accept, args.dataset)
+    write_json(args.out, report)
+    sizes = ", ".join(f"{count} {part}" for part, count in report["images"].items())
+    print(f"{args.dataset}: {sizes}; {report['duplicates_within_sets']} duplicates inside a set")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,35 @@
+"""The data doctor: a table of what is here, what is wrong and what to do next. Absent data are a report, not an error.
+
+In: the study's config as JSON. Out: preflight.json. The exit code is 1 where data are here and broken.
+"""
+
+import argparse
+from pathlib import Path
+
+from refers import preflight
+from refers.config import parse_json
+from refers.errors import UserError, run
+from refers.files import write_json
+from refers.study import Study
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="the study's config as JSON")
+    parser.add_argument("--full", action="store_true", help="decode every image")
+    parser.add_argument("--out", type=Path, required=True, help="preflight.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    study = Study(parse_json(args.config, "config"))
+    found = preflight.report(study, args.full, preflight.cores(), lambda text: print(text, flush=True))
+    print("\n" + preflight.table(found) + "\n")
+    write_json(args.out, found)
+    if broken := [line["name"] for line in found["lines"] if line["state"] == "broken"]:
+        raise UserError(f"{', '.join(broken)}: here but broken; the report above says what to do")
+
+
+if __name__ == "__main__":
+    run(main)
