@@ -10,6 +10,11 @@ ROOT = Path(__file__).parents[1]
 DEMO = ["--workflow-profile", "profiles/demo"]
 
 
+def fine_tunes(found):
+    """Fine-tuning jobs, those that keep a classifier for a figure among them."""
+    return found.jobs.get("finetune", 0) + found.jobs.get("finetune_kept", 0)
+
+
 def test_the_published_study_schedules_every_cell(snakemake, downloads):
     found = snakemake("-n", "cells", "--cores", 8, "--quiet=rules", *downloads)
     assert found.code == 0, found.output
@@ -17,7 +22,7 @@ def test_the_published_study_schedules_every_cell(snakemake, downloads):
     assert {"refers", "lsp"} <= set(built)
     methods = found.jobs["pretrain"] + found.jobs["import_encoder"]
     assert found.jobs["import_encoder"] == 1
-    assert found.jobs["finetune"] == methods * 9
+    assert fine_tunes(found) == methods * 9
     assert found.jobs["cell"] == methods * 9
     assert found.jobs["index_source"] == found.jobs["pack_images"] == 5
     assert found.jobs["split_dataset"] == 5
@@ -61,12 +66,26 @@ def test_one_cell_builds_only_what_it_needs(snakemake, downloads):
         "pack_images": 2,
         "split_dataset": 1,
         "label_subset": 1,
+        "check_split": 1,
         "clean_reports": 1,
         "tokenize_reports": 1,
         "pretrain": 1,
         "finetune": 1,
         "cell": 1,
     }
+
+
+def test_a_classifier_is_kept_only_where_a_figure_needs_it(snakemake, downloads):
+    found = snakemake("-n", "cells", "--cores", 8, "--quiet=rules", *downloads)
+    assert found.jobs["finetune_kept"] == 2  # REFERS on all labels of NIH and of VinBigData
+    figure = snakemake("-np", "results/figures/figure3_nih.pdf", "--cores", 8, "--quiet=rules", *downloads)
+    assert figure.code == 0, figure.output
+    assert {rule: figure.jobs[rule] for rule in ("finetune_kept", "attend", "figure")} == {
+        "finetune_kept": 1,
+        "attend": 1,
+        "figure": 1,
+    }
+    assert "finetune" not in figure.jobs
 
 
 def test_without_any_data_the_tables_still_render_and_say_why(snakemake, tmp_path):
@@ -189,7 +208,7 @@ def test_a_setting_of_one_dataset_reruns_its_cells_only(snakemake, demo, tmp_pat
     change = "finetune: {datasets: {shenzhen: {training: {steps: 61}}}}"
     found = snakemake("-n", "tables", *overlaid(tmp_path, change))
     methods = len(list((demo / "results/encoders").iterdir()))
-    assert found.jobs["finetune"] == methods
+    assert fine_tunes(found) == methods
     assert found.jobs["cell"] == methods
     assert not {"pretrain", "split_dataset", "label_subset", "pack_images"} & found.jobs.keys()
     assert set(re.findall(r"output: \S+/results/runs/\w+/(\w+)/", found.output)) == {"shenzhen"}
@@ -200,7 +219,7 @@ def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo, tmp_pa
         "-n", "tables", *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}")
     )
     assert found.jobs["pretrain"] == 1
-    assert found.jobs["finetune"] == 9
+    assert fine_tunes(found) == 9
     assert set(re.findall(r"output: \S+/results/runs/(\w+)/", found.output)) == {"refers"}
 
 
@@ -210,7 +229,7 @@ def test_a_lost_prediction_reruns_one_finetune_and_its_aggregates(snakemake, dem
     lost.unlink()
     try:
         found = snakemake("-n", "tables", *DEMO)
-        assert found.jobs["finetune"] == 1
+        assert fine_tunes(found) == 1
         assert found.jobs["cell"] == 1
         assert found.jobs["table"] >= 2
         assert "pretrain" not in found.jobs
