@@ -142,7 +142,7 @@ class Study:
     def source_status(self, source: str) -> str:
         """Empty when the source is on disk; otherwise why not and what to do."""
         entry, folder = self.values["sources"][source], self.folder(source)
-        for pattern in [*entry["files"], entry["images"]]:
+        for pattern in [*entry["files"], entry["images"], *filter(None, [entry.get("reports")])]:
             if next(folder.glob(pattern), None) is None:
                 return f"data absent: {folder}/{pattern} not found; docs/data.md says how to get it"
         return ""
