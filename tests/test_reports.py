@@ -158,8 +158,8 @@ def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
     }
     assert {rule: number for rule, number in funnel["rules"].items() if number} == {
         "not UTF-8": 1,
+        "Unicode": 1,
         "de-identification": 1,
-        "no colon": 1,
         "list numbers": 1,
     }
     assert funnel["images"] == {"studies": 4, "without a report": 2, "with a dropped report": 1}
