@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refers.errors import UserError
-from refers.reports import clean_report, count_tokens, normalise, read_reports, swap_sides
+from refers.reports import clean_report, clean_section, count_tokens, normalise, read_reports, swap_sides
 
 MINI = Path(__file__).parents[2] / "shared/data/mini-mimic/mimic-cxr-reports"
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/clean_reports.py"
@@ -62,6 +62,9 @@ def test_a_report_as_written_keeps_findings_and_impression_only():
         ("SUMMARY: fine", "", "fine"),
         ("COMPARISON: none\nPA AND LATERAL VIEWS OF THE CHEST: clear\nIMPRESSION: AP CHEST: fine", "clear", "AP CHEST: fine"),
         ("COMPARISON: none\nLUNGS: clear\nHEART: normal\nIMPRESSION: fine", "LUNGS: clear HEART: normal", "fine"),
+        ("FINAL REPORT\n AP CHEST, 5:09 A.M., ___\n HISTORY: bleed\n IMPRESSION: AP chest at 5:09: fine", "", "AP chest at 5:09: fine"),
+        ("PROVISIONAL FINDINGS IMPRESSION (PFI): 10:52 AM\n FINDINGS: early\n FINAL REPORT\nFINDINGS: late", "late", ""),
+        ("PA AND LATERAL CHEST: at 5:09\nFINDINGS: clear", "clear", ""),
         ("CHEST PAIN: yes\nIMPRESSION: fine", "", "fine"),
         ("FINDINGS: lungs are clear HISTORY: pain IMPRESSION: fine", "lungs are clear", "fine"),
         ("FINDINGS: seen at 10:20 in\nthese findings: few", "seen at 10:20 in these findings: few", ""),
@@ -78,13 +81,54 @@ def test_headers_in_their_varied_forms(report, findings, impression):
     assert (cleaned.findings, cleaned.impression) == (findings, impression)
 
 
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        (" \n\ufeff___ .\n", "empty file"),
+        ("FINAL REPORT\nThe lungs are clear.", "no header"),
+        ("INDICATION: pain\n\nThe lungs are clear.", "no findings or impression"),
+        ("FINDINGS: ___\nIMPRESSION:", "blank sections"),
+        ("IMPRESSION: 1. Normal chest.", "fewer than 3 tokens"),
+        ("IMPRESSION: no change seen", ""),
+    ],
+)
+def test_a_dropped_report_has_one_reason(report, reason):
+    assert clean_report(report).dropped == reason
+
+
+@pytest.mark.parametrize(
+    ("report", "rules"),
+    [
+        ("FINDINGS: clear lungs", set()),
+        ("FINDINGS: a 5\u00a0cm mass [**Name**]", {"Unicode", "de-identification"}),
+        ("WET READ: early\nFINAL REPORT\nFINDINGS: clear\nADDENDUM: called", {"wet read", "addendum"}),
+        ("FINDINGS\nclear IMPRESSION: fine", {"no colon", "inside a line"}),
+        ("IMPRESSION/FINDINGS: clear\nCONCLUSION: fine", {"findings and impression", "conclusion"}),
+        ("PORTABLE CHEST: clear\nPLAN OF CARE: home\nLUNGS: clear", {"view as header", "unknown title", "organ as header", "several"}),
+        ("IMPRESSION: 1. fine\nIMPRESSION: fine", {"list numbers", "repeated"}),
+    ],
+)  # fmt: skip
+def test_every_rule_is_counted_where_it_is_used(report, rules):
+    assert clean_report(report).rules == rules
+
+
 def test_unicode_is_unified_and_blanks_are_dropped():
     assert normalise("No\u00a0ef\ufb01cient “air”\u200b – ___ .") == 'No efficient "air" -.'
 
 
-@pytest.mark.parametrize("text", [" " * 200_000 + "x", "a" * 200_000, "HISTORY A " * 20_000, ". " * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 200_000 + "x",
+        "a" * 200_000,
+        "HISTORY A " * 20_000,
+        "a 1. " * 40_000,
+        "( " * 50_000,
+        ". " * 50_000,
+    ],
+)
 def test_long_lines_do_not_stall_the_rules(text):
-    assert clean_report(f"FINDINGS: {text}").findings == normalise(text)
+    assert clean_report(f"FINDINGS: {text}").findings == clean_section(text)
 
 
 @pytest.mark.parametrize(

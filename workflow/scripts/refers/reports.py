@@ -10,11 +10,11 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from refers.errors import UserError
+from refers.report_headers import OPENS, Header, find_headers
 
 MIN_TOKENS = 3
 
@@ -28,7 +28,7 @@ RULES = {
     "inside a line": "a known header in capitals with a colon counts anywhere in a line",
     "findings and impression": "a section of both is Findings",
     "conclusion": "Conclusion, Summary and Opinion are Impression",
-    "view as header": "a title in capitals that names a view, as PORTABLE CHEST, opens Findings where neither is open",
+    "view as header": "a title in capitals that names a view, as PORTABLE CHEST, opens Findings where no header does",
     "organ as header": "one that names parts of the chest, as LUNGS, does so too, and its words are kept",
     "unknown title": "any other title in capitals ends Findings and Impression",
     "several": "more Findings or Impressions than one are joined in their order",
@@ -37,70 +37,11 @@ RULES = {
 }
 DROPPED = {
     "empty file": "no word at all",
-    "no header": "text without any known header",
+    "no header": "text without any header but FINAL REPORT",
     "no findings or impression": "headers, none of them Findings or Impression",
     "blank sections": "Findings and Impression without a word",
     f"fewer than {MIN_TOKENS} tokens": "a token is a word or a number",
 }
-
-# ---- what a header says, in capitals and single spaces
-
-_F = (
-    r"(?:(?:CHEST|PORTABLE|RADIOGRAPHIC|RADIOLOGICAL|IMAGING|PERTINENT|ADDITIONAL|INCIDENTAL|OTHER) )*"
-    r"(?:FINDINGS?|OBSERVATIONS?)(?: ?\(S\))?"
-)
-_I = r"(?:(?:FINAL|OVERALL|CHEST|RADIOGRAPHIC) )*IMPRESSIONS?(?: ?\(S\))?"
-_C = r"(?:(?:FINAL|OVERALL) )?(?:CONCLUSIONS?|SUMMARY|OPINION)(?: ?\(S\))?"
-_AND = r" ?(?:AND|&|/|,) ?"
-_TITLES = {
-    "both": rf"{_F}{_AND}(?:{_I}|{_C})|{_I}{_AND}{_F}",
-    "findings": _F,
-    "impression": rf"{_I}(?:{_AND}(?:RECOMMENDATIONS?|PLAN))?",
-    "conclusion": rf"{_C}(?:{_AND}(?:RECOMMENDATIONS?|PLAN))?",
-    "final": r"FINAL REPORT",
-    "wet read": r"WET READ|PRELIMINARY (?:REPORT|READ|INTERPRETATION)",
-    "addendum": r"(?:FINAL )?ADDENDUM",
-    # Sections that hold no observation on this image.
-    "other": (
-        r"(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*HISTORY"
-        r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
-        r"|REASON(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?|(?:TYPE OF )?EXAM(?:INATION)?S?|STUDY|PROCEDURE"
-        r"|TECHNIQUES?|TECHNICAL FACTORS|COMPARISONS?(?: [A-Z]+)?|PRIORS?|REPORT|RECOMMENDATIONS?(?: ?\(S\))?"
-        r"|NOTIFICATIONS?|DATE|REFERENCE|DOSE|SIGNED|DICTATED(?: BY)?|ATTENDING"
-    ),
-}
-_NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _TITLES.items())
-_TITLE = re.compile(_NAMED)
-_INSIDE = re.compile(rf"(?:^|(?<=\s))(?:{_NAMED})\s*$".replace(" ?", r"\s*").replace(" ", r"\s+"))
-_BARE = re.compile(
-    rf"\s*(?:(?P<word>(?:FINAL\s+)?ADDENDUM|WET\s+READ)\b(?!\s*:)|(?P<words>FINAL\s+REPORT|PRELIMINARY\s+REPORT|{_F}{_AND}(?:{_I}|{_C})"
-    rf"|{_I}{_AND}{_F}|{_F}|{_I}|{_C})\s*(?:[-.;]+(?=\s|$)|$))".replace(" ?", r"\s*").replace(" ", r"\s+")
-)
-_CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()' -]{3,60}")
-_REACH = 80  # characters before a colon that can be a header
-
-
-def _words(title: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[A-Z0-9]+", title))
-
-
-_VIEW = _words(
-    "AP PA LATERAL LAT FRONTAL PORTABLE UPRIGHT SUPINE ERECT SEMI SEMIUPRIGHT SEMIERECT SEATED BEDSIDE DECUBITUS OBLIQUE"
-    " SINGLE ONE TWO THREE FOUR FIVE 1 2 3 4 5 VIEW VIEWS CHEST THORAX RADIOGRAPH RADIOGRAPHS RADIOGRAPHY X RAY XRAY FILM"
-    " FILMS IMAGE IMAGES LEFT RIGHT STANDARD LINE PLACEMENT"
-)
-_NAMES_VIEW = _words("VIEW VIEWS CHEST RADIOGRAPH RADIOGRAPHS RADIOGRAPHY XRAY FILM FILMS")
-_ORGAN = _words(
-    "LUNG LUNGS PLEURA PLEURAL SPACE SPACES HEART CARDIAC SILHOUETTE CARDIOMEDIASTINAL CARDIOMEDIASTINUM MEDIASTINUM"
-    " MEDIASTINAL CONTOUR CONTOURS HILA HILAR HILUM BONES BONY OSSEOUS STRUCTURES SKELETAL THORAX SOFT TISSUES ABDOMEN"
-    " UPPER LOWER DIAPHRAGM DIAPHRAGMS AORTA VESSELS VASCULATURE VASCULARITY PULMONARY AIRWAY AIRWAYS TRACHEA LINES TUBES"
-    " DEVICES CATHETERS SUPPORT HARDWARE CHEST WALL PARENCHYMA FIELDS RIBS SPINE LEFT RIGHT"
-)
-_FILLER = _words("THE OF AND WITH IN")
-_NAMES_ORGAN = re.compile(
-    r"LUNG|PLEURA|HEART|CARDI|MEDIASTIN|HIL[AU]|BON[EY]|OSSEOUS|SKELET|SOFT|TISSUE|ABDOM|DIAPHRAGM|AORTA|VASCUL|AIRWAY|TRACHEA"
-    r"|LINE|TUBE|DEVICE|CATHETER|SUPPORT|CHEST|RADIOGRAPH|VIEW|FRONTAL|LATERAL|PORTABLE|RIB|SPINE|UPPER|LOWER|LEFT|RIGHT|OTHER|NOTE"
-)
 
 
 class Cleaned(NamedTuple):
@@ -115,13 +56,6 @@ class Cleaned(NamedTuple):
     tokens: int
     rules: frozenset[str]
     dropped: str
-
-
-class _Header(NamedTuple):
-    start: int
-    end: int
-    kind: str
-    rule: str
 
 
 # ---- plain text
@@ -143,7 +77,7 @@ def normalise(text: str) -> str:
 
     Applying it twice changes nothing.
     """
-    return _fixpoint(text, lambda text: " ".join(_plain(text).split()))
+    return _fixpoint(text, lambda text: _plain(" ".join(text.split())))
 
 
 def clean_section(text: str) -> str:
@@ -151,7 +85,10 @@ def clean_section(text: str) -> str:
 
     Applying it twice changes nothing.
     """
-    text = normalise(text)
+    return _without_list_numbers(normalise(text))
+
+
+def _without_list_numbers(text: str) -> str:
     if "1." not in text and "1)" not in text:
         return text
     return _fixpoint(text, lambda text: normalise(_drop_list_numbers(text)))
@@ -180,7 +117,7 @@ def _plain(text: str) -> str:
 
 def _unify(text: str) -> str:
     if text.isascii():
-        return text.translate(_ASCII)
+        return text if text.isprintable() else text.translate(_ASCII)
     text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     # Line and paragraph separators count as spaces; format, private and unpaired surrogate characters carry no text.
     return "".join(
@@ -194,12 +131,12 @@ _NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+(?=\S)")
 
 
 def _drop_list_numbers(text: str) -> str:
-    """Text without the numbers of lists: 1 at the start or after a sentence, then each number the next one's turn."""
+    """Normal text without the numbers of lists: 1 at the start or after a sentence, then each number the next one's turn."""
     due = None
 
     def number(found: re.Match) -> str:
         nonlocal due
-        before = text[: found.start()].rstrip()[-1:]
+        before = text[max(found.start() - 2, 0) : found.start()].strip()
         if int(found[1]) == 1 and before in ("", ".", ":", ";", "?", "!"):
             due = 2
             return ""
@@ -231,12 +168,12 @@ def clean_report(text: str) -> Cleaned:
     if ("__" in text or "[**" in text) and _MARK.search(text):
         rules.add("de-identification")
     plain = _fixpoint(text, _plain)
-    headers = _headers(plain)
+    headers = find_headers(plain)
     findings, impression = _sections(plain, headers, rules)
     # Joined lines can make a header that none of the lines was: "CLINICAL" and "HISTORY:".
     while ":" in findings or ":" in impression:
         again = f"FINDINGS: {findings}\nIMPRESSION: {impression}"
-        found = _sections(again, _headers(again), set())
+        found = _sections(again, find_headers(again), set())
         if found == (findings, impression):
             break
         findings, impression = found
@@ -245,8 +182,8 @@ def clean_report(text: str) -> Cleaned:
     kinds = {header.kind for header in headers}
     reasons = {
         "empty file": not _TOKEN.search(plain),
-        "no header": not kinds,
-        "no findings or impression": not kinds & _OPENS.keys(),
+        "no header": kinds <= {"final"},
+        "no findings or impression": not kinds & OPENS.keys(),
         "blank sections": not tokens,
         f"fewer than {MIN_TOKENS} tokens": tokens < MIN_TOKENS,
     }
@@ -254,29 +191,20 @@ def clean_report(text: str) -> Cleaned:
     return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
 
 
-# Section that a kind of header opens, where it is one that is kept.
-_OPENS = {
-    "both": "findings",
-    "findings": "findings",
-    "impression": "impression",
-    "conclusion": "impression",
-    "view as header": "findings",
-    "organ as header": "findings",
-}
 _RULE_OF_KIND = {"both": "findings and impression", "conclusion": "conclusion"}
 
 
-def _sections(text: str, headers: list[_Header], rules: set[str]) -> tuple[str, str]:
+def _sections(text: str, headers: list[Header], rules: set[str]) -> tuple[str, str]:
     """Findings and Impression under `headers`; the names of the rules that took part are added to `rules`."""
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     section, start = "", 0
-    last_final = max((header.start for header in headers if header.kind == "final"), default=-1)
-    preliminary = False
+    headers = _without_preliminary(headers)
+    stand_in = not any(header.kind in ("both", "findings") for header in headers)
 
     def keep(end: int) -> None:
         if section not in parts or not (plain := normalise(text[start:end])):
             return
-        cleaned = clean_section(plain)
+        cleaned = _without_list_numbers(plain)
         if cleaned != plain:
             rules.add("list numbers")
         if parts[section]:
@@ -285,16 +213,13 @@ def _sections(text: str, headers: list[_Header], rules: set[str]) -> tuple[str, 
             parts[section].append(cleaned)
 
     for header in headers:
-        if preliminary and header.kind != "final":
-            continue
-        if header.kind in ("view as header", "organ as header") and section in parts:
+        if header.kind in ("view as header", "organ as header") and (section in parts or not stand_in):
             continue  # "PORTABLE CHEST: no change" under Impression is its text
         if header.kind == "unknown title" and section not in parts:
             continue
         keep(header.start)
         rules |= {header.rule, _RULE_OF_KIND.get(header.kind, header.kind)} & RULES.keys()
-        preliminary = header.kind == "wet read" and header.start < last_final
-        section = _OPENS.get(header.kind, "other")
+        section = OPENS.get(header.kind, "other")
         start = header.start if header.kind == "organ as header" else header.end
     keep(len(text))
     findings, impression = (
@@ -303,57 +228,15 @@ def _sections(text: str, headers: list[_Header], rules: set[str]) -> tuple[str, 
     return findings, impression
 
 
-def _headers(text: str) -> list[_Header]:
-    """Headers of a plain text, in order; a line is cut at its colons, so the time is linear in the text's length."""
-    found, start = [], 0
-    for line in text.split("\n"):
-        if line.lstrip()[:2].isupper() and (bare := _BARE.match(line)):
-            kind = _named(" ".join((bare["word"] or bare["words"]).split()))
-            rule = "no colon" if kind in _OPENS else ""  # FINAL REPORT has none anyway
-            found.append(_Header(start, start + bare.end(), kind, rule))
-        if ":" in line:
-            at = start
-            for piece in line.split(":")[:-1]:
-                if header := _before_colon(piece[-_REACH:], at == start and len(piece) <= _REACH):
-                    begin, kind, rule = header
-                    begin += at + max(len(piece) - _REACH, 0)
-                    if not found or begin >= found[-1].end:
-                        found.append(_Header(begin, at + len(piece) + 1, kind, rule))
-                at += len(piece) + 1
-        start += len(line) + 1
-    return found
-
-
-@lru_cache(4096)
-def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, str] | None:
-    """The header that a piece of a line before a colon ends in: (where it begins, kind, rule), or None."""
-    words = " ".join(piece.split())
-    if opens_line and words[:1].isupper():
-        if kind := _named(words.upper()):
-            return len(piece) - len(piece.lstrip()), kind, ""
-        if _CAPITALS.fullmatch(words) and (kind := _unnamed(words)) in ("view as header", "organ as header"):
-            return len(piece) - len(piece.lstrip()), kind, ""
-    if inside := _INSIDE.search(piece):
-        return inside.start(), inside.lastgroup.replace("_", " "), "inside a line"
-    if opens_line and _CAPITALS.fullmatch(words) and (kind := _unnamed(words)):
-        return len(piece) - len(piece.lstrip()), kind, ""
-    return None
-
-
-def _named(words: str) -> str:
-    """Kind of a known header in capitals, or ""."""
-    found = _TITLE.fullmatch(words)
-    return found.lastgroup.replace("_", " ") if found else ""
-
-
-def _unnamed(words: str) -> str:
-    """What a title in capitals that is no known header stands for; "" where it is part of the text."""
-    parts = _words(words) - _FILLER
-    if parts <= _VIEW and parts & _NAMES_VIEW:
-        return "view as header"
-    if parts and parts <= _ORGAN:
-        return "organ as header"
-    return "" if _NAMES_ORGAN.search(words) else "unknown title"
+def _without_preliminary(headers: list[Header]) -> list[Header]:
+    """Headers less those between a wet read and a later FINAL REPORT."""
+    last_final = max((header.start for header in headers if header.kind == "final"), default=-1)
+    left, preliminary = [], False
+    for header in headers:
+        if not preliminary or header.kind == "final":
+            left.append(header)
+            preliminary = header.kind == "wet read" and header.start < last_final
+    return left
 
 
 # ---- left and right
