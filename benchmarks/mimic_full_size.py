@@ -11,6 +11,7 @@ show that memory does not follow their number.
 """
 
 import argparse
+import resource
 import sys
 import tempfile
 import time
@@ -111,9 +112,15 @@ def resident(process: psutil.Process) -> int:
     return total
 
 
+def processor_seconds() -> float:
+    """User and system time of all children so far, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def measure(name: str, *options: object) -> tuple[float, float]:
     """Run a script; print and return its seconds and its peak memory in GB."""
-    began, peak = time.perf_counter(), 0
+    began, peak, spent = time.perf_counter(), 0, processor_seconds()
     process = psutil.Popen([sys.executable, SCRIPTS / f"{name}.py", *map(str, options)])
     while process.poll() is None:
         try:
@@ -124,7 +131,10 @@ def measure(name: str, *options: object) -> tuple[float, float]:
     if code := process.wait():
         raise SystemExit(code)
     seconds = time.perf_counter() - began
-    print(f"== {name}: {seconds:.1f} s, peak {peak / 1e9:.2f} GB", flush=True)
+    spent = processor_seconds() - spent
+    print(
+        f"== {name}: {seconds:.1f} s ({spent:.1f} s of processor time), peak {peak / 1e9:.2f} GB", flush=True
+    )
     return seconds, peak / 1e9
 
 

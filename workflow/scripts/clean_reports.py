@@ -77,7 +77,7 @@ def clean(folder: Path, workers: int) -> Iterator[Batch]:
 def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, Counter]:
     """Write the kept reports a batch at a time; return all study numbers, those kept, and the counts."""
     studies, kept, counts, said = [], [], Counter(), 0
-    with pq.ParquetWriter(out, SCHEMA) as writer:
+    with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"]) as writer:
         for batch in batches:
             writer.write_table(batch.kept)
             studies.append(batch.studies)

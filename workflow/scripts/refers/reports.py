@@ -66,7 +66,6 @@ _PLAIN = str.maketrans(
 # Blanks of any kind are spaces; other control characters carry no text.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
 _MARK = re.compile(r"_{2,}|\[\*\*[^\]]{0,80}\*\*\]")
-_SPACES = re.compile(" {2,}")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:]+(?:\s|$))")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
@@ -106,9 +105,9 @@ def _plain(text: str) -> str:
     text = _unify(text)
     if "__" in text or "[**" in text:
         text = _MARK.sub(" ", text)
-    if "  " in text:
-        text = _SPACES.sub(" ", text)
-    if "(" in text or "[" in text:
+    while "  " in text:
+        text = text.replace("  ", " ")
+    if any(start in text for start in ("()", "( ", "(\n", "[]", "[ ", "[\n")):
         text = _EMPTY_BRACKETS.sub(" ", text)
     if " ." in text or " ," in text or " ;" in text or " :" in text:
         text = _SPACE_BEFORE_STOP.sub("", text)
@@ -117,7 +116,7 @@ def _plain(text: str) -> str:
 
 def _unify(text: str) -> str:
     if text.isascii():
-        return text if text.isprintable() else text.translate(_ASCII)
+        return text if text.replace("\n", "").isprintable() else text.translate(_ASCII)
     text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
     # Line and paragraph separators count as spaces; format, private and unpaired surrogate characters carry no text.
     return "".join(
@@ -163,11 +162,12 @@ def clean_report(text: str) -> Cleaned:
     """
     rules: set[str] = set()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii() or len(_unify(text)) < len(text):
+    unified = _unify(text)
+    if not text.isascii() or len(unified) < len(text):
         rules.add("Unicode")
     if ("__" in text or "[**" in text) and _MARK.search(text):
         rules.add("de-identification")
-    plain = _fixpoint(text, _plain)
+    plain = _fixpoint(unified, _plain)
     headers = find_headers(plain)
     findings, impression = _sections(plain, headers, rules)
     # Joined lines can make a header that none of the lines was: "CLINICAL" and "HISTORY:".
@@ -218,7 +218,9 @@ def _sections(text: str, headers: list[Header], rules: set[str]) -> tuple[str, s
         if header.kind == "unknown title" and section not in parts:
             continue
         keep(header.start)
-        rules |= {header.rule, _RULE_OF_KIND.get(header.kind, header.kind)} & RULES.keys()
+        rules.update(
+            rule for rule in (header.rule, _RULE_OF_KIND.get(header.kind, header.kind)) if rule in RULES
+        )
         section = OPENS.get(header.kind, "other")
         start = header.start if header.kind == "organ as header" else header.end
     keep(len(text))
