@@ -177,7 +177,7 @@ def clean_report(text: str) -> Cleaned:
         if found == (findings, impression):
             break
         findings, impression = found
-    both = normalise(f"{findings} {impression}")
+    both = normalise(f"{findings} {impression}") if findings and impression else findings or impression
     tokens = count_tokens(both)
     kinds = {header.kind for header in headers}
     reasons = {
