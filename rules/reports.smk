@@ -2,7 +2,7 @@
 
 
 rule clean_reports:
-    """Findings and Impression of every report; fewer than three tokens are dropped; the funnel is counted."""
+    """Findings and Impression of every report; fewer than three tokens are dropped; every decision is counted."""
     input:
         index="<store>/mimic/index.parquet",
     output:
@@ -14,7 +14,7 @@ rule clean_reports:
         "<benchmarks>/clean_reports.jsonl"
     conda:
         "../envs/refers.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=2000,
         runtime=60,
@@ -23,7 +23,7 @@ rule clean_reports:
         code=code("clean_reports"),
     shell:
         "python workflow/scripts/clean_reports.py --reports {params.folder:q}/mimic-cxr-reports"
-        " --out {output.reports} --funnel {output.funnel} 2>&1 | tee {log}"
+        " --index {input.index} --workers {threads} --out {output.reports} --funnel {output.funnel} 2>&1 | tee {log}"
 
 
 rule build_text_encoder:

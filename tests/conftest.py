@@ -150,7 +150,7 @@ def downloads(tmp_path_factory):
     root = tmp_path_factory.mktemp("downloads")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for source in values["sources"].values():
-        for pattern in [*source["files"], source["images"]]:
+        for pattern in [*source["files"], source["images"], *filter(None, [source.get("reports")])]:
             path = root / source["folder"] / pattern.split("|")[0].replace("*", "0")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()

@@ -113,6 +113,20 @@ def test_the_published_study_has_every_row_and_the_papers_settings():
     assert found.finetune_settings("refers", "nih", 100)["training"]["optimiser"]["name"] == "sgd"
 
 
+def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_path):
+    values = config.merge(shipped(""), {"data_root": str(tmp_path), "text": {"encoder": None}})
+    source = values["sources"]["mimic"]
+    for pattern in [*source["files"], source["images"]]:
+        path = tmp_path / "mimic" / pattern.replace("*", "0")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for method in ("refers", "lsp_transformer"):
+        reason = study.check(values).method_status(method)
+        assert reason.startswith(f"data absent: {tmp_path}/mimic/mimic-cxr-reports/files/p1* not found")
+    (tmp_path / "mimic/mimic-cxr-reports/files/p10").mkdir(parents=True)
+    assert study.check(values).method_status("refers") == ""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,86 +1,170 @@
 """Keep Findings and Impression of every MIMIC-CXR report and drop reports of fewer than three tokens (paper §4).
 
-In: the folder mimic-cxr-reports. Out: reports.parquet (study_id, patient_id, text) and the funnel of counts as JSON.
-The text is credentialed: it stays in the interim folder and is never printed.
+In: the folder mimic-cxr-reports and the index of the images. Out: reports.parquet (study_id, patient_id, text) and the
+funnel as JSON: reports, those with Findings or Impression, those of three tokens, those of studies with images; why each
+of the others was dropped; and in how many reports each rule of `refers.reports.RULES` was used.
+The text is credentialed: it stays in the store and is never printed.
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
-from refers.reports import MIN_TOKENS, clean_report, count_tokens, read_reports
+from refers.reports import DROPPED, MIN_TOKENS, RULES, clean_report, list_patients, read_reports
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])
-BATCH = 8192  # reports held in memory at a time
+PATIENTS = 256  # read and cleaned at a time, some 900 reports
 PROGRESS = 50000
+ENOUGH = f"at_least_{MIN_TOKENS}_tokens"
+
+
+class Batch(NamedTuple):
+    """Reports of some patients: all study numbers, the rows that are kept, and how often each rule applied."""
+
+    studies: np.ndarray
+    kept: pa.Table
+    counts: Counter
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, required=True, help="folder mimic-cxr-reports")
+    parser.add_argument("--index", type=Path, required=True, help="index.parquet of the images")
     parser.add_argument("--out", type=Path, required=True, help="reports.parquet")
     parser.add_argument("--funnel", type=Path, required=True, help="reports.json")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     return parser.parse_args()
 
 
-def clean(folder: Path, out: Path) -> dict[str, int]:
-    """Write the kept reports to `out`, a batch at a time; return the funnel."""
-    reports = with_section = kept = tokens = 0
-    seen: set[str] = set()
-    rows: list[tuple[str, str, str]] = []
-    with pq.ParquetWriter(out, SCHEMA) as writer:
+def clean_batch(folder: Path, patients: list[str]) -> Batch:
+    """Read and clean the reports of some patients."""
+    studies, rows, counts = [], [], Counter()
+    for report in read_reports(folder, patients):
+        cleaned = clean_report(report.text)
+        studies.append(int(report.study_id[1:]))
+        counts.update(cleaned.rules)
+        counts["not UTF-8"] += not report.is_utf8
+        if cleaned.dropped:
+            counts[cleaned.dropped] += 1
+        else:
+            counts["words"] += cleaned.tokens
+            rows.append((report.study_id, report.patient_id, cleaned.text))
+    columns = list(zip(*rows, strict=True)) or [[], [], []]
+    kept = pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+    return Batch(np.array(studies, np.int64), kept, counts)
 
-        def flush() -> None:
-            columns = list(zip(*rows, strict=True)) or [[], [], []]
-            writer.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA))
-            rows.clear()
 
-        for report in read_reports(folder):
-            if report.study_id in seen:
-                raise UserError(
-                    f"{folder}: study {report.study_id} has two reports, one of them of patient {report.patient_id}; keep one"
-                )
-            seen.add(report.study_id)
-            reports += 1
-            cleaned = clean_report(report.text)
-            count = count_tokens(cleaned.text)
-            with_section += bool(cleaned.text)
-            if count >= MIN_TOKENS:
-                kept, tokens = kept + 1, tokens + count
-                rows.append((report.study_id, report.patient_id, cleaned.text))
-            if len(rows) == BATCH:
-                flush()
-            if reports % PROGRESS == 0:
-                print(f"{reports} reports read, {kept} kept", flush=True)
-        flush()
+def clean(folder: Path, workers: int) -> Iterator[Batch]:
+    """Batches of all reports in the order of their paths, whatever the number of workers."""
+    patients = list_patients(folder)
+    groups = [patients[start : start + PATIENTS] for start in range(0, len(patients), PATIENTS)]
+    with ExitStack() as stack:
+        spread = stack.enter_context(Pool(workers)).imap if workers > 1 else map
+        yield from spread(partial(clean_batch, folder), groups)
+
+
+def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, Counter]:
+    """Write the kept reports a batch at a time; return all study numbers, those kept, and the counts."""
+    studies, kept, counts, said = [], [], Counter(), 0
+    with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"]) as writer:
+        for batch in batches:
+            writer.write_table(batch.kept)
+            studies.append(batch.studies)
+            kept.append(study_numbers(batch.kept["study_id"]))
+            counts.update(batch.counts)
+            counts["reports"] += len(batch.studies)
+            if counts["reports"] // PROGRESS > said:
+                said = counts["reports"] // PROGRESS
+                print(f"{counts['reports']} reports read", flush=True)
+    empty = np.zeros(0, np.int64)
+    return np.concatenate([empty, *studies]), np.concatenate([empty, *kept]), counts
+
+
+def study_numbers(names: pa.ChunkedArray) -> np.ndarray:
+    """Study ids "s50000001" as int64."""
+    return pc.utf8_slice_codeunits(names, 1).cast(pa.int64()).to_numpy()
+
+
+def indexed_studies(index: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the studies with images, sorted, and whether each is held out (official validate or test)."""
+    try:
+        table = pq.read_table(index, columns=["study_id", "split"])
+        numbers = study_numbers(table["study_id"])
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{index}: no index of MIMIC ({error}); make it with index_source.py") from None
+    studies, first = np.unique(numbers, return_index=True)
+    return studies, pc.is_in(table["split"], pa.array(["val", "test"])).to_numpy(zero_copy_only=False)[first]
+
+
+def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
+    """Raise a UserError that names the first study with two reports."""
+    found, counts = np.unique(studies, return_counts=True)
+    if len(found) < len(studies):
+        name = f"s{found[counts > 1][0]}"
+        paths = sorted(folder.glob(f"files/p*/p*/{name}.txt"))
+        raise UserError(f"{folder}: study {name} has two reports, {' and '.join(map(str, paths))}; keep one")
+
+
+def count(studies: np.ndarray, kept: np.ndarray, counts: Counter, index: Path) -> dict:
+    """The funnel."""
+    with_images, held_out = indexed_studies(index)
+    used = np.isin(with_images, kept)
+    blank = sum(counts[reason] for reason in DROPPED if not reason.startswith("fewer"))
     return {
-        "reports": reports,
-        "with_findings_or_impression": with_section,
-        f"at_least_{MIN_TOKENS}_tokens": kept,
-        "dropped": {
-            "no findings or impression": reports - with_section,
-            f"fewer than {MIN_TOKENS} tokens": with_section - kept,
+        "reports": len(studies),
+        "with_findings_or_impression": len(studies) - blank,
+        ENOUGH: len(kept),
+        "studies_with_images": int(used.sum()),
+        "held_out": int((used & held_out).sum()),
+        "dropped": {reason: counts[reason] for reason in DROPPED},
+        "images": {
+            "studies": len(with_images),
+            "without a report": int((~np.isin(with_images, studies)).sum()),
+            "with a dropped report": int((np.isin(with_images, studies) & ~used).sum()),
         },
-        "words": tokens,
+        "rules": {rule: counts[rule] for rule in RULES},
+        "words": counts["words"],
     }
 
 
 def main() -> None:
     args = parse_args()
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers} is below 1")
     with atomic_path(args.out) as path:
-        funnel = clean(args.reports, path)
-        if not funnel[f"at_least_{MIN_TOKENS}_tokens"]:
+        studies, kept, counts = write(clean(args.reports, args.workers), path)
+        expect_one_report_each(args.reports, studies)
+        funnel = count(studies, kept, counts, args.index)
+        if not len(kept):
             raise UserError(
-                f"{args.reports}: {funnel['reports']} reports, none with Findings or Impression of {MIN_TOKENS} tokens;"
+                f"{args.reports}: {len(studies)} reports, none with Findings or Impression of {MIN_TOKENS} tokens;"
                 " check the folder"
+            )
+        if not funnel["studies_with_images"]:
+            raise UserError(
+                f"{args.reports}: none of {len(kept)} reports is of a study in {args.index}; check both downloads"
             )
     write_json(args.funnel, funnel)
     print(
         f"{funnel['reports']} reports -> {funnel['with_findings_or_impression']} with findings or impression"
-        f" -> {funnel[f'at_least_{MIN_TOKENS}_tokens']} of at least {MIN_TOKENS} tokens"
+        f" -> {funnel[ENOUGH]} of at least {MIN_TOKENS} tokens -> {funnel['studies_with_images']} studies with images,"
+        f" {funnel['held_out']} of them held out"
+    )
+    print("\n".join(f"dropped: {number} {reason}" for reason, number in funnel["dropped"].items()))
+    print("\n".join(f"rule: {rule}: {number} reports" for rule, number in funnel["rules"].items()))
+    print(
+        f"{funnel['images']['without a report']} of {funnel['images']['studies']} studies with images have no report"
     )
 
 

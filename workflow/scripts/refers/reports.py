@@ -1,71 +1,96 @@
 """Free-text radiology reports: Findings and Impression, cleaned; left and right for mirrored images (paper §4).
 
-The authors did their cleaning offline and published no code for it: the rules here are this project's own.
-A report without a Findings or Impression header is dropped and counted, for nothing else in it is marked as
-what the radiologist saw.
+The authors did their cleaning offline and published no code for it: the rules here are this project's own. `RULES` and
+`DROPPED` name every decision, and clean_reports.py counts the reports in which each was taken. Two are worth knowing:
+a report without a Findings or Impression header, or a title that stands for one, is dropped, for nothing else in it is
+marked as what the radiologist saw; and headers go by what is in front of a colon, so that lines may be wrapped anywhere.
 """
 
+import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from refers.errors import UserError
+from refers.report_headers import OPENS, Header, find_headers
 
 MIN_TOKENS = 3
 
-_FINDINGS = (
-    r"FINDINGS?(?:\s*(?:AND|&|/|,)\s*(?:IMPRESSIONS?|CONCLUSIONS?))?|IMPRESSIONS?\s*(?:AND|&|/)\s*FINDINGS?"
-)
-_IMPRESSION = r"(?:(?:FINAL|OVERALL)\s+)?(?:IMPRESSIONS?|CONCLUSIONS?)(?:\s*(?:AND|&|/)\s*RECOMMENDATIONS?)?"
-# Sections that hold no observation on this image: they end Findings and Impression, whatever their case.
-_OTHER = (
-    r"(?:[A-Z]+\s+)?HISTORY|(?:CLINICAL\s+)?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?:\s+FOR\s+[A-Z ]+)?"
-    r"|REASON(?:\s+FOR)?(?:\s+THIS)?\s+[A-Z]+(?:\s+[A-Z]+)?|EXAM(?:INATION)?S?|STUDY|TYPE\s+OF\s+EXAM(?:INATION)?|PROCEDURE"
-    r"|TECHNIQUES?|TECHNICAL\s+FACTORS|COMPARISONS?(?:\s+[A-Z]+)?|PRIORS?|WET\s+READ|PRELIMINARY\s+REPORT"
-    r"|(?:FINAL\s+)?(?:ADDENDUM|REPORT)|RECOMMENDATIONS?|NOTIFICATIONS?|DATE|REFERENCE|DOSE|SIGNED|DICTATED(?:\s+BY)?|ATTENDING"
-)
-_ALONE = (
-    r"FINAL\s+REPORT|FINAL\s+ADDENDUM|ADDENDUM|WET\s+READ"  # written on a line of their own, without a colon
-)
-# A title in capitals ends a section too, unless it names a part of the chest or a view, as in "LUNGS: ...".
-_PART = (
-    r"LUNG|PLEURA|HEART|CARDI|MEDIASTIN|HIL[AU]|BON[EY]|OSSEOUS|SKELET|SOFT|TISSUE|ABDOM|DIAPHRAGM|AORTA|VASCUL|AIRWAY|TRACHEA"
-    r"|LINE|TUBE|DEVICE|CATHETER|SUPPORT|CHEST|RADIOGRAPH|VIEW|FRONTAL|LATERAL|PORTABLE|RIB|SPINE|UPPER|LOWER|LEFT|RIGHT|OTHER|NOTE"
-)
-_HEADER = re.compile(
-    rf"""
-      (?:^[ \t]*|(?P<inside>(?<=\s)))
-      (?:(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION})|(?P<other>{_OTHER}))(?:\(S\))?[ \t]*(?P<colon>:)
-    | ^[ \t]*(?:(?P<findings_alone>{_FINDINGS})|(?P<impression_alone>{_IMPRESSION})|(?P<other_alone>{_ALONE}))[ \t]*$
-    | ^[ \t]*(?P<title>(?-i:[A-Z][A-Z0-9/&,()' \t-]{{3,60}}))[ \t]*:
-    """.replace(r"\s+", r"[ \t]+").replace(r"\s*", r"[ \t]*"),
-    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
-)
-_KINDS = ("findings", "impression", "other", "findings_alone", "impression_alone", "other_alone", "title")
-_TITLES = {"FINDING": "findings", "IMPRESSION": "impression", "CONCLUSION": "impression"}
-_IS_PART = re.compile(_PART)
-_TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
-_PLAIN = str.maketrans(
-    {"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-"}
-)
+RULES = {
+    "not UTF-8": "a file that is no UTF-8 is read as Windows-1252",
+    "Unicode": "characters beyond ASCII become plain ones where there are such; those without text go",
+    "de-identification": "___ and [** ... **] go, with the brackets that they leave empty",
+    "wet read": "a wet read or preliminary report before a FINAL REPORT goes, whatever headers it has",
+    "addendum": "an addendum goes, but for a Findings or Impression with a header of its own",
+    "no colon": "a known header in capitals counts alone on its line or before a dash or full stop",
+    "inside a line": "a known header in capitals with a colon counts anywhere in a line",
+    "findings and impression": "a section of both is Findings",
+    "conclusion": "Conclusion, Summary and Opinion are Impression",
+    "view as header": "a title in capitals that names a view, as PORTABLE CHEST, opens Findings where no header does",
+    "organ as header": "one that names parts of the chest, as LUNGS, does so too, and its words are kept",
+    "unknown title": "any other title in capitals ends Findings and Impression",
+    "several": "more Findings or Impressions than one are joined in their order",
+    "repeated": "a section that is there twice, word for word, is kept once",
+    "list numbers": "1. 2. 3. before the items of a list go",
+}
+DROPPED = {
+    "empty file": "no word at all",
+    "no header": "text without any header but FINAL REPORT",
+    "no findings or impression": "headers, none of them Findings or Impression",
+    "blank sections": "Findings and Impression without a word",
+    f"fewer than {MIN_TOKENS} tokens": "a token is a word or a number",
+}
 
 
 class Cleaned(NamedTuple):
-    """Findings, Impression, and both as one line of text; empty where the report has none."""
+    """Findings, Impression, and both as one line of text; empty where the report has none.
+
+    tokens: words and numbers in `text`; rules: those of `RULES` that were used; dropped: the reason out of `DROPPED`, or "".
+    """
 
     findings: str
     impression: str
     text: str
+    tokens: int
+    rules: frozenset[str]
+    dropped: str
+
+
+# ---- plain text
+
+_PLAIN = str.maketrans(
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-"}
+)
+# Blanks of any kind are spaces; other control characters carry no text.
+_ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
+_MARK = re.compile(r"_{2,}|\[\*\*[^\]]{0,80}\*\*\]")
+_EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
+_SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:]+(?:\s|$))")
+_TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
 
 
 def normalise(text: str) -> str:
-    """One line of plain text: compatibility forms unified, `___` and control characters dropped, spaces single.
+    """One line of plain text: the rules "Unicode" and "de-identification", spaces single and none before a full stop.
 
     Applying it twice changes nothing.
     """
-    return _fixpoint(text, lambda text: " ".join(_plain(text).split()))
+    return _fixpoint(text, lambda text: _plain(" ".join(text.split())))
+
+
+def clean_section(text: str) -> str:
+    """What the cleaning makes of the text of one section: `normalise` and the rule "list numbers".
+
+    Applying it twice changes nothing.
+    """
+    return _without_list_numbers(normalise(text))
+
+
+def _without_list_numbers(text: str) -> str:
+    if "1." not in text and "1)" not in text:
+        return text
+    return _fixpoint(text, lambda text: normalise(_drop_list_numbers(text)))
 
 
 def _fixpoint(text: str, change: Callable[[str], str]) -> str:
@@ -76,63 +101,147 @@ def _fixpoint(text: str, change: Callable[[str], str]) -> str:
 
 
 def _plain(text: str) -> str:
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-        # Line and paragraph separators count as spaces; format, private and unpaired surrogate characters carry no text.
-        text = "".join(
-            " " if character.isspace() and character != "\n" else character
-            for character in text
-            if character.isspace() or unicodedata.category(character)[0] != "C"
-        )
-    else:
-        text = re.sub(r"[\x00-\x08\x0e-\x1b\x7f]", "", text)
-    text = re.sub(r"_{2,}", " ", text)
-    text = re.sub(r"\(\s*\)", " ", text)  # what "(___)" leaves
-    return re.sub(r"(?<![^\S\n])[^\S\n]+(?=[.,;:](?:\s|$))", "", text)
+    # A word's search costs a tenth of a pattern's, and most texts need none of them.
+    text = _unify(text)
+    if "__" in text or "[**" in text:
+        text = _MARK.sub(" ", text)
+    while "  " in text:
+        text = text.replace("  ", " ")
+    if any(start in text for start in ("()", "( ", "(\n", "[]", "[ ", "[\n")):
+        text = _EMPTY_BRACKETS.sub(" ", text)
+    if " ." in text or " ," in text or " ;" in text or " :" in text:
+        text = _SPACE_BEFORE_STOP.sub("", text)
+    return text
 
 
-def clean_report(text: str) -> Cleaned:
-    """Findings and Impression of a report, cleaned; every occurrence of a section, in order, repeats once.
-
-    No word is added or changed. Text before the first header and under any other header is left out.
-    """
-    text = _fixpoint(text.replace("\r\n", "\n").replace("\r", "\n"), _plain)
-    parts: dict[str, list[str]] = {"findings": [], "impression": []}
-    section, start = "", 0
-    for header in _HEADER.finditer(text):
-        if (kind := _kind(header)) is not None:
-            _keep(parts, section, text[start : header.start()])
-            section, start = kind, header.end()
-    _keep(parts, section, text[start:])
-    findings, impression = (" ".join(parts[name]) for name in ("findings", "impression"))
-    findings, impression = normalise(findings), normalise(impression)
-    return Cleaned(findings, impression, normalise(f"{findings} {impression}"))
+def _unify(text: str) -> str:
+    if text.isascii():
+        return text if text.replace("\n", "").isprintable() else text.translate(_ASCII)
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    # Line and paragraph separators count as spaces; format, private and unpaired surrogate characters carry no text.
+    return "".join(
+        " " if character.isspace() and character != "\n" else character
+        for character in text
+        if character.isspace() or unicodedata.category(character)[0] != "C"
+    )
 
 
-def _kind(header: re.Match) -> str | None:
-    """Section that a header opens: findings, impression, or other; None where it is no header after all."""
-    group = next(name for name in _KINDS if header[name] is not None)
-    words = header[group]
-    if group == "title":
-        for ending, kind in _TITLES.items():
-            if words.rstrip().removesuffix("S").endswith(ending):
-                return kind
-        return None if _IS_PART.search(words) else "other"
-    # "the findings: ..." is prose, "FINDINGS: ... IMPRESSION: ..." on one line is not; nor is a capital word alone.
-    if (header["inside"] is not None or group.endswith("_alone")) and words != words.upper():
-        return None
-    return group.removesuffix("_alone")
+_NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+(?=\S)")
 
 
-def _keep(parts: dict[str, list[str]], section: str, text: str) -> None:
-    if section in parts and (text := normalise(text)) and text not in parts[section]:
-        parts[section].append(text)
+def _drop_list_numbers(text: str) -> str:
+    """Normal text without the numbers of lists: 1 at the start or after a sentence, then each number the next one's turn."""
+    due = None
+
+    def number(found: re.Match) -> str:
+        nonlocal due
+        before = text[max(found.start() - 2, 0) : found.start()].strip()
+        if int(found[1]) == 1 and before in ("", ".", ":", ";", "?", "!"):
+            due = 2
+            return ""
+        if int(found[1]) == due:
+            due += 1
+            return ""
+        return found[0]
+
+    return _NUMBER.sub(number, text)
 
 
 def count_tokens(text: str) -> int:
     """Words and numbers in a text; punctuation alone is none."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
+
+# ---- sections
+
+
+def clean_report(text: str) -> Cleaned:
+    """Findings and Impression of a report as written, cleaned by `RULES`.
+
+    No word is added or changed, and sections put back under their headers and cleaned again stay as they are.
+    """
+    rules: set[str] = set()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    unified = _unify(text)
+    if not text.isascii() or len(unified) < len(text):
+        rules.add("Unicode")
+    if ("__" in text or "[**" in text) and _MARK.search(text):
+        rules.add("de-identification")
+    plain = _fixpoint(unified, _plain)
+    headers = find_headers(plain)
+    findings, impression = _sections(plain, headers, rules)
+    # Joined lines can make a header that none of the lines was: "CLINICAL" and "HISTORY:".
+    while ":" in findings or ":" in impression:
+        again = f"FINDINGS: {findings}\nIMPRESSION: {impression}"
+        found = _sections(again, find_headers(again), set())
+        if found == (findings, impression):
+            break
+        findings, impression = found
+    both = normalise(f"{findings} {impression}") if findings and impression else findings or impression
+    tokens = count_tokens(both)
+    kinds = {header.kind for header in headers}
+    reasons = {
+        "empty file": not _TOKEN.search(plain),
+        "no header": kinds <= {"final"},
+        "no findings or impression": not kinds & OPENS.keys(),
+        "blank sections": not tokens,
+        f"fewer than {MIN_TOKENS} tokens": tokens < MIN_TOKENS,
+    }
+    dropped = next((reason for reason, applies in reasons.items() if applies), "")
+    return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
+
+
+_RULE_OF_KIND = {"both": "findings and impression", "conclusion": "conclusion"}
+
+
+def _sections(text: str, headers: list[Header], rules: set[str]) -> tuple[str, str]:
+    """Findings and Impression under `headers`; the names of the rules that took part are added to `rules`."""
+    parts: dict[str, list[str]] = {"findings": [], "impression": []}
+    section, start = "", 0
+    headers = _without_preliminary(headers)
+    stand_in = not any(header.kind in ("both", "findings") for header in headers)
+
+    def keep(end: int) -> None:
+        if section not in parts or not (plain := normalise(text[start:end])):
+            return
+        cleaned = _without_list_numbers(plain)
+        if cleaned != plain:
+            rules.add("list numbers")
+        if parts[section]:
+            rules.add("repeated" if cleaned in parts[section] else "several")
+        if cleaned not in parts[section]:
+            parts[section].append(cleaned)
+
+    for header in headers:
+        if header.kind in ("view as header", "organ as header") and (section in parts or not stand_in):
+            continue  # "PORTABLE CHEST: no change" under Impression is its text
+        if header.kind == "unknown title" and section not in parts:
+            continue
+        keep(header.start)
+        rules.update(
+            rule for rule in (header.rule, _RULE_OF_KIND.get(header.kind, header.kind)) if rule in RULES
+        )
+        section = OPENS.get(header.kind, "other")
+        start = header.start if header.kind == "organ as header" else header.end
+    keep(len(text))
+    findings, impression = (
+        found[0] if len(found) == 1 else clean_section(" ".join(found)) for found in parts.values()
+    )
+    return findings, impression
+
+
+def _without_preliminary(headers: list[Header]) -> list[Header]:
+    """Headers less those between a wet read and a later FINAL REPORT."""
+    last_final = max((header.start for header in headers if header.kind == "final"), default=-1)
+    left, preliminary = [], False
+    for header in headers:
+        if not preliminary or header.kind == "final":
+            left.append(header)
+            preliminary = header.kind == "wet read" and header.start < last_final
+    return left
+
+
+# ---- left and right
 
 _SIDES = {"left": "right", "right": "left"}
 _WORD = re.compile(r"(?<!\w)(?:[Ll][Ee][Ff][Tt]|[Rr][Ii][Gg][Hh][Tt])(?!\w)")
@@ -159,37 +268,74 @@ def _swap(found: re.Match) -> str:
     return other.capitalize() if word[0].isupper() else other
 
 
+# ---- the official folder
+
+
 class Report(NamedTuple):
-    """A report file: study_id "s...", patient_id "p...", and its text as written."""
+    """A report file: study_id "s...", patient_id "p...", its text as written, and whether it is UTF-8."""
 
     study_id: str
     patient_id: str
     text: str
+    is_utf8: bool
 
 
-def read_reports(folder: Path) -> Iterator[Report]:
-    """Reports below `folder`/files/pNN/pNNNNNNNN/sNNNNNNNN.txt, one at a time, in the order of their paths.
+def list_patients(folder: Path) -> list[str]:
+    """Patient folders below `folder`/files, as "pNN/pNNNNNNNN", sorted.
 
     Raises:
-        UserError: no such folder, a file that is no report, or one that cannot be read; the message names it.
+        UserError: no such folder, or a patient in the wrong one.
     """
     files = folder / "files"
     if not files.is_dir():
         raise UserError(f"{files}: no such folder; unpack mimic-cxr-reports.zip into {folder}")
+    found = []
     for group in sorted(files.glob("p*")):
-        for patient in sorted(group.glob("p*")):
-            for path in sorted(patient.iterdir()):
-                if not re.fullmatch(r"s\d+\.txt", path.name):
-                    raise UserError(f"{path}: no report (expected sNNNNNNNN.txt); move it out of the folder")
-                try:
-                    content = path.read_bytes()
-                except OSError as error:
-                    raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
-                yield Report(path.stem, patient.name, _decode(content))
+        for name in sorted(_entries(group)) if group.is_dir() else ():
+            if name.startswith("p") and not (name.startswith(group.name) and name[1:].isdecimal()):
+                raise UserError(f"{group / name}: no patient folder of {group.name}; unpack the zip again")
+            if name.startswith("p"):
+                found.append(f"{group.name}/{name}")
+    return found
 
 
-def _decode(content: bytes) -> str:
+def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[Report]:
+    """Reports below `folder`/files/pNN/pNNNNNNNN/sNNNNNNNN.txt, one at a time, in the order of their paths.
+
+    patients: those of `list_patients` to read; all of them by default.
+
+    Raises:
+        UserError: no such folder, a file that is no report, or one that cannot be read; the message names it.
+    """
+    for patient in list_patients(folder) if patients is None else patients:
+        parent = folder / "files" / patient
+        for name in sorted(_entries(parent)):
+            if not _REPORT_NAME.fullmatch(name):
+                raise UserError(
+                    f"{parent}/{name}: no report (expected sNNNNNNNN.txt); move it out of the folder"
+                )
+            try:
+                with open(f"{parent}/{name}", "rb", buffering=0) as opened:
+                    content = opened.read()
+            except OSError as error:
+                raise UserError(
+                    f"{parent}/{name}: cannot be read ({error.strerror}); download it again"
+                ) from None
+            yield Report(name[:-4], patient.split("/")[1], *_decode(content))
+
+
+_REPORT_NAME = re.compile(r"s\d+\.txt")
+
+
+def _entries(folder: Path) -> list[str]:
     try:
-        return content.decode("utf-8-sig")
+        return os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}); unpack the zip again") from None
+
+
+def _decode(content: bytes) -> tuple[str, bool]:
+    try:
+        return content.decode("utf-8-sig"), True
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+        return content.decode("cp1252", errors="replace"), False

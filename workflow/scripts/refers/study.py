@@ -177,7 +177,7 @@ class Study:
     def source_status(self, source: str) -> str:
         """Empty when the source is on disk; otherwise why not and what to do."""
         entry, folder = self.values["sources"][source], self.folder(source)
-        for pattern in [*entry["files"], entry["images"]]:
+        for pattern in [*entry["files"], entry["images"], *filter(None, [entry.get("reports")])]:
             if all(next(folder.glob(part), None) is None for part in pattern.split("|")):
                 return f"data absent: {folder}/{pattern.replace('|', ' or ')} not found; docs/data.md says how to get it"
         return ""
