@@ -5,6 +5,7 @@ palette); fonts are embedded as outlines that stay text.
 """
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
                 xytext=(2, 3),
                 textcoords="offset points",
                 color=COLOURS[place],
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
             )
 
 
@@ -144,7 +146,12 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
     rows = -(-len(classes) // columns)
     side = PANEL if len(classes) > 1 else 3.2
     figure, panels = plt.subplots(
-        rows, columns, figsize=(side * columns, side * rows + 0.5), squeeze=False, sharex=True, sharey=True
+        rows,
+        columns,
+        figsize=(side * columns + 1.5, side * rows + 0.5),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
     )
     for place, panel in enumerate(panels.flat):
         if place >= len(classes):
@@ -161,12 +168,20 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
         panel.set_aspect("equal")
         panel.set_xlim(0, 1)
         panel.set_ylim(0, 1)
-    figure.supxlabel("false-positive rate")
-    figure.supylabel("true-positive rate")
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names) or 1))
+        if place % columns == 0:
+            panel.set_ylabel("true-positive rate")
+        if place + columns >= len(classes):
+            panel.set_xlabel("false-positive rate")
+            panel.tick_params(labelbottom=True)
+    _legend(figure, panels[0, 0])
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    """One legend for all panels, beside them: below, the axes' labels and the note would be in its way."""
+    handles, names = panel.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper")
 
 
 def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
@@ -187,14 +202,15 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
                 label={"train": "training", "validation": "held-out"}[kind],
                 **style,
             )
-        panel.set_title(method["title"], loc="left", fontsize=7)
+        panel.set_title(textwrap.fill(method["title"], 24), loc="left", fontsize=7)
         panel.tick_params(labelsize=6)
     for panel in panels.flat[len(shown) :]:
         panel.axis("off")
-    figure.supxlabel("step")
-    figure.supylabel("loss")
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("loss")
+    for panel in panels[-1]:
+        panel.set_xlabel("step")
+    _legend(figure, panels[0, 0])
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
 
