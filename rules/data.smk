@@ -43,6 +43,7 @@ rule pack_images:
         "../envs/refers.yaml"
     threads: 8
     resources:
+        tolerance=str(config["images"]["tolerance"]),  # no parameter: a new one makes no finished store again
         mem_mb=4000,
         runtime=720,
     params:
@@ -51,7 +52,7 @@ rule pack_images:
         code=code("pack_images"),
     shell:
         "python workflow/scripts/pack_images.py --index {input.index} --folder {params.folder:q} --size {params.size}"
-        " --tolerance {config[images][tolerance]} --out {output.store} --manifest {output.manifest}"
+        " --tolerance {resources.tolerance} --out {output.store} --manifest {output.manifest}"
         " --quarantine {log.quarantine} --workers {threads} 2>&1 | tee {log.text}"
 
 

@@ -9,7 +9,8 @@ rule attend:
         index=dataset_of_figure("<store>/{source}/index.parquet"),
         store=dataset_of_figure("<store>/{source}/images.npy"),
     output:
-        multiext("<results>/attention/{figure}/", "maps.npz", "iou.csv"),
+        maps="<results>/attention/{figure}/maps.npz",
+        overlap="<results>/attention/{figure}/iou.csv",
     log:
         "<logs>/attend/{figure}.log",
     benchmark:
@@ -35,7 +36,7 @@ rule attend:
         "python workflow/scripts/attend.py --classifier {input.classifier} --split {input.split} --index {input.index}"
         " --store {input.store} --download {params.download:q} --layout {params.layout} --augment {params.augment:q}"
         " --images {params.images} --threshold {params.threshold} --seed 0 --device {params.device}"
-        " --out {output[0]} &> {log}"
+        " --out {output.maps} &> {log}"
 
 
 rule figure:
@@ -43,7 +44,8 @@ rule figure:
     input:
         sources_of_figure,
     output:
-        multiext("<results>/figures/{figure}", ".pdf", ".png"),
+        pdf="<results>/figures/{figure}.pdf",
+        png="<results>/figures/{figure}.png",
     log:
         "<logs>/figure/{figure}.log",
     benchmark:
@@ -58,4 +60,4 @@ rule figure:
         spec=figure_spec,
         code=code("figure"),
     shell:
-        "python workflow/scripts/figure.py --spec {params.spec:q} --inputs {input:q} --out {output[0]} &> {log}"
+        "python workflow/scripts/figure.py --spec {params.spec:q} --inputs {input:q} --out {output.pdf} &> {log}"
