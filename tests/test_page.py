@@ -25,7 +25,6 @@ CLAIM = {
     "paper": "holds",
     "paper_numbers": "80.9 > 80.0",
     "ours": "cannot be judged",
-    "ours_numbers": "",
     "our_numbers": "not run",
 }
 RECORD = {

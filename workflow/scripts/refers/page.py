@@ -93,9 +93,9 @@ def _claims(claims: list[dict[str, Any]]) -> str:
             f'<td class="words">{escape(claim["quote"])}</td>',
             f'<td class="words">{escape(claim["place"])}</td>',
         ]
-        for kind in ("paper", "ours"):
+        for kind, numbers in (("paper", "paper_numbers"), ("ours", "our_numbers")):
             look = VERDICTS.get(claim[kind], "open")
-            text = escape(claim[f"{kind}_numbers"])
+            text = escape(claim[numbers])
             cells.append(
                 f'<td class="words"><strong class="{look}">{escape(claim[kind])}</strong><br>{text}</td>'
             )
