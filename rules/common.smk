@@ -154,10 +154,10 @@ def is_imported(method):
 
 def checkpoint_of(wildcards):
     """The file of a method that is imported rather than pre-trained; none where weights are random or downloaded."""
-    path = STUDY.method(wildcards.method)["checkpoint"]
-    if path == "random" and STUDY.model_settings(wildcards.method)["architecture"] == "transformer":
+    random = STUDY.method(wildcards.method)["checkpoint"] == "random"
+    if random and STUDY.model_settings(wildcards.method)["architecture"] == "transformer":
         return "<interim>/random_vit.npz"
-    return [] if path == "random" or path.startswith("timm:") else path
+    return STUDY.checkpoint_file(wildcards.method) or []
 
 
 def checkpoint_option(wildcards, input):

@@ -26,4 +26,5 @@ rule preflight:
         full="--full" if config.get("preflight") == "full" else "",
         asked=time.time(),  # never the same, so that the answer is never an old one
     shell:
-        "python workflow/scripts/preflight.py --config {params.config:q} {params.full} --out {output} 2>&1 | tee {log}"
+        "python workflow/scripts/preflight.py --config {params.config:q} {params.full} --workers {threads}"
+        " --out {output} 2>&1 | tee {log}"

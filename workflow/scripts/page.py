@@ -24,7 +24,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--captions", type=json.loads, default={}, help="title by figure, as JSON")
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument(
-        "--runs", type=Path, help="folder of all fine-tunes: METHOD/DATASET/RATIOpct/seedN/run.json"
+        "--runs",
+        type=Path,
+        required=True,
+        help="folder of all fine-tunes: METHOD/DATASET/RATIOpct/seedN/run.json",
     )
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
     parser.add_argument("--out", type=Path, required=True, help="index.html")

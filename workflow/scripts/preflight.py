@@ -17,6 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the study's config as JSON")
     parser.add_argument("--full", action="store_true", help="decode every image")
+    parser.add_argument("--workers", type=int, default=1, help="processes that decode")
     parser.add_argument("--out", type=Path, required=True, help="preflight.json")
     return parser.parse_args()
 
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     study = Study(parse_json(args.config, "config"))
-    found = preflight.report(study, args.full, preflight.cores(), lambda text: print(text, flush=True))
+    found = preflight.report(study, args.full, args.workers, lambda text: print(text, flush=True))
     print("\n" + preflight.table(found) + "\n")
     write_json(args.out, found)
     if broken := [line["name"] for line in found["lines"] if line["state"] == "broken"]:

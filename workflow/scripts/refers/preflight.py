@@ -1,6 +1,5 @@
 """The data doctor: what of every download is here, what is wrong with it, and what to do next; before any GPU minute."""
 
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,6 @@ from refers.schema import LABEL
 from refers.study import Study
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
-STATES = ("complete", "partial", "absent", "broken", "here")
 CHUNK = 64
 
 
@@ -120,9 +118,8 @@ def checkpoints(study: Study) -> list[dict[str, Any]]:
     if study.text_encoder:
         wanted["text encoder"] = (study.text_encoder / "config.json", "a BERT checkpoint")
     for method in study.methods:
-        source = study.method(method).get("checkpoint", "random")
-        if source != "random" and not source.startswith("timm:"):
-            wanted[f"weights of {method}"] = (Path(source), "a checkpoint")
+        if path := study.checkpoint_file(method):
+            wanted[f"weights of {method}"] = (path, "a checkpoint")
     for name, entry in study.values["datasets"].items():
         if entry["split"]["kind"] == "released" and "released" in entry:
             wanted[f"released lists of {name}"] = (
@@ -209,8 +206,3 @@ def size(count: float) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count:.0f} B"
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -194,12 +194,24 @@ class Study:
                 return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
         return self.source_status(entry["source"])
 
+    def checkpoint_file(self, method: str) -> Path | None:
+        """The file that a method is imported from; None where it is pre-trained, random or downloaded from timm."""
+        checkpoint = self.method(method).get("checkpoint", "random")
+        return None if checkpoint == "random" or checkpoint.startswith("timm:") else Path(checkpoint)
+
+    def line_status(self, method: str) -> str:
+        """Empty when a table or figure can show the method; otherwise why not."""
+        return self.method_status(method) or (
+            "" if method in self.methods else "not run: not in study.methods"
+        )
+
     @cache  # noqa: B019
     def method_status(self, method: str) -> str:
         """Empty when the method's encoder can be made; otherwise why not and what to do."""
         entry = self.method(method)
         if checkpoint := entry.get("checkpoint"):
-            here = checkpoint == "random" or checkpoint.startswith("timm:") or Path(checkpoint).exists()
+            path = self.checkpoint_file(method)
+            here = path is None or path.exists()
             return "" if here else f"not run: {checkpoint} not found; docs/data.md says how to get it"
         settings = self.pretrain_settings(method)
         objective = SCRIPTS / "refers/methods" / f"{settings['objective']}.py"
@@ -246,10 +258,7 @@ class Study:
                     "marks": dict.fromkeys(entry.get("marks", {}).get(row, []), True),
                 }
             )
-        status = {method: self.method_status(method) for row in rows for method in row["methods"]}
-        for method in status:
-            if method not in self.methods and not status[method]:
-                status[method] = "not run: not in study.methods"
+        status = {method: self.line_status(method) for row in rows for method in row["methods"]}
         status |= {cell.dataset: self.dataset_status(cell.dataset) for cell in self.cells}
         return {
             "name": name,
@@ -337,11 +346,8 @@ class Study:
         entry = self.values["figures"][name]
         methods = []
         for method in entry.get("methods", self.methods):
-            reason = self.method_status(method)
-            if not reason and "dataset" in entry:
-                reason = self.dataset_status(entry["dataset"])
-            if not reason and method not in self.methods:
-                reason = "not run: not in study.methods"
+            absent = self.dataset_status(entry["dataset"]) if "dataset" in entry else ""
+            reason = self.method_status(method) or absent or self.line_status(method)
             methods.append({"id": method, "title": self.method(method)["title"], "status": reason})
         if entry["kind"] == "curves":
             methods = [method for method in methods if "checkpoint" not in self.method(method["id"])]
