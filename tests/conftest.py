@@ -22,6 +22,10 @@ WORDS = config.Words(count=3, instances=6, held_out=3, features=4)
 LABELS = ("Atelectasis", "Edema", "No Finding")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--renew", action="store_true", help="write the golden losses anew")
+
+
 @pytest.fixture(scope="session")
 def small_model():
     """A radiograph transformer of two blocks on 32 x 32 pixels: 16 patches of 8 x 8, width 16."""

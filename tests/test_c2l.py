@@ -134,8 +134,8 @@ def test_recomputing_the_plain_pass_saves_its_memory_and_changes_no_gradient(sma
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = objective({"images": images})["loss"]  # dropout is on: both passes must draw the same masks
-        loss.backward()
+            losses = objective({"images": images})  # dropout is on: both passes must draw the same masks
+        losses["loss"].backward()
         gradients.append([parameter.grad for parameter in objective.encoder.parameters()])
         kept.append(sum(tensor.nbytes for tensor in saved.values()))
     for once, twice in zip(*gradients, strict=True):

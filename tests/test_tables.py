@@ -250,14 +250,15 @@ def test_undefined_classes_are_footnoted():
 
 def test_marks_are_leading_columns_and_no_p_values_where_none_are_asked():
     rows = [
-        ROWS[0] | {"marks": {"ViT": True, "Task1": True}},
-        ROWS[1] | {"marks": {"ViT": True, "Task1": False}},
+        ROWS[0] | {"marks": ["ViT", "Fusion", "Task1"]},  # the headings' order is the first row's
+        ROWS[1] | {"marks": ["ViT"]},
     ]
     table = table_of([REFERS, C2L], rows=rows, reference=None, baseline=None)
     grid = printed(table)
     assert list(grid) == ["Our REFERS", "C2L"]
+    assert list(grid["C2L"])[:3] == ["ViT", "Fusion", "Task1"]
     assert (grid["Our REFERS"]["Task1"], grid["C2L"]["ViT"], grid["C2L"]["Task1"]) == ("✓", "✓", "")
-    assert "$\\surd$ & $\\surd$ &" in to_latex(table)
+    assert "$\\surd$ & $\\surd$ & $\\surd$ &" in to_latex(table)
 
 
 def test_wide_tables_go_on_in_aligned_panels():
@@ -285,7 +286,7 @@ NASTY = {
 }
 
 
-@pytest.mark.parametrize("spec", [{}, NASTY, {"rows": [row | {"marks": {"A_1": True}} for row in ROWS]}])
+@pytest.mark.parametrize("spec", [{}, NASTY, {"rows": [row | {"marks": ["A_1"]} for row in ROWS]}])
 def test_latex_has_as_many_cells_in_every_row(spec):
     text = to_latex(table_of([REFERS, C2L, IMAGENET], **spec))
     leading = 2 if "rows" in spec else 1

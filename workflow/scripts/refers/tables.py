@@ -143,7 +143,7 @@ class _Builder:
     def __init__(self, spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> None:
         self.spec, self.cells, self.tests, self.reported = spec, cells, tests, reported
         self.status = spec.get("status", {})
-        self.rows = [{"note": "", "marks": {}} | row for row in spec["rows"]]
+        self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
         self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
@@ -314,7 +314,7 @@ class _Builder:
             entry.verdict = self._verdict(entry)
             if entry.mean is not None and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
-        self.table.rows = [*self.rows, {"id": P_VALUE, "title": "p-value", "note": "", "marks": {}}]
+        self.table.rows = [*self.rows, {"id": P_VALUE, "title": "p-value", "note": "", "marks": []}]
         best = f"the best other {'method of the class' if self.table.by_class else 'row of the column'}"
         whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
