@@ -15,7 +15,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.reported import sign
-from refers.tables import P_VALUE, Entry, Table
+from refers.tables import P_VALUES, Entry, Table
 
 FIELDS = [
     "table",
@@ -28,6 +28,8 @@ FIELDS = [
     "class",
     "mean",
     "sd",
+    "low",
+    "high",
     "printed",
     "seeds",
     "positives",
@@ -77,7 +79,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def _record(entry: Entry) -> dict[str, Any]:
     """Everything known about one number, as text."""
     column = entry.column
-    numbers = {"mean": entry.mean, "sd": entry.sd}
+    numbers = {"mean": entry.mean, "sd": entry.sd, "low": entry.low, "high": entry.high}
     counts = {"seeds": entry.seeds or None, "positives": entry.positives, "negatives": entry.negatives}
     return {
         **{"row": entry.row, "title": entry.title, "method": entry.method, "column": column["id"]},
@@ -120,7 +122,7 @@ class Grid:
 
     def of_p_values(self, line: list[Label | Entry]) -> bool:
         """Whether a line holds nothing but p-values."""
-        return all(isinstance(cell, Entry) and cell.row == P_VALUE for cell in line[self.lead :])
+        return all(isinstance(cell, Entry) and cell.row in P_VALUES for cell in line[self.lead :])
 
 
 def _grids(table: Table) -> list[Grid]:
@@ -268,8 +270,9 @@ def _latex_panel(grid: Grid, table: Table) -> str:
         lines.append(" & ".join([""] * grid.lead + titles).strip() + r" \\")
         lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
     lines += [" & ".join(_latex_cell(head, table) for head in grid.heads) + r" \\", "\\midrule"]
-    for line in grid.lines:
-        lines += ["\\midrule"] if grid.of_p_values(line) else []
+    for place, line in enumerate(grid.lines):
+        starts = grid.of_p_values(line) and not (place and grid.of_p_values(grid.lines[place - 1]))
+        lines += ["\\midrule"] if starts else []
         lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
