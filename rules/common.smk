@@ -272,6 +272,8 @@ def sources_of_figure(wildcards):
     """Inputs of a figure, in the order of its spec's sources."""
     name = wildcards.figure
     kind, cells = config["figures"][name]["kind"], STUDY.figure_cells(name)
+    if kind == "rules":
+        return ["<results>/rules.csv"]
     if kind == "curves":
         return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
     if kind == "ratios":
@@ -279,6 +281,10 @@ def sources_of_figure(wildcards):
     if kind == "attention":
         return [f"<results>/attention/{name}/{part}" for part in ("maps.npz", "iou.csv") if cells]
     return [path for method, cell in cells for path in prediction_paths(method, *cell)]
+
+
+def rule_files():
+    return sorted(map(str, Path("rules").glob("*.smk")))
 
 
 def figure_spec(wildcards):

@@ -1,4 +1,32 @@
-# Figures, out of cells, predictions, training curves and class activation maps.
+# Figures, out of cells, predictions, training curves, class activation maps and the rules themselves.
+
+
+localrules:
+    rule_graph,
+
+
+rule rule_graph:
+    """The rules behind this study's page and what each needs, as Snakemake itself sees them (Figure 1)."""
+    input:
+        rules=rule_files(),
+    output:
+        "<results>/rules.csv",
+    log:
+        "<logs>/rule_graph.log",
+    benchmark:
+        "<benchmarks>/rule_graph.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=as_json(config),
+        code=code("rule_graph"),
+    shell:
+        "python workflow/scripts/rule_graph.py --config {params.config:q} --targets tables figures page"
+        " --rules {input.rules} --out {output} &> {log}"
 
 
 rule attend:

@@ -7,6 +7,7 @@ palette); fonts are embedded as outlines that stay text.
 import json
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Outline
 
+from refers import rule_graph
 from refers.files import atomic_path
 
 COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31"]
@@ -264,6 +268,52 @@ def _fuchsia(heat: np.ndarray) -> np.ndarray:
     shade[..., :3] = (0.85, 0.0, 0.55)
     shade[..., 3] = 0.75 * heat
     return shade
+
+
+def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> Figure:
+    """The rules of a study, from the data down; an arrow leads to a rule that reads the other's output (Figure 1).
+
+    Arrows that others imply are left out.
+    """
+    places, ways = rule_graph.layout(rule_graph.reduced(graph))
+    wide, high = 1.35, 0.72  # inches between the centres of neighbours
+    half = (0.58, 0.18)  # of a box
+    x, y = (np.array(each) for each in zip(*places.values(), strict=True))
+    figure = plt.figure(figsize=(wide * np.ptp(x) + 2 * half[0] + 0.3, high * np.ptp(y) + 2 * half[1] + 0.5))
+    axes = figure.add_subplot()
+    stages = list(dict.fromkeys(stage[rule] for rule in sorted(places, key=lambda rule: places[rule][1])))
+    for way in ways:
+        centres = [(wide * (across - x.min()), -high * down) for across, down in way]
+        # Straight beside the boxes of a layer, bent between layers.
+        ends = [(across, down + side) for across, down in centres for side in (half[1], -half[1])][1:-1]
+        axes.add_patch(PathPatch(_curve(ends), fill=False, color="0.45", linewidth=0.9))
+        axes.plot(ends[-1][0], ends[-1][1] + 0.04, marker="v", markersize=4, color="0.45")
+    for rule, (across, down) in places.items():
+        across, down = wide * (across - x.min()), -high * down
+        shade = plt.get_cmap("Pastel1")(stages.index(stage[rule]) % 9)
+        corner, size = (across - half[0], down - half[1]), (2 * half[0], 2 * half[1])
+        box = FancyBboxPatch(
+            corner, *size, "round,pad=0,rounding_size=0.06", facecolor=shade, edgecolor="0.2"
+        )
+        axes.add_patch(box)
+        axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=8)
+        axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
+    axes.set_aspect("equal")
+    axes.margins(0.01)
+    axes.autoscale_view()
+    axes.axis("off")
+    axes.set_title(spec["title"], loc="left")
+    return figure
+
+
+def _curve(points: list[tuple[float, float]]) -> Outline:
+    """A line through points that leaves and meets each vertically."""
+    corners, codes = [points[0]], [Outline.MOVETO]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        corners += [(x0, middle), (x1, middle), (x1, y1)]
+        codes += [Outline.CURVE4] * 3
+    return Outline(corners, codes)
 
 
 def absent_figure(spec: dict) -> Figure:
