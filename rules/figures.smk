@@ -72,8 +72,18 @@ rule figure:
     input:
         sources_of_figure,
     output:
-        pdf="<results>/figures/{figure}.pdf",
-        png="<results>/figures/{figure}.png",
+        pdf=report(
+            "<results>/figures/{figure}.pdf",
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels=labels_of_figure("pdf"),
+        ),
+        png=report(
+            "<results>/figures/{figure}.png",
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels=labels_of_figure("png"),
+        ),
     log:
         "<logs>/figure/{figure}.log",
     benchmark:

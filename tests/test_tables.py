@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -449,7 +448,7 @@ def test_the_shipped_study_describes_the_extended_tables():
 # ---- LaTeX and HTML
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.tool("pdflatex")
 @pytest.mark.parametrize("make", [lambda **spec: table_of([REFERS, C2L], **spec), table_by_class])
 def test_latex_compiles(tmp_path, make):
     body = to_latex(make(**NASTY))

@@ -124,6 +124,10 @@ class Grid:
         """Whether a line holds nothing but p-values."""
         return all(isinstance(cell, Entry) and cell.row in P_VALUES for cell in line[self.lead :])
 
+    def starts_p_values(self, place: int) -> bool:
+        """Whether the line at `place` is the first of nothing but p-values."""
+        return self.of_p_values(self.lines[place]) and not (place and self.of_p_values(self.lines[place - 1]))
+
 
 def _grids(table: Table) -> list[Grid]:
     groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
@@ -271,8 +275,7 @@ def _latex_panel(grid: Grid, table: Table) -> str:
         lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
     lines += [" & ".join(_latex_cell(head, table) for head in grid.heads) + r" \\", "\\midrule"]
     for place, line in enumerate(grid.lines):
-        starts = grid.of_p_values(line) and not (place and grid.of_p_values(grid.lines[place - 1]))
-        lines += ["\\midrule"] if starts else []
+        lines += ["\\midrule"] if grid.starts_p_values(place) else []
         lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
@@ -310,10 +313,12 @@ def to_html(table: Table) -> str:
             lines.append(_tag("tr", empty + "".join(titles)))
         lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
         lines += ["</thead>", "<tbody>"]
-        for line in grid.lines:
+        for place, line in enumerate(grid.lines):
+            if grid.starts_p_values(place):  # what is below stays there when methods are sorted
+                lines += ["</tbody>", "<tfoot>"]
             head = f'<th scope="row">{_html_label(line[0])}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
-        lines += ["</tbody>", "</table>"]
+        lines += ["</tfoot>" if grid.of_p_values(grid.lines[-1]) else "</tbody>", "</table>"]
     lines += [_tag("p", escape(note)) for note in table.notes]
     footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
     if texts := [*footnotes, *map(escape, table.missing)]:
