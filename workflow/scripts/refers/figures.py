@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
 
 from refers import rule_graph
 from refers.files import atomic_path
@@ -33,6 +34,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 8,
+    "figure.titlesize": 9,
+    "legend.handlelength": 3.5,  # long enough to show a dash and a marker
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
@@ -120,13 +123,14 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
         if share is not None and share < 100:
             axes.plot([share, 100], [wanted, wanted], color=COLOURS[place], linewidth=0.8, linestyle=":")
             sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
+            axes.plot(share, wanted, marker="o", markersize=5, color=COLOURS[place], fillstyle="none")
             axes.annotate(
                 f"{sign}{share:.2g} %",
                 (share, wanted),
-                xytext=(2, 3),
+                xytext=(4, -9),  # our line rises to the right, so there is room below it
                 textcoords="offset points",
                 color=COLOURS[place],
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )
 
 
@@ -152,7 +156,7 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(side * columns + 1.5, side * rows + 0.5),
+        figsize=(side * columns + 2.0, side * rows + 0.5),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -164,14 +168,13 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
         for line, method in enumerate(spec["methods"]):
             if method["id"] in curves:
-                style = look(line) | {"marker": None}
+                style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
                 panel.plot(POINTS, curves[method["id"]][place], label=method["title"], **style)
         if all(np.isnan(curve[place]).any() for curve in curves.values()):
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
         panel.set_title(classes[place].replace("_", " "), loc="left")
         panel.set_aspect("equal")
-        panel.set_xlim(0, 1)
-        panel.set_ylim(0, 1)
+        panel.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         if place % columns == 0:
             panel.set_ylabel("true-positive rate")
         if place + columns >= len(classes):
@@ -245,11 +248,14 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
             for colour, dash, boxes in (("#FF3B30", "-", fact["red"]), ("#34C759", "--", fact["green"])):
                 for x, y, w, h in boxes:
                     axes.add_patch(
-                        plt.Rectangle((x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash)
+                        plt.Rectangle(
+                            (x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash, clip_on=False
+                        )
                     )
     axes = figure.add_subplot(grid[rows, :])
     axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
     axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1)
     axes.set_xlabel(
         f"IoU of {len(ious)} boxed findings; median {np.median(ious):.2f} (dashed), {100 * np.mean(ious > 0.5):.0f} % above 0.5"
     )

@@ -255,7 +255,7 @@ class Study:
                     "title": about["title"],
                     "methods": self.row_methods(row),
                     "note": about.get("note", ""),
-                    "marks": dict.fromkeys(entry.get("marks", {}).get(row, []), True),
+                    "marks": entry.get("marks", {}).get(row, []),
                 }
             )
         status = {method: self.line_status(method) for row in rows for method in row["methods"]}

@@ -141,7 +141,7 @@ def _grids(table: Table) -> list[Grid]:
     lines = [
         [
             title,
-            *(Label("✓" if row["marks"].get(mark) else "") for mark in table.marks),
+            *(Label("✓" if mark in row["marks"] else "") for mark in table.marks),
             *(table.entries[row["id"], column["id"]] for column in table.columns),
         ]
         for title, row in zip(titles, table.rows, strict=True)

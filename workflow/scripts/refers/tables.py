@@ -146,7 +146,7 @@ class _Builder:
     def __init__(self, spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> None:
         self.spec, self.cells, self.tests, self.reported = spec, cells, tests, reported
         self.status = spec.get("status", {})
-        self.rows = [{"note": "", "marks": {}} | row for row in spec["rows"]]
+        self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
         self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
@@ -320,7 +320,7 @@ class _Builder:
             if entry.mean is not None and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
         self._adjust()
-        about = {"note": "", "marks": {}}
+        about = {"note": "", "marks": []}
         self.table.rows = [
             *self.rows,
             *({"id": row, "title": name} | about for row, name in P_VALUES.items()),
