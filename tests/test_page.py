@@ -25,6 +25,7 @@ CLAIM = {
     "id": "ninety",
     "quote": "90 % fewer labels </script><script>alert(1)</script>",
     "place": "p. 5",
+    "note": "Read as <that>.",
     "paper": "holds",
     "paper_numbers": "80.9 > 80.0",
     "ours": "cannot be judged",

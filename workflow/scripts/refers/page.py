@@ -91,9 +91,11 @@ def _claims(claims: list[dict[str, Any]]) -> str:
     heads = ("The paper says", "Where", "On its numbers", "On ours")
     rows = []
     for claim in claims:
+        reading = f'<br><span class="reading">{escape(claim["note"])}</span>' if claim["note"] else ""
+        words = (f"“{escape(claim['quote'])}”{reading}", escape(claim["place"]))
         cells = [
-            f'<td class="words" data-head="{head}">{escape(claim[key])}</td>'
-            for head, key in zip(heads, ("quote", "place"), strict=False)
+            f'<td class="words" data-head="{head}">{text}</td>'
+            for head, text in zip(heads, words, strict=False)
         ]
         sides = (("paper", "paper_numbers"), ("ours", "our_numbers"))
         for head, (kind, numbers) in zip(heads[2:], sides, strict=True):
