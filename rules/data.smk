@@ -116,6 +116,7 @@ rule label_subset:
         split="<interim>/{dataset}/split.parquet",
     output:
         subset="<interim>/{dataset}/subset_{ratio}pct.csv",
+        report="<interim>/{dataset}/subset_{ratio}pct.json",
     log:
         "<logs>/label_subset/{dataset}.{ratio}pct.log",
     benchmark:
@@ -131,4 +132,4 @@ rule label_subset:
         code=code("label_subset"),
     shell:
         "python workflow/scripts/label_subset.py --split {input.split} --ratio {wildcards.ratio} --seed {params.seed}"
-        " --out {output.subset} &> {log}"
+        " --out {output.subset} --report {output.report} &> {log}"

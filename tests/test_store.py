@@ -251,8 +251,9 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
     np.savez(
         folder / "tokens.npz", study_id=ids, tokens=table, swapped=table, lengths=np.full(70, 4), vocabulary=9
     )
-    quarantined = read_quarantine(folder / "images.json")
-    data = Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz", quarantined)
+    names = ("index.parquet", "images.npy", "tokens.npz", "images.json")
+    data = Studies(*(folder / name for name in names))
+    assert data.quarantined == list(BAD)
     assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
     assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}
 
