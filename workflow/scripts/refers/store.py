@@ -9,14 +9,10 @@ reads the store leaves it out.
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +21,7 @@ import numpy as np
 from refers import images
 from refers.errors import UserError
 from refers.files import atomic_path, file_digest, read_json, write_text
+from refers.processes import process_pool
 
 CHUNK = 32  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
 NAMED = 3  # unreadable files that an error names
@@ -236,24 +233,9 @@ def _in_parallel(
     if workers < 2 or len(chunks) < 2:
         yield from (_fill(store, size, *chunk) for chunk in chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_end_with_parent)
-    try:
+    with process_pool(min(workers, len(chunks))) as pool:
         for job in as_completed([pool.submit(_fill, store, size, *chunk) for chunk in chunks]):
             yield job.result()
-    except BrokenProcessPool:
-        raise UserError(
-            f"{store.parent}: a worker was killed, probably for memory; use fewer workers and run again, what was"
-            " decoded is kept"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)  # an error must not wait for a hundred thousand images
-
-
-def _end_with_parent() -> None:
-    # Nobody tells the workers of a killed run: they would wait for work for ever.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _fill(store: Path, size: int, start: int, paths: list[str]) -> Chunk:
