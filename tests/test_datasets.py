@@ -254,6 +254,14 @@ def test_mimic_joins_its_three_tables(tmp_path):
     assert labels["Consolidation"] == {"positive": 0, "negative": 0, "uncertain": 2, "blank": 1}
 
 
+def test_mimic_tables_may_be_unpacked(tmp_path):
+    packed = adapter("mimic")(make_mimic(tmp_path))[0]
+    for path in sorted((tmp_path / "mimic-cxr-jpg").glob("*.csv.gz")):
+        text(path.with_suffix(""), gzip.decompress(path.read_bytes()).decode())
+        path.unlink()
+    assert adapter("mimic")(tmp_path)[0].equals(packed)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

@@ -286,6 +286,8 @@ def table(found: dict) -> str:
     text += ["", f"disk: the stores take {size(need)}{made}, {size(free)} are free: {verdict}"]
     if not found["full"]:
         text.append("images were counted, not decoded; --config preflight=full decodes every one")
+    if any(line["state"] == "absent" for line in found["lines"]):
+        text.append("docs/data.md has the folders and the commands; a study runs without what is absent")
     return "\n".join(text)
 
 

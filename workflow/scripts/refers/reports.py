@@ -77,7 +77,7 @@ def normalise(text: str) -> str:
 
     Applying it twice changes nothing.
     """
-    return _fixpoint(text, lambda text: _plain(" ".join(text.split())))
+    return _fixpoint(" ".join(text.split()), lambda text: _plain(" ".join(text.split())))
 
 
 def clean_section(text: str) -> str:
@@ -108,7 +108,7 @@ def _plain(text: str) -> str:
         text = _MARK.sub(" ", text)
     while "  " in text:
         text = text.replace("  ", " ")
-    if any(start in text for start in ("()", "( ", "(\n", "[]", "[ ", "[\n")):
+    if "(" in text or "[" in text:
         text = _EMPTY_BRACKETS.sub(" ", text)
     if " ." in text or " ," in text or " ;" in text or " :" in text:
         text = _SPACE_BEFORE_STOP.sub("", text)
@@ -311,6 +311,8 @@ def list_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
     for patient in list_patients(folder) if patients is None else patients:
         parent = folder / "files" / patient
         for name in sorted(_entries(parent)):
+            if name.startswith(".") or name == "index.html":  # file managers and wget leave these
+                continue
             if not _REPORT_NAME.fullmatch(name):
                 raise UserError(
                     f"{parent}/{name}: no report (expected sNNNNNNNN.txt); move it out of the folder"
