@@ -107,7 +107,7 @@ rule check_split:
         code=code("check_split"),
     shell:
         "python workflow/scripts/check_split.py --split {input.split} --index {input.index} --store {input.store}"
-        " --dataset {wildcards.dataset} {params.accept} --out {output} &> {log}"
+        " --dataset {wildcards.dataset} {params.accept} --out {output} 2>&1 | tee {log}"
 
 
 rule label_subset:

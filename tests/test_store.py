@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from refers import images, store
 from refers.errors import UserError
+from refers.processes import process_pool
 from refers.store import WORK_FILES, open_store, pack, read_quarantine, verify
 from refers.studies import Studies
 
@@ -296,6 +297,11 @@ def test_an_error_does_not_wait_for_the_images_behind_it(folder, monkeypatch):
         packed(folder, workers=2, progress=full)
     rows = open_store(folder / "images.npy.part")
     assert not rows[35:].any()
+
+
+def test_a_worker_that_was_killed_is_one_line():
+    with pytest.raises(UserError, match=r"a worker was killed.*use fewer workers"), process_pool(1) as pool:
+        pool.submit(os._exit, 9).result()
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):
