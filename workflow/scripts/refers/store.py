@@ -12,7 +12,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -212,18 +212,22 @@ def _check_quarantine(
 
 def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
     """SHA-256 of the whole file, while each chunk's rows are compared with what its worker wrote."""
-    state = hashlib.sha256()
-    with open(part, "rb+") as opened:
-        os.fsync(opened.fileno())
-        state.update(opened.read(part.stat().st_size - sum(chunk.count for chunk in chunks) * size * size))
+    state, content = hashlib.sha256(), np.memmap(part, np.uint8, mode="r")
+    end = len(content) - sum(chunk.count for chunk in chunks) * size * size
+    with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:  # disk, comparison and digest at a time
+        synced = aside.submit(os.fsync, opened.fileno())
+        digested = aside.submit(state.update, content[:end])
         for chunk in sorted(chunks):
-            block = opened.read(chunk.count * size * size)
-            if zlib.crc32(block) != chunk.crc:
+            start, end = end, end + chunk.count * size * size
+            if zlib.crc32(content[start:end]) != chunk.crc:
                 raise UserError(
                     f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} are not what was written;"
                     " check the disk and run again"
                 )
-            state.update(block)
+            digested.result()
+            digested = aside.submit(state.update, content[start:end])
+        digested.result()
+        synced.result()
     return state.hexdigest()
 
 
