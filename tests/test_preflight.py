@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_datasets as downloads
 import yaml
@@ -100,7 +101,7 @@ def test_totals_are_held_against_the_published_ones(shenzhen, expected, remarks)
     assert line["state"] == "complete"
     assert line["remarks"] == remarks
     assert ("compare the table's release" in line["next"]) == bool(remarks)
-    assert ("Tuberculosis 2: as published" in text) == (
+    assert ("labels as published: Tuberculosis 2" in text) == (
         (expected or {}).get("labels", {}).get("Tuberculosis") == 2
     )
 
@@ -115,19 +116,27 @@ def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
     _, line, text = look(shenzhen, full=True)
     assert (line["state"], line["unreadable"]) == ("broken", 1)
     assert "download 1 unreadable images" in text
-    assert line["unreadable_images"][0].startswith("images/CHNCXR_0002_0.png: cannot be decoded (")
+    assert line["bad"][0][0] == "images/CHNCXR_0002_0.png"
+    assert line["bad"][0][1].startswith("cannot be decoded (")
     _, line, text = look(shenzhen, full=True, images={"tolerance": 0.5})
     assert (line["state"], line["unreadable"]) == ("complete", 1)
     assert "1 unreadable images, fewer than images.tolerance allows" in text
 
 
-def test_many_unreadable_images_are_all_in_the_report_and_a_few_in_the_text(shenzhen):
+def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen, snakemake):
     complete(shenzhen)
     for path in (shenzhen / "shenzhen/images").iterdir():
         path.write_bytes(b"")
     _, line, text = look(shenzhen)
-    assert (line["state"], line["unreadable"], len(line["unreadable_images"])) == ("broken", 5, 5)
-    assert "and 2 more, which preflight.json names" in " ".join(text.split())
+    assert (line["state"], line["unreadable"]) == ("broken", 5)
+    assert "and 2 more, which unreadable.csv beside the log names" in " ".join(text.split())
+    place = f"pathvars={{results: {shenzhen}/out, logs: {shenzhen}/logs, benchmarks: {shenzhen}/logs}}"
+    done = snakemake("preflight", "--cores", 1, "--config", f"data_root={shenzhen}", place)
+    assert done.code == 1
+    assert "error: shenzhen: here but broken" in done.output
+    listed = pd.read_csv(shenzhen / "logs/unreadable.csv")
+    assert listed["source"].tolist() == ["shenzhen"] * 5
+    assert listed["path"].tolist() == [f"images/CHNCXR_{n:04d}_{int(n > 3)}.png" for n in range(1, 6)]
 
 
 def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):

@@ -19,7 +19,7 @@ from refers.study import Study
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 CHUNK, ENOUGH = 64, 64  # images a worker takes at a time; pixels a side that show whether a JPEG is whole
-NAMED = 3  # unreadable images that the text names; the JSON names all
+NAMED = 3  # unreadable images that the text names
 DEPTH = 4  # folders below its own in which a misplaced table is looked for
 WIDTH = 110
 TEXT_ENCODER = ("config.json", "model.safetensors", "vocab.txt|tokenizer.json")
@@ -29,7 +29,7 @@ def about(name: str, folder: Path, **known: Any) -> dict[str, Any]:
     """A line of the report, absent until something else is known.
 
     Keys: name, folder, state (here, complete, partial, absent or broken), expected and found files, unreadable ones (None
-    where nobody looked) and their names with what is wrong, remarks (a list of lines), labels ({class: (positive here,
+    where nobody looked), bad (path and reason of each of these), remarks (a list of lines), labels ({class: (positive here,
     published or None)}), store (bytes of the packed images) and next (what to do, or "").
     """
     return {
@@ -39,7 +39,7 @@ def about(name: str, folder: Path, **known: Any) -> dict[str, Any]:
         "expected": None,
         "found": 0,
         "unreadable": None,
-        "unreadable_images": [],
+        "bad": [],
         "remarks": [],
         "labels": {},
         "store": 0,
@@ -97,7 +97,7 @@ def images(
 ) -> dict[str, Any]:
     """What an index says of the images on disk."""
     headers = index.loc[index["width"] == 0, "path"]
-    broken = [f"{path}: header cannot be read" for path in headers]
+    broken = [(path, "header cannot be read") for path in headers]
     if full:
         broken = undecodable(folder, index["path"].tolist(), workers)
     missing, published = counts["missing_images"], expected.get("labels") or {}
@@ -105,7 +105,7 @@ def images(
     return {
         "found": len(index),
         "unreadable": len(broken) if full or broken else None,
-        "unreadable_images": broken,
+        "bad": broken,
         "labels": {name: (here.get(name, 0), published.get(name)) for name in {**here, **published}},
         "remarks": [
             *([f"{missing:,} images of the official table are not here"] if missing else []),
@@ -117,14 +117,14 @@ def images(
 
 def judged(line: dict, missing: int, tolerance: float) -> dict:
     """The line with its state, and what to do next."""
-    folder, bad = line["folder"], line["unreadable_images"]
+    folder, bad = line["folder"], line["bad"]
     if len(bad) > tolerance * line["found"]:
-        names = "; ".join(bad[:NAMED]) + (
-            f"; and {len(bad) - NAMED} more, which preflight.json names" if len(bad) > NAMED else ""
-        )
+        names = "; ".join(f"{path}: {reason}" for path, reason in bad[:NAMED])
+        if len(bad) > NAMED:
+            names += f"; and {len(bad) - NAMED:,} more, which unreadable.csv beside the log names"
         return line | {
             "state": "broken",
-            "next": f"download {len(bad)} unreadable images below {folder} again: {names}",
+            "next": f"download {len(bad):,} unreadable images below {folder} again: {names}",
         }
     if bad:
         line["remarks"].append(f"{len(bad)} unreadable images, fewer than images.tolerance allows")
@@ -170,8 +170,8 @@ def report_files(study: Study, source: str, studies: pd.Series | None) -> dict[s
     return line
 
 
-def undecodable(folder: Path, paths: list[str], workers: int) -> list[str]:
-    """Images that cannot be decoded, each with what is wrong; every one is opened."""
+def undecodable(folder: Path, paths: list[str], workers: int) -> list[tuple[str, str]]:
+    """(path, reason) of the images that cannot be decoded; every one is opened."""
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     progress, done, found = progress_bar(len(paths)), 0, []
     with process_pool(workers) as pool:
@@ -181,7 +181,7 @@ def undecodable(folder: Path, paths: list[str], workers: int) -> list[str]:
     return found
 
 
-def _failures(folder: Path, paths: list[str]) -> list[str]:
+def _failures(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
     from refers.images import decode
 
     failures = []
@@ -189,7 +189,7 @@ def _failures(folder: Path, paths: list[str]) -> list[str]:
         try:
             decode(folder / path, enough=ENOUGH)
         except UserError as error:
-            failures.append(str(error).removeprefix(f"{folder}/"))
+            failures.append((path, str(error).removeprefix(f"{folder / path}: ")))
     return failures
 
 
@@ -303,7 +303,7 @@ def labels(line: dict) -> list[str]:
     """What is positive here, against the published totals where there are some; one line at most."""
     known = {name: counts for name, counts in line["labels"].items() if counts[1] is not None}
     if known and all(here == published for here, published in known.values()):
-        return [f"labels: {', '.join(f'{name} {here:,}' for name, (here, _) in known.items())}: as published"]
+        return [f"labels as published: {', '.join(f'{name} {here:,}' for name, (here, _) in known.items())}"]
     shown = known or line["labels"]
     counts = (
         f"{name} {here:,}" + (f" of {total:,}" if total is not None else "")

@@ -18,8 +18,8 @@ def progress_bar(total: int) -> Callable[[int], None]:
             first, began = done, time.monotonic()
         if done * LINES // total > said:
             said = done * LINES // total
-            seconds = max(time.monotonic() - began, 1e-9)
-            rate = (done - first) / seconds
+            seconds = time.monotonic() - began
+            rate = (done - first) / seconds if seconds > 1 else 0  # too short a time says nothing
             bar = "#" * (done * WIDTH // total)
             left = f", {rate:.0f} a second, {(total - done) / rate:.0f} s left" if rate else ""
             print(f"[{bar:.<{WIDTH}}] {100 * done // total} %, {done} of {total} images{left}", flush=True)
