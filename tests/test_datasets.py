@@ -84,7 +84,7 @@ COVID_ROWS = (
     ("b.png", "2", "3", "Pneumonia/Viral/COVID-19", "AP Supine", "X-ray", "frontal", 1, 1),
     ("c.jpeg", "3", "", '"COVID-19, ARDS"', "L", "X-ray", "lateral", 1, 1),
     ("d.jpg", "4", "", "Pneumonia/Bacterial/E.Coli", "AP", "X-ray", "frontal", 0, 0),
-    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "other", 0, 0),
+    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "ct", 0, 0),
     ("f.jpg", "6", "", "No Finding", "?", "X-ray", "other", 0, None),
     ("g.jpg", "7", "", "todo", "PA", "X-ray", "frontal", None, None),
     ("h.jpg", "8", "", "", "PA", "X-ray", "frontal", None, None),
@@ -254,6 +254,14 @@ def test_mimic_joins_its_three_tables(tmp_path):
     assert labels["Consolidation"] == {"positive": 0, "negative": 0, "uncertain": 2, "blank": 1}
 
 
+def test_mimic_tables_may_be_unpacked(tmp_path):
+    packed = adapter("mimic")(make_mimic(tmp_path))[0]
+    for path in sorted((tmp_path / "mimic-cxr-jpg").glob("*.csv.gz")):
+        text(path.with_suffix(""), gzip.decompress(path.read_bytes()).decode())
+        path.unlink()
+    assert adapter("mimic")(tmp_path)[0].equals(packed)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -411,7 +419,7 @@ def test_an_unknown_layout_names_the_known_ones(tmp_path):
     ("layout", "folder", "rows", "patients", "missing", "views"),
     [
         ("nih", "nih", 1055, 838, 111065, {"frontal": 1055}),
-        ("covid", "covid", 445, 204, 280, {"frontal": 315, "lateral": 42, "other": 88}),
+        ("covid", "covid", 445, 204, 280, {"frontal": 315, "ct": 49, "lateral": 42, "other": 39}),
         ("mimic", "mini-mimic", 198, 93, 0, {"frontal": 130, "lateral": 29, "other": 39}),
     ],
 )

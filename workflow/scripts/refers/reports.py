@@ -17,6 +17,7 @@ from refers.errors import UserError
 from refers.report_headers import OPENS, Header, find_headers
 
 MIN_TOKENS = 3
+FOLDER = "mimic-cxr-reports"  # beside the images
 
 RULES = {
     "not UTF-8": "a file that is no UTF-8 is read as Windows-1252",
@@ -76,7 +77,7 @@ def normalise(text: str) -> str:
 
     Applying it twice changes nothing.
     """
-    return _fixpoint(text, lambda text: _plain(" ".join(text.split())))
+    return _fixpoint(" ".join(text.split()), lambda text: _plain(" ".join(text.split())))
 
 
 def clean_section(text: str) -> str:
@@ -107,7 +108,7 @@ def _plain(text: str) -> str:
         text = _MARK.sub(" ", text)
     while "  " in text:
         text = text.replace("  ", " ")
-    if any(start in text for start in ("()", "( ", "(\n", "[]", "[ ", "[\n")):
+    if "(" in text or "[" in text:
         text = _EMPTY_BRACKETS.sub(" ", text)
     if " ." in text or " ," in text or " ;" in text or " :" in text:
         text = _SPACE_BEFORE_STOP.sub("", text)
@@ -299,29 +300,41 @@ def list_patients(folder: Path) -> list[str]:
     return found
 
 
-def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[Report]:
-    """Reports below `folder`/files/pNN/pNNNNNNNN/sNNNNNNNN.txt, one at a time, in the order of their paths.
+def list_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+    """("pNN/pNNNNNNNN", "sNNNNNNNN.txt") of every report below `folder`/files, in the order of their paths.
 
-    patients: those of `list_patients` to read; all of them by default.
+    patients: those of `list_patients` to look at; all of them by default.
 
     Raises:
-        UserError: no such folder, a file that is no report, or one that cannot be read; the message names it.
+        UserError: no such folder, or a file that is no report; the message names it.
     """
     for patient in list_patients(folder) if patients is None else patients:
         parent = folder / "files" / patient
         for name in sorted(_entries(parent)):
+            if name.startswith(".") or name == "index.html":  # file managers and wget leave these
+                continue
             if not _REPORT_NAME.fullmatch(name):
                 raise UserError(
                     f"{parent}/{name}: no report (expected sNNNNNNNN.txt); move it out of the folder"
                 )
-            try:
-                with open(f"{parent}/{name}", "rb", buffering=0) as opened:
-                    content = opened.read()
-            except OSError as error:
-                raise UserError(
-                    f"{parent}/{name}: cannot be read ({error.strerror}); download it again"
-                ) from None
-            yield Report(name[:-4], patient.split("/")[1], *_decode(content))
+            yield patient, name
+
+
+def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[Report]:
+    """Reports of `list_reports`, one at a time.
+
+    Raises:
+        UserError: as `list_reports`, or a report cannot be read.
+    """
+    files = f"{folder}/files"
+    for patient, name in list_reports(folder, patients):
+        path = f"{files}/{patient}/{name}"
+        try:
+            with open(path, "rb", buffering=0) as opened:
+                content = opened.read()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
+        yield Report(name[:-4], patient.partition("/")[2], *_decode(content))
 
 
 _REPORT_NAME = re.compile(r"s\d+\.txt")

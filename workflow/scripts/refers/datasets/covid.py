@@ -84,9 +84,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:
-    radiograph, view = modality.str.strip().str.lower() == "x-ray", view.str.strip().str.lower()
+    modality, view = modality.str.strip().str.lower(), view.str.strip().str.lower()
+    radiograph = modality == "x-ray"
     return np.select(
-        [radiograph & view.isin(FRONTAL), radiograph & (view == "l")], ["frontal", "lateral"], "other"
+        [radiograph & view.isin(FRONTAL), radiograph & (view == "l"), modality == "ct"],
+        ["frontal", "lateral", "ct"],
+        "other",
     )
 
 
