@@ -480,6 +480,7 @@ def test_latex_escapes_what_tex_reads_as_commands():
 def test_html_is_one_well_formed_escaped_element(make):
     title = '<script>alert("x")</script> & more'
     text = to_html(make(title=title, note='5 < 6 & "so"'))
+    assert to_markdown(make(title="T", label="Table 1")).startswith("**Table 1. T**")
     figure = ElementTree.fromstring(text)
     assert (figure.tag, figure.attrib["id"]) == ("figure", "t")
     assert figure.findtext("figcaption") == title

@@ -187,7 +187,7 @@ def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
 
 def to_markdown(table: Table) -> str:
     """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
-    lines = [f"**{_pipes(table.title)}**"]
+    lines = [f"**{_pipes(table.heading)}**"]
     panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
     widths: dict[int, int] = {}  # panels below each other line up
     for texts in panels:
@@ -302,7 +302,7 @@ def _tex(text: str) -> str:
 
 def to_html(table: Table) -> str:
     """One `figure`, escaped and well formed. Each number's cell carries its csv line as data attributes."""
-    lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.title))]
+    lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.heading))]
     for grid in _grids(table):
         lines += ["<table>", "<thead>"]
         if grid.groups:

@@ -60,6 +60,7 @@ class Table:
 
     name: str
     title: str
+    label: str  # what it is called where nothing counts it; "" for its title alone
     rows: list[dict[str, Any]]
     columns: list[dict[str, Any]]
     entries: dict[tuple[str, str], Entry]
@@ -67,6 +68,11 @@ class Table:
     notes: list[str] = field(default_factory=list)  # sentences under the table
     footnotes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        """`Table 1. Its title`."""
+        return f"{self.label}. {self.title}" if self.label else self.title
 
     @property
     def by_class(self) -> bool:
@@ -149,7 +155,9 @@ class _Builder:
         self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
-        self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
+        self.table = Table(
+            spec["name"], spec["title"], spec.get("label", ""), self.rows, spec["columns"], {}, marks
+        )
         for column in spec["columns"]:
             for row in self.rows:
                 self.table.entries[row["id"], column["id"]] = entry = self._entry(row, column)
