@@ -14,7 +14,7 @@ from refers.reported import Reported, sign, verdict, within_points
 from refers.statistics import compare, holm
 
 P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
-P_VALUES = {P_VALUE: "p-value", WELCH: "p-value, Welch", HOLM: "p-value, Holm"}  # rows below the methods
+P_VALUES = {P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"}  # rows below the methods
 
 
 @dataclass
