@@ -337,9 +337,10 @@ class _Builder:
         whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
         test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
+        family = "classes and label ratios" if self.table.by_class else "columns"
         return (
             f"{test}{f' (ours: {listed})' if listed else ''}. Welch: without equal variances."
-            " Holm: the first, adjusted over the columns of this table that have one."
+            f" Holm: the first, adjusted over all {family} of this table."
         )
 
     def _adjust(self) -> None:
