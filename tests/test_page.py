@@ -186,3 +186,18 @@ def test_the_demos_page_knows_the_runs_behind_every_number(snakemake, demo):
     assert cells <= provenance["cells"].keys()
     assert provenance["command"].endswith("--configfile config/demo.yaml")
     assert str(demo.parents[1]) not in text, "no machine path"
+
+
+@pytest.mark.tool(*BROWSERS)
+@pytest.mark.parametrize(("width", "height", "phone"), [(1280, 900, False), (390, 844, True)])
+def test_the_demos_page_shows_every_figure_and_fits(snakemake, demo, tab, width, height, phone):
+    assert snakemake("page", "--workflow-profile", "profiles/demo").code == 0
+    tab.open(demo / "results/index.html", width, height, phone)
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    loaded = """Promise.all([...document.images].map(each => {
+        each.loading = "eager";
+        return each.decode().then(() => each.naturalWidth > 100);
+    }))"""
+    shown = tab.run(loaded)
+    assert len(shown) == len(list((demo / "results/figures").glob("*.png")))
+    assert all(shown)
