@@ -283,7 +283,7 @@ def tests_of_table(wildcards):
 def labels_of_table(form):
     """What `snakemake --report` lists of a table."""
     return lambda wildcards: {
-        "table": wildcards.table,
+        "table": config["tables"][wildcards.table].get("label", wildcards.table),
         "title": config["tables"][wildcards.table]["title"],
         "form": form,
     }

@@ -273,6 +273,7 @@ class Study:
         return {
             "name": name,
             "title": entry["title"],
+            "label": entry.get("label", ""),
             "note": self.values.get("note", ""),
             **{key: entry[key] for key in ("reference", "baseline") if key in entry},
             "rows": rows,
