@@ -224,6 +224,24 @@ def test_covid_labels_and_views_in_both_spellings(tmp_path):
     assert counts == {"missing_images": 0, "skipped": {"volume (.nii.gz)": 1}}
 
 
+def test_covid_patients_that_share_images_in_a_chain_or_a_ring_are_one(tmp_path):
+    rows = [
+        ("30", "s.jpg"),
+        ("31", "s.jpg"),
+        ("32", "t.jpg"),
+        ("31", "t.jpg"),
+        ("31", "u.jpg"),
+        ("30", "u.jpg"),
+        ("33", "v.jpg"),
+    ]
+    make_covid(tmp_path, "".join(f"\n{patient},,M,65,SARS,PA,X-ray,,{name},," for patient, name in rows))
+    for name in "stuv":
+        picture(tmp_path / f"images/{name}.jpg")
+    patients = adapter("covid")(tmp_path)[0].set_index("image_id")["patient_id"]
+    assert patients[["s.jpg", "t.jpg", "u.jpg"]].nunique() == 1
+    assert patients["v.jpg"] == "33"
+
+
 def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
     extra = "\n40,9,M,65,COVID-19,PA,X-ray,,a.jpg,,\n40,11,M,65,COVID-19,PA,X-ray,,p.jpg,,"
     make_covid(tmp_path, extra)

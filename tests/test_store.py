@@ -109,7 +109,7 @@ def test_after_the_repair_of_an_image_only_its_chunk_is_decoded_again(folder, mo
     (folder / NAMES[40]).write_bytes(original)
     seen = decoded(monkeypatch)
     assert packed(folder) == whole
-    assert seen == NAMES[32:64]
+    assert seen == NAMES[32:48]
     assert not (folder / "quarantine.csv").exists()
 
 
@@ -171,11 +171,11 @@ def test_work_files_that_do_not_fit_are_not_believed(folder, monkeypatch, spoilt
     expected = NAMES
     if spoilt == "rows":
         np.load(part, mmap_mode="r+")[3] = 1
-        expected = NAMES[:32] + NAMES[64:]
+        expected = NAMES[:16] + NAMES[64:]
     elif spoilt == "last line":
         lines = journal.read_text().splitlines()
         journal.write_text("\n".join([*lines[:2], lines[2][:9]]))
-        expected = NAMES[32:]
+        expected = NAMES[16:]
     elif spoilt == "short file":
         os.truncate(part, 500)
     elif spoilt == "other images":
@@ -197,7 +197,7 @@ def test_bytes_that_the_disk_changed_are_noticed(folder, monkeypatch):
         check(*arguments)
 
     monkeypatch.setattr(store, "_check_quarantine", rot)
-    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 63 are not what was written"):
+    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 47 are not what was written"):
         packed(folder)
     assert not (folder / "images.npy").exists()
 

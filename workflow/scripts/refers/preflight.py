@@ -67,6 +67,8 @@ def examine(study: Study, full: bool, workers: int, source: str) -> list[dict[st
             line |= images(index, counts, folder, expected, full, workers)
             line["store"] = len(index) * area
             line = judged(line, counts["missing_images"], study.values["images"]["tolerance"])
+            if line["state"] == "partial" and entry.get("origin"):
+                line["next"] += f"; get them from {entry['origin']}"
         except UserError as error:
             line |= {"state": "broken", "next": str(error)}
     return [line, *([report_files(study, source, studies)] if entry.get("reports") else [])]

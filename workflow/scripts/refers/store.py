@@ -23,7 +23,7 @@ from refers.errors import UserError
 from refers.files import atomic_path, file_digest, read_json, write_text
 from refers.processes import process_pool
 
-CHUNK = 32  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
+CHUNK = 16  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
 NAMED = 3  # unreadable files that an error names
 WORK_FILES = (".part", ".part.jsonl")
 
@@ -132,7 +132,7 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
         if start not in finished
     ]
     with open(journal, "a", encoding="utf-8") as log:
-        for chunk in _in_parallel(part, size, waiting, workers):
+        for chunk in _in_parallel(_Rows(part, size), waiting, workers):
             log.write(json.dumps(chunk) + "\n")
             log.flush()
             chunks.append(chunk)
@@ -231,27 +231,31 @@ def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
     return state.hexdigest()
 
 
-def _in_parallel(
-    store: Path, size: int, chunks: list[tuple[int, list[str]]], workers: int
-) -> Iterator[Chunk]:
+class _Rows:
+    """Rows of the store being made, for workers to fill."""
+
+    def __init__(self, store: Path, size: int) -> None:
+        self.store, self.size = store, size
+        self.offset = np.lib.format.open_memmap(store, mode="r").offset
+
+    def fill(self, start: int, paths: list[str]) -> Chunk:
+        """Decode some images into their rows; the row of an unreadable one becomes black."""
+        block, unreadable = np.zeros((len(paths), self.size, self.size), np.uint8), []
+        for row, path in enumerate(paths):
+            try:
+                block[row] = images.load_square(path, self.size)
+            except UserError as error:
+                unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
+        with open(self.store, "rb+") as opened:  # half the time of writing through a map, page by page
+            opened.seek(self.offset + start * self.size**2)
+            opened.write(block)
+        return Chunk(start, len(paths), zlib.crc32(block), unreadable)
+
+
+def _in_parallel(rows: _Rows, chunks: list[tuple[int, list[str]]], workers: int) -> Iterator[Chunk]:
     if workers < 2 or len(chunks) < 2:
-        yield from (_fill(store, size, *chunk) for chunk in chunks)
+        yield from (rows.fill(*chunk) for chunk in chunks)
         return
     with process_pool(min(workers, len(chunks))) as pool:
-        for job in as_completed([pool.submit(_fill, store, size, *chunk) for chunk in chunks]):
+        for job in as_completed([pool.submit(rows.fill, *chunk) for chunk in chunks]):
             yield job.result()
-
-
-def _fill(store: Path, size: int, start: int, paths: list[str]) -> Chunk:
-    """Decode some images into their rows of the store; the row of an unreadable one becomes black."""
-    block, unreadable = np.zeros((len(paths), size, size), np.uint8), []
-    for row, path in enumerate(paths):
-        try:
-            block[row] = images.load_square(path, size)
-        except UserError as error:
-            unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
-    rows = np.lib.format.open_memmap(store, mode="r")
-    with open(store, "rb+") as opened:  # half the time of writing through the map, page by page
-        opened.seek(rows.offset + start * size * size)
-        opened.write(block)
-    return Chunk(start, len(paths), zlib.crc32(block), unreadable)
