@@ -19,6 +19,7 @@ def study_of(folder, expected=None, **changes):
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     source = values["sources"]["shenzhen"] | {"expected": expected}
     values["sources"] = {"shenzhen": source}
+    values["study"] |= {"methods": ["imagenet"], "cells": [{"dataset": "shenzhen", "ratios": [10, 100]}]}
     return Study(config.merge(values, {"data_root": str(folder)}, changes))
 
 
@@ -154,8 +155,13 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
         "text": {"encoder": str(tmp_path / "bert")},
         "datasets": {"shenzhen": {"split": {"kind": "released"}}},
     }
-    found, *_ = look(shenzhen, **changes)
+    found, _, text = look(shenzhen, **changes)
     states = {line["name"]: line["state"] for line in found["lines"][1:]}
+    assert "study: 0 of 2 cells can run with what is here" in text
+    assert (
+        "study: 2 of 2 cells can run with what is here: imagenet on shenzhen"
+        in look(shenzhen, methods=changes["methods"])[-1]
+    )
     assert states == {
         "text encoder": "absent",
         "weights of imagenet": "here",
@@ -178,7 +184,7 @@ def make_mimic(folder, reports):
     for name in reports:
         downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    values["sources"] = {"mimic": values["sources"]["mimic"] | {"expected": {"images": 3, "reports": 2}}}
+    values["sources"]["mimic"] |= {"expected": {"images": 3, "reports": 2}}
     lines = preflight.report(Study(config.merge(values, {"data_root": str(folder)})), said=lambda _: None)[
         "lines"
     ]
@@ -216,6 +222,7 @@ def test_several_workers_say_what_one_says(shenzhen):
 def test_room_for_the_stores(free, verdict):
     line = preflight.about("x", Path("x"), state="complete", found=1, unreadable=0, store=65536)
     found = {"full": True, "lines": [line], "store_bytes": 65536, "packed_bytes": 0, "free_bytes": free}
+    found["study"] = {"cells": 0, "of": 1, "methods": [], "datasets": []}
     assert verdict in preflight.table(found).splitlines()[-1]
     assert "enough" in preflight.table(found | {"packed_bytes": 65536}).splitlines()[-1], (
         "they are there already"

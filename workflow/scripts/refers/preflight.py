@@ -246,9 +246,22 @@ def report(study: Study, full: bool = False, workers: int = 1, said: Callable[[s
     return {
         "full": full,
         "lines": lines,
+        "study": runnable(study),
         "store_bytes": sum(line["store"] for line in lines),
         "packed_bytes": packed,
         "free_bytes": shutil.disk_usage(place).free,
+    }
+
+
+def runnable(study: Study) -> dict[str, Any]:
+    """What of the study can run with what is here: cells of all, and the methods and datasets behind them."""
+    cells = [(method, cell) for method in study.methods for cell in study.cells if study.runs(method, cell)]
+    methods = list(dict.fromkeys(method for method, _ in cells))
+    return {
+        "cells": len(cells),
+        "of": len(study.methods) * len(study.cells),
+        "methods": ["every method"] if methods == study.methods and len(methods) > 1 else methods,
+        "datasets": list(dict.fromkeys(cell.dataset for _, cell in cells)),
     }
 
 
@@ -279,17 +292,22 @@ def table(found: dict) -> str:
         if notes:
             text += ["", f"{line['name']}:"]
             text += [textwrap.fill(note, WIDTH, **_INDENT) for note in notes]
+    runs = found["study"]
+    said = f"study: {runs['cells']} of {runs['of']} cells can run with what is here"
+    if runs["cells"]:
+        said += f": {', '.join(runs['methods'])} on {', '.join(runs['datasets'])}"
+    text += ["", textwrap.fill(said, WIDTH, **_INDENT | {"initial_indent": ""})]
     need, free = found["store_bytes"], found["free_bytes"]
     left = max(need - found["packed_bytes"], 0)
     verdict = (
         "enough" if free > 1.1 * left else "NOT ENOUGH: free some, or move `pathvars.store` to another disk"
     )
     made = f", {size(found['packed_bytes'])} of it are made" if found["packed_bytes"] else ""
-    text += ["", f"disk: the stores take {size(need)}{made}, {size(free)} are free: {verdict}"]
+    text += [f"disk: the stores take {size(need)}{made}, {size(free)} are free: {verdict}"]
     if not found["full"]:
         text.append("images were counted, not decoded; --config preflight=full decodes every one")
     if any(line["state"] == "absent" for line in found["lines"]):
-        text.append("docs/data.md has the folders and the commands; a study runs without what is absent")
+        text.append("docs/data.md has the folders and the commands for what is absent")
     return "\n".join(text)
 
 
