@@ -10,8 +10,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from refers.errors import run
-from refers.files import write_text
+from refers.files import read_json, write_text
 from refers.page import facts_of_runs, render
+from refers.plan import to_html
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         help="folder of all fine-tunes: METHOD/DATASET/RATIOpct/seedN/run.json",
     )
     parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
+    parser.add_argument("--plan", type=Path, help="plan.json; where it is not there the page has no plan")
     parser.add_argument("--out", type=Path, required=True, help="index.html")
     return parser.parse_args()
 
@@ -55,6 +57,7 @@ def main() -> None:
         claims,
         cells,
         args.command,
+        to_html(read_json(args.plan)) if args.plan and args.plan.exists() else "",
     )
     write_text(args.out, text)
     print(

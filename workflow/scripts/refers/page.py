@@ -38,6 +38,7 @@ def render(
     claims: list[dict[str, str]],
     cells: dict[str, dict[str, str]],
     command: str,
+    plan: str = "",
 ) -> str:
     """The page.
 
@@ -48,6 +49,7 @@ def render(
         claims: lines of claims.csv.
         cells: facts by target.
         command: how a target is remade; TARGET stands for its path.
+        plan: the section that `refers.plan.to_html` writes, or nothing.
     """
     provenance = json.dumps({"cells": cells, "command": command}).replace("<", "\\u003c")
     parts = [
@@ -56,7 +58,8 @@ def render(
         f"<title>{escape(title)}</title><style>{(ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
-        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a></nav>',
+        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
+        f"{'<a href=#plan>Plan</a>' if plan else ''}</nav>",
         "<p>Our number first, the paper's beside it. Click a number to see where it comes from, a column's head to sort.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
@@ -69,6 +72,7 @@ def render(
         '<h2 id="claims">Claims</h2>',
         "<p>The paper's checkable sentences, on the numbers that it prints and on ours.</p>",
         _claims(claims),
+        plan,
         "<dialog><h3></h3><dl></dl><p>Remade by</p><pre></pre><button>Close</button></dialog>",
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
