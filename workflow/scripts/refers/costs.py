@@ -32,7 +32,7 @@ CPU_SECONDS = {
     "figure": (8, 0),
 }
 DICOM_SECONDS = 0.1
-START = 15  # of a program that trains: torch, the device, the data
+START = 10  # of a program that trains: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 GPU_RULES = ("pretrain", "finetune", "attend")
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
@@ -62,8 +62,11 @@ class Prices:
 
     Args:
         study: the study.
-        measured: content of steps.json (calibrate.py), or None: FLOPs are unknown then, and every training job is an error.
+        measured: content of steps.json (calibrate.py).
         resources: rule -> threads and mem_mb as the rules ask for them.
+
+    Raises:
+        UserError: steps.json is of another study, or a source's size is unknown.
     """
 
     def __init__(self, study: Planned, measured: dict, resources: dict[str, dict]) -> None:
@@ -180,7 +183,8 @@ class Prices:
         return 0.0
 
     def _ram(self, job: Job) -> float | None:
-        return self.resources.get(job.rule, {}).get("mem_mb")
+        asked = self.resources.get(job.rule, {}).get("mem_mb")
+        return None if asked is None else asked * 1e6 / 2**20
 
     def _step(self, key: str) -> dict:
         if key not in self.steps:

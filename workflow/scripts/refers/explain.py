@@ -206,10 +206,10 @@ def _encoders(trail: Trail, study: Planned, method: str, found: dict[str, dict])
     }
     for name, recorded in record["inputs"].items():
         if name in paths:
-            trail.add(f"{name.replace('_', ' ')} of {method}'s pre-training", paths[name], recorded)
+            trail.add(f"{name.replace('_', ' ')} of the pre-training of {method}", paths[name], recorded)
     _store(trail, study, "mimic")
     if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
-        trail.notes.append(f"the config's settings are no longer those of {method}'s pre-training")
+        trail.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
     return _encoders(trail, study, "imagenet", found) if "init" in record["inputs"] else found
 
 

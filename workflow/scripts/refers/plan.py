@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from refers import config
-from refers.costs import Cost, Prices
+from refers.costs import GPU_RULES, Cost, Prices
 from refers.grid import DEMO, STUDY, Job, Planned, jobs_of
 from refers.preflight import size
 from refers.schedule import Schedule, Task, simulate
@@ -53,7 +53,7 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
         target: Task(
             costs[target].seconds,
             job.needs,
-            int(job.rule in ("pretrain", "finetune", "attend")),
+            int(job.rule in GPU_RULES),
             prices.threads(job.rule),
         )
         for target, job in jobs.items()
@@ -67,6 +67,11 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
             for gpus in plan["gpus"]
         ],
         "methods": _methods(jobs, costs, prices),
+        "too_large": [
+            {"target": target, "gib": cost.gpu_mib / 1024}
+            for target, cost in costs.items()
+            if prices.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * plan["memory_gib"]
+        ],
         "targets": [
             {"target": target, "rule": job.rule, "needs": list(job.needs), **asdict(costs[target])}
             for target, job in jobs.items()
@@ -273,8 +278,12 @@ def to_html(plan: dict) -> str:
 
 
 def sentence(plan: dict) -> str:
-    """What the hours are made of."""
-    return f"{plan['device'][0].upper()}{plan['device'][1:]}."
+    """What the hours are made of, and which jobs do not fit the GPU in one piece."""
+    text = f"{plan['device'][0].upper()}{plan['device'][1:]}."
+    if large := plan["too_large"]:
+        listed = ", ".join(f"{line['target']} ({line['gib']:.0f} GiB)" for line in large)
+        text += f" Too large for the GPU's memory, so that their batches will pass in parts: {listed}."
+    return text
 
 
 def span(hours: float | None) -> str:

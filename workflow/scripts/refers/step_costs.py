@@ -27,7 +27,7 @@ from refers.methods import Context, build_objective
 from refers.precision import Precision
 
 LABELS = tuple(map(str, range(14)))
-CPU_FLOPS = 4e11  # of a timed step on processors, whose speed does not ask for full batches
+CPU_STEP = 0.5  # seconds of a timed step on processors, whose speed does not ask for full batches
 Loss = Callable[[nn.Module, str], Tensor]
 
 
@@ -163,7 +163,9 @@ def speed_of_steps(
     cost = cost_of_finetuning(model, training)
     batch = cost["batch"]
     if device.type == "cpu":
-        batch = max(1, min(batch, int(CPU_FLOPS * batch / cost["flops"])))
+        probe = min(batch, 4)
+        image = min(_timed(model, training, device, probe, 2, 0)) / probe
+        batch = max(1, min(batch, int(CPU_STEP / image)))
     while True:
         try:
             taken = _timed(model, training, device, batch, steps, seconds)
@@ -208,7 +210,7 @@ def _timed(
     )
     taken: list[float] = []
     began = time.perf_counter()
-    while len(taken) < steps + 2 and (len(taken) < 5 or time.perf_counter() - began < seconds):
+    while len(taken) < steps + 2 and (len(taken) < 4 or time.perf_counter() - began < seconds):
         started = time.perf_counter()
         train_step(task, {"images": images, "labels": labels}, precision, optimiser, 0.0)
         if device.type == "cuda":
