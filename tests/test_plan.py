@@ -127,8 +127,9 @@ def test_memory_grows_with_the_batch_and_with_adams_moments(small_model):
 
 def test_real_steps_have_a_speed(small_model):
     found = speed_of_steps(small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3)
-    assert (found["steps"], found["batch"], found["kind"]) == (3, 4, "cpu")
-    flops = cost_of_finetuning(small_model, config.Training(batch_size=4))["flops"]
+    assert (found["steps"], found["kind"]) == (3, "cpu")
+    assert 1 <= found["batch"] <= 4
+    flops = cost_of_finetuning(small_model, config.Training(batch_size=4))["flops"] * found["batch"] / 4
     assert found["flops_per_second"] * found["seconds_per_step"] == pytest.approx(flops)
 
 

@@ -225,8 +225,7 @@ class Prices:
         flops = self._training(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
         speed, source = self.speed(method, training["precision"])
-        encoder, kept = step["encoder_parameters"], self.study.kept
-        is_kept = method in kept["method"] and dataset in kept["dataset"] and ratio in kept["ratio"]
+        encoder = step["encoder_parameters"]
         classes = len(self.study.dataset(dataset)["classes"])
         rows = sizes["val"] + sizes["test"]
         return Cost(
@@ -235,7 +234,8 @@ class Prices:
             seeds * flops,
             self._ram(job),
             step["gpu_bytes"] / 2**20,
-            seeds * rows * (ROW_BYTES + LABEL_BYTES * classes) + is_kept * FLOAT * encoder,
+            seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
+            + self.study.keeps(method, dataset, ratio) * FLOAT * encoder,
             seeds * FLOAT * encoder * (2 + MOMENTS[training["optimiser"]["name"]]),
         )
 

@@ -97,10 +97,14 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
     jobs = jobs_of(values, [method], [f"{dataset}/{ratio}"])
     cell = Path(next(target for target, job in jobs.items() if job.rule == "cell"))
     runs = Path(next(target for target, job in jobs.items() if job.rule == "finetune")).parents[1]
+    rules = [
+        "import_encoder" if "checkpoint" in study.method(method) else "pretrain",
+        "finetune_kept" if study.keeps(method, dataset, ratio) else "finetune",
+    ]
     records = {seed: trail.record(runs / f"seed{seed}/run.json") for seed in study.seeds}
     _cell(trail, study, cell, runs, records)
     _tuning(trail, study, method, dataset, ratio, records)
-    encoders = _encoders(trail, study, method, {})
+    encoders = _encoders(trail, study, method, jobs, {})
     found = [record for record in [*records.values(), *encoders.values()] if record]
     parts = [
         f"# {cell}",
@@ -114,6 +118,7 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
             ],
         ),
         "## Seeds\n\n" + _seeds(records),
+        "## Draws\n\n" + _draws(study, dataset, encoders),
         "## Made with\n\n" + _makers(records, encoders),
         *(_settings(f"Settings of {name}", record) for name, record in encoders.items() if record),
         *(
@@ -121,7 +126,7 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
             if any(records.values())
             else []
         ),
-        "## Remake\n\n" + _commands(command, str(cell), jobs, records, encoders),
+        "## Remake\n\n" + _commands(command, str(cell), rules, records, encoders),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -178,7 +183,9 @@ def _store(trail: Trail, study: Planned, source: str) -> None:
     trail.add(f"index of {source}", folder / "index.parquet", manifest.get("index_sha256"))
 
 
-def _encoders(trail: Trail, study: Planned, method: str, found: dict[str, dict]) -> dict[str, dict]:
+def _encoders(
+    trail: Trail, study: Planned, method: str, jobs: dict[str, Job], found: dict[str, dict]
+) -> dict[str, dict]:
     """Records of the method's encoder and of the one that it started from, by method."""
     folder = Path(place(study, "results")) / f"encoders/{method}"
     record = found[method] = trail.record(folder / "run.json")
@@ -186,10 +193,10 @@ def _encoders(trail: Trail, study: Planned, method: str, found: dict[str, dict])
         return found
     trail.add(f"encoder of {method} as written", folder / "encoder.safetensors", record["outputs"]["encoder"])
     if record["script"] == "import_encoder.py":
-        checkpoint = record["inputs"]["checkpoint"]
-        path = study.checkpoint_file(method)
-        if path:
-            trail.add(f"checkpoint of {method}", path, checkpoint)
+        job = jobs.get(str(folder / "encoder.safetensors"))
+        generated = next(map(Path, job.needs), None) if job else None
+        if path := study.checkpoint_file(method) or generated:
+            trail.add(f"checkpoint of {method}", path, record["inputs"]["checkpoint"])
         if digest(study.model_settings(method)) != record["settings_sha256"]:
             trail.notes.append(f"{method}: the config's architecture is not that of its encoder")
         return found
@@ -210,7 +217,7 @@ def _encoders(trail: Trail, study: Planned, method: str, found: dict[str, dict])
     _store(trail, study, "mimic")
     if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
         trail.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
-    return _encoders(trail, study, "imagenet", found) if "init" in record["inputs"] else found
+    return _encoders(trail, study, "imagenet", jobs, found) if "init" in record["inputs"] else found
 
 
 # ---- the account
@@ -257,6 +264,21 @@ def _seeds(records: dict[int, dict]) -> str:
     return _table(["seed", "settings", "images", "best step", "its validation score"], rows)
 
 
+def _draws(study: Planned, dataset: str, encoders: dict[str, dict]) -> str:
+    """Everything else that was drawn at random."""
+    split, values = study.split_settings(dataset), study.values
+    rows = [[f"split, {split['kind']}", str(split.get("seed", "")), "config"]]
+    rows.append(["label subset", str(values["subset"]["seed"]), "config"])
+    for name, record in encoders.items():
+        if record:
+            rows.append([f"encoder of {name}", str(record["seed"]), "run.json"])
+            if record["settings"].get("words", {}).get("count"):
+                rows.append([f"visual words of {name}", str(record["settings"]["words"]["seed"]), "run.json"])
+    bootstrap = values["study"]["bootstrap"]
+    rows.append([f"bootstrap, {bootstrap['resamples']} resamples", str(bootstrap["seed"]), "config"])
+    return _table(["draw", "seed", "said by"], rows)
+
+
 def _makers(records: dict[int, dict], encoders: dict[str, dict]) -> str:
     named = {f"encoder of {name}": record for name, record in encoders.items()}
     named |= {f"seed {seed}": record for seed, record in records.items()}
@@ -287,13 +309,13 @@ def _settings(title: str, record: dict) -> str:
 
 
 def _commands(
-    command: str, cell: str, jobs: dict[str, Job], records: dict[int, dict], encoders: dict[str, dict]
+    command: str, cell: str, rules: list[str], records: dict[int, dict], encoders: dict[str, dict]
 ) -> str:
     remake = command.replace("TARGET", cell)
     lines = [
         f"{remake}    # what is missing or out of date",
-        f"{remake} -R finetune    # its fine-tunes again",
-        f"{remake} -R {' '.join(sorted({job.rule for job in jobs.values() if job.rule in ('pretrain', 'import_encoder')}))} finetune    # and the encoder",
+        f"{remake} -R {rules[1]}    # its fine-tunes again",
+        f"{remake} -R {rules[0]}    # its encoder again, and then its fine-tunes",
     ]
     parts = ["```sh\n" + "\n".join(lines) + "\n```"]
     recorded = [record["command"] for record in encoders.values() if record]

@@ -31,6 +31,11 @@ class Planned(Study):
     def method_status(self, method: str) -> str:
         return ""
 
+    def keeps(self, method: str, dataset: str, ratio: int) -> bool:
+        """Whether the first seed of a cell leaves its classifier, for class activation maps."""
+        kept = self.kept
+        return method in kept["method"] and dataset in kept["dataset"] and ratio in kept["ratio"]
+
 
 def read_files(paths: list[Path]) -> dict:
     """The config of several files, each over those before it.
