@@ -118,6 +118,13 @@ def test_a_browser_sorts_columns_and_shows_where_a_number_comes_from(tmp_path):
         assert piece in dialog
 
 
+def test_a_plan_is_shown_where_one_was_made():
+    assert 'href="#plan"' not in page()
+    text = page(plan='<h2 id="plan">Plan</h2>')
+    assert text.count('id="plan"') == 1
+    assert 'href="#plan"' in text.split("<h2")[0]
+
+
 def test_the_demos_page_knows_the_runs_behind_every_number(snakemake, demo):
     done = snakemake("page", "--workflow-profile", "profiles/demo")
     assert done.code == 0, done.output[-2000:]

@@ -59,7 +59,8 @@ def render(
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
         '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
-        f"{'<a href=#plan>Plan</a>' if plan else ''}</nav>",
+        + ('<a href="#plan">Plan</a>' if plan else "")
+        + "</nav>",
         "<p>Our number first, the paper's beside it. Click a number to see where it comes from, a column's head to sort.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
