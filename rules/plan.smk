@@ -20,8 +20,7 @@ rule calibrate:
     conda:
         "../envs/refers.yaml"
     threads: 4
-    resources:
-        gpu=1,
+    resources:  # no gpu: where there is none, processors are timed; where there is one, it is taken by lock
         mem_mb=12000,
         runtime=60,
     params:
