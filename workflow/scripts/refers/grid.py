@@ -208,7 +208,8 @@ def jobs_of(
 
     Args:
         values: the study's config.
-        methods, cells: rows and columns (`nih/1`); with neither, tables and figures are among the jobs.
+        methods, cells: rows and columns (`nih/1`), of which those in the study count; with neither, tables and figures
+            are among the jobs.
     """
     study = Planned(values)
     graph = _Graph(study)
@@ -216,7 +217,8 @@ def jobs_of(
         graph.everything()
     else:
         wanted = None if cells is None else set(cells)
-        for method in study.methods if methods is None else methods:
+        rows = study.methods if methods is None else [name for name in study.methods if name in set(methods)]
+        for method in rows:
             for cell in study.cells:
                 if wanted is None or str(cell) in wanted:
                     graph.cell(method, cell)

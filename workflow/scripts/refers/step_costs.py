@@ -27,7 +27,10 @@ from refers.methods import Context, build_objective
 from refers.precision import Precision
 
 LABELS = tuple(map(str, range(14)))
-CPU_STEP = 0.5  # seconds of a timed step on processors, whose speed does not ask for full batches
+CPU_STEP, CPU_BATCH = (
+    0.5,
+    4,
+)  # seconds of a timed step on processors, which ask for no full batches; images at least
 Loss = Callable[[nn.Module, str], Tensor]
 
 
@@ -163,9 +166,9 @@ def speed_of_steps(
     cost = cost_of_finetuning(model, training)
     batch = cost["batch"]
     if device.type == "cpu":
-        probe = min(batch, 4)
+        probe = min(batch, CPU_BATCH)
         image = min(_timed(model, training, device, probe, 2, 0)) / probe
-        batch = max(1, min(batch, int(CPU_STEP / image)))
+        batch = max(probe, min(batch, int(CPU_STEP / image)))
     while True:
         try:
             taken = _timed(model, training, device, batch, steps, seconds)
