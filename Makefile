@@ -1,6 +1,7 @@
 # make demo    everything on generated data: install, datasets, pre-training, fine-tuning, tables (CPU, minutes)
 # make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
+# make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
 SHELL := bash
@@ -10,7 +11,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full tools lint lock schema install clean-demo
 
 install: .venv/.installed
 
@@ -32,6 +33,10 @@ demo-full: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
 	snakemake tables figures --workflow-profile profiles/demo-full
 	@cat build/demo/results/tables/table?.md
+
+tools:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium texlive-latex-recommended
 
 test: install lint
 	pytest
