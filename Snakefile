@@ -15,6 +15,8 @@
 #   <results>/claims.csv .md                                             the paper's sentences, judged
 #   <results>/index.html                                                 the page: all of it, with the provenance of each number
 #   <results>/preflight.json                                             the data doctor's report
+#   <results>/explain/{method}/{dataset}/{ratio}pct.md                   what is behind a cell, and whether it is still that
+#   <results>/plan/plan.json .csv .md  steps.json                        what the study costs, target by target
 #   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
 
 from snakemake.utils import min_version
@@ -44,6 +46,8 @@ include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/page.smk"
+include: "rules/plan.smk"
+include: "rules/explain.smk"
 include: "rules/audit.smk"
 
 

@@ -10,8 +10,9 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
-from refers import study
+from refers import grid, study
 from refers.errors import UserError
+from refers.files import file_digest
 
 
 def checked_study():
@@ -367,3 +368,39 @@ def remake_command():
     parts = ["snakemake TARGET --cores 8 --resources=gpu=1"]
     parts += ["--configfile", *overlays] if overlays else []
     return " ".join(parts + (["--config", *settings] if settings else []))
+
+
+DEMO_CONFIG = ["config/config.yaml", "config/demo.yaml"]
+
+
+def steps_config(wildcards):
+    """What decides on the kinds of training steps in a study."""
+    names = ("methods", "pretrain", "finetune", "text", "study", "device")
+    return as_json({name: config[name] for name in names} | {"plan": {"steps": config["plan"]["steps"]}})
+
+
+def objective_files():
+    """Modules of every objective of the study, which are imported by name."""
+    found = {
+        STUDY.pretrain_settings(method)["objective"] for method in STUDY.methods if not is_imported(method)
+    }
+    return [f"refers/methods/{objective}.py" for objective in sorted(found)]
+
+
+def resources_of_rules(wildcards):
+    """Threads and memory that each rule asks for, where they are plain numbers."""
+    found = {}
+    for each in workflow.rules:
+        asked = {"threads": each.resources.get("_cores"), "mem_mb": each.resources.get("mem_mb")}
+        found[each.name] = {
+            name: resource.value
+            for name, resource in asked.items()
+            if resource and not resource.is_evaluable()
+        }
+    return as_json(found)
+
+
+def plan_of_page(wildcards):
+    """The plan that the page shows, and its digest, so that a new plan is a new page; empty where none was made."""
+    path = Path(grid.place(STUDY, "results")) / "plan/plan.json"
+    return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}

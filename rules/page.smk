@@ -30,8 +30,9 @@ rule page:
         note=f"--note={config['note']}" if config.get("note") else "",
         captions=as_json({name: entry["title"] for name, entry in config["figures"].items()}),
         remake=remake_command(),
+        plan=plan_of_page,  # no input: a page without a plan is whole, and making one takes training steps
         code=code("page"),
     shell:
         "python workflow/scripts/page.py --title 'REFERS, reproduced' {params.note:q} --command {params.remake:q}"
         " --tables {input.tables} --figures {input.figures} --captions {params.captions:q} --claims {input.claims}"
-        " --records {input.records} --ttests {input.ttests} --out {output} &> {log}"
+        " --records {input.records} --ttests {input.ttests} --plan {params.plan[path]} --out {output} &> {log}"

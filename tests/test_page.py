@@ -175,6 +175,13 @@ def test_a_phone_scrolls_tables_and_nothing_else_sideways(tab, tmp_path):
     assert Image.open(tmp_path / "phone.png").size == (780, 1688)
 
 
+def test_a_plan_is_shown_where_one_was_made():
+    assert 'href="#plan"' not in page()
+    text = page(plan='<h2 id="plan">Plan</h2>')
+    assert text.count('id="plan"') == 1
+    assert 'href="#plan"' in text.split("<h2")[0]
+
+
 def test_the_demos_page_knows_the_runs_behind_every_number(demo):
     text = (demo / "results/index.html").read_text()
     provenance = json.loads(re.search(r'id="provenance">(.*?)</script>', text, re.DOTALL)[1])

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from refers.errors import UserError, run
-from refers.files import write_json
+from refers.files import file_digest, write_json
 from refers.predictions import read_seeds
 from refers.statistics import Bootstrap, summarise
 
@@ -37,6 +37,7 @@ def main() -> None:
     validation = summarise(found.val.labels, found.val.scores, found.classes)
     about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
     content = about | {"classes": found.classes, "seeds": args.seeds}
+    content["predictions_sha256"] = [file_digest(path) for path in args.predictions]
     write_json(args.out, content | {"test": test, "validation": validation})
     mean = "undefined" if test["mean"] is None else f"{100 * test['mean']:.2f}"
     missing = f"; undefined: {', '.join(test['undefined'])}" if test["undefined"] else ""

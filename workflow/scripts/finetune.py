@@ -55,7 +55,12 @@ def main() -> None:
     store = open_store(args.store)
     parts = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
     parts["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
-    inputs = {name: provenance.file_digest(getattr(args, name)) for name in ("encoder", "split", "subset")}
+    files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
+    manifest = args.store.with_suffix(
+        ".json"
+    )  # holds the digest of the store, which is too large to hash here
+    files |= {"manifest": manifest} if manifest.exists() else {}
+    inputs = {name: provenance.file_digest(path) for name, path in files.items()}
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
@@ -89,14 +94,17 @@ def finetune(
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
             for name in ("val", "test")
         ]
-    write_parquet(folder / "predictions.parquet", pd.concat(frames, ignore_index=True))
+    predictions = folder / "predictions.parquet"
+    write_parquet(predictions, pd.concat(frames, ignore_index=True))
     facts = {
         "encoder": about,
         "images": {name: len(parts[name]) for name in ("train", "val", "test")},
         "threads": torch.get_num_threads(),
         **outcome,
     }
-    record = provenance.run_record(plain, inputs, device, **facts)
+    record = provenance.run_record(
+        plain, settings.training.seed, inputs, {"predictions": predictions}, device, **facts
+    )
     write_json(folder / "run.json", record | {"wall_seconds": round(time.monotonic() - started, 2)})
     return model
 

@@ -14,6 +14,8 @@ from refers.files import write_json
 from refers.pretrained import import_encoder
 from refers.runtime import seed_torch
 
+SEED = 0  # of weights that no checkpoint brings
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -28,7 +30,7 @@ def main() -> None:
     args = parse_args()
     where = f"{args.method}.model"
     settings = config.load_model(config.parse_json(args.config, where), where)
-    seed_torch(0)
+    seed_torch(SEED)
     encoder, report = import_encoder(settings, args.checkpoint)
     left_out = ", ".join(report["left_out"]) or "none"
     print(
@@ -38,7 +40,13 @@ def main() -> None:
     origin = provenance.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint
     save_encoder(args.out, encoder, {"method": args.method, "checkpoint": origin})
     record = provenance.run_record(
-        config.to_dict(encoder.settings), {"checkpoint": origin}, "cpu", method=args.method, keys=report
+        config.to_dict(encoder.settings),
+        SEED,
+        {"checkpoint": origin},
+        {"encoder": args.out},
+        "cpu",
+        method=args.method,
+        keys=report,
     )
     write_json(args.out.with_name("run.json"), record)
 

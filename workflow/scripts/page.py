@@ -13,6 +13,7 @@ from pathlib import Path
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
 from refers.page import facts_of_runs, render
+from refers.plan import to_html
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +33,7 @@ def parse_args() -> argparse.Namespace:
         help="RESULTS/runs/METHOD/DATASET/RATIOpct/seedN/run.json of every fine-tune",
     )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
+    parser.add_argument("--plan", type=Path, help="plan.json; where it is not there the page has no plan")
     parser.add_argument("--out", type=Path, required=True, help="index.html")
     return parser.parse_args()
 
@@ -76,6 +78,7 @@ def main() -> None:
         cells,
         {path.as_posix(): cells_of(path, list(cells)) for path in args.ttests},
         args.command,
+        to_html(read_json(args.plan)) if args.plan and args.plan.exists() else "",
     )
     write_text(args.out, text)
     print(

@@ -64,6 +64,8 @@ def main() -> None:
         for name in ("index", "manifest", "tokens", "init", "words")
         if getattr(args, name)
     }
+    text = args.text_encoder / "model.safetensors"
+    inputs |= {"text_encoder": provenance.file_digest(text)} if text.exists() else {}
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
     facts = {
@@ -76,7 +78,10 @@ def main() -> None:
         **outcome,
     }
     save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": provenance.digest(plain)})
-    write_json(args.out.with_name("run.json"), provenance.run_record(plain, inputs, device, **facts))
+    record = provenance.run_record(
+        plain, settings.training.seed, inputs, {"encoder": args.out}, device, **facts
+    )
+    write_json(args.out.with_name("run.json"), record)
     clear_resume(args.out.parent)
 
 

@@ -39,6 +39,7 @@ def render(
     cells: dict[str, dict[str, str]],
     tests: dict[str, list[str]],
     command: str,
+    plan: str = "",
 ) -> str:
     """The page.
 
@@ -50,6 +51,7 @@ def render(
         cells: facts by target.
         tests: targets of the two cells that a t-test compares, by its target.
         command: how a target is remade; TARGET stands for its path.
+        plan: the section that `refers.plan.to_html` writes, or nothing.
     """
     provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
     parts = [
@@ -58,7 +60,9 @@ def render(
         f"<title>{escape(title)}</title><style>{(ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
-        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a></nav>',
+        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
+        + ('<a href="#plan">Plan</a>' if plan else "")
+        + "</nav>",
         "<p>Our number first, the paper's beside it. A number says on click where it comes from; a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
@@ -71,6 +75,7 @@ def render(
         '<h2 id="claims">Claims</h2>',
         "<p>The paper's checkable sentences, on the numbers that it prints and on ours.</p>",
         _claims(claims),
+        plan,
         '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Remade by</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",

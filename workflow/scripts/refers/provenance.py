@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from refers.files import file_digest
+from refers.errors import UserError
+from refers.files import file_digest, read_json
 
 PACKAGES = (
     "torch",
@@ -26,6 +27,8 @@ PACKAGES = (
     "apex",
 )
 LIBRARY = Path(__file__).parent
+SCHEMA = LIBRARY.parents[1] / "schemas/run.schema.json"
+VERSION = 1
 STARTED = time.time()
 
 
@@ -70,24 +73,37 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_record(settings: dict, inputs: dict[str, str], device: Any, **facts: Any) -> dict:
-    """The content of run.json.
+def run_record(
+    settings: dict, seed: int, inputs: dict[str, str], outputs: dict[str, Path], device: Any, **facts: Any
+) -> dict:
+    """The content of run.json, as workflow/schemas/run.schema.json describes it.
 
     Args:
         settings: the resolved configuration of the run.
+        seed: of all its randomness.
         inputs: name -> SHA-256 of what was read.
+        outputs: name -> a file that was written.
         device: the torch device of the run.
         facts: results worth keeping beside it (best step, sizes, key reports).
+
+    Raises:
+        UserError: the record is not what the schema asks for.
     """
     record = {
+        "version": VERSION,
+        "script": Path(sys.argv[0]).name,
+        "command": sys.argv,
         "settings": settings,
         "settings_sha256": digest(settings),
+        "seed": seed,
         "inputs": inputs,
+        "outputs": {name: file_digest(path) for name, path in outputs.items()},
         "library_sha256": library_digest(),
         "commit": git_commit(),
         "versions": versions(),
         "device": str(device),
-        "command": sys.argv[:1],
+        "system": f"{platform.system()} {platform.machine()}",
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "wall_seconds": round(time.time() - STARTED, 2),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         **facts,
@@ -97,4 +113,18 @@ def run_record(settings: dict, inputs: dict[str, str], device: Any, **facts: Any
 
         record["device"] = torch.cuda.get_device_name(device)
         record["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) >> 20
+    if problem := problem_of(record):
+        raise UserError(f"run.json: {problem}; {SCHEMA.name} says what belongs there")
     return record
+
+
+def problem_of(record: Any) -> str:
+    """Where a record departs from the schema of run.json, in a line; empty when it does not."""
+    from jsonschema import (
+        Draft202012Validator,
+    )  # a twentieth of a second, where a record is written or explained
+
+    plain = json.loads(json.dumps(record))
+    for error in Draft202012Validator(read_json(SCHEMA)).iter_errors(plain):
+        return f"{'.'.join(map(str, error.absolute_path)) or 'record'}: {error.message[:200]}"
+    return ""

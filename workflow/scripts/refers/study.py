@@ -403,6 +403,8 @@ def check(values: dict) -> Study:
         for name in entry["best_of"]
     ]
     named += [("audit.methods", name) for name in values["audit"]["methods"].values()]
+    for tier in values["plan"]["tiers"]:
+        named += [("plan.tiers", name) for name in [*tier.get("methods", []), *tier.get("checkpoints", {})]]
     for table, entry in values["tables"].items():
         named += [(f"tables.{table}.rows", name) for name in entry["rows"]]
         named += [

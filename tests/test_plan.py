@@ -1,0 +1,348 @@
+"""The plan: its jobs are Snakemake's, its FLOPs torch's, finished jobs count as measured, and its sums add up."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from refers import config, plan
+from refers.costs import START, Prices
+from refers.encoders import build_encoder
+from refers.errors import UserError
+from refers.finetuning import Classifier
+from refers.grid import Planned, finetune_key, jobs_of, pretrain_key, read_files, speed_key
+from refers.provenance import digest
+from refers.step_costs import cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.study import check
+from test_objectives import OBJECTIVES, make
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).parents[1]
+RESOURCES = {"pretrain": {"threads": 4, "mem_mb": 24000}, "finetune": {"threads": 4, "mem_mb": 8000}}
+
+
+@pytest.fixture
+def values(tmp_path):
+    """The published study, with nothing there."""
+    paths = {name: str(tmp_path / name) for name in ("results", "store", "interim", "benchmarks")}
+    return config.merge(read_files([ROOT / "config/config.yaml"]), {"pathvars": paths})
+
+
+def steps_of(values, **speed):
+    """steps.json with one invented cost for every kind of step, and one speed where `speed` is given."""
+    study, steps, speeds = Planned(values), {}, {}
+    cost = {"flops": 3e12, "forward_flops": 1e12, "batch": 96, "parameters": 2e8, "encoder_parameters": 1e8}
+    cost |= {"gpu_bytes": 10 * 2**30, "unit": "image"}
+    for method in study.methods:
+        if "checkpoint" not in study.method(method):
+            steps[pretrain_key(study, method)] = cost
+        for cell in study.cells:
+            steps[finetune_key(study, method, *cell)] = cost
+        if speed:
+            speeds[speed_key(study, method, "bf16")] = {"device": "some GPU", "threads": 1, **speed}
+    return {"steps": steps, "speeds": speeds}
+
+
+def test_the_jobs_are_those_that_snakemake_would_run(snakemake, downloads):
+    found = snakemake("-n", "cells", "tables", "--cores", 8, "--quiet=rules", *downloads)
+    assert found.code == 0, found.output
+    counts = Counter(job.rule for job in jobs_of(read_files([ROOT / "config/config.yaml"])).values())
+    found.jobs["finetune"] += found.jobs.pop("finetune_kept")
+    assert counts["finetune"] == 135
+    for rule, count in counts.items():
+        if rule not in ("figure", "attend"):
+            assert found.jobs[rule] == count, rule
+
+
+def test_an_imagenet_start_needs_the_imported_encoder(values):
+    jobs = jobs_of(config.merge(values, {"pretrain": {"init": "imagenet"}}), ["refers"], ["nih/1"])
+    imported = next(target for target, job in jobs.items() if job.rule == "import_encoder")
+    assert imported in next(job for job in jobs.values() if job.rule == "pretrain").needs
+
+
+def test_a_tier_holds_what_the_study_holds(values):
+    """An overlay with fewer methods keeps the tiers of the published study."""
+    fewer = config.merge(values, {"study": {"methods": ["imagenet"]}})
+    assert jobs_of(fewer, ["refers"], ["nih/1"]) == {}
+    assert {job.about.get("method") for job in jobs_of(fewer, None, ["nih/1"]).values()} == {None, "imagenet"}
+
+
+def test_a_tier_of_an_unknown_method_is_one_line(values):
+    values["plan"]["tiers"].append({"title": "x", "methods": ["reefers"]})
+    with pytest.raises(UserError, match=r"^plan\.tiers: no method 'reefers'"):
+        check(values)
+
+
+# ---- FLOPs and memory
+
+
+def test_the_flops_of_a_transformer_are_those_of_its_formula(small_model):
+    size, width, tokens, hidden, classes, batch = small_model, 16, 17, 32, 5, 6
+    block = 2 * tokens * width * (4 * width + 2 * hidden) + 4 * tokens**2 * width
+    embed = 2 * 16 * (64 * width + width * width)
+    image = embed + size.depth * block + 2 * 2 * width * classes
+    found = cost_of_finetuning(size, config.Training(batch_size=batch), classes)
+    once = 2 * 16 * width * width  # positions, the same for every image
+    assert found["forward_flops"] == batch * image + once
+    # attention's backward pass computes its scores again; pixels have no gradient
+    assert found["flops"] == pytest.approx(3 * batch * image, rel=0.05)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context):
+    kind, options = OBJECTIVES[name]
+    training = config.Training(batch_size=4)
+    settings = config.Pretrain(objective=kind, model=small_model, settings=options, training=training)
+    found = cost_of_pretraining(settings, context)
+    objective = make(name, small_model, context).train()
+    if hasattr(objective, "distort"):
+        objective.distort = torch.clone
+    by_study = objective.unit == "study"
+    views = objective.settings.views if by_study else getattr(objective, "crops", 1)
+    images = torch.rand(4, views, 1, 32, 32)
+    batch = {
+        "images": images if by_study or views > 1 else images[:, 0],
+        "tokens": torch.randint(1, 50, (4, 12)),
+        "labels": torch.zeros(4, len(context.label_names)),
+        "word": torch.zeros(4, dtype=torch.int64),
+    }
+    counter = FlopCounterMode(display=False)
+    with counter:
+        objective(batch)["loss"].backward()
+    assert found["flops"] == pytest.approx(counter.get_total_flops(), rel=0.02)
+    parameters = sum(tensor.numel() for tensor in objective.parameters())
+    assert found["parameters"] == parameters
+    assert found["gpu_bytes"] > 4 * 3 * found["encoder_parameters"]
+
+
+def test_a_residual_network_is_counted_too():
+    sizes = config.ResNet(architecture="resnet18", image_size=64)
+    found = cost_of_finetuning(sizes, config.Training(batch_size=2))
+    model = Classifier(build_encoder(sizes), 14, 0.0)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(torch.rand(2, 1, 64, 64)).sum().backward()
+    assert found["flops"] == counter.get_total_flops()
+
+
+def test_memory_grows_with_the_batch_and_with_adams_moments(small_model):
+    def peak(batch, name="sgd"):
+        training = config.Training(batch_size=batch, optimiser=config.Optimiser(name=name))
+        return cost_of_finetuning(small_model, training)["gpu_bytes"]
+
+    assert peak(16) - peak(8) == pytest.approx(peak(8) - peak(4) + peak(12) - peak(8), rel=0.05)
+    parameters = sum(
+        tensor.numel() for tensor in Classifier(build_encoder(small_model), 14, 0.0).parameters()
+    )
+    assert peak(8, "adam") - peak(8) == 4 * parameters
+
+
+def test_real_steps_have_a_speed(small_model):
+    found = speed_of_steps(small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3)
+    assert (found["steps"], found["batch"], found["kind"]) == (3, 4, "cpu")
+    flops = cost_of_finetuning(small_model, config.Training(batch_size=4))["flops"]
+    assert found["flops_per_second"] * found["seconds_per_step"] == pytest.approx(flops)
+
+
+# ---- costs
+
+
+def prices(values, **speed):
+    return Prices(Planned(values), steps_of(values, **speed), RESOURCES)
+
+
+def job(values, rule, **about):
+    """The job of a rule with these wildcards."""
+    return next(
+        job for job in jobs_of(values).values() if job.rule == rule and about.items() <= job.about.items()
+    )
+
+
+def test_a_fine_tune_trains_validates_and_predicts_once_a_seed(values):
+    """3e12 FLOP a step of 96 images: 1/32 TFLOP an image, a third of it forward."""
+    found = prices(values).of(job(values, "finetune", method="refers", dataset="shenzhen", ratio=100))
+    train, val, test, image, forward = 463, 66, 132, 3e12 / 96, 1e12 / 96
+    validations = 1 + -(-1000 // (train // 128))
+    flops = 1000 * 128 * image + validations * val * forward + (val + test) * forward
+    assert found.flops == pytest.approx(3 * flops)
+    assert found.source == "assumed"
+    assert found.seconds == pytest.approx(START + found.flops / (71e12 * 0.31))
+    assert found.gpu_mib == 10 * 1024
+    assert found.ram_mib == pytest.approx(8000e6 / 2**20)
+
+
+def test_a_batch_is_no_larger_than_the_training_set(values):
+    found = prices(values).of(job(values, "finetune", method="refers", dataset="vinbigdata", ratio=1))
+    assert found.flops < 3 * (1000 * 105 + 44 * 1500 + 4500) * 3e12 / 96
+
+
+def test_a_gpu_that_was_timed_counts_and_a_cpu_does_not_stand_in_for_it(values):
+    one = job(values, "pretrain", method="refers")
+    timed = prices(values, kind="cuda", flops_per_second=1e14)
+    assert timed.of(one).source == "calibrated"
+    assert timed.of(one).seconds == pytest.approx(START + timed.of(one).flops / 1e14)
+    other = prices(values, kind="cpu", flops_per_second=1e11)
+    assert other.of(one).source == "assumed"
+    assert other.here(one, other.of(one)) == pytest.approx(START + other.of(one).flops / 1e11)
+    on_cpu = config.merge(values, {"device": "cpu"})
+    assert prices(on_cpu, kind="cpu", flops_per_second=1e11).of(one).source == "calibrated"
+
+
+def measure(values, job, record=None, lines=('{"s": 40.0, "max_rss": 50}', '{"s": 77.5, "max_rss": 321.5}')):
+    """A benchmark file of a job, and a run.json beside its outputs."""
+    path = Path(values["pathvars"]["benchmarks"]) / f"{job.benchmark}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    if record is not None:
+        beside = Path(job.target).with_name("run.json")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(record))
+
+
+def test_the_last_run_of_a_job_counts_instead_of_an_estimate(values):
+    settings = Planned(values).pretrain_settings("refers")
+    one, record = (
+        job(values, "pretrain", method="refers"),
+        {"settings_sha256": digest(settings), "resumed_at": 0},
+    )
+    measure(values, one, record)
+    found = prices(values).of(one)
+    assert (found.seconds, found.ram_mib, found.source) == (77.5, 321.5, "measured")
+    assert found.gpu_mib == 10 * 1024, "what a benchmark file does not hold is still estimated"
+    packing = job(values, "pack_images", source="nih")
+    measure(values, packing)
+    assert prices(values).of(packing).source == "measured"
+
+
+@pytest.mark.parametrize(
+    ("record", "lines"),
+    [
+        ({"settings_sha256": "of other settings", "resumed_at": 0}, None),
+        ({"resumed_at": 5}, None),
+        (None, ["not JSON"]),
+        (None, ["{}"]),
+        (None, []),
+    ],
+    ids=["other settings", "resumed", "damaged", "no seconds", "empty"],
+)
+def test_a_run_that_says_nothing_about_this_one_does_not_count(values, record, lines):
+    one, settings = job(values, "pretrain", method="refers"), Planned(values).pretrain_settings("refers")
+    record = None if record is None else {"settings_sha256": digest(settings)} | record
+    measure(values, one, record, **({} if lines is None else {"lines": lines}))
+    assert prices(values).of(one).source == "assumed"
+
+
+def test_what_is_indexed_here_counts_instead_of_the_published_total(values):
+    assert prices(values).images("nih") == 112120
+    folder = Path(values["pathvars"]["store"]) / "nih"
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text('{"rows": 1000}')
+    assert prices(values).images("nih") == 1000
+    store = prices(values).of(job(values, "pack_images", source="nih"))
+    assert store.disk == 1000 * 256**2
+
+
+def test_a_source_of_unknown_size_is_one_line(values):
+    del values["plan"]["images"]["covid"]
+    with pytest.raises(UserError, match=r"plan\.images: covid publishes no number"):
+        prices(values).images("covid")
+
+
+def test_steps_of_other_settings_are_refused(values):
+    measured = steps_of(values) | {"steps": {}}
+    with pytest.raises(UserError, match=r"steps\.json .* other settings"):
+        Prices(Planned(values), measured, {}).of(job(values, "pretrain", method="refers"))
+
+
+# ---- the report
+
+
+@pytest.fixture
+def report(values):
+    return plan.report({"study": values}, steps_of(values), RESOURCES)
+
+
+def test_tiers_add_up(values, report):
+    tiers = {tier["title"]: tier for tier in report["tiers"]}
+    everything, targets = tiers["everything"], report["targets"]
+    training = sum(line["seconds"] for line in targets if line["rule"] in ("pretrain", "finetune"))
+    assert everything["jobs"] == len(targets) == len({line["target"] for line in targets})
+    assert everything["training_hours"] == pytest.approx(training / 3600)
+    assert everything["training_hours"] + everything["other_hours"] == pytest.approx(
+        sum(line["seconds"] for line in targets) / 3600
+    )
+    assert everything["disk_bytes"] == sum(line["disk"] for line in targets)
+    by_method = sum(row["encoder_hours"] + row["finetune_hours"] for row in report["methods"])
+    imported = sum(line["seconds"] for line in targets if line["rule"] == "import_encoder")
+    assert by_method * 3600 == pytest.approx(training + imported)
+    assert all(tier["training_hours"] <= everything["training_hours"] for tier in tiers.values())
+
+
+def test_released_weights_spare_pretraining_and_mimic(values):
+    tier = next(tier for tier in plan.tiers_of(values) if "released" in tier["title"])
+    rules = Counter(job.rule for job in jobs_of(tier["study"], tier["methods"], tier["cells"]).values())
+    assert rules == {
+        "index_source": 2,
+        "pack_images": 2,
+        "split_dataset": 3,
+        "check_split": 3,
+        "label_subset": 3,
+        "import_encoder": 1,
+        "finetune": 3,
+        "cell": 3,
+    }
+
+
+def test_more_gpus_are_not_slower_and_no_shorter_than_the_critical_path(report):
+    one, four, sixteen = report["schedules"]
+    assert [row["gpus"] for row in report["schedules"]] == [1, 4, 16]
+    assert one["makespan_hours"] >= four["makespan_hours"] >= sixteen["makespan_hours"]
+    assert sixteen["makespan_hours"] >= sixteen["critical_hours"]
+    assert one["makespan_hours"] >= sum(
+        line["seconds"] / 3600 for line in report["targets"] if line["rule"] in ("pretrain", "finetune")
+    )
+    rules = {line["target"]: line["rule"] for line in report["targets"]}
+    path = [rules[step["target"]] for step in one["critical_path"]]
+    assert path[0] == "index_source"
+    assert path.index("pretrain") < path.index("finetune")
+
+
+def test_the_text_names_every_tier_and_where_the_hours_are_from(report):
+    text = plan.to_markdown(report)
+    assert "NVIDIA GeForce RTX 3090, 22.0 TFLOP/s assumed (31% of 71)" in text
+    for tier in report["tiers"]:
+        assert f"| {tier['title']} " in text
+    html = plan.to_html(report)
+    assert html.count("<table>") == html.count("</table>") == 4
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(None, ""), (0.001, "4 s"), (0.5, "30.0 min"), (5, "5.0 h"), (2400, "100.0 d")]
+)
+def test_hours_for_people(hours, text):
+    assert plan.span(hours) == text
+
+
+def test_the_target_works_without_any_data(snakemake, tmp_path):
+    """On the demo's models, whose steps are counted and timed for real."""
+    paths = {name: f"{tmp_path}/{name}" for name in ("results", "store", "interim", "logs", "benchmarks")}
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        yaml.safe_dump({"pathvars": paths, "data_root": f"{tmp_path}/nothing", "plan": {"steps": 3}})
+    )
+    done = snakemake(
+        "plan", "--workflow-profile", "profiles/demo", "--configfile", "config/demo.yaml", overlay
+    )
+    assert done.code == 0, done.output
+    assert "| everything" in done.output
+    found = json.loads((tmp_path / "results/plan/plan.json").read_text())
+    assert found["tiers"][-1]["training_sources"] == {"calibrated": 29}
+    lines = (tmp_path / "results/plan/plan.csv").read_text().splitlines()
+    assert len(lines) == len(found["targets"]) + 1
+    again = snakemake(
+        "-n", "plan", "--workflow-profile", "profiles/demo", "--configfile", "config/demo.yaml", overlay
+    )
+    assert "plan" in again.jobs, "it looks again every time"
+    assert "calibrate" not in again.jobs, "but times nothing twice"

@@ -1,0 +1,260 @@
+"""run.json: complete, by its schema; and the account of a cell, which holds every file against it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from refers import provenance
+from refers.config import merge
+from refers.errors import UserError
+from refers.explain import explain
+from refers.files import file_digest
+from refers.grid import Planned, read_files
+
+ROOT = Path(__file__).parents[1]
+SECRET = "bibasilar opacities, likely atelectasis"
+OUTCOME = {"threads": 1, "best_step": 2, "best_score": 0.5, "resumed_at": 0, "micro_batches": 1}
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Config and files of the cell refers/shenzhen/100, as its jobs would leave them."""
+    paths = {name: str(tmp_path / name) for name in ("results", "store", "interim")}
+    study = {"seeds": [0, 1]}
+    values = merge(
+        read_files([ROOT / "config/config.yaml"]),
+        {"pathvars": paths, "study": study, "text": {"encoder": str(tmp_path / "bert")}},
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def put(path, content):
+        path = tmp_path / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def record(folder, script, settings, inputs, outputs, **facts):
+        monkeypatch.setattr(sys, "argv", [f"workflow/scripts/{script}", "--out", str(folder)])
+        digests = {name: file_digest(path) for name, path in inputs.items()}
+        seed = settings["training"]["seed"]
+        return put(
+            folder / "run.json",
+            provenance.run_record(settings, seed, digests, outputs, "cpu", **OUTCOME, **facts),
+        )
+
+    for source in ("mimic", "shenzhen"):
+        index, store = (
+            put(f"store/{source}/index.parquet", source),
+            put(f"store/{source}/images.npy", "pixels"),
+        )
+        digests = {"sha256": file_digest(store), "index_sha256": file_digest(index)}
+        put(f"store/{source}/images.json", {"count": 1, "size": 256, **digests})
+    put("store/mimic/reports.parquet", SECRET)
+    read = {
+        "index": tmp_path / "store/mimic/index.parquet",
+        "manifest": tmp_path / "store/mimic/images.json",
+        "tokens": put("interim/mimic/tokens.npz", SECRET),
+        "text_encoder": put("bert/model.safetensors", "weights"),
+    }
+    planned = Planned(values)
+    encoder = put("results/encoders/refers/encoder.safetensors", "an encoder")
+    counts = {"parameters": 9, "encoder_parameters": 5, "studies": {"train": 3, "val": 1}, "method": "refers"}
+    record(
+        encoder.parent,
+        "pretrain.py",
+        planned.pretrain_settings("refers"),
+        read,
+        {"encoder": encoder},
+        **counts,
+    )
+    tuned = {
+        "encoder": encoder,
+        "split": put("interim/shenzhen/split.parquet", "split"),
+        "subset": put("interim/shenzhen/subset_100pct.csv", "subset"),
+        "manifest": tmp_path / "store/shenzhen/images.json",
+    }
+    put("interim/shenzhen/check.json", {})
+    runs, predictions = Path("results/runs/refers/shenzhen/100pct"), []
+    for seed in study["seeds"]:
+        settings = planned.finetune_settings("refers", "shenzhen", 100)
+        settings = merge(settings, {"training": {"seed": seed}})
+        predictions.append(put(runs / f"seed{seed}/predictions.parquet", f"predictions {seed}"))
+        about = {"images": {"train": 5, "val": 1, "test": 2}, "encoder": {"method": "refers"}}
+        record(
+            tmp_path / runs / f"seed{seed}",
+            "finetune.py",
+            settings,
+            tuned,
+            {"predictions": predictions[-1]},
+            **about,
+        )
+    cell = {"seeds": study["seeds"], "predictions_sha256": [file_digest(path) for path in predictions]}
+    put("results/cells/refers/shenzhen/100pct/auc.json", cell)
+    return values, tmp_path
+
+
+def account(tree, **changes):
+    values, _ = tree
+    return explain(merge(values, changes), "refers", "shenzhen", 100, "snakemake TARGET --cores 8")
+
+
+def verdict(text):
+    """What an account says first."""
+    return text.split("\n## Files")[0]
+
+
+# ---- records
+
+
+def test_a_record_is_whole(tree):
+    _, folder = tree
+    for path in (folder / "results").rglob("run.json"):
+        record = json.loads(path.read_text())
+        assert provenance.problem_of(record) == ""
+        assert record["settings_sha256"] == provenance.digest(record["settings"])
+        assert record["command"][0] == f"workflow/scripts/{record['script']}"
+
+
+SCHEMA = json.loads((ROOT / "workflow/schemas/run.schema.json").read_text())
+
+
+@pytest.mark.parametrize("key", SCHEMA["required"])
+def test_a_record_that_lacks_a_fact_is_none(tree, key):
+    _, folder = tree
+    record = json.loads((folder / "results/encoders/refers/run.json").read_text())
+    del record[key]
+    assert key in provenance.problem_of(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"settings_sha256": "abc"}, "settings_sha256"),
+        ({"seed": -1}, "seed"),
+        ({"commit": "main"}, "commit"),
+        ({"inputs": {"index": "x"}}, "inputs"),
+        ({"inputs": {"index": "0" * 64}}, "'manifest' is a required property"),
+        ({"outputs": {}}, "outputs"),
+        ({"finished": "yesterday"}, "finished"),
+        ({"script": "train.py"}, "script"),
+        ({"version": 2}, "version"),
+    ],
+)
+def test_a_record_that_says_a_wrong_thing_is_none(tree, change, place):
+    _, folder = tree
+    record = json.loads((folder / "results/encoders/refers/run.json").read_text())
+    assert place in provenance.problem_of(record | change)
+
+
+def test_a_job_that_would_write_half_a_record_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["finetune.py"])
+    (tmp_path / "predictions.parquet").touch()
+    outputs = {"predictions": tmp_path / "predictions.parquet"}
+    with pytest.raises(UserError, match=r"^run\.json: .*required"):
+        provenance.run_record({"a": 1}, 0, {"encoder": "0" * 64}, outputs, "cpu")
+
+
+# ---- the account of a cell
+
+
+def test_an_untouched_cell_is_as_recorded(tree):
+    text = account(tree)
+    assert "Nothing differs." in verdict(text)
+    assert re.search(r"\| 0 \| [0-9a-f]{12} \| 5 train, 1 val, 2 test \| 2 \| 0.5000 \|", text)
+    for name in ("tokens.npz", "bert/model.safetensors", "subset_100pct.csv", "split.parquet", "images.npy"):
+        assert name in text
+    assert '"lr": 0.003' in text
+    commands = text.split("## Remake")[1]
+    target = "results/cells/refers/shenzhen/100pct/auc.json"
+    assert f"{target} --cores 8 -R finetune" in commands
+    assert commands.index("workflow/scripts/pretrain.py") < commands.index("workflow/scripts/finetune.py")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "results/encoders/refers/encoder.safetensors",
+        "results/runs/refers/shenzhen/100pct/seed1/predictions.parquet",
+        "interim/shenzhen/split.parquet",
+        "interim/shenzhen/subset_100pct.csv",
+        "interim/mimic/tokens.npz",
+        "store/mimic/index.parquet",
+        "store/shenzhen/images.npy",
+        "store/shenzhen/images.json",
+        "bert/model.safetensors",
+    ],
+)
+def test_a_file_that_changed_since_is_named(tree, path):
+    _, folder = tree
+    (folder / path).write_text('{"sha256": null}')
+    lines = [line for line in verdict(account(tree)).splitlines() if "CHANGED SINCE" in line]
+    assert lines
+    assert all(str(folder / path) in line for line in lines)
+    (folder / path).unlink()
+    assert f"{folder / path}: not here" in verdict(account(tree))
+
+
+def test_settings_that_changed_since_are_named(tree):
+    text = verdict(account(tree, pretrain={"training": {"steps": 299_999}}))
+    assert "no longer those of the pre-training of refers" in text
+    text = verdict(account(tree, finetune={"datasets": {"shenzhen": {"training": {"steps": 999}}}}))
+    assert "no longer those of seed 0" in text
+    assert "pre-training" not in text
+
+
+def test_a_record_that_was_edited_is_named(tree):
+    _, folder = tree
+    path = folder / "results/encoders/refers/run.json"
+    record = json.loads(path.read_text())
+    record["settings"]["training"]["steps"] = 7
+    path.write_text(json.dumps(record))
+    assert "it was edited" in verdict(account(tree))
+    path.write_text("{}")
+    assert "is no whole record" in verdict(account(tree))
+
+
+def test_a_cell_that_never_ran_says_what_is_missing_and_how_it_is_made(tree, tmp_path):
+    values, _ = tree
+    text = explain(values, "c2l", "nih", 1, "snakemake TARGET --cores 8")
+    assert "results/cells/c2l/nih/1pct/auc.json: not here" in verdict(text)
+    assert "snakemake" in text.split("## Remake")[1]
+
+
+def test_no_text_of_a_report_is_told(tree):
+    assert SECRET not in account(tree)
+
+
+def test_a_cell_outside_the_study_is_one_line(tree):
+    values, _ = tree
+    with pytest.raises(UserError, match=r"^no such cell: refers/nih/50"):
+        explain(values, "refers", "nih", 50, "")
+
+
+def test_large_files_are_hashed_when_asked(tree, monkeypatch):
+    values, _ = tree
+    monkeypatch.setattr("refers.explain.HASHED", 3)
+    text = account(tree)
+    assert "not hashed" in text
+    assert "too large to hash unasked" in verdict(text)
+    full = explain(values, "refers", "shenzhen", 100, "x", full=True)
+    assert "not hashed" not in full
+
+
+def test_the_target_explains_a_cell_of_the_demo(snakemake, demo):
+    done = snakemake(
+        "build/demo/results/explain/refers/shenzhen/100pct.md", "--workflow-profile", "profiles/demo"
+    )
+    assert done.code == 0, done.output
+    text = (demo / "results/explain/refers/shenzhen/100pct.md").read_text()
+    assert "Nothing differs." in text or "the library changed since" in text
+    assert "CHANGED SINCE" not in text
+    assert "--configfile config/demo.yaml" in text
+
+
+def test_every_record_of_the_demo_is_whole(demo):
+    records = sorted((demo / "results").rglob("run.json"))
+    assert len(records) >= 3 + 81
+    for path in records:
+        assert provenance.problem_of(json.loads(path.read_text())) == "", path

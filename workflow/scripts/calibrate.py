@@ -1,0 +1,79 @@
+"""What a training step costs and how fast this machine takes it: the two numbers that a plan divides.
+
+In: configs of studies. Out: steps.json with FLOPs, parameters and GPU memory of every kind of step, counted on fake
+tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the device that the study asks for or, where
+that is a GPU and there is none, on processors, labelled so. No data are needed.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from refers import config
+from refers.errors import UserError, run
+from refers.files import write_json
+from refers.grid import Planned, finetune_key, pretrain_key, read_studies, speed_key
+from refers.runtime import choose_device
+from refers.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="the study's config as JSON")
+    parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
+    parser.add_argument("--out", type=Path, required=True, help="steps.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    steps, speeds = {}, {}
+    for values in read_studies(args.config, args.demo).values():
+        count_steps(Planned(values), steps)
+        time_steps(Planned(values), values["plan"]["steps"], speeds)
+    write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
+
+
+def count_steps(study: Planned, found: dict[str, dict]) -> None:
+    """Add the costs of every kind of step in a study that `found` lacks."""
+    with tempfile.TemporaryDirectory() as folder:
+        for method in study.methods:
+            if "checkpoint" not in study.method(method) and (key := pretrain_key(study, method)) not in found:
+                settings = config.load(config.Pretrain, study.pretrain_settings(method), method)
+                context = context_of(Path(folder), study.values["text"], settings.words.count)
+                found[key] = {"method": method, **cost_of_pretraining(settings, context)}
+                print(f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP a pre-training step", flush=True)
+            for cell in study.cells:
+                if (key := finetune_key(study, method, *cell)) not in found:
+                    settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)
+                    model = config.load_model(study.model_settings(method), method)
+                    found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
+
+
+def time_steps(study: Planned, steps: int, found: dict[str, dict]) -> None:
+    """Add the speed of every kind of encoder in a study that `found` lacks; `steps` 0 times nothing."""
+    wanted = study.values["device"]
+    device = choose_device("auto" if wanted == "cuda" else wanted)
+    for method in study.methods if steps else []:
+        for cell in study.cells:
+            settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)
+            key = speed_key(study, method, settings.training.precision)
+            if key in found:
+                continue
+            model = config.load_model(study.model_settings(method), method)
+            try:
+                speed = speed_of_steps(model, settings.training, device, steps)
+            except UserError as error:  # a precision that this machine lacks
+                print(f"{method}: not timed: {error}", flush=True)
+                continue
+            found[key] = {"method": method, **speed}
+            print(
+                f"{method}: {speed['flops_per_second'] / 1e9:,.0f} GFLOP/s over {speed['steps']} steps of"
+                f" {speed['batch']} images, {speed['device']}, {speed['threads']} threads",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    run(main)

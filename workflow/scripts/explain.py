@@ -1,0 +1,45 @@
+"""Explain a table cell: every input, digest, seed and setting behind it, whether the files are still those, and how it is remade.
+
+In: the study's config, and whatever of the cell's files is there. Out: a Markdown account, also printed. Nothing is
+trained, and no report text is read.
+
+    python workflow/scripts/explain.py --method refers --dataset nih --ratio 1 --configfile config/config.yaml
+"""
+
+import argparse
+from pathlib import Path
+
+from refers.config import parse_json
+from refers.errors import run
+from refers.explain import explain
+from refers.files import write_text
+from refers.grid import read_files
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    config = parser.add_mutually_exclusive_group(required=True)
+    config.add_argument("--config", help="the study's config as JSON")
+    config.add_argument("--configfile", type=Path, nargs="+", help="or its files, in order")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--ratio", type=int, required=True, help="percent of the training labels")
+    parser.add_argument(
+        "--command", default="snakemake TARGET --cores 8 --resources=gpu=1", help="how a target is remade"
+    )
+    parser.add_argument("--full", action="store_true", help="hash files of any size")
+    parser.add_argument("--out", type=Path, help="the account; without it, it is only printed")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    values = parse_json(args.config, "config") if args.config else read_files(args.configfile)
+    text = explain(values, args.method, args.dataset, args.ratio, args.command, args.full)
+    if args.out:
+        write_text(args.out, text)
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)

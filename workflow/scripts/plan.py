@@ -1,0 +1,48 @@
+"""Plan a study before its first GPU hour: jobs, hours, memory and disk by tier, and a simulated schedule.
+
+In: the study's config, steps.json of calibrate.py, and the benchmark files of jobs that ran. Out: plan.json with every
+target, plan.csv and plan.md, also printed. Needs no data and no torch.
+"""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+
+from refers.errors import run
+from refers.files import read_json, write_json, write_text
+from refers.grid import read_studies
+from refers.plan import report, to_markdown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="the study's config as JSON")
+    parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
+    parser.add_argument("--steps", type=Path, required=True, help="steps.json")
+    parser.add_argument(
+        "--resources", type=json.loads, default={}, help="threads and mem_mb by rule, as JSON"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="plan.json; plan.csv and plan.md lie beside it"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    plan = report(read_studies(args.config, args.demo), read_json(args.steps), args.resources)
+    text, lines = to_markdown(plan), io.StringIO()
+    rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]
+    writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(args.out.with_suffix(".csv"), lines.getvalue())
+    write_text(args.out.with_suffix(".md"), text)
+    write_json(args.out, plan)
+    print(text)
+
+
+if __name__ == "__main__":
+    run(main)
