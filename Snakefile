@@ -42,6 +42,10 @@ include: "rules/page.smk"
 include: "rules/audit.smk"
 
 
+onstart:
+    stop_without_gpu()
+
+
 localrules:
     tables,
     cells,

@@ -30,7 +30,10 @@ CONFIGS = ["config/demo.yaml", "config/demo_full.yaml", "kill.yaml"]
 LONG = {"steps": 24, "warmup_steps": 2, "validate_every": 8, "checkpoint_every": 5, "log_every": 1}
 SHORT = {"steps": 6, "warmup_steps": 2, "validate_every": 3, "checkpoint_every": 2, "log_every": 1}
 TUNE = {"steps": 12, "warmup_steps": 2, "validate_every": 6, "checkpoint_every": 5, "log_every": 4}
-FINE_TUNES = ["imagenet/shenzhen/100pct", "imagenet/nih/100pct"]  # one label; several, with a classifier that is kept
+FINE_TUNES = [
+    "imagenet/shenzhen/100pct",
+    "imagenet/nih/100pct",
+]  # one label; several, with a classifier that is kept
 
 
 def pretrained_methods() -> list[str]:
@@ -239,7 +242,9 @@ class Campaign:
         job.ends += 1
         found = digests(folder)
         if found != job.unbroken:
-            differing = [key for key in job.unbroken.keys() | found if job.unbroken.get(key) != found.get(key)]
+            differing = [
+                key for key in job.unbroken.keys() | found if job.unbroken.get(key) != found.get(key)
+            ]
             job.lost.append(f"{len(differing)} differ, first {min(differing)}")
         self.forget(job)
 
@@ -268,7 +273,13 @@ class Campaign:
         lines.append("|:--" * (len(kinds) + 5) + "|")
         for job in self.jobs.values():
             counts = [str(job.kills[kind]) for kind in kinds]
-            cells = [job.name, str(job.kills.total()), *counts, str(job.ends - len(job.lost)), str(len(job.lost))]
+            cells = [
+                job.name,
+                str(job.kills.total()),
+                *counts,
+                str(job.ends - len(job.lost)),
+                str(len(job.lost)),
+            ]
             lines.append(f"| {' | '.join(cells)} | {job.slowest_exit:.1f} s |")
         return "\n".join(lines)
 

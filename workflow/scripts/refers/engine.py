@@ -173,7 +173,9 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             try:
                 scores = task.validate()
             except torch.OutOfMemoryError:
-                raise UserError("out of GPU memory in validation; lower batch_size or evaluation_batch") from None
+                raise UserError(
+                    "out of GPU memory in validation; lower batch_size or evaluation_batch"
+                ) from None
         module.train()
         records.append({"step": done, "validation": scores})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
