@@ -147,7 +147,7 @@ def test_the_first_and_the_last_step_are_always_validated(tmp_path):
 
 def test_precision_backends(tmp_path):
     with pytest.raises(
-        UserError, match="apex-o2 needs NVIDIA Apex .*not installed; choose bf16, fp16 or fp32"
+        UserError, match=r"apex-o2 needs NVIDIA Apex .*not installed; choose bf16, fp16 or fp32"
     ):
         Precision("apex-o2", CPU)
     with pytest.raises(UserError, match="fp16 needs a GPU"):

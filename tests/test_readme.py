@@ -45,7 +45,7 @@ def test_a_make_command_names_a_target(command):
     assert shlex.split(command)[1] in targets
 
 
-@pytest.mark.parametrize("path", ["docs/deviations.md", "docs/data.md"])
+@pytest.mark.parametrize("path", ["docs/deviations.md", "docs/data.md", "docs/faults.md"])
 def test_files_that_the_readme_links_exist(path):
     assert path in (ROOT / "README.md").read_text()
     assert (ROOT / path).exists()

@@ -97,12 +97,18 @@ def load_state(source: Path, fingerprint: str) -> dict | None:
         return state
     aside, spare = set_aside(source), source.with_suffix(".swap")
     earlier, _ = _read_state(aside, fingerprint)
+    try:
+        if reason:
+            os.replace(source, spare)
+        if earlier is not None:
+            os.replace(aside, source)
+        if reason:
+            os.replace(spare, aside)
+    except OSError as error:
+        raise UserError(
+            f"{source}: refused, {reason}; it cannot be set aside ({error.strerror}); choose a writable folder"
+        ) from None
     if reason:
-        os.replace(source, spare)
-    if earlier is not None:
-        os.replace(aside, source)
-    if reason:
-        os.replace(spare, aside)
         after = "starting over" if earlier is None else "the one set aside before goes on in its place"
         print(f"{source}: refused, {reason}; set aside as {aside.name}, {after}", file=sys.stderr, flush=True)
     return earlier

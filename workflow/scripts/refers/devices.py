@@ -13,9 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-_HELD: list[FileLock] = []  # to the end of the process
+_HELD = []  # locks, to the end of the process
 PATIENCE = 5.0  # seconds between looks at GPUs that are all taken
 
 
@@ -49,6 +47,8 @@ def claim(names: list[str], folder: Path | None = None) -> int:
 
     Returns its place in `names`, which is its number for torch.
     """
+    from filelock import FileLock, Timeout  # Snakemake's own environment may lack it and asks `absent` only
+
     folder = folder or lock_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     said = False
