@@ -11,6 +11,7 @@ from refers.errors import UserError
 from refers.precision import Precision
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -25,9 +25,10 @@ from refers.encoders import build_encoder
 from refers.errors import Preempted, UserError
 from refers.files import atomic_path, write_json, write_parquet, write_text
 from test_engine import CPU, settings, toy_task
-from test_finetuning import finetune, finetune_command, world  # noqa: F401
+from test_finetuning import finetune_command, world  # noqa: F401
 from test_objectives import OBJECTIVES, task_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 
 
@@ -361,10 +362,14 @@ def test_a_disk_that_takes_no_state_stops_the_run_and_the_old_state_goes_on(tmp_
 
     assert in_a_child(fills_up) == 7
     assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
-    resumed, unbroken = toy_task(), toy_task()
-    assert engine.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
-    engine.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
-    assert same(weights_of(resumed), weights_of(unbroken))
+
+    def goes_on():
+        resumed, unbroken = toy_task(), toy_task()
+        assert engine.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
+        engine.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
+        assert same(weights_of(resumed), weights_of(unbroken))
+
+    assert in_a_child(goes_on) == 0
 
 
 def test_what_killed_writers_left_is_removed_by_the_next(tmp_path):
@@ -436,8 +441,8 @@ def test_a_fine_tune_ends_at_once_wherever_it_is(world, module, name, number, st
     assert sidecar.exists() == (step is not None)
     if step:
         assert torch.load(sidecar, weights_only=True)["state"]["step"] == step
-    assert asked_to_end(argv, lambda: None)[0] == 0
-    assert finetune(world, world / "unbroken").returncode == 0
+    for folder in ("run", "unbroken"):
+        assert asked_to_end(finetune_command(world, world / folder)[1:], lambda: None)[0] == 0
     for seed in (1, 2):
         for file in ("predictions.parquet", "metrics.jsonl"):
             one, other = (world / folder / f"seed{seed}/{file}" for folder in ("run", "unbroken"))

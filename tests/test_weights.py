@@ -4,7 +4,6 @@ import ast
 import copy
 import os
 import pickle
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,7 @@ def poisoned(kind, path, mark):
     elif kind == "old":
         torch.save(tensors, path, _use_new_zipfile_serialization=False)
     elif kind == "pickle":
-        path.write_bytes(pickle.dumps(tensors))
+        path.write_bytes(pickle.dumps(tensors, protocol=2))
     else:
         np.savez(path, weight=np.array([Malicious(mark)], dtype=object))
 
@@ -163,7 +162,7 @@ def released(plain, path, spoil=lambda tensors: None):
     }
     tensors = {name: tensor.half() for name, tensor in tensors.items()}
     spoil(tensors)
-    state = defaultdict(dict, {0: {"momentum_buffer": torch.zeros(3)}})
+    state = {0: {"momentum_buffer": torch.zeros(3)}}
     torch.save(
         {
             "model": tensors,

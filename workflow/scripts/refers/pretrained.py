@@ -8,7 +8,6 @@ which on a grey image equals the original on that image three times; every other
 
 import os
 import pickle
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +76,7 @@ def read_tensors(source: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found = load_file(path)
         else:
-            # the authors' checkpoints carry an optimiser's state, which is a defaultdict of plain values
-            with torch.serialization.safe_globals([defaultdict, dict]):
-                found = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
             for wrapper in WRAPPERS:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
