@@ -101,7 +101,7 @@ class Job:
 
     name: str
     wanted: int = 0
-    lifetime: float = 0.0  # seconds, unbroken
+    lifetime: float = 0.0  # seconds of processor time, unbroken
     unbroken: dict[str, str] = field(default_factory=dict)
     kills: Counter = field(default_factory=Counter)
     ends: int = 0
@@ -119,6 +119,15 @@ class Job:
     @property
     def due(self) -> int:
         return self.wanted - self.kills.total() + self.kills["SIGTERM"]
+
+
+def age(process: psutil.Process) -> float:
+    """Processor time that a process has used, in seconds: how far it is, however busy the machine; infinite after its end."""
+    try:
+        used = process.cpu_times()
+        return used.user + used.system
+    except psutil.NoSuchProcess:
+        return float("inf")
 
 
 class Lab:
@@ -189,16 +198,13 @@ class Campaign:
     def unbroken(self) -> None:
         """Every job once, undisturbed."""
         running = self.lab.start(*(job.target for job in self.jobs.values()))
-        born, died = {}, {}
         while running.poll() is None:
-            now = time.monotonic()
-            for name in self.lab.training(running):
-                born.setdefault(name, now)
-                died[name] = now
+            for name, process in self.lab.training(running).items():
+                if (now := age(process)) < float("inf"):
+                    self.jobs[name].lifetime = max(self.jobs[name].lifetime, now)
             time.sleep(0.05)
         assert running.returncode == 0, (self.lab.folder / "snakemake.log").read_text()[-3000:]
-        for name, job in self.jobs.items():
-            job.lifetime = died[name] - born[name]
+        for job in self.jobs.values():
             job.unbroken = digests(self.lab.folder / job.folder)
             assert job.unbroken
             self.forget(job)
@@ -207,7 +213,7 @@ class Campaign:
         shutil.rmtree(self.lab.folder / job.folder)
 
     def moment(self, job: Job) -> tuple[str, float]:
-        """How a job dies next, and after how many seconds: at once, or with the first write or export from then on."""
+        """How a job dies next, and at what age: at once, or with the first write or export from then on."""
         kinds = ["time"] * 12 + ["write"] * 5 + ["export"] * 2 + ["SIGTERM"] * 2
         return self.random.choice(kinds), self.random.uniform(0, self.reach * job.lifetime)
 
@@ -216,14 +222,14 @@ class Campaign:
         jobs = {job.name: job for job in self.jobs.values() if job.due > 0}
         running = self.lab.start(*(job.target for job in jobs.values()), "--keep-going")
         plans = {name: self.moment(job) for name, job in jobs.items()}
-        born, done = {}, set()
+        done = set()
         while running.poll() is None:
             alive = self.lab.training(running)
             until = time.monotonic() + 0.1
-            while (now := time.monotonic()) < until:
+            while time.monotonic() < until:
                 for name in alive.keys() - done:
                     kind, after = plans[name]
-                    if now - born.setdefault(name, now) >= after and self.lab.is_time(jobs[name], kind):
+                    if age(alive[name]) >= after and self.lab.is_time(jobs[name], kind):
                         done.add(name)
                         self.kill(jobs[name], alive[name], kind)
                 time.sleep(0.004)
@@ -234,16 +240,17 @@ class Campaign:
         """Snakemake with two jobs; at one moment all processes are killed, Snakemake's own among them, as by a power cut."""
         due = [job for job in self.jobs.values() if job.due > 0]
         jobs = {job.name: job for job in self.random.sample(due, min(2, len(due)))}
-        after = self.random.uniform(0, self.reach) * min(job.lifetime for job in jobs.values())
+        after = {name: self.random.uniform(0, self.reach * job.lifetime) for name, job in jobs.items()}
         running = self.lab.start(*(job.target for job in jobs.values()))
-        while running.poll() is None and not self.lab.training(running):
-            time.sleep(0.05)
-        time.sleep(after)
+        alive = {}
+        while running.poll() is None and not any(age(alive[name]) > after[name] for name in alive):
+            alive = self.lab.training(running)
+            time.sleep(0.02)
         if running.poll() is None:
-            for name in self.lab.training(running):
-                jobs[name].kills["everything"] += 1
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
+            for name in alive:
+                jobs[name].kills["everything"] += 1
             refused = self.lab.run(*(job.target for job in jobs.values()))
             assert "--unlock" in refused.stdout + refused.stderr
             unlocked = self.lab.run("--unlock")
