@@ -91,14 +91,14 @@ def test_switching_conda_on_reruns_nothing(snakemake, demo, conda):
     assert "Nothing to be done" in found.output
 
 
-def test_a_container_holds_the_environment_of_every_rule(snakemake):
-    found = snakemake("--containerize", "--workflow-profile", "profiles/demo")
+def test_a_container_holds_the_environment_of_every_rule(snakemake, conda):
+    found = snakemake("--containerize", "--workflow-profile", "profiles/demo", environment=conda)
     assert found.code == 0, found.output
     assert set(re.findall(r"^#   source: (\S+)$", found.output, re.MULTILINE)) == {"envs/refers.yaml"}
     assert re.search(r"^COPY envs/refers.yaml /conda-envs/\w+/environment.yaml$", found.output, re.MULTILINE)
 
 
-def test_gpu_jobs_have_apex_in_their_environment_where_a_setting_asks_for_it(snakemake, tmp_path):
+def test_gpu_jobs_have_apex_in_their_environment_where_a_setting_asks_for_it(snakemake, conda, tmp_path):
     overlay = tmp_path / "apex.yaml"
     overlay.write_text("pretrain: {training: {precision: apex-o2}}")
     found = snakemake(
@@ -108,6 +108,7 @@ def test_gpu_jobs_have_apex_in_their_environment_where_a_setting_asks_for_it(sna
         "--configfile",
         "config/demo.yaml",
         overlay,
+        environment=conda,
     )
     sources = re.findall(r"^#   source: (\S+)$", found.output, re.MULTILINE)
     assert sources == ["envs/apex.yaml", "envs/refers.yaml"]
@@ -195,7 +196,8 @@ def test_the_pins_install_into_an_empty_environment_and_train(demo, tmp_path, ca
     venv = tmp_path / "venv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
     subprocess.run(
-        [uv, "pip", "install", "--quiet", "--no-deps", "--python", venv, "-r", requirements], check=True
+        [uv, "pip", "install", "--no-cache", "--quiet", "--no-deps", "--python", venv, "-r", requirements],
+        check=True,
     )
     installed = time.monotonic()
     lab = tmp_path / "lab"
