@@ -133,8 +133,8 @@ def age(process: psutil.Process) -> float:
 class Lab:
     """The copy in `folder`; `demo` is the finished demo whose stores it reads."""
 
-    def __init__(self, folder: Path, demo: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, demo: Path, cores: int = 2) -> None:
+        self.folder, self.cores = folder, cores
         for name in ("Snakefile", "rules", "workflow", "config", "profiles", "envs"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, folder / name)
@@ -153,7 +153,7 @@ class Lab:
         """A Snakemake command of this place, as a user would type it."""
         snakemake = str(Path(sys.executable).with_name("snakemake"))
         configs = ["--workflow-profile", "profiles/demo", "--configfile", *CONFIGS]
-        return [snakemake, *arguments, *configs]
+        return [snakemake, *arguments, *configs, "--cores", str(self.cores), f"--resources=gpu={self.cores}"]
 
     def start(self, *arguments: str) -> subprocess.Popen:
         with open(self.folder / "snakemake.log", "a") as log:
@@ -285,11 +285,11 @@ class Campaign:
             job.lost.append(f"{len(differing)} differ, first {min(differing)}")
         self.forget(job)
 
-    def run(self) -> None:
-        """Kill until every job has died as often as wanted, then let all of them end."""
+    def run(self, minutes: float = float("inf")) -> None:
+        """Kill until every job has died as often as wanted or the time is over, then let all of them end."""
         self.unbroken()
-        number = 0
-        while any(job.due > 0 for job in self.jobs.values()):
+        number, until = 0, time.monotonic() + 60 * minutes
+        while any(job.due > 0 for job in self.jobs.values()) and time.monotonic() < until:
             number += 1
             self.crash() if number % 3 == 2 else self.round()
             print(f"after round {number}:\n{self.table()}", flush=True)
@@ -327,12 +327,14 @@ def main() -> None:
     parser.add_argument("--demo", type=Path, default=ROOT / "build/demo")
     parser.add_argument("--kills", type=int, default=20, help="of each job")
     parser.add_argument("--jobs", nargs="+", default=[*pretrained_methods(), *FINE_TUNES])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no kill is begun")
+    parser.add_argument("--cores", type=int, default=2, help="jobs at a time")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     jobs = [Job(name, args.kills) for name in args.jobs]
-    campaign = Campaign(Lab(args.folder, args.demo.resolve()), jobs, args.seed)
-    campaign.run()
+    campaign = Campaign(Lab(args.folder, args.demo.resolve(), args.cores), jobs, args.seed)
+    campaign.run(args.minutes)
     print(campaign.table())
     facts = {job.name: {"kills": dict(job.kills), "ends": job.ends, "lost": job.lost} for job in jobs}
     (args.folder / "kills.json").write_text(json.dumps(facts, indent=1))
