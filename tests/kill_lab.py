@@ -130,6 +130,13 @@ def age(process: psutil.Process) -> float:
         return float("inf")
 
 
+def is_recent(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime > since
+    except FileNotFoundError:
+        return False
+
+
 class Lab:
     """The copy in `folder`; `demo` is the finished demo whose stores it reads."""
 
@@ -183,9 +190,13 @@ class Lab:
         return found
 
     def is_time(self, job: Job, kind: str) -> bool:
-        """Whether a job is where a kill of this kind finds it."""
-        found = (self.folder / job.folder).rglob(".*.part" if kind == "write" else job.target.split("/")[-1])
-        return kind not in ("write", "export") or any(True for _ in found)
+        """Whether a job is where a kill of this kind finds it: a write is at work or just over, the export has begun."""
+        folder = self.folder / job.folder
+        if kind == "write":
+            recent = time.time() - 0.2
+            return any(is_recent(path, recent) for path in folder.rglob("*resume.pt*"))
+        last = folder / Path(job.target).relative_to(job.folder).parent / "metrics.jsonl"
+        return kind != "export" or last.exists()
 
 
 class Campaign:
@@ -215,7 +226,10 @@ class Campaign:
     def moment(self, job: Job) -> tuple[str, float]:
         """How a job dies next, and at what age: at once, or with the first write or export from then on."""
         kinds = ["time"] * 12 + ["write"] * 5 + ["export"] * 2 + ["SIGTERM"] * 2
-        return self.random.choice(kinds), self.random.uniform(0, self.reach * job.lifetime)
+        kind = self.random.choice(kinds)
+        # a job that goes on has less before it than one that starts, so an age near the end comes up seldom as it is
+        reach = self.reach * (1 if kind in ("time", "SIGTERM") else 0.7)
+        return kind, self.random.uniform(0, reach * job.lifetime)
 
     def round(self) -> None:
         """Snakemake once; each of its training jobs is killed, and Snakemake goes on with the others."""
@@ -237,9 +251,9 @@ class Campaign:
             self.compare(job)
 
     def crash(self) -> None:
-        """Snakemake with two jobs; at one moment all processes are killed, Snakemake's own among them, as by a power cut."""
+        """Snakemake with a few jobs; at one moment all processes are killed, its own among them, as by a power cut."""
         due = [job for job in self.jobs.values() if job.due > 0]
-        jobs = {job.name: job for job in self.random.sample(due, min(2, len(due)))}
+        jobs = {job.name: job for job in self.random.sample(due, min(self.lab.cores, len(due)))}
         after = {name: self.random.uniform(0, self.reach * job.lifetime) for name, job in jobs.items()}
         running = self.lab.start(*(job.target for job in jobs.values()))
         alive = {}
@@ -291,7 +305,7 @@ class Campaign:
         number, until = 0, time.monotonic() + 60 * minutes
         while any(job.due > 0 for job in self.jobs.values()) and time.monotonic() < until:
             number += 1
-            self.crash() if number % 3 == 2 else self.round()
+            self.crash() if number % 4 == 2 else self.round()
             print(f"after round {number}:\n{self.table()}", flush=True)
         self.finish()
 

@@ -54,11 +54,12 @@ def poisoned(kind, path, mark):
     elif kind == "old":
         torch.save(tensors, path, _use_new_zipfile_serialization=False)
     elif kind == "pickle":
-        path.write_bytes(pickle.dumps(tensors, protocol=2))
+        path.write_bytes(pickle.dumps(tensors))
     else:
         np.savez(path, weight=np.array([Malicious(mark)], dtype=object))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ["torch", "wrapped", "old", "pickle", "npz"])
 def test_a_malicious_checkpoint_is_refused_in_one_line_and_does_nothing(tmp_path, kind):
     path = tmp_path / ("net.npz" if kind == "npz" else "net.pth")

@@ -8,6 +8,7 @@ which on a grey image equals the original on that image three times; every other
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,9 @@ def read_tensors(source: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # of pickles that are then refused in one line
+                warnings.simplefilter("ignore")
+                found = torch.load(path, map_location="cpu", weights_only=True)
             for wrapper in WRAPPERS:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
