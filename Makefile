@@ -3,6 +3,7 @@
 # make test    install and run every test
 # make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
 # make container      build/Dockerfile, an image with the conda environment
+# make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
 SHELL := bash
@@ -12,7 +13,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full test-kill test-install container lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full test-kill test-install container tools lint lock schema install clean-demo
 
 install: .venv/.installed
 
@@ -34,6 +35,10 @@ demo-full: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
 	snakemake tables figures --workflow-profile profiles/demo-full
 	@cat build/demo/results/tables/table?.md
+
+tools:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium texlive-latex-recommended
 
 test: install lint
 	pytest

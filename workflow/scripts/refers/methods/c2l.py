@@ -6,7 +6,9 @@ two augmentations of each image. Three contrasts share one queue of teacher keys
 images); heterogeneous (mixed image against mixed features). The loss is their mean.
 
 Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
-queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32.
+queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32. Two
+passes of 96 images do not both fit beside a teacher on a 24 GB card: the plain pass keeps only its images and is
+computed a second time in the backward pass, with the same dropout (`recompute`).
 """
 
 import copy
@@ -16,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from refers.config import option
 from refers.methods import Context
@@ -30,6 +33,7 @@ class Settings:
     temperature: float = option(0.07, "Temperature.", 1e-3, 10)
     momentum: float = option(0.999, "Share of the old teacher kept in a step.", 0, 1)
     loss: Literal["infonce", "nce"] = option("infonce", "InfoNCE, or noise-contrastive estimation.")
+    recompute: bool = option(True, "Compute the plain pass again for its gradient: less memory, more time.")
 
 
 def infonce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -103,9 +107,14 @@ class Objective(nn.Module):
 
         key = self.keys(second)
         unit_key = F.normalize(key, dim=1)
+        # the plain pass comes first, so that backward reaches it last, when the mixed pass's tensors are gone
+        if self.settings.recompute and torch.is_grad_enabled():
+            plain = checkpoint(self.query, first, use_reentrant=False)
+        else:
+            plain = self.query(first)
         mixed = self.query(mix(first))
         losses = {
-            "plain": self.contrast(self.query(first), unit_key),
+            "plain": self.contrast(plain, unit_key),
             "homogeneous": self.contrast(mixed, F.normalize(self.keys(mix(second)), dim=1)),
             "heterogeneous": self.contrast(mixed, F.normalize(mix(key), dim=1)),
         }
