@@ -191,6 +191,16 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys):
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
 
 
+def test_a_validation_that_does_not_fit_is_one_line(tmp_path):
+    def validate():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(
+        UserError, match="out of GPU memory in validation; lower batch_size or evaluation_batch"
+    ):
+        engine.fit(toy_task(validate=validate), settings(), CPU, tmp_path, "x")
+
+
 def test_one_item_that_does_not_fit_is_one_line(tmp_path):
     with pytest.raises(UserError, match="out of GPU memory with one item in a batch"):
         engine.fit(short_of_memory(toy_task(), 0), settings(), CPU, tmp_path, "x")
