@@ -110,8 +110,9 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from; the last
-    one, after all steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not fit into the device's memory is halved until it does, its gradients
-    accumulated: the step stays the same but for what `task.coupled` names, which then spans a part only.
+    one, after all steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not
+    fit into the device's memory is halved until it does, its gradients accumulated: the step stays the same but for
+    what `task.coupled` names, which then spans a part only.
 
     Returns the best score, its step, the steps done before this process, the parts of a batch, and where these are
     several a note that says what they change.
@@ -295,8 +296,10 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
     since an update may have been what broke.
     """
     first = done - len(recent)
-    losses = [float(loss) for loss in recent]
-    step = first + next(place for place, loss in enumerate(losses) if not math.isfinite(loss))
+    # where the fault is older than this process, its first step stands for it
+    spoilt = [(place, float(loss)) for place, loss in enumerate(recent) if not math.isfinite(float(loss))]
+    place, loss = spoilt[0] if spoilt else (0, math.nan)
+    step = first + place
     rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
     about = {
         "step": step,
@@ -306,7 +309,7 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
     }
     write_json(folder / "nonfinite.json", about)
     return UserError(
-        f"loss is {losses[step - first]} at step {step} of {settings.steps}, learning rate {rate:.3g} "
+        f"loss is {loss} at step {step} of {settings.steps}, learning rate {rate:.3g} "
         f"({folder / 'nonfinite.json'} names the images); "
         "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
     )
