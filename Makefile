@@ -1,6 +1,8 @@
 # make demo    everything on generated data: install, datasets, pre-training, fine-tuning, tables (CPU, minutes)
 # make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
+# make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
+# make container      build/Dockerfile, an image with the conda environment
 # make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
@@ -11,7 +13,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full tools lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full test-kill test-install container tools lint lock schema install clean-demo
 
 install: .venv/.installed
 
@@ -43,6 +45,16 @@ test: install lint
 
 test-full: install
 	pytest -m full
+
+test-kill: install
+	pytest -m kill
+
+test-install: install
+	pytest -m install
+
+container: install
+	mkdir -p build
+	snakemake --containerize > build/Dockerfile
 
 lint: install
 	ruff check .

@@ -51,6 +51,10 @@ include: "rules/explain.smk"
 include: "rules/audit.smk"
 
 
+onstart:
+    stop_without_gpu()
+
+
 localrules:
     tables,
     datasets,

@@ -1,4 +1,7 @@
-"""Write envs/refers.yaml from uv.lock: conda brings Python and pip, every package is pinned as the lock pins it.
+"""Write envs/*.yaml from uv.lock: conda brings Python and pip, every package is pinned as the lock pins it.
+
+refers.yaml is every rule's. apex.yaml is that of GPU jobs with `precision: apex-*`: the same pins, and what NVIDIA Apex is
+built with by apex.post-deploy.sh, which Snakemake runs in the new environment.
 
 python envs/export.py            # `make lock` runs it; a test fails when both disagree
 """
@@ -11,8 +14,8 @@ HERE = Path(__file__).parent
 HEADER = "# Generated from uv.lock by `make lock`: the same versions that the tests run on.\n"
 
 
-def environment(requirements: str) -> str:
-    """The conda environment of exported requirement lines; markers such as the platform's are kept."""
+def environment(requirements: str, extra: tuple[str, ...] = ()) -> str:
+    """The conda environment of exported requirement lines, markers kept; `extra` packages come from conda."""
     pins = [
         line.strip()
         for line in requirements.splitlines()
@@ -25,6 +28,7 @@ def environment(requirements: str) -> str:
         "dependencies:",
         "  - python =3.11",
         "  - pip",
+        *(f"  - {name}" for name in extra),
         "  - pip:",
     ]
     return HEADER + "\n".join(lines + [f'      - "{pin}"' for pin in pins]) + "\n"
@@ -39,7 +43,11 @@ def main() -> None:
         text=True,
         cwd=HERE.parent,
     )
-    (HERE / "refers.yaml").write_text(environment(exported.stdout.replace('"', "'")), encoding="utf-8")
+    requirements = exported.stdout.replace('"', "'")
+    (HERE / "refers.yaml").write_text(environment(requirements), encoding="utf-8")
+    (HERE / "apex.yaml").write_text(
+        environment(requirements, ("git", "setuptools", "wheel")), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
-from refers import grid, study
+from refers import devices, grid, study
 from refers.errors import UserError
 from refers.files import file_digest
 
@@ -56,6 +56,18 @@ def one_line(question):
             raise WorkflowError(str(error)) from None
 
     return answer
+
+
+def stop_without_gpu():
+    """One line before any job where a GPU job cannot run on this machine; a cluster's own machines are not asked."""
+    jobs = workflow.dag.needrun_jobs()
+    if workflow.local_exec and not workflow.touch and any(job.resources.get("gpu") for job in jobs):
+        if reason := devices.absent(config["device"]):
+            raise WorkflowError(reason)
+
+
+# conda environment of the GPU jobs: one that builds NVIDIA Apex, where a setting asks for it
+GPU_ENVIRONMENT = "../envs/apex.yaml" if STUDY.wants_apex else "../envs/refers.yaml"
 
 
 def code(script, *extra):

@@ -25,7 +25,7 @@ rule finetune:
     benchmark:
         "<benchmarks>/finetune/{method}.{dataset}.{ratio}pct.jsonl"
     conda:
-        "../envs/refers.yaml"
+        GPU_ENVIRONMENT
     threads: 4
     resources:
         gpu=1,

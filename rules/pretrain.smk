@@ -49,7 +49,7 @@ rule pretrain:
     wildcard_constraints:
         method=methods_where(imported=False),
     conda:
-        "../envs/refers.yaml"
+        GPU_ENVIRONMENT
     threads: 4
     resources:
         gpu=1,
@@ -65,7 +65,7 @@ rule pretrain:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
         " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
         " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
-        " --out {output.encoder} 2>&1 | tee {log}"
+        " --out {output.encoder} &> {log}"
 
 
 rule import_encoder:

@@ -23,6 +23,15 @@ WORDS = config.Words(count=3, instances=6, held_out=3, features=4)
 LABELS = ("Atelectasis", "Edema", "No Finding")
 
 
+@pytest.fixture
+def one_thread():
+    """Small tensors are several times faster in one thread, and bits depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_addoption(parser):
     parser.addoption("--renew", action="store_true", help="write the golden losses anew")
 

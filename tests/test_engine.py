@@ -11,6 +11,7 @@ from refers.errors import UserError
 from refers.precision import Precision
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 
@@ -129,17 +130,6 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, optimiser):
     assert (tmp_path / "a/metrics.jsonl").read_text() == (tmp_path / "b/metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("damage", ["other configuration", "truncated"])
-def test_an_unusable_resume_state_is_discarded_aloud(tmp_path, capsys, damage):
-    engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
-    sidecar = tmp_path / "resume.pt"
-    if damage == "truncated":
-        sidecar.write_bytes(sidecar.read_bytes()[:100])
-    outcome = engine.fit(toy_task(), settings(), CPU, tmp_path, "one" if damage == "truncated" else "two")
-    assert outcome["resumed_at"] == 0
-    assert "resume state discarded" in capsys.readouterr().err
-
-
 def test_the_best_validation_picks_the_weights(tmp_path):
     kept = {}
     for select in ("best", "last"):
@@ -156,14 +146,9 @@ def test_the_first_and_the_last_step_are_always_validated(tmp_path):
     assert [line["step"] for line in lines if "validation" in line] == [0, 4, 5]
 
 
-def test_a_non_finite_loss_stops_the_run_with_its_step(tmp_path):
-    with pytest.raises(UserError, match="loss is nan between steps 5 and 10"):
-        engine.fit(toy_task(spoil_at=8), settings(), CPU, tmp_path, "x")
-
-
 def test_precision_backends(tmp_path):
     with pytest.raises(
-        UserError, match="apex-o2 needs NVIDIA Apex, which is not installed; choose bf16, fp16 or fp32"
+        UserError, match=r"apex-o2 needs NVIDIA Apex .*not installed; choose bf16, fp16 or fp32"
     ):
         Precision("apex-o2", CPU)
     with pytest.raises(UserError, match="fp16 needs a GPU"):

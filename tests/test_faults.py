@@ -1,19 +1,35 @@
 """What may go wrong in a training run: it is killed, preempted, out of memory, or its disk is full; no step is lost or changed."""
 
 import dataclasses
+import errno
 import json
 import os
 import random
+import re
+import resource
+import runpy
 import signal
 import sys
+import tempfile
 import threading
+import time
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from refers import config, engine
+from conftest import WORDS
+from refers import checkpoint, config, engine, finetuning, optim, store, words
+from refers.encoders import build_encoder
 from refers.errors import Preempted, UserError
+from refers.files import atomic_path, write_json, write_parquet, write_text
 from test_engine import CPU, settings, toy_task
+from test_finetuning import finetune_command, world  # noqa: F401
 from test_objectives import OBJECTIVES, task_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 
 
 def weights_of(task):
@@ -175,43 +191,282 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys):
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
 
 
+def test_a_validation_that_does_not_fit_is_one_line(tmp_path):
+    def validate():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(
+        UserError, match="out of GPU memory in validation; lower batch_size or evaluation_batch"
+    ):
+        engine.fit(toy_task(validate=validate), settings(), CPU, tmp_path, "x")
+
+
 def test_one_item_that_does_not_fit_is_one_line(tmp_path):
     with pytest.raises(UserError, match="out of GPU memory with one item in a batch"):
         engine.fit(short_of_memory(toy_task(), 0), settings(), CPU, tmp_path, "x")
 
 
-def test_a_loss_that_is_no_number_leaves_the_batches_behind_it(tmp_path):
-    task = dataclasses.replace(
-        toy_task(spoil_at=8), items=lambda step: engine.batch_rows(step, 30, 8, 0).tolist()
-    )
-    with pytest.raises(UserError, match=r"loss is nan between steps 5 and 10 .*nonfinite.json"):
-        engine.fit(task, settings(), CPU, tmp_path, "x")
+@pytest.mark.parametrize(
+    ("name", "shared"), [("refers", "negatives of task 2"), ("lsp", "step is the batch's")]
+)
+def test_the_record_says_what_batches_in_parts_change(name, shared, small_model, context, studies, tmp_path):
+    task = task_of(name, small_model, context, studies)
+    whole = task.loss
+
+    def loss(batch):
+        if len(batch["tokens"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(batch)
+
+    training = config.Training(steps=2, warmup_steps=1, batch_size=4, precision="fp32")
+    outcome = engine.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
+    assert outcome["micro_batches"] == 2
+    assert "did not fit into GPU memory and passed in 2 parts" in outcome["micro_batch_note"]
+    assert shared in outcome["micro_batch_note"]
+    assert "micro_batch_note" not in engine.fit(task, training, CPU, tmp_path / "whole", "x")
+
+
+@pytest.mark.parametrize("log_every", [5, 20])
+def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_every):
+    def items(step):
+        return engine.batch_rows(step, 30, 8, 0).tolist()
+
+    task = dataclasses.replace(toy_task(spoil_at=8), items=items)
+    with pytest.raises(
+        UserError, match=r"loss is nan at step 8 of 20, learning rate .*nonfinite.json"
+    ) as caught:
+        engine.fit(task, settings(log_every=log_every), CPU, tmp_path, "x")
+    assert "\n" not in str(caught.value)
     found = json.loads((tmp_path / "nonfinite.json").read_text())
-    assert [entry["step"] for entry in found["steps"]] == [5, 6, 7, 8, 9]
-    assert found["steps"][3]["items"] == engine.batch_rows(8, 30, 8, 0).tolist()
-    assert found["learning_rate"] == pytest.approx(3e-3 * found["learning_rate_factor"])
+    assert (found["step"], found["items"]) == (8, items(8))
+    assert found["learning_rate"] == pytest.approx(3e-3 * optim.multiplier(8, 4, 20))
+    assert found["before"][-1] == {"step": 7, "items": items(7)}
+    # the state of step 7 is from before the fault; none of later steps was written
+    assert torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["step"] == 7
 
 
-@pytest.mark.parametrize("reason", ["No space left on device", "Read-only file system"])
-def test_a_disk_that_takes_no_state_leaves_the_old_one_loadable(tmp_path, monkeypatch, reason):
-    task = toy_task()
-    saves = []
+def test_the_images_behind_a_lost_loss_can_be_looked_up(small_model, context, studies, mimic):
+    index = pd.read_parquet(mimic[0])
+    task = task_of("refers", small_model, context, studies)
+    rows = task.items(0)
+    assert len(set(index["study_id"].iloc[rows])) == len(rows) == 4
+    assert set(index["split"].iloc[rows]) == {"train"}
 
-    def save(state, path):
-        saves.append(1)
-        if len(saves) == 2:
-            with open(path, "wb") as opened:
-                opened.write(b"half")
-            raise OSError(28, reason)
-        return original(state, path)
 
-    original = torch.save
-    monkeypatch.setattr(torch, "save", save)
-    with pytest.raises((UserError, OSError), match=reason):
-        engine.fit(task, settings(), CPU, tmp_path, "x")
-    monkeypatch.setattr(torch, "save", original)
+# ---- what becomes of a resume state that does not fit
+
+
+def stopped_at_7(folder, fingerprint="one"):
+    """A run that ended by a fault after its state of step 7 was written."""
+    with pytest.raises(UserError, match="loss is nan"):
+        engine.fit(toy_task(spoil_at=8), settings(), CPU, folder, fingerprint)
+
+
+def test_a_state_of_another_config_waits_until_its_config_comes_back(tmp_path, capsys):
+    stopped_at_7(tmp_path, "one")
+    with pytest.raises(UserError, match="loss is nan"):
+        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "two")
+    said = capsys.readouterr().err.splitlines()
+    refusal = "resume.pt: refused, another configuration made it; set aside as resume.refused.pt, "
+    assert [line.partition(f"{tmp_path}/")[2] for line in said] == [refusal + "starting over"]
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
+    goes_on = "the one set aside before goes on in its place"
+    assert capsys.readouterr().err.strip().endswith(refusal + goes_on)
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "two")["resumed_at"] == 14
+    engine.clear_resume(tmp_path)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.parametrize("size", [0, 100, 2000, -1])
+def test_a_truncated_state_is_refused_in_one_line(tmp_path, capsys, size):
+    stopped_at_7(tmp_path)
+    sidecar = tmp_path / "resume.pt"
+    sidecar.write_bytes(sidecar.read_bytes()[:size])
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+    assert re.fullmatch(
+        r"\S+resume.pt: refused, the file is damaged \(\w+\); set aside .*\n", capsys.readouterr().err
+    )
+
+
+def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
+    stopped_at_7(tmp_path)
+    sidecar = tmp_path / "resume.pt"
+    saved = torch.load(sidecar, weights_only=True)
+    torch.save(saved | {"version": checkpoint.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
+    later = sidecar.read_bytes()
+    with pytest.raises(
+        UserError, match=r"resume.pt: refused, a later version .* update the pipeline"
+    ) as caught:
+        engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert "\n" not in str(caught.value)
+    assert sidecar.read_bytes() == later
+    torch.save(saved | {"version": checkpoint.STATE_VERSION - 1}, sidecar)
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+
+
+# ---- disks
+
+
+def write_all(folder):
+    """One file of every kind that a training job writes."""
+    torch.manual_seed(0)
+    encoder = build_encoder(
+        config.Transformer(image_size=32, patch_size=8, width=64, heads=2, mlp_width=64, depth=2)
+    )
+    frame = pd.DataFrame({"score": np.random.default_rng(0).random(40_000)})
+    return {
+        "resume.pt": lambda: checkpoint.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
+        "encoder.safetensors": lambda: checkpoint.save_encoder(folder / "encoder.safetensors", encoder, {}),
+        "predictions.parquet": lambda: write_parquet(folder / "predictions.parquet", frame),
+        "run.json": lambda: write_json(folder / "run.json", list(range(40_000))),
+    }
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "encoder.safetensors", "predictions.parquet", "run.json"])
+def test_a_write_that_the_disk_breaks_off_is_one_line_and_leaves_the_old_file(tmp_path, name):
+    (tmp_path / name).write_text("old")
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # the system refuses the bytes beyond
+        try:
+            write_all(tmp_path)[name]()
+        except UserError as error:
+            (tmp_path / "said").write_text(str(error))
+
+    assert in_a_child(full) == 0
+    assert re.fullmatch(
+        rf"\S+/{name}: write failed \(.*File too large.*\); free space or choose a writable folder",
+        (tmp_path / "said").read_text(),
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "said"])
+    assert (tmp_path / name).read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "encoder.safetensors", "predictions.parquet", "run.json"])
+def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, name):
+    def refuse(*_given, **_named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    writers = write_all(tmp_path)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(
+        UserError, match=rf"{name}: cannot write here \(Read-only file system\); free space or choose"
+    ):
+        writers[name]()
+
+
+def test_a_disk_that_takes_no_state_stops_the_run_and_the_old_state_goes_on(tmp_path):
+    def fills_up():
+        task = toy_task()
+        load = task.load
+
+        def full(step):
+            if step == 10:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+            return load(step)
+
+        try:
+            engine.fit(dataclasses.replace(task, load=full), settings(), CPU, tmp_path, "x")
+        except UserError as error:
+            os._exit(7 if "write failed" in str(error) else 8)
+
+    assert in_a_child(fills_up) == 7
     assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
-    resumed, unbroken = toy_task(), toy_task()
-    assert engine.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
-    engine.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
-    assert same(weights_of(resumed), weights_of(unbroken))
+
+    def goes_on():
+        resumed, unbroken = toy_task(), toy_task()
+        assert engine.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
+        engine.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
+        assert same(weights_of(resumed), weights_of(unbroken))
+
+    assert in_a_child(goes_on) == 0
+
+
+def test_what_killed_writers_left_is_removed_by_the_next(tmp_path):
+    def dies():
+        with atomic_path(tmp_path / "resume.pt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(3):
+        assert in_a_child(dies) == -signal.SIGKILL
+    (tmp_path / ".other.pt.0.part").touch()
+    assert len(list(tmp_path.glob(".resume.pt.*"))) == 1
+    write_text(tmp_path / "resume.pt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.pt.0.part", "resume.pt"]
+
+
+# ---- SIGTERM, wherever a script is
+
+
+def asked_to_end(argv, patch):
+    """Run a script in a child in which `patch` makes SIGTERM come at some moment; exit code, and seconds until the end."""
+    began = time.monotonic()
+
+    def work():
+        patch()
+        sys.argv = argv
+        sys.path.insert(0, str(SCRIPTS))
+        try:
+            runpy.run_path(argv[0], run_name="__main__")
+        except SystemExit as end:
+            os._exit(end.code or 0)
+
+    return in_a_child(work), time.monotonic() - began
+
+
+def term_in(module, name, number=1):
+    """Let call `number` of a function get SIGTERM and then hang, as a long computation would."""
+
+    def patch():
+        original, calls = getattr(module, name), []
+
+        def interrupted(*given, **named):
+            calls.append(1)
+            if len(calls) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            return original(*given, **named)
+
+        setattr(module, name, interrupted)
+
+    return patch
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "number", "step"),
+    [
+        (store, "open_store", 1, None),  # reading data
+        (finetuning, "auc", 2, 10),  # a validation in the middle
+        (finetuning, "prediction_frame", 1, 40),  # predicting, all steps done
+        (finetuning, "prediction_frame", 4, 40),  # the same of the second seed
+    ],
+)
+def test_a_fine_tune_ends_at_once_wherever_it_is(world, module, name, number, step):  # noqa: F811
+    argv = finetune_command(world, world / "run")[1:]
+    code, seconds = asked_to_end(argv, term_in(module, name, number))
+    assert code in (-signal.SIGTERM, 143)
+    assert seconds < 10
+    seed = 2 if number > 3 else 1
+    sidecar = world / f"run/seed{seed}/resume.pt"
+    assert sidecar.exists() == (step is not None)
+    if step:
+        assert torch.load(sidecar, weights_only=True)["state"]["step"] == step
+    for folder in ("run", "unbroken"):
+        assert asked_to_end(finetune_command(world, world / folder)[1:], lambda: None)[0] == 0
+    for seed in (1, 2):
+        for file in ("predictions.parquet", "metrics.jsonl"):
+            one, other = (world / folder / f"seed{seed}/{file}" for folder in ("run", "unbroken"))
+            assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_search_for_words_ends_at_once_and_leaves_nothing(mimic, tmp_path):
+    (tmp_path / "images.json").write_text('{"quarantined": []}')
+    argv = [str(SCRIPTS / "discover_words.py"), "--config", json.dumps(dataclasses.asdict(WORDS))]
+    for name, path in zip(("index", "store", "tokens"), mimic, strict=True):
+        argv += [f"--{name}", str(path)]
+    argv += ["--manifest", str(tmp_path / "images.json"), "--out", str(tmp_path / "out/words.csv")]
+    code, seconds = asked_to_end(argv, term_in(words, "principal_components"))
+    assert (code, list(tmp_path.iterdir())) == (-signal.SIGTERM, [tmp_path / "images.json"])
+    assert seconds < 10
+    assert asked_to_end(argv, lambda: None)[0] == 0
+    assert (tmp_path / "out/words.csv").exists()

@@ -84,7 +84,7 @@ def world(tmp_path, small_model):
     return tmp_path
 
 
-def finetune(world, out, **training):
+def finetune_command(world, out, **training):
     values = {"steps": 40, "warmup_steps": 2, "batch_size": 8, "precision": "fp32", "checkpoint_every": 10}
     values |= {"optimiser": {"name": "adam", "lr": 3e-3}, "validate_every": 10} | training
     command = [
@@ -100,9 +100,11 @@ def finetune(world, out, **training):
         ("subset", "subset.csv"),
     ):
         command += [f"--{name}", world / file]
-    return subprocess.run(
-        [*command, "--seeds", "1", "2", "--device", "cpu", "--out", out], capture_output=True, text=True
-    )
+    return [*map(str, command), "--seeds", "1", "2", "--device", "cpu", "--out", str(out)]
+
+
+def finetune(world, out, **training):
+    return subprocess.run(finetune_command(world, out, **training), capture_output=True, text=True)
 
 
 def test_the_script_learns_predicts_and_records(world):

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from refers.errors import UserError
 from refers.files import atomic_path
 
-STATE_VERSION = 1
+STATE_VERSION = 2  # of resume.pt; one more whenever what `engine.fit` keeps there changes
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -47,7 +50,7 @@ def save_encoder(target: Path, encoder: nn.Module, about: dict) -> None:
     tensors = {
         name: tensor.detach().cpu().float().contiguous() for name, tensor in encoder.state_dict().items()
     }
-    with atomic_path(target) as path:
+    with atomic_path(target) as path, _as_os_error():
         save_file(tensors, path, metadata)
 
 
@@ -71,25 +74,77 @@ def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
 
 
 def save_state(target: Path, fingerprint: str, state: dict) -> None:
-    """Write a resume state atomically; `fingerprint` ties it to the configuration that made it."""
-    with atomic_path(target) as path:
-        torch.save({"version": STATE_VERSION, "fingerprint": fingerprint, "state": state}, path)
+    """Write a resume state atomically; `fingerprint` ties it to the configuration that made it.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full. The old state stays as it was.
+    """
+    with atomic_path(target) as path, open(path, "wb") as opened, _as_os_error():
+        torch.save({"version": STATE_VERSION, "fingerprint": fingerprint, "state": state}, opened)
 
 
 def load_state(source: Path, fingerprint: str) -> dict | None:
-    """The resume state at `source`, or None when there is none to use; a stale one is discarded, said aloud."""
+    """The resume state at `source` that belongs to `fingerprint`, or None where there is none to use.
+
+    A state that another configuration made, or a damaged one, is refused in one line and set aside (`set_aside`);
+    going back to its configuration takes it back. Nothing is deleted before a run's results are on disk.
+
+    Raises:
+        UserError: a later version of this pipeline wrote it; starting over would lose it in the end.
+    """
+    state, reason = _read_state(source, fingerprint)
+    if state is not None:
+        return state
+    aside, spare = set_aside(source), source.with_suffix(".swap")
+    earlier, _ = _read_state(aside, fingerprint)
+    try:
+        if reason:
+            os.replace(source, spare)
+        if earlier is not None:
+            os.replace(aside, source)
+        if reason:
+            os.replace(spare, aside)
+    except OSError as error:
+        raise UserError(
+            f"{source}: refused, {reason}; it cannot be set aside ({error.strerror}); choose a writable folder"
+        ) from None
+    if reason:
+        after = "starting over" if earlier is None else "the one set aside before goes on in its place"
+        print(f"{source}: refused, {reason}; set aside as {aside.name}, {after}", file=sys.stderr, flush=True)
+    return earlier
+
+
+def set_aside(source: Path) -> Path:
+    """Where a refused resume state is kept."""
+    return source.with_suffix(f".refused{source.suffix}")
+
+
+def _read_state(source: Path, fingerprint: str) -> tuple[dict | None, str]:
+    """The state in a file or None, and why it is refused; no reason where there is no file."""
     if not source.exists():
-        return None
+        return None, ""
     try:
         saved = torch.load(source, map_location="cpu", weights_only=True)
-        reason = "it was made by another configuration" if saved["fingerprint"] != fingerprint else ""
-        if saved["version"] != STATE_VERSION:
-            reason = f"its format is version {saved['version']}, this is {STATE_VERSION}"
+        version, owner, state = saved["version"], saved["fingerprint"], saved["state"]
     except Exception as error:
-        # torch.load raises many kinds of errors on a damaged file; all mean that training starts over
-        saved, reason = None, f"it cannot be read ({type(error).__name__})"
-    if reason:
-        print(f"{source}: resume state discarded, {reason}; starting over", file=sys.stderr)
-        source.unlink()
-        return None
-    return saved["state"]
+        # torch.load raises many kinds of errors on a damaged file, and on one that is more than tensors
+        return None, f"the file is damaged ({type(error).__name__})"
+    if version > STATE_VERSION:
+        raise UserError(
+            f"{source}: refused, a later version of this pipeline wrote it (format {version}, this one reads "
+            f"{STATE_VERSION}); update the pipeline, or delete the file to start over"
+        )
+    if version < STATE_VERSION:
+        return None, f"an earlier version of this pipeline wrote it (format {version}, now {STATE_VERSION})"
+    return (state, "") if owner == fingerprint else (None, "another configuration made it")
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """torch and safetensors report a full disk by errors of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise OSError(str(error).splitlines()[0]) from None

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from refers import optim
-from refers.checkpoint import load_state, save_state
+from refers.checkpoint import load_state, save_state, set_aside
 from refers.config import Training
 from refers.errors import Preempted, UserError
 from refers.files import write_json, write_text
@@ -40,7 +40,8 @@ class Task:
     load(step): the step's batch on the host, called ahead in a thread. loss(batch): scalar tensors, one named
     "loss" that is minimised. validate(): numbers, one named "score", higher is better. rates: prefixes of parameter
     names with their own peak learning rate. after_step(): for instance a teacher's moving average. items(step): what the
-    step's batch was drawn from, as places in the training set, for the report of a loss that is no number.
+    step's batch was drawn from, as rows of the index, for the report of a loss that is no number. coupled: what of
+    the loss an item shares with the others of its batch, so that a batch in parts is not quite the whole one.
     """
 
     module: nn.Module
@@ -52,6 +53,7 @@ class Task:
     rates: dict[str, float] = field(default_factory=dict)
     after_step: Callable[[], None] = lambda: None
     items: Callable[[int], list[int]] = lambda step: []
+    coupled: str = ""
 
 
 def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> Any:
@@ -107,14 +109,17 @@ def train_step(
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
-    `folder` receives metrics.jsonl and, while the run lasts, resume.pt, which a rerun with the same `fingerprint`
-    continues from. A batch that does not fit into the device's memory is halved until it does, its gradients
-    accumulated: the step stays the same but for in-batch negatives, which then come from the part.
+    `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from; the last
+    one, after all steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not
+    fit into the device's memory is halved until it does, its gradients accumulated: the step stays the same but for
+    what `task.coupled` names, which then spans a part only.
 
-    Returns the best score, its step, the steps done before this process and the parts of a batch.
+    Returns the best score, its step, the steps done before this process, the parts of a batch, and where these are
+    several a note that says what they change.
 
     Raises:
-        UserError: the loss became non-finite, or one item alone does not fit into memory.
+        UserError: the loss became non-finite (nonfinite.json says where), one item alone does not fit into memory, or
+            a state cannot be written.
         Preempted: SIGTERM came; resume.pt holds every step done.
     """
     task.module.to(device)
@@ -127,25 +132,29 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     sidecar, metrics = folder / "resume.pt", folder / "metrics.jsonl"
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
-    since, tally, parts = 0, {}, 1
+    since, tally, parts, recent = 0, {}, 1, []
     if (state := load_state(sidecar, fingerprint)) is not None:
-        module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
-        precision.load_state_dict(state["precision"])
-        if lookahead:
-            torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
+        if "module" in state:
+            module.load_state_dict(state["module"])
+            optimiser.load_state_dict(state["optimiser"])
+            precision.load_state_dict(state["precision"])
+            if lookahead:
+                torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
         parts = state["parts"]
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
     def save(done: int) -> None:
-        state = {
-            "step": done,
+        going_on = {
             "module": module.state_dict(),
             "optimiser": optimiser.state_dict(),
             "precision": precision.state_dict(),
             "slow": lookahead.slow if lookahead else [],
+        }
+        state = {
+            **({} if validated(settings.steps) else going_on),
+            "step": done,
             "best": best,
             "records": records,
             "since": since,
@@ -154,12 +163,20 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         }
         save_state(sidecar, fingerprint, state)
 
+    def validated(step: int) -> bool:
+        return any("validation" in line and line["step"] == step for line in records)
+
     def validate(done: int) -> None:
         nonlocal best
         module.eval()
         with torch.no_grad(), precision.autocast(), ending.at_once():
             seed_torch(settings.seed, TORCH, 0)
-            scores = task.validate()
+            try:
+                scores = task.validate()
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    "out of GPU memory in validation; lower batch_size or evaluation_batch"
+                ) from None
         module.train()
         records.append({"step": done, "validation": scores})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
@@ -171,6 +188,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def due(done: int) -> bool:
         return done % validate_every == 0 or done == settings.steps
 
+    def check(done: int) -> None:
+        if not math.isfinite(float(tally["loss"])):
+            raise _non_finite(task, folder, settings, done, recent)
+
     if settings.compile:
         task.loss = torch.compile(task.loss)
     began, done = time.monotonic(), start
@@ -178,7 +199,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         try:
             ahead = reader.submit(task.load, start)
             module.train()
-            if due(start) and not any("validation" in line and line["step"] == start for line in records):
+            if due(start) and not validated(start):
                 validate(start)  # the first one, or one that was broken off
             for step in range(start, settings.steps):
                 batch = {
@@ -205,23 +226,26 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     lookahead.after_step(step)
                 for name, value in losses.items():
                     tally[name] = tally.get(name, 0) + value
+                recent.append(losses["loss"])
 
                 done = step + 1
+                saving = done % settings.checkpoint_every == 0 or done == settings.steps
+                if saving or ending.asked:
+                    check(done)  # a loss that is no number gets into no state
                 if done % settings.log_every == 0 or done == settings.steps:
-                    # the only place where the host waits for the device
+                    # here and where a state is saved, and nowhere else, the host waits for the device
+                    check(done)
                     means = {name: float(total) / (done - since) for name, total in tally.items()}
-                    if not math.isfinite(means["loss"]):
-                        raise _non_finite(task, folder, settings, since, done, factor, means["loss"])
                     records.append({"step": done, "factor": factor, "train": means})
                     speed = (done - start) / (time.monotonic() - began)
                     shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
                     print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
-                    tally, since = {}, done
+                    tally, since, recent = {}, done, []
                 if ending.asked:
                     raise Preempted
                 if due(done):
                     validate(done)
-                if done % settings.checkpoint_every == 0 and done < settings.steps:
+                if saving:
                     save(done)
         except Preempted:
             save(done)
@@ -237,7 +261,16 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         "best_score": best["score"],
         "resumed_at": start,
         "micro_batches": parts,
+        **({"micro_batch_note": _note(parts, task)} if parts > 1 else {}),
     }
+
+
+def _note(parts: int, task: Task) -> str:
+    """What run.json says of a run whose batches did not fit into memory."""
+    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules())
+    shared = [*filter(None, [task.coupled, "the statistics of batch normalisation" if norms else ""])]
+    kept = f"a batch did not fit into GPU memory and passed in {parts} parts, its gradients accumulated"
+    return f"{kept}; of one part only: {'; '.join(shared)}" if shared else f"{kept}; the step is the batch's"
 
 
 def _smaller(parts: int, batch: Batch, step: int) -> int:
@@ -256,16 +289,28 @@ def _smaller(parts: int, batch: Batch, step: int) -> int:
     return parts
 
 
-def _non_finite(
-    task: Task, folder: Path, settings: Training, since: int, done: int, factor: float, loss: float
-) -> UserError:
-    """The error of a run whose loss is no number; nonfinite.json keeps what the steps in question were made of."""
-    steps = [{"step": step, "items": task.items(step)} for step in range(since, done)]
-    about = {"learning_rate_factor": factor, "learning_rate": settings.optimiser.lr * factor, "steps": steps}
+def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent: list[Tensor]) -> UserError:
+    """The error of a run whose loss is no number; nonfinite.json keeps its step, learning rate and batch.
+
+    `recent` are the losses of the last steps before `done`. The batches before the one in question are kept as well,
+    since an update may have been what broke.
+    """
+    first = done - len(recent)
+    # where the fault is older than this process, its first step stands for it
+    spoilt = [(place, float(loss)) for place, loss in enumerate(recent) if not math.isfinite(float(loss))]
+    place, loss = spoilt[0] if spoilt else (0, math.nan)
+    step = first + place
+    rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
+    about = {
+        "step": step,
+        "learning_rate": rate,
+        "items": task.items(step),
+        "before": [{"step": earlier, "items": task.items(earlier)} for earlier in range(first, step)],
+    }
     write_json(folder / "nonfinite.json", about)
     return UserError(
-        f"loss is {loss} between steps {since} and {done} at learning-rate factor {factor:.3g} "
-        f"({folder / 'nonfinite.json'} lists their batches); "
+        f"loss is {loss} at step {step} of {settings.steps}, learning rate {rate:.3g} "
+        f"({folder / 'nonfinite.json'} names the images); "
         "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
     )
 
@@ -275,5 +320,7 @@ def _snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 def clear_resume(folder: Path) -> None:
-    """Remove the resume state once the results it led to are safely on disk."""
-    (folder / "resume.pt").unlink(missing_ok=True)
+    """Remove the resume state, and one that was set aside, once the results are safely on disk."""
+    sidecar = folder / "resume.pt"
+    set_aside(sidecar).unlink(missing_ok=True)
+    sidecar.unlink(missing_ok=True)

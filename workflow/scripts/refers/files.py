@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ MAKERS = {"index": "index_source.py", "split": "split_dataset.py"}  # of a Parqu
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; rename it to `target` when the block succeeds.
 
+    What a killed writer of the same target left there is removed, or weights would fill the disk kill by kill.
+
     Raises:
         UserError: the folder cannot be written, or the disk is full. The old target stays as it was.
     """
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{escape(target.name)}.*.part"):
+            left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         os.close(handle)
     except OSError as error:

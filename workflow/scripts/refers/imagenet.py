@@ -1,6 +1,7 @@
-"""ImageNet checkpoints of a vision transformer -> the radiograph transformer, every tensor accounted for.
+"""Checkpoints of a plain vision transformer -> the radiograph transformer, every tensor accounted for.
 
-Two layouts: Google's `ViT-B_16.npz` (JAX names) and timm's. Both become timm's names first.
+Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
+network is a plain vision transformer too. All become timm's names first.
 The result equals the plain vision transformer's forward pass on a grey image replicated to three channels: the patch
 kernel is summed over its input channels, the class token's position is folded into the aggregation embedding, and,
 where positions are concatenated and projected, the projection starts as [I I].
@@ -61,6 +62,56 @@ def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float().contiguous() for name, tensor in (found | left).items()}
 
 
+AUTHORS = (
+    "visual.vit.transformer.",
+    "transformer.",
+)  # in checkpoints of their pre-training and of their fine-tuning
+AUTHORS_BLOCK = {
+    "attention_norm": "norm1",
+    "ffn_norm": "norm2",
+    "attn.out": "attn.proj",
+    "ffn.fc1": "mlp.fc1",
+    "ffn.fc2": "mlp.fc2",
+}
+AUTHORS_EMBEDDING = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.position_embeddings": "pos_embed",
+    "embeddings.patch_embeddings.weight": "patch_embed.proj.weight",
+    "embeddings.patch_embeddings.bias": "patch_embed.proj.bias",
+    "encoder.encoder_norm.weight": "norm.weight",
+    "encoder.encoder_norm.bias": "norm.bias",
+}
+
+
+def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The encoder in a checkpoint of the authors' code under timm's names, and the names of all that is no part of it.
+
+    In their pre-training these are the report transformer, the view fusion and BERT; in fine-tuning the classifier.
+    Another layout comes back as it is. A tensor of the encoder without a counterpart keeps its name.
+
+    Raises:
+        UserError: a block has some of query, key and value and lacks the others.
+    """
+    prefix = next((prefix for prefix in AUTHORS if any(name.startswith(prefix) for name in tensors)), None)
+    if prefix is None:
+        return tensors, []
+    encoder = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    found = {}
+    for name in list(encoder):
+        parts = name.split(".")
+        inner, kind = ".".join(parts[3:-1]), parts[-1]
+        if name in AUTHORS_EMBEDDING:
+            found[AUTHORS_EMBEDDING[name]] = encoder.pop(name)
+        elif name.startswith("encoder.layer.") and inner in AUTHORS_BLOCK:
+            found[f"blocks.{parts[2]}.{AUTHORS_BLOCK[inner]}.{kind}"] = encoder.pop(name)
+        elif name.startswith("encoder.layer.") and inner == "attn.query":
+            three = [name.replace("attn.query", f"attn.{part}") for part in ("query", "key", "value")]
+            if lacking := [part for part in three if part not in encoder]:
+                raise UserError(f"{origin}: lacks {prefix}{lacking[0]}; use a complete checkpoint")
+            found[f"blocks.{parts[2]}.attn.qkv.{kind}"] = torch.cat([encoder.pop(part) for part in three])
+    return found | encoder, sorted(name for name in tensors if not name.startswith(prefix))
+
+
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
     """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid already."""
     side = math.isqrt(len(positions))
@@ -83,7 +134,7 @@ def to_radiograph_transformer(
     """
     if settings.activation != "gelu":
         raise UserError(
-            f"{origin}: ImageNet weights were trained with GELU; set model.activation: gelu for this method"
+            f"{origin}: these weights were trained with GELU; set model.activation: gelu for this method"
         )
     left = dict(tensors)
     try:

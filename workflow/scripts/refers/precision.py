@@ -21,7 +21,8 @@ class Precision:
                 from apex import amp
             except ImportError:
                 raise UserError(
-                    f"precision: {name} needs NVIDIA Apex, which is not installed; choose bf16, fp16 or fp32"
+                    f"precision: {name} needs NVIDIA Apex and its amp (left out of releases since 2025), which is not "
+                    "installed; choose bf16, fp16 or fp32"
                 ) from None
             self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")

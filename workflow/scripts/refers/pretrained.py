@@ -1,11 +1,14 @@
 """Encoders out of checkpoints that others trained: nothing is left random, nothing is dropped unsaid.
 
-A checkpoint is a file (Google's npz, safetensors, or torch's format, read without executing pickles), an encoder of
-this pipeline, or `timm:NAME`, which alone downloads. Its classifier is left out and listed; a kernel over red, green and
-blue is summed, which on a grey image equals the original on that image three times; every other tensor must fit.
+A checkpoint is a file (Google's npz, safetensors, or torch's format, read without executing pickles; the authors' own
+among the latter), an encoder of this pipeline, or `timm:NAME`, which alone downloads. Its classifier, and in the
+authors' checkpoints all that is no image encoder, is left out and listed; a kernel over red, green and blue is summed,
+which on a grey image equals the original on that image three times; every other tensor must fit.
 """
 
+import os
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from refers import config
 from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder, load_encoder
 from refers.errors import UserError
-from refers.imagenet import from_google, to_radiograph_transformer
+from refers.imagenet import from_authors, from_google, to_radiograph_transformer
 
 DOWNLOAD, RANDOM = "timm:", "random"
 VIT_HEAD = ("head.", "pre_logits.", "fc_norm.")
@@ -43,7 +46,9 @@ def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict
     tensors = read_tensors(source)
     encoder = build_encoder(settings)
     if isinstance(settings, config.Transformer):
-        kept, left_out = _without(tensors, VIT_HEAD)
+        encoder_tensors, others = from_authors(tensors, source)
+        kept, left_out = _without(encoder_tensors, VIT_HEAD)
+        left_out = sorted({*left_out, *others})
         state = to_radiograph_transformer(kept, settings, source)
     else:
         classifier, stem = _ends(encoder.network)
@@ -53,7 +58,7 @@ def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict
         if kernel is not None and kernel.shape[1] == 3:
             state[f"network.{stem}.weight"] = kernel.sum(1, keepdim=True)
     load_strictly(encoder, state, source)
-    return encoder, {"read": len(tensors), "loaded": len(kept), "left_out": left_out}
+    return encoder, {"read": len(tensors), "loaded": len(tensors) - len(left_out), "left_out": left_out}
 
 
 def read_tensors(source: str) -> dict[str, Tensor]:
@@ -72,7 +77,9 @@ def read_tensors(source: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # of pickles that are then refused in one line
+                warnings.simplefilter("ignore")
+                found = torch.load(path, map_location="cpu", weights_only=True)
             for wrapper in WRAPPERS:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
@@ -90,6 +97,9 @@ def read_tensors(source: str) -> dict[str, Tensor]:
 def _download(name: str) -> dict[str, Tensor]:
     import timm
 
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = (
+        "1"  # torch's own switch; not every version of timm asks for it
+    )
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # network, hub and registry each raise their own kinds

@@ -71,6 +71,10 @@ def pretraining_task(
     def positions_of(step: int) -> np.ndarray:
         return engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
 
+    def rows_of(step: int) -> list[int]:
+        chosen = {name: values[positions_of(step)] for name, values in items["train"].items()}
+        return chosen.get("row", data.rows[data.first[chosen["study"]]]).tolist()
+
     def load(step: int) -> engine.Batch:
         return read("train", positions_of(step), engine.stream(training.seed, engine.DRAWS, step))
 
@@ -113,6 +117,7 @@ def pretraining_task(
         validate=validate,
         epoch_steps=train_items // min(training.batch_size, train_items),
         rates=objective.rates(training.optimiser) if hasattr(objective, "rates") else {},
-        items=lambda step: positions_of(step).tolist(),
+        items=rows_of,
+        coupled=getattr(objective, "coupled", ""),
         after_step=getattr(objective, "after_step", lambda: None),
     )

@@ -11,23 +11,28 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from refers import devices
 from refers.errors import Preempted, UserError
 
 _GIB = 1 << 30
 
 
 def choose_device(name: str) -> torch.device:
-    """The device to train on: `cuda`, `cpu`, or `auto` (a GPU where there is one).
+    """The device to train on: `cuda`, `cpu`, or `auto` (a GPU where there is one). A GPU is held to the end of the process.
 
     Raises:
         UserError: `cuda` is asked for and there is none.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device: cuda is configured but no GPU is visible; set `device: auto` or `cpu` to train on the CPU"
-        )
-    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
+    there = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError(devices.absent(name) or "device: cuda is configured but this torch finds no GPU")
+    device = torch.device("cpu")
+    if there:
+        # AMD's GPUs have no UUID from CUDA's driver; their numbers do where nothing renumbers them
+        names = devices.visible() or [str(place) for place in range(torch.cuda.device_count())]
+        device = torch.device("cuda", devices.claim(names))
+        torch.cuda.set_device(device)
+        print(f"GPU {device.index} of {len(names)}: {torch.cuda.get_device_name(device)}", flush=True)
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     else:

@@ -6,6 +6,7 @@ read but for the question whether something exists.
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,11 @@ class Study:
     def seeds(self) -> list[int]:
         """Fine-tuning seeds."""
         return self.values["study"]["seeds"]
+
+    @property
+    def wants_apex(self) -> bool:
+        """Whether any job computes with NVIDIA Apex."""
+        return any(str(value).startswith("apex") for value in _values_of("precision", self.values))
 
     def method(self, name: str) -> dict:
         """A method's entry."""
@@ -449,6 +455,13 @@ def check(values: dict) -> Study:
         for cell in study.cells:
             study.finetune_settings(name, *cell)
     return study
+
+
+def _values_of(key: str, values: Any) -> Iterator[Any]:
+    """Every value of `key` in nested maps."""
+    if isinstance(values, dict):
+        for name, inner in values.items():
+            yield from (inner,) if name == key else _values_of(key, inner)
 
 
 # ---- code a job depends on

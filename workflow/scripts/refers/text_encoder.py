@@ -36,7 +36,11 @@ class TextEncoder(nn.Module):
 
         try:
             self.bert, report = BertModel.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, attn_implementation="sdpa"
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation="sdpa",
             )
         except (OSError, ValueError) as error:
             raise UserError(_advice(folder, error)) from None

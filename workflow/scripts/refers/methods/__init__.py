@@ -7,6 +7,8 @@ A file defines `Settings` (a frozen dataclass of documented options) and `Object
 - `__init__(encoder, settings, context)`;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
 - optional class attribute `crops`: augmentations of an image in a step (1);
+- optional attribute `coupled`: what of the loss the items of a batch share, such as negatives. Where a batch does not
+  fit into memory and passes in parts, `run.json` names it as what spans a part only;
 - optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}` and `after_step()`.
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of

@@ -61,6 +61,7 @@ class Objective(nn.Module):
 
     unit = "image"
     crops = 2
+    coupled = "the images that are mixed and the keys that are compared with"
 
     def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
         super().__init__()

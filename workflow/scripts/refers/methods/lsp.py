@@ -68,6 +68,7 @@ class Objective(nn.Module):
         columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.head = nn.Linear(encoder.feature_width, len(columns))
+        self.coupled = "the mean over labels that count" if settings.uncertain == "ignore" else ""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)

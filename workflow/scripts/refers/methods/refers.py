@@ -97,6 +97,10 @@ class Objective(nn.Module):
         if settings.image_to_text or settings.text_to_image:
             self.text = TextEncoder(context.text_encoder)
             self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
+        shared = ["the negatives of task 2"] if hasattr(self, "text") else []
+        if settings.generation and settings.language == "mean":
+            shared.append("the mean over tokens of task 1")
+        self.coupled = " and ".join(shared)
 
     def rates(self, optimiser: Optimiser) -> dict[str, float]:
         return {"decoder.": optimiser.decoder_lr, "text.": optimiser.text_lr, "project.": optimiser.text_lr}
