@@ -1,6 +1,7 @@
 # make demo    everything on generated data: install, datasets, pre-training, fine-tuning, tables (CPU, minutes)
 # make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
+# make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
 SHELL := bash
@@ -10,7 +11,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full test-slurm lint lock schema install install-slurm clean-demo
 
 install: .venv/.installed
 
@@ -21,6 +22,13 @@ $(UV):
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --quiet
+	touch $@
+
+# apart from .venv: where no controller answers, Snakemake starts nine seconds later with the plugin in place
+install-slurm: .venv-slurm/.installed
+
+.venv-slurm/.installed: pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-slurm $(UV) sync --frozen --quiet --group slurm
 	touch $@
 
 demo: install
@@ -38,6 +46,9 @@ test: install lint
 
 test-full: install
 	pytest -m full
+
+test-slurm: install-slurm
+	.venv-slurm/bin/python -m pytest -m slurm
 
 lint: install
 	ruff check .

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refers import optim
+from refers import distributed, optim
 from refers.checkpoint import load_state, save_state
 from refers.config import Training
 from refers.errors import Preempted, UserError
@@ -91,7 +91,7 @@ def train_step(
     clip_norm: float,
     parts: int = 1,
 ) -> dict[str, Tensor]:
-    """One update of the module from a batch in `parts`; returns the step's losses, still on the device."""
+    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device."""
     totals: dict[str, Tensor] = {}
     for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
         with precision.autocast():
@@ -101,14 +101,14 @@ def train_step(
             totals[name] = totals.get(name, 0) + value.detach() * share
     precision.step(optimiser, clip_norm)
     task.after_step()
-    return totals
+    return distributed.average(totals)
 
 
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and, while the run lasts, resume.pt, which a rerun with the same `fingerprint`
-    continues from. A batch that does not fit into the device's memory is halved until it does, its gradients
+    continues from, in as many processes as it likes (`refers.distributed`); the leading one alone ends with the weights. A batch that does not fit into the device's memory is halved until it does, its gradients
     accumulated: the step stays the same but for in-batch negatives, which then come from the part.
 
     Returns the best score, its step, the steps done before this process and the parts of a batch.
@@ -128,7 +128,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
     since, tally, parts = 0, {}, 1
-    if (state := load_state(sidecar, fingerprint)) is not None:
+    if (state := distributed.leader_first(lambda: load_state(sidecar, fingerprint))) is not None:
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
         precision.load_state_dict(state["precision"])
@@ -136,10 +136,12 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
-        parts = state["parts"]
+        parts = state["parts"] if distributed.processes() == 1 else 1
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
     def save(done: int) -> None:
+        if not distributed.leads():
+            return
         state = {
             "step": done,
             "module": module.state_dict(),
@@ -157,10 +159,12 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def validate(done: int) -> None:
         nonlocal best
         module.eval()
-        with torch.no_grad(), precision.autocast(), ending.at_once():
+        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once():
             seed_torch(settings.seed, TORCH, 0)
-            scores = task.validate()
+            scores = task.validate() if distributed.leads() else {}
         module.train()
+        if not scores:
+            return
         records.append({"step": done, "validation": scores})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         print(f"step {done}/{settings.steps}  validation {shown}", flush=True)
@@ -173,6 +177,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 
     if settings.compile:
         task.loss = torch.compile(task.loss)
+    task.loss = distributed.parallel(task.module, task.loss)
     began, done = time.monotonic(), start
     with ThreadPoolExecutor(1) as reader, Termination() as ending:
         try:
@@ -211,13 +216,15 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     # the only place where the host waits for the device
                     means = {name: float(total) / (done - since) for name, total in tally.items()}
                     if not math.isfinite(means["loss"]):
-                        raise _non_finite(task, folder, settings, since, done, factor, means["loss"])
+                        raise distributed.once(
+                            _non_finite(task, folder, settings, since, done, factor, means["loss"])
+                        )
                     records.append({"step": done, "factor": factor, "train": means})
                     speed = (done - start) / (time.monotonic() - began)
                     shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
                     print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
                     tally, since = {}, done
-                if ending.asked:
+                if distributed.any_of(ending.asked):
                     raise Preempted
                 if due(done):
                     validate(done)
@@ -225,13 +232,15 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     save(done)
         except Preempted:
             save(done)
-            raise Preempted(
+            ended = Preempted(
                 f"SIGTERM at step {done} of {settings.steps}; the state is saved, the same command goes on from there"
-            ) from None
+            )
+            raise distributed.once(ended) from None
 
-    task.keep.load_state_dict(best["weights"])
+    if distributed.leads():
+        task.keep.load_state_dict(best["weights"])
+        write_text(metrics, "".join(json.dumps(record) + "\n" for record in records))
     module.eval()
-    write_text(metrics, "".join(json.dumps(record) + "\n" for record in records))
     return {
         "best_step": best["step"],
         "best_score": best["score"],
@@ -243,6 +252,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 def _smaller(parts: int, batch: Batch, step: int) -> int:
     """Twice as many parts, if the batch has items for them."""
     items = min(len(tensor) for tensor in batch.values())
+    if distributed.processes() > 1:  # the others are in the middle of the same step
+        raise UserError("out of GPU memory with several processes; take more GPUs, or a smaller batch")
     if parts >= items:
         raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
     if torch.cuda.is_available():
@@ -262,7 +273,8 @@ def _non_finite(
     """The error of a run whose loss is no number; nonfinite.json keeps what the steps in question were made of."""
     steps = [{"step": step, "items": task.items(step)} for step in range(since, done)]
     about = {"learning_rate_factor": factor, "learning_rate": settings.optimiser.lr * factor, "steps": steps}
-    write_json(folder / "nonfinite.json", about)
+    if distributed.leads():
+        write_json(folder / "nonfinite.json", about)
     return UserError(
         f"loss is {loss} between steps {since} and {done} at learning-rate factor {factor:.3g} "
         f"({folder / 'nonfinite.json'} lists their batches); "

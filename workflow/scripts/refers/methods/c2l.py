@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refers import distributed
 from refers.config import option
 from refers.methods import Context
 
@@ -74,13 +75,13 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
-        """Teacher's features (B, width), not normalised."""
+        """Teacher's features of the whole batch (B, width), not normalised, from this process's share of its images."""
         encoder, head = self.teacher
-        return head(encoder(images).pooled).float()
+        return distributed.gather(head(encoder(images).pooled).float())
 
     def query(self, images: Tensor) -> Tensor:
-        """Student's unit features (B, width)."""
-        return F.normalize(self.head(self.encoder(images).pooled).float(), dim=1)
+        """Student's unit features of the whole batch (B, width), from this process's share of its images."""
+        return F.normalize(distributed.gather(self.head(self.encoder(images).pooled).float()), dim=1)
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """One contrast against the queue as it stands."""
@@ -100,13 +101,14 @@ class Objective(nn.Module):
         def mix(x: Tensor) -> Tensor:
             return share * x + (1 - share) * x[order]
 
-        key = self.keys(second)
+        plain, plain_pair, mixed, mixed_pair = distributed.share(first, second, mix(first), mix(second))
+        key = self.keys(plain_pair)
         unit_key = F.normalize(key, dim=1)
-        mixed = self.query(mix(first))
+        query = self.query(mixed)
         losses = {
-            "plain": self.contrast(self.query(first), unit_key),
-            "homogeneous": self.contrast(mixed, F.normalize(self.keys(mix(second)), dim=1)),
-            "heterogeneous": self.contrast(mixed, F.normalize(mix(key), dim=1)),
+            "plain": self.contrast(self.query(plain), unit_key),
+            "homogeneous": self.contrast(query, F.normalize(self.keys(mixed_pair), dim=1)),
+            "heterogeneous": self.contrast(query, F.normalize(mix(key), dim=1)),
         }
         if self.training:
             self.enqueue(unit_key)
