@@ -34,6 +34,8 @@ def test_a_snakemake_command_dry_runs(command, snakemake, downloads):
     if "conda" in arguments:  # a dry run with conda asks the conda command, which need not be here
         place = arguments.index("--sdm")
         del arguments[place : place + 2]
+    if "profiles/slurm" in arguments:  # the Slurm executor has an environment of its own (tests/test_slurm.py)
+        arguments[arguments.index("--workflow-profile") :] = ["--cores", "1"]
     extra = [] if "--config" in arguments else downloads
     done = snakemake("-n", "--quiet=rules", *arguments, *extra)
     assert done.code == 0, done.output
@@ -45,7 +47,7 @@ def test_a_make_command_names_a_target(command):
     assert shlex.split(command)[1] in targets
 
 
-@pytest.mark.parametrize("path", ["docs/deviations.md", "docs/data.md"])
+@pytest.mark.parametrize("path", ["docs/deviations.md", "docs/data.md", "docs/scaling.md"])
 def test_files_that_the_readme_links_exist(path):
     assert path in (ROOT / "README.md").read_text()
     assert (ROOT / path).exists()

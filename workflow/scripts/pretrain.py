@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    distributed.launch(args.processes)
+    distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = distributed.join(choose_device(args.device))
     quarantined = read_quarantine(args.manifest)

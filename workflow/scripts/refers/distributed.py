@@ -28,31 +28,29 @@ Result = TypeVar("Result")
 _rank, _size = 0, 1
 
 
-def launch(processes: int) -> None:
-    """Become torchrun with this very command line in `processes` processes; nothing for one, or below torchrun."""
-    if processes > 1 and not dist.is_torchelastic_launched():
-        sys.stdout.flush()
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        os.execv(sys.executable, [*torchrun, "--nproc-per-node", str(processes), *sys.argv])
+def launch(processes: int, device: str) -> None:
+    """Become torchrun with this very command line in `processes` processes; nothing for one, or below torchrun.
+
+    Raises:
+        UserError: there are fewer GPUs, and `device` is not "cpu".
+    """
+    if processes < 2 or dist.is_torchelastic_launched():
+        return
+    if device != "cpu" and 0 < (here := torch.cuda.device_count()) < processes:
+        raise UserError(f"{processes} processes but {here} visible GPUs; ask for one process a GPU")
+    sys.stdout.flush()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    os.execv(sys.executable, [*torchrun, "--nproc-per-node", str(processes), *sys.argv])
 
 
 def join(device: torch.device) -> torch.device:
-    """Meet the other processes that torchrun started; the device of this one. Only the leader writes to stdout from then on.
-
-    Raises:
-        UserError: there are more processes than GPUs.
-    """
+    """Meet the other processes that torchrun started; the device of this one. Only the leader writes to stdout from then on."""
     global _rank, _size
     if not dist.is_torchelastic_launched():
         return device
     if device.type == "cuda":
         if device.index is None:
-            place, here = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-            if place >= here:
-                raise UserError(
-                    f"{os.environ['LOCAL_WORLD_SIZE']} processes but {here} visible GPUs; ask for one process a GPU"
-                )
-            device = torch.device("cuda", place)
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # gloo for what hosts tell each other: it does not wait for the GPUs' queues
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
