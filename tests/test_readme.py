@@ -34,7 +34,9 @@ def test_a_snakemake_command_dry_runs(command, snakemake, downloads):
     if "conda" in arguments:  # a dry run with conda asks the conda command, which need not be here
         place = arguments.index("--sdm")
         del arguments[place : place + 2]
-    if "profiles/slurm" in arguments:  # the Slurm executor has an environment of its own (tests/test_slurm.py)
+    if (
+        "profiles/slurm" in arguments
+    ):  # the Slurm executor has an environment of its own (tests/test_slurm.py)
         arguments[arguments.index("--workflow-profile") :] = ["--cores", "1"]
     extra = [] if "--config" in arguments else downloads
     done = snakemake("-n", "--quiet=rules", *arguments, *extra)
