@@ -47,8 +47,9 @@ test: install lint
 test-full: install
 	pytest -m full
 
+test-slurm: export PATH := $(CURDIR)/.venv-slurm/bin:$(PATH)
 test-slurm: install-slurm
-	.venv-slurm/bin/python -m pytest -m slurm
+	pytest -m slurm tests/test_slurm.py
 
 lint: install
 	ruff check .
