@@ -2,6 +2,7 @@
 # make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
 # make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
+# make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
 SHELL := bash
@@ -11,7 +12,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full test-slurm lint lock schema install install-slurm clean-demo
+.PHONY: demo demo-full test test-full test-slurm tools lint lock schema install install-slurm clean-demo
 
 install: .venv/.installed
 
@@ -40,6 +41,10 @@ demo-full: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
 	snakemake tables figures --workflow-profile profiles/demo-full
 	@cat build/demo/results/tables/table?.md
+
+tools:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium texlive-latex-recommended
 
 test: install lint
 	pytest

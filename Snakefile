@@ -10,6 +10,7 @@
 #   <results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json
 #   <results>/tables/{table}.csv .md .tex .html   cells.csv              printed number -> its target
 #   <results>/figures/{figure}.pdf .png
+#   <results>/rules.csv                                                  what each rule needs (Figure 1)
 #   <results>/claims.csv .md                                             the paper's sentences, judged
 #   <results>/index.html                                                 the page: all of it, with the provenance of each number
 #   <results>/preflight.json                                             the data doctor's report
@@ -21,6 +22,9 @@ min_version("9.27")
 
 
 configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 pathvars:

@@ -228,6 +228,10 @@ def cell_path(method, cell):
     return f"<results>/cells/{method}/{cell.dataset}/{cell.ratio}pct/auc.json"
 
 
+def test_path(reference, baseline, cell):
+    return f"<results>/ttests/{cell.dataset}/{cell.ratio}pct/{reference}_vs_{baseline}.json"
+
+
 def cells_of(method):
     """Cells of a method that can run here."""
     return [cell_path(method, cell) for cell in STUDY.cells if STUDY.runs(method, cell)]
@@ -261,10 +265,27 @@ def cells_of_table(wildcards):
 
 
 def tests_of_table(wildcards):
-    return [
-        f"<results>/ttests/{cell.dataset}/{cell.ratio}pct/{reference}_vs_{baseline}.json"
-        for reference, baseline, cell in STUDY.table_tests(wildcards.table)
-    ]
+    return [test_path(*triple) for triple in STUDY.table_tests(wildcards.table)]
+
+
+def labels_of_table(form):
+    """What `snakemake --report` lists of a table."""
+    return lambda wildcards: {
+        "table": wildcards.table,
+        "title": config["tables"][wildcards.table]["title"],
+        "form": form,
+    }
+
+
+def labels_of_figure(form):
+    """The same of a figure."""
+    return lambda wildcards: {"title": config["figures"][wildcards.figure]["title"], "form": form}
+
+
+def tests_of_tables():
+    """Tests behind every table."""
+    triples = {triple for table in config["tables"] for triple in STUDY.table_tests(table)}
+    return [test_path(*triple) for triple in sorted(triples)]
 
 
 def table_spec(wildcards):
@@ -275,6 +296,8 @@ def sources_of_figure(wildcards):
     """Inputs of a figure, in the order of its spec's sources."""
     name = wildcards.figure
     kind, cells = config["figures"][name]["kind"], STUDY.figure_cells(name)
+    if kind == "rules":
+        return ["<results>/rules.csv"]
     if kind == "curves":
         return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
     if kind == "ratios":
@@ -282,6 +305,10 @@ def sources_of_figure(wildcards):
     if kind == "attention":
         return [f"<results>/attention/{name}/{part}" for part in ("maps.npz", "iou.csv") if cells]
     return [path for method, cell in cells for path in prediction_paths(method, *cell)]
+
+
+def rule_files():
+    return sorted(map(str, Path("rules").glob("*.smk")))
 
 
 def figure_spec(wildcards):
@@ -322,5 +349,9 @@ def records_of_tables():
 
 def remake_command():
     """How a reader remakes a target of this study; TARGET stands for its path."""
-    overlays = " ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
-    return "snakemake TARGET --cores 8 --resources=gpu=1" + (f" --configfile {overlays}" if overlays else "")
+    overlays = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    # Values given by --config are often folders of this machine, and those are not published.
+    settings = [f"{name}=..." for name in sorted(workflow.config_settings.config)]
+    parts = ["snakemake TARGET --cores 8 --resources=gpu=1"]
+    parts += ["--configfile", *overlays] if overlays else []
+    return " ".join(parts + (["--config", *settings] if settings else []))

@@ -1,4 +1,32 @@
-# Figures, out of cells, predictions, training curves and class activation maps.
+# Figures, out of cells, predictions, training curves, class activation maps and the rules themselves.
+
+
+localrules:
+    rule_graph,
+
+
+rule rule_graph:
+    """The rules behind this study's page and what each needs, as Snakemake itself sees them (Figure 1)."""
+    input:
+        rules=rule_files(),
+    output:
+        "<results>/rules.csv",
+    log:
+        "<logs>/rule_graph.log",
+    benchmark:
+        "<benchmarks>/rule_graph.jsonl"
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=as_json(config),
+        code=code("rule_graph"),
+    shell:
+        "python workflow/scripts/rule_graph.py --config {params.config:q} --targets tables figures page"
+        " --rules {input.rules} --out {output} &> {log}"
 
 
 rule attend:
@@ -44,8 +72,18 @@ rule figure:
     input:
         sources_of_figure,
     output:
-        pdf="<results>/figures/{figure}.pdf",
-        png="<results>/figures/{figure}.png",
+        pdf=report(
+            "<results>/figures/{figure}.pdf",
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels=labels_of_figure("pdf"),
+        ),
+        png=report(
+            "<results>/figures/{figure}.png",
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            labels=labels_of_figure("png"),
+        ),
     log:
         "<logs>/figure/{figure}.log",
     benchmark:

@@ -12,6 +12,7 @@ rule page:
         figures=expand("<results>/figures/{figure}.png", figure=config["figures"]),
         claims="<results>/claims.csv",
         records=records_of_tables(),
+        ttests=tests_of_tables(),
         assets=["workflow/report/page.css", "workflow/report/page.js"],
     output:
         "<results>/index.html",
@@ -26,7 +27,6 @@ rule page:
         mem_mb=1000,
         runtime=10,
     params:
-        folder=subpath(output[0], parent=True),
         note=f"--note={config['note']}" if config.get("note") else "",
         captions=as_json({name: entry["title"] for name, entry in config["figures"].items()}),
         remake=remake_command(),
@@ -34,4 +34,4 @@ rule page:
     shell:
         "python workflow/scripts/page.py --title 'REFERS, reproduced' {params.note:q} --command {params.remake:q}"
         " --tables {input.tables} --figures {input.figures} --captions {params.captions:q} --claims {input.claims}"
-        " --runs {params.folder}/runs --cells {params.folder}/cells --out {output} &> {log}"
+        " --records {input.records} --ttests {input.ttests} --out {output} &> {log}"

@@ -15,11 +15,19 @@ rule table:
         reported="config/reported.csv",
     output:
         csv=report(
-            "<results>/tables/{table}.csv", category="Tables", labels={"table": "{table}", "form": "csv"}
+            "<results>/tables/{table}.csv",
+            caption="../workflow/report/table.rst",
+            category="Tables",
+            labels=labels_of_table("csv"),
         ),
         markdown="<results>/tables/{table}.md",
         latex="<results>/tables/{table}.tex",
-        html="<results>/tables/{table}.html",
+        html=report(
+            "<results>/tables/{table}.html",
+            caption="../workflow/report/table.rst",
+            category="Tables",
+            labels=labels_of_table("html"),
+        ),
     log:
         "<logs>/table/{table}.log",
     benchmark:
@@ -44,7 +52,12 @@ rule cell_index:
     input:
         tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
     output:
-        index="<results>/tables/cells.csv",
+        index=report(
+            "<results>/tables/cells.csv",
+            caption="../workflow/report/cells.rst",
+            category="Tables",
+            labels={"table": "cells", "title": "Every number and its target", "form": "csv"},
+        ),
     log:
         "<logs>/cell_index.log",
     benchmark:
@@ -68,7 +81,12 @@ rule claims:
         tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
         reported="config/reported.csv",
     output:
-        csv=report("<results>/claims.csv", category="Claims", labels={"form": "csv"}),
+        csv=report(
+            "<results>/claims.csv",
+            caption="../workflow/report/claims.rst",
+            category="Claims",
+            labels={"title": "The paper's sentences, judged", "form": "csv"},
+        ),
         markdown="<results>/claims.md",
     log:
         "<logs>/claims.log",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,18 @@ from refers.words import discover
 ROOT = Path(__file__).parents[1]
 WORDS = config.Words(count=3, instances=6, held_out=3, features=4)
 LABELS = ("Atelectasis", "Edema", "No Finding")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew", action="store_true", help="write the golden losses anew")
+
+
+def pytest_runtest_setup(item):
+    """Without its program a test is skipped, and the summary says so; with REQUIRE_TOOLS in the environment it fails."""
+    for mark in item.iter_markers("tool"):
+        if not any(map(shutil.which, mark.args)):
+            complain = pytest.fail if os.environ.get("REQUIRE_TOOLS") else pytest.skip
+            complain(f"{mark.args[0]} is not installed; `make tools` does it on Debian")
 
 
 @pytest.fixture(scope="session")

@@ -118,3 +118,40 @@ def test_the_order_of_the_batch_does_not_matter_where_nothing_is_mixed(objective
     torch.testing.assert_close(
         objective({"images": images[[2, 0, 3, 1]]})["loss"], objective({"images": images})["loss"]
     )
+
+
+def test_recomputing_the_plain_pass_saves_its_memory_and_changes_no_gradient(small_model, context):
+    images = torch.randn(4, 2, 1, 32, 32)
+    gradients, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        settings = {"width": 8, "queue": 10, "recompute": recompute}
+        objective = build_objective("c2l", build_encoder(small_model), settings, context).train()
+        saved = {}
+
+        def keep(tensor, saved=saved):
+            saved[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = objective({"images": images})  # dropout is on: both passes must draw the same masks
+        losses["loss"].backward()
+        gradients.append([parameter.grad for parameter in objective.encoder.parameters()])
+        kept.append(sum(tensor.nbytes for tensor in saved.values()))
+    for once, twice in zip(*gradients, strict=True):
+        torch.testing.assert_close(once, twice)
+    assert kept[1] < 0.7 * kept[0]
+
+
+def test_the_plain_pass_comes_back_when_the_mixed_one_is_gone(objective):
+    events = []
+
+    def entering(_block, given):
+        if torch.is_grad_enabled():  # the teacher's passes are not
+            number = sum(event.startswith("forward") for event in events)
+            events.append(f"forward {number}")
+            given[0].register_hook(lambda _gradient: events.append(f"backward {number}"))
+
+    objective.encoder.blocks[0].register_forward_pre_hook(entering)
+    objective.train()({"images": torch.randn(4, 2, 1, 32, 32)})["loss"].backward()
+    assert events == ["forward 0", "forward 1", "backward 1", "forward 2", "backward 0"]

@@ -2,26 +2,30 @@
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pytest
+from browser import BROWSERS, browser
+from PIL import Image
 from refers.page import facts_of_runs, render
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TARGET = "results/cells/refers/nih/1pct/auc.json"
+OTHER = "results/cells/c2l/nih/1pct/auc.json"
+TEST = "results/ttests/nih/1pct/refers_vs_c2l.json"
 TABLE = f"""<figure class="table" id="table1"><figcaption>A &lt;table&gt;</figcaption>
 <table><thead><tr><th scope="col">Method</th><th scope="col">NIH 1%</th></tr></thead>
 <tbody>
 <tr><th scope="row">Ours</th><td data-row="refers" data-column="nih/1" data-mean="60.5" data-printed="60.5" data-target="{TARGET}">60.5</td></tr>
 <tr><th scope="row">Other</th><td data-mean="70.25">70.3</td></tr>
 <tr><th scope="row">Absent</th><td>not run</td></tr>
-</tbody></table></figure>"""
+</tbody><tfoot>
+<tr><th scope="row">p-value</th><td data-row="p_value" data-column="nih/1" data-printed="0.040" data-target="{TEST}">0.040</td></tr>
+</tfoot></table></figure>"""
 CLAIM = {
     "id": "ninety",
     "quote": "90 % fewer labels </script><script>alert(1)</script>",
     "place": "p. 5",
+    "note": "Read as <that>.",
     "paper": "holds",
     "paper_numbers": "80.9 > 80.0",
     "ours": "cannot be judged",
@@ -40,6 +44,7 @@ RECORD = {
 
 def page(**changes):
     facts = {TARGET: facts_of_runs([RECORD, RECORD | {"wall_seconds": 4.0}])}
+    facts[OTHER] = facts_of_runs([RECORD | {"device": "a GPU"}])
     values = {
         "title": "A study",
         "note": "made <by> hand",
@@ -47,6 +52,7 @@ def page(**changes):
         "figures": [("Figure 2a", "figures/figure2a.png")],
         "claims": [CLAIM],
         "cells": facts,
+        "tests": {TEST: [TARGET, OTHER]},
         "command": "snakemake TARGET --cores 8",
     }
     return render(**values | changes)
@@ -98,24 +104,75 @@ def test_facts_name_every_seed_and_average_the_time():
     assert facts["commit"] == "c" * 40
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-def test_a_browser_sorts_columns_and_shows_where_a_number_comes_from(tmp_path):
-    script = """<script>
-    document.querySelectorAll("#table1 thead th")[1].click();
-    document.querySelector("td[data-target]").click();
-    </script></body>"""
-    (tmp_path / "page.html").write_text(page().replace("</body>", script))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    done = subprocess.run(
-        [*command, f"file://{tmp_path}/page.html"], capture_output=True, text=True, timeout=120
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    """A browser that is started once."""
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+def heads(tab):
+    return tab.run(
+        "[...document.querySelectorAll('#table1 tr > th[scope=row]')].map(each => each.textContent)"
     )
-    body = done.stdout.split("<dialog")[0]
-    assert re.findall(r'<th scope="row">(\w+)</th>', body) == ["Other", "Ours", "Absent"]
-    assert 'aria-sort="descending"' in body
-    dialog = re.search(r"<dialog.*?</dialog>", done.stdout, re.DOTALL)[0]
-    assert "open" in dialog[:20]
-    for piece in (f"snakemake {TARGET} --cores 8", "c" * 40, "3.0 s a seed", "refers nih/1: 60.5"):
-        assert piece in dialog
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_a_column_sorts_by_number_both_ways_and_p_values_stay_below(tab, tmp_path):
+    (tmp_path / "page.html").write_text(page())
+    tab.open(tmp_path / "page.html", 1280, 900)
+    assert heads(tab) == ["Ours", "Other", "Absent", "p-value"]
+    tab.click("#table1 thead th", 1)
+    assert heads(tab) == ["Other", "Ours", "Absent", "p-value"]
+    tab.click("#table1 thead th", 1)
+    assert heads(tab) == ["Absent", "Ours", "Other", "p-value"]
+    assert tab.run("document.querySelector('#table1 [aria-sort]').ariaSort") == "ascending"
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
+    (tmp_path / "page.html").write_text(page())
+    tab.open(tmp_path / "page.html", 1280, 900)
+    text = "document.querySelector('dialog[open]')?.innerText ?? ''"
+    assert tab.run(text) == ""
+    tab.click("td[data-target]", 0)
+    shown = tab.run(text)
+    for piece in (
+        TARGET,
+        f"snakemake {TARGET} --cores 8",
+        "c" * 40,
+        "3.0 s a seed",
+        "refers, nih/1: 60.5",
+        "a" * 12,
+    ):
+        assert piece in shown
+    tab.click("dialog button")
+    assert tab.run(text) == ""
+    tab.click("td[data-target]", 1)
+    shown = tab.run(text)
+    for piece in (f"snakemake {TEST} --cores 8", TARGET, OTHER, "a GPU", "cpu"):
+        assert piece in shown, "a p-value names both cells that it compares"
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_a_phone_scrolls_tables_and_nothing_else_sideways(tab, tmp_path):
+    columns = "".join(f'<th scope="col">NIH {ratio}%</th>' for ratio in range(20))
+    wide = TABLE.replace('<th scope="col">NIH 1%</th>', columns)
+    (tmp_path / "page.html").write_text(page(tables=[wide], note="a_long_word_" * 20))
+    tab.open(tmp_path / "page.html", 390, 844, phone=True)
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth && innerWidth === 390")
+    assert tab.run("(box => box.scrollWidth > box.clientWidth)(document.querySelector('#table1 .scroll'))")
+    small = """[...document.querySelectorAll('body *')].filter(each => each.innerText)
+        .map(each => parseFloat(getComputedStyle(each).fontSize))"""
+    assert min(tab.run(small)) >= 11
+    tab.click("td[data-target]", 0)
+    box = tab.run("JSON.stringify(document.querySelector('dialog[open]').getBoundingClientRect())")
+    edges = json.loads(box)
+    assert edges["left"] >= 0
+    assert edges["right"] <= 390
+    assert edges["bottom"] <= 844
+    tab.screenshot(tmp_path / "phone.png")
+    assert Image.open(tmp_path / "phone.png").size == (780, 1688)
 
 
 def test_the_demos_page_knows_the_runs_behind_every_number(snakemake, demo):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from refers.errors import UserError
 from refers.reported import read_reported, verdict
-from refers.statistics import compare
+from refers.statistics import compare, holm
 from refers.table_formats import to_csv, to_html, to_latex, to_markdown
 from refers.tables import build, format_p, index_results
 
@@ -199,6 +198,44 @@ def test_p_value_is_against_the_best_other_row():
     assert named["method"] == "c2l"
 
 
+def test_holm_adjusts_over_the_columns_and_welch_stands_beside_it():
+    pairs = {
+        "nih/1": ([0.80, 0.81, 0.82], [0.77, 0.74, 0.76]),
+        "nih/100": ([0.80, 0.81, 0.82], [0.79, 0.81, 0.80]),
+        "shenzhen/100": ([0.9, 0.9, 0.9], [0.8, 0.8, 0.8]),  # no variance, no test: not of the family
+    }
+    cells = [
+        auc_of(method, column, values)
+        for column, both in pairs.items()
+        for method, values in zip(("refers", "c2l"), both, strict=True)
+    ]
+    table = table_of(cells)
+    lines = lines_of(table)
+    small, large = (compare(*pairs[column]) for column in ("nih/1", "nih/100"))
+    assert small["student"]["p"] < large["student"]["p"]
+    found = {key: float(line["mean"]) for key, line in lines.items() if line["mean"]}
+    assert found["p_value_holm", "nih/1"] == pytest.approx(2 * small["student"]["p"])
+    assert found["p_value_holm", "nih/100"] == pytest.approx(large["student"]["p"])
+    assert found["p_value_welch", "nih/1"] == pytest.approx(small["welch"]["p"])
+    for row in ("p_value", "p_value_welch", "p_value_holm"):
+        assert lines[row, "shenzhen/100"]["printed"] == "undefined"
+        assert lines[row, "nih/1"]["target"] == "ttests/0.json"
+    assert lines["p_value", "nih/1"]["reported"] == "8.35e-4"
+    assert lines["p_value_holm", "nih/1"]["reported"] == "", "the paper prints none"
+    tex = to_latex(table)
+    assert tex.count("\\midrule") == 2, "one rule above all p-values"
+
+
+def test_a_number_carries_its_bootstrap_interval():
+    ours = auc_of("refers", "nih/1", [0.8, 0.81], per_class={"Mass": [0.7, 0.71]})
+    ours["test"]["bootstrap"] = {"mean": [0.78, 0.83]}
+    ours["test"]["per_class"]["Mass"]["interval"] = [0.6, 0.805]
+    line = lines_of(table_of([ours]))["refers", "nih/1"]
+    assert (line["low"], line["high"]) == ("78", "83")
+    line = lines_of(table_of([ours], columns=BY_CLASS[:1]))["refers", "nih/1/Mass"]
+    assert (line["low"], line["high"]) == ("60", "80.5")
+
+
 def test_p_value_without_a_test_says_why():
     single = [auc_of("refers", "nih/1", [0.8]), auc_of("c2l", "nih/1", [0.7])]
     text = to_markdown(table_of(single))
@@ -250,14 +287,15 @@ def test_undefined_classes_are_footnoted():
 
 def test_marks_are_leading_columns_and_no_p_values_where_none_are_asked():
     rows = [
-        ROWS[0] | {"marks": {"ViT": True, "Task1": True}},
-        ROWS[1] | {"marks": {"ViT": True, "Task1": False}},
+        ROWS[0] | {"marks": ["ViT", "Fusion", "Task1"]},  # the headings' order is the first row's
+        ROWS[1] | {"marks": ["ViT"]},
     ]
     table = table_of([REFERS, C2L], rows=rows, reference=None, baseline=None)
     grid = printed(table)
     assert list(grid) == ["Our REFERS", "C2L"]
+    assert list(grid["C2L"])[:3] == ["ViT", "Fusion", "Task1"]
     assert (grid["Our REFERS"]["Task1"], grid["C2L"]["ViT"], grid["C2L"]["Task1"]) == ("✓", "✓", "")
-    assert "$\\surd$ & $\\surd$ &" in to_latex(table)
+    assert "$\\surd$ & $\\surd$ & $\\surd$ &" in to_latex(table)
 
 
 def test_wide_tables_go_on_in_aligned_panels():
@@ -285,7 +323,7 @@ NASTY = {
 }
 
 
-@pytest.mark.parametrize("spec", [{}, NASTY, {"rows": [row | {"marks": {"A_1": True}} for row in ROWS]}])
+@pytest.mark.parametrize("spec", [{}, NASTY, {"rows": [row | {"marks": ["A_1"]} for row in ROWS]}])
 def test_latex_has_as_many_cells_in_every_row(spec):
     text = to_latex(table_of([REFERS, C2L, IMAGENET], **spec))
     leading = 2 if "rows" in spec else 1
@@ -354,15 +392,17 @@ def test_a_table_by_class_has_a_line_a_class_with_its_counts_and_p_value():
     lines = [line for line in to_markdown(table_by_class()).splitlines() if line.startswith("| ")]
     grid = [[text.strip() for text in line.strip("|").split(" | ")] for line in lines]
     assert grid[0][:5] == ["NIH 1%", "n+", "n-", "Our REFERS", "C2L"]
-    assert grid[0][-1] == "p-value"
+    assert grid[0][-3:] == ["p-value", "p-value, Welch", "p-value, Holm"]
+    tests = [compare(OURS_BY_CLASS[name], C2L_BY_CLASS[name]) for name in ("Mass", "Nodule")]
+    students = [test["student"]["p"] for test in tests]
     p_values = [
-        format_p(compare(OURS_BY_CLASS[name], C2L_BY_CLASS[name])["student"]["p"])
-        for name in ("Mass", "Nodule")
+        [format_p(p) for p in (student, test["welch"]["p"], adjusted)]
+        for student, test, adjusted in zip(students, tests, holm(students), strict=True)
     ]
     none = ["not run", "not run"]  # ImageNet and LSP
-    assert grid[1] == ["Mass", "30", "70", "**81.0 ± 1.0**", "71.0 ± 1.0", *none, p_values[0]]
-    assert grid[2] == ["Nodule", "40", "60", "71.0 ± 1.0", "**81.7 ± 2.1**", *none, p_values[1]]
-    assert grid[3] == ["Hernia", "1", "99", "undefined [a]", "undefined [a]", *none, "undefined [a]"]
+    assert grid[1] == ["Mass", "30", "70", "**81.0 ± 1.0**", "71.0 ± 1.0", *none, *p_values[0]]
+    assert grid[2] == ["Nodule", "40", "60", "71.0 ± 1.0", "**81.7 ± 2.1**", *none, *p_values[1]]
+    assert grid[3] == ["Hernia", "1", "99", "undefined [a]", "undefined [a]", *none, *["undefined [a]"] * 3]
     assert "[a] undefined: the test set holds one label only" in to_markdown(table_by_class())
 
 
@@ -409,7 +449,7 @@ def test_the_shipped_study_describes_the_extended_tables():
 # ---- LaTeX and HTML
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.tool("pdflatex")
 @pytest.mark.parametrize("make", [lambda **spec: table_of([REFERS, C2L], **spec), table_by_class])
 def test_latex_compiles(tmp_path, make):
     body = to_latex(make(**NASTY))
@@ -568,10 +608,13 @@ def test_table_and_cell_index_scripts(tmp_path):
         found = {
             (row["row"], row["column"]): (row["printed"], row["target"]) for row in csv.DictReader(opened)
         }
+    test, target = contents["test.json"], str(tmp_path / "test.json")
     assert found == {
         ("refers", "nih/1"): ("81.0 ± 1.0", str(tmp_path / "refers.json")),
         ("c2l", "nih/1"): ("71.0 ± 1.0", str(tmp_path / "c2l.json")),
-        ("p_value", "nih/1"): (format_p(contents["test.json"]["student"]["p"]), str(tmp_path / "test.json")),
+        ("p_value", "nih/1"): (format_p(test["student"]["p"]), target),
+        ("p_value_welch", "nih/1"): (format_p(test["welch"]["p"]), target),
+        ("p_value_holm", "nih/1"): (format_p(test["student"]["p"]), target),  # a family of one
     }
 
     nothing = call("table", "--spec", json.dumps(spec), "--cells", "--ttests", *given)

@@ -1,7 +1,7 @@
 """Every number that the tables print, with the target that remakes it.
 
 In: the tables as csv. Out: cells.csv with table, row, method, column, printed, target. A p-value of one class has two
-targets, the cells it compares.
+targets, the cells it compares; an adjusted one has those of its own column, though all columns shape it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Draw one figure of the study: AUC against label share (Figure 2), activation maps (3), ROC panels, training curves.
+"""Draw one figure of the study: its rules (Figure 1), AUC against label share (2), activation maps (3), ROC, training.
 
 In: what its kind asks for, in the order of the spec's `sources`: auc.json, predictions.parquet,
-metrics.jsonl, or maps.npz and iou.csv.
+metrics.jsonl, maps.npz and iou.csv, or rules.csv.
 Out: the figure as PDF and PNG. Needs no torch.
 """
 
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from refers import figures
+from refers import figures, rule_graph
 from refers.errors import run
 from refers.predictions import read_seeds
 
@@ -27,6 +27,8 @@ def draw(spec: dict, inputs: list[Path]):
     """The figure of `spec` from its inputs."""
     if not inputs:
         return figures.absent_figure(spec)
+    if spec["kind"] == "rules":
+        return figures.rules_figure(spec, *rule_graph.read_csv(inputs[0]))
     if spec["kind"] == "ratios":
         return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
     if spec["kind"] == "attention":
@@ -49,14 +51,20 @@ def _curves(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.stack([figures.roc_curve(*columns) for columns in zip(labels.T, scores.T, strict=True)])
 
 
+def note(spec: dict) -> str:
+    """Which methods the figure lacks and why, and what the study says of itself."""
+    absent: dict[str, list[str]] = {}
+    for entry in spec["methods"]:
+        if entry["status"]:
+            absent.setdefault(entry["status"], []).append(entry["title"])
+    missing = [f"{', '.join(titles)}: {reason}" for reason, titles in absent.items()]
+    return "; ".join(filter(None, [*missing, spec["note"]]))
+
+
 def main() -> None:
     args = parse_args()
     with figures.plt.rc_context(figures.STYLE):
-        missing = [
-            f"{entry['title']}: {entry['status']}" for entry in args.spec["methods"] if entry["status"]
-        ]
-        note = "; ".join([*missing, args.spec["note"]] if args.spec["note"] else missing)
-        figures.save(draw(args.spec, args.inputs), args.out, note)
+        figures.save(draw(args.spec, args.inputs), args.out, note(args.spec))
 
 
 if __name__ == "__main__":

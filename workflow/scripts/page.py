@@ -1,6 +1,7 @@
 """Write the study's static page: tables, figures, claims, and behind each number its target, seeds, commit and device.
 
-In: tables as HTML, figures, claims.csv, run.json of every fine-tune. Out: index.html, which opens from disk.
+In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune. Out: index.html, which opens from
+disk.
 """
 
 import argparse
@@ -9,8 +10,8 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from refers.errors import run
-from refers.files import write_text
+from refers.errors import UserError, run
+from refers.files import read_json, write_text
 from refers.page import facts_of_runs, render
 
 
@@ -24,22 +25,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--captions", type=json.loads, default={}, help="title by figure, as JSON")
     parser.add_argument("--claims", type=Path, required=True)
     parser.add_argument(
-        "--runs",
+        "--records",
         type=Path,
-        required=True,
-        help="folder of all fine-tunes: METHOD/DATASET/RATIOpct/seedN/run.json",
+        nargs="*",
+        default=[],
+        help="RESULTS/runs/METHOD/DATASET/RATIOpct/seedN/run.json of every fine-tune",
     )
-    parser.add_argument("--cells", type=Path, required=True, help="folder of all cells")
+    parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
     parser.add_argument("--out", type=Path, required=True, help="index.html")
     return parser.parse_args()
+
+
+def cell_of(record: Path) -> str:
+    """Target of the cell that a fine-tune is part of."""
+    *results, _, method, dataset, ratio, _, _ = record.parts
+    return Path(*results, "cells", method, dataset, ratio, "auc.json").as_posix()
+
+
+def cells_of(test: Path, cells: list[str]) -> list[str]:
+    """Targets of the two cells that a t-test compares."""
+    try:
+        found = read_json(test)
+        ends = [
+            f"/{found[name]}/{found['dataset']}/{found['ratio']}pct/auc.json"
+            for name in ("reference", "baseline")
+        ]
+    except (KeyError, TypeError):
+        raise UserError(f"{test}: not a t-test of two cells; remake it with ttest.py") from None
+    return [cell for end in ends for cell in cells if cell.endswith(end)]
 
 
 def main() -> None:
     args = parse_args()
     runs = defaultdict(list)
-    for path in sorted(args.runs.glob("*/*/*/seed*/run.json")):
-        cell = path.parents[1].relative_to(args.runs)
-        runs[str(args.cells / cell / "auc.json")].append(json.loads(path.read_text(encoding="utf-8")))
+    for path in args.records:
+        runs[cell_of(path)].append(read_json(path))
     with open(args.claims, encoding="utf-8", newline="") as opened:
         claims = list(csv.DictReader(opened))
     figures = [
@@ -54,6 +74,7 @@ def main() -> None:
         figures,
         claims,
         cells,
+        {path.as_posix(): cells_of(path, list(cells)) for path in args.ttests},
         args.command,
     )
     write_text(args.out, text)

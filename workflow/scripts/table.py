@@ -4,7 +4,7 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   name, title, note           note: sentences under the table
   reference, baseline         rows of the p-value; baseline "best" is the best other row; without them no p-values
   rows                        [{id, title, methods, note, marks}]; several methods: the best by validation AUC is
-                              printed; marks {heading: true} become leading columns of check marks
+                              printed; marks, headings in order, become leading columns of check marks
   columns                     [{id, dataset, ratio, group, title}]; with a `class` the column is that class of the cell
   verdict                     {within_sd, within_points}: the rule that judges ours against the printed number
   status                      {method or dataset: "short form: why it has no cells"}

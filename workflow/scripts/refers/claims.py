@@ -20,7 +20,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.judging import BOUNDS, FAILS, HOLDS, UNJUDGED, Numbers, expand, judge
-from refers.tables import P_VALUE
+from refers.tables import P_VALUES
 
 FIELDS = ["id", "place", "quote", "test", "note", "paper", "paper_numbers", "ours", "our_numbers", "targets"]
 LISTS = {"left", "right", "columns", "against", "among", "tables"}
@@ -125,7 +125,7 @@ def judge_all(claims: list[dict[str, Any]], paper: Numbers, ours: Numbers) -> li
     Raises:
         UserError: a claim names a row or table that neither has.
     """
-    rows = {row for entries in (paper.entries, ours.entries) for _, row, _ in entries} - {P_VALUE}
+    rows = {row for entries in (paper.entries, ours.entries) for _, row, _ in entries} - P_VALUES.keys()
     tables = {table for entries in (paper.entries, ours.entries) for table, _, _ in entries}
     columns = list(dict.fromkeys(column for _, _, column in ours.entries))
     lines = []

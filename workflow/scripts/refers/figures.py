@@ -7,6 +7,7 @@ palette); fonts are embedded as outlines that stay text.
 import json
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
 
+from refers import rule_graph
 from refers.files import atomic_path
 
 COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31"]
@@ -29,6 +34,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 8,
+    "figure.titlesize": 9,
+    "legend.handlelength": 3.5,  # long enough to show a dash and a marker
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
@@ -116,13 +123,14 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
         if share is not None and share < 100:
             axes.plot([share, 100], [wanted, wanted], color=COLOURS[place], linewidth=0.8, linestyle=":")
             sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
+            axes.plot(share, wanted, marker="o", markersize=5, color=COLOURS[place], fillstyle="none")
             axes.annotate(
                 f"{sign}{share:.2g} %",
                 (share, wanted),
-                xytext=(2, 3),
+                xytext=(4, -9),  # our line rises to the right, so there is room below it
                 textcoords="offset points",
                 color=COLOURS[place],
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )
 
 
@@ -148,7 +156,7 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(side * columns + 1.5, side * rows + 0.5),
+        figsize=(side * columns + 2.0, side * rows + 0.5),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -160,14 +168,13 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
         for line, method in enumerate(spec["methods"]):
             if method["id"] in curves:
-                style = look(line) | {"marker": None}
+                style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
                 panel.plot(POINTS, curves[method["id"]][place], label=method["title"], **style)
         if all(np.isnan(curve[place]).any() for curve in curves.values()):
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
         panel.set_title(classes[place].replace("_", " "), loc="left")
         panel.set_aspect("equal")
-        panel.set_xlim(0, 1)
-        panel.set_ylim(0, 1)
+        panel.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         if place % columns == 0:
             panel.set_ylabel("true-positive rate")
         if place + columns >= len(classes):
@@ -241,11 +248,14 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
             for colour, dash, boxes in (("#FF3B30", "-", fact["red"]), ("#34C759", "--", fact["green"])):
                 for x, y, w, h in boxes:
                     axes.add_patch(
-                        plt.Rectangle((x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash)
+                        plt.Rectangle(
+                            (x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash, clip_on=False
+                        )
                     )
     axes = figure.add_subplot(grid[rows, :])
     axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
     axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1)
     axes.set_xlabel(
         f"IoU of {len(ious)} boxed findings; median {np.median(ious):.2f} (dashed), {100 * np.mean(ious > 0.5):.0f} % above 0.5"
     )
@@ -264,6 +274,52 @@ def _fuchsia(heat: np.ndarray) -> np.ndarray:
     shade[..., :3] = (0.85, 0.0, 0.55)
     shade[..., 3] = 0.75 * heat
     return shade
+
+
+def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> Figure:
+    """The rules of a study, from the data down; an arrow leads to a rule that reads the other's output (Figure 1).
+
+    Arrows that others imply are left out.
+    """
+    places, ways = rule_graph.layout(rule_graph.reduced(graph))
+    wide, high = 1.35, 0.72  # inches between the centres of neighbours
+    half = (0.58, 0.18)  # of a box
+    x, y = (np.array(each) for each in zip(*places.values(), strict=True))
+    figure = plt.figure(figsize=(wide * np.ptp(x) + 2 * half[0] + 0.3, high * np.ptp(y) + 2 * half[1] + 0.5))
+    axes = figure.add_subplot()
+    stages = list(dict.fromkeys(stage[rule] for rule in sorted(places, key=lambda rule: places[rule][1])))
+    for way in ways:
+        centres = [(wide * (across - x.min()), -high * down) for across, down in way]
+        # Straight beside the boxes of a layer, bent between layers.
+        ends = [(across, down + side) for across, down in centres for side in (half[1], -half[1])][1:-1]
+        axes.add_patch(PathPatch(_curve(ends), fill=False, color="0.45", linewidth=0.9))
+        axes.plot(ends[-1][0], ends[-1][1] + 0.04, marker="v", markersize=4, color="0.45")
+    for rule, (across, down) in places.items():
+        across, down = wide * (across - x.min()), -high * down
+        shade = plt.get_cmap("Pastel1")(stages.index(stage[rule]) % 9)
+        corner, size = (across - half[0], down - half[1]), (2 * half[0], 2 * half[1])
+        box = FancyBboxPatch(
+            corner, *size, "round,pad=0,rounding_size=0.06", facecolor=shade, edgecolor="0.2"
+        )
+        axes.add_patch(box)
+        axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=8)
+        axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
+    axes.set_aspect("equal")
+    axes.margins(0.01)
+    axes.autoscale_view()
+    axes.axis("off")
+    axes.set_title(spec["title"], loc="left")
+    return figure
+
+
+def _curve(points: list[tuple[float, float]]) -> Outline:
+    """A line through points that leaves and meets each vertically."""
+    corners, codes = [points[0]], [Outline.MOVETO]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        corners += [(x0, middle), (x1, middle), (x1, y1)]
+        codes += [Outline.CURVE4] * 3
+    return Outline(corners, codes)
 
 
 def absent_figure(spec: dict) -> Figure:

@@ -37,6 +37,7 @@ def render(
     figures: list[tuple[str, str]],
     claims: list[dict[str, str]],
     cells: dict[str, dict[str, str]],
+    tests: dict[str, list[str]],
     command: str,
 ) -> str:
     """The page.
@@ -47,9 +48,10 @@ def render(
         figures: (caption, path of the PNG relative to the page, a PDF of that name beside it).
         claims: lines of claims.csv.
         cells: facts by target.
+        tests: targets of the two cells that a t-test compares, by its target.
         command: how a target is remade; TARGET stands for its path.
     """
-    provenance = json.dumps({"cells": cells, "command": command}).replace("<", "\\u003c")
+    provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -57,7 +59,7 @@ def render(
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
         '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a></nav>',
-        "<p>Our number first, the paper's beside it. Click a number to see where it comes from, a column's head to sort.</p>",
+        "<p>Our number first, the paper's beside it. A number says on click where it comes from; a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
             text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
@@ -69,7 +71,7 @@ def render(
         '<h2 id="claims">Claims</h2>',
         "<p>The paper's checkable sentences, on the numbers that it prints and on ours.</p>",
         _claims(claims),
-        "<dialog><h3></h3><dl></dl><p>Remade by</p><pre></pre><button>Close</button></dialog>",
+        '<dialog aria-labelledby="number"><h3 id="number"></h3><dl></dl><p>Remade by</p><pre></pre><button>Close</button></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "</body></html>",
@@ -81,7 +83,7 @@ def _picture(caption: str, path: str) -> str:
     link = escape(path.removesuffix(".png") + ".pdf")
     return (
         f'<figure><figcaption>{escape(caption)} (<a href="{link}">PDF</a>)</figcaption>'
-        f'<img src="{escape(path)}" alt="{escape(caption)}" loading="lazy"></figure>'
+        f'<a href="{escape(path)}"><img src="{escape(path)}" alt="{escape(caption)}" loading="lazy"></a></figure>'
     )
 
 
@@ -89,19 +91,22 @@ def _claims(claims: list[dict[str, Any]]) -> str:
     heads = ("The paper says", "Where", "On its numbers", "On ours")
     rows = []
     for claim in claims:
+        reading = f'<br><span class="reading">{escape(claim["note"])}</span>' if claim["note"] else ""
+        words = (f"“{escape(claim['quote'])}”{reading}", escape(claim["place"]))
         cells = [
-            f'<td class="words">{escape(claim["quote"])}</td>',
-            f'<td class="words">{escape(claim["place"])}</td>',
+            f'<td class="words" data-head="{head}">{text}</td>'
+            for head, text in zip(heads, words, strict=False)
         ]
-        for kind, numbers in (("paper", "paper_numbers"), ("ours", "our_numbers")):
+        sides = (("paper", "paper_numbers"), ("ours", "our_numbers"))
+        for head, (kind, numbers) in zip(heads[2:], sides, strict=True):
             look = VERDICTS.get(claim[kind], "open")
             text = escape(claim[numbers])
             cells.append(
-                f'<td class="words"><strong class="{look}">{escape(claim[kind])}</strong><br>{text}</td>'
+                f'<td class="words" data-head="{head}"><strong class="{look}">{escape(claim[kind])}</strong><br>{text}</td>'
             )
         rows.append(f'<tr id="{escape(claim["id"])}">{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     return (
-        '<figure class="table"><div class="scroll"><table>'
+        '<figure class="table claims"><div class="scroll"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
     )

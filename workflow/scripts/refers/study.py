@@ -255,7 +255,7 @@ class Study:
                     "title": about["title"],
                     "methods": self.row_methods(row),
                     "note": about.get("note", ""),
-                    "marks": dict.fromkeys(entry.get("marks", {}).get(row, []), True),
+                    "marks": entry.get("marks", {}).get(row, []),
                 }
             )
         status = {method: self.line_status(method) for row in rows for method in row["methods"]}
@@ -369,7 +369,7 @@ class Study:
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
         entry = self.values["figures"][name]
-        if entry["kind"] == "curves":
+        if "dataset" not in entry:
             return []
         cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
         if "ratio" in entry:
@@ -414,7 +414,7 @@ def check(values: dict) -> Study:
     for name, entry in values.get("figures", {}).items():
         for method in entry.get("methods", []):
             study.method(method)
-        if entry["kind"] != "curves" and not {"dataset", "methods"} <= entry.keys():
+        if entry["kind"] not in ("curves", "rules") and not {"dataset", "methods"} <= entry.keys():
             raise UserError(f"figures.{name}: kind {entry['kind']} needs a dataset and methods")
         if entry["kind"] == "attention" and not {"ratio", "images", "threshold"} <= entry.keys():
             raise UserError(f"figures.{name}: kind attention needs ratio, images and threshold")

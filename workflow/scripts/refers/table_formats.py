@@ -15,7 +15,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.reported import sign
-from refers.tables import P_VALUE, Entry, Table
+from refers.tables import P_VALUES, Entry, Table
 
 FIELDS = [
     "table",
@@ -28,6 +28,8 @@ FIELDS = [
     "class",
     "mean",
     "sd",
+    "low",
+    "high",
     "printed",
     "seeds",
     "positives",
@@ -77,7 +79,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def _record(entry: Entry) -> dict[str, Any]:
     """Everything known about one number, as text."""
     column = entry.column
-    numbers = {"mean": entry.mean, "sd": entry.sd}
+    numbers = {"mean": entry.mean, "sd": entry.sd, "low": entry.low, "high": entry.high}
     counts = {"seeds": entry.seeds or None, "positives": entry.positives, "negatives": entry.negatives}
     return {
         **{"row": entry.row, "title": entry.title, "method": entry.method, "column": column["id"]},
@@ -120,7 +122,11 @@ class Grid:
 
     def of_p_values(self, line: list[Label | Entry]) -> bool:
         """Whether a line holds nothing but p-values."""
-        return all(isinstance(cell, Entry) and cell.row == P_VALUE for cell in line[self.lead :])
+        return all(isinstance(cell, Entry) and cell.row in P_VALUES for cell in line[self.lead :])
+
+    def starts_p_values(self, place: int) -> bool:
+        """Whether the line at `place` is the first of nothing but p-values."""
+        return self.of_p_values(self.lines[place]) and not (place and self.of_p_values(self.lines[place - 1]))
 
 
 def _grids(table: Table) -> list[Grid]:
@@ -135,7 +141,7 @@ def _grids(table: Table) -> list[Grid]:
     lines = [
         [
             title,
-            *(Label("✓" if row["marks"].get(mark) else "") for mark in table.marks),
+            *(Label("✓" if mark in row["marks"] else "") for mark in table.marks),
             *(table.entries[row["id"], column["id"]] for column in table.columns),
         ]
         for title, row in zip(titles, table.rows, strict=True)
@@ -268,8 +274,8 @@ def _latex_panel(grid: Grid, table: Table) -> str:
         lines.append(" & ".join([""] * grid.lead + titles).strip() + r" \\")
         lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
     lines += [" & ".join(_latex_cell(head, table) for head in grid.heads) + r" \\", "\\midrule"]
-    for line in grid.lines:
-        lines += ["\\midrule"] if grid.of_p_values(line) else []
+    for place, line in enumerate(grid.lines):
+        lines += ["\\midrule"] if grid.starts_p_values(place) else []
         lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
@@ -307,10 +313,12 @@ def to_html(table: Table) -> str:
             lines.append(_tag("tr", empty + "".join(titles)))
         lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
         lines += ["</thead>", "<tbody>"]
-        for line in grid.lines:
+        for place, line in enumerate(grid.lines):
+            if grid.starts_p_values(place):  # what is below stays there when methods are sorted
+                lines += ["</tbody>", "<tfoot>"]
             head = f'<th scope="row">{_html_label(line[0])}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
-        lines += ["</tbody>", "</table>"]
+        lines += ["</tfoot>" if grid.of_p_values(grid.lines[-1]) else "</tbody>", "</table>"]
     lines += [_tag("p", escape(note)) for note in table.notes]
     footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
     if texts := [*footnotes, *map(escape, table.missing)]:

@@ -6,14 +6,15 @@ has a `class`. AUC is in percent (x 100) here, in auc.json it is a fraction.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refers.errors import UserError
 from refers.reported import Reported, sign, verdict, within_points
-from refers.statistics import compare
+from refers.statistics import compare, holm
 
-P_VALUE = "p_value"
+P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
+P_VALUES = {P_VALUE: "p-value", WELCH: "p-value, Welch", HOLM: "p-value, Holm"}  # rows below the methods
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Entry:
     method: str = ""
     mean: float | None = None  # percent; a p-value in the row of p-values
     sd: float | None = None
+    low: float | None = None  # bootstrap interval over test images, percent
+    high: float | None = None
     seeds: int = 0
     positives: int | None = None  # test labels, summed over the classes behind the number
     negatives: int | None = None
@@ -41,12 +44,12 @@ class Entry:
         """Our number as printed, or the reason's short form."""
         if self.mean is None:
             return self.status.split(":")[0]
-        return format_p(self.mean) if self.row == P_VALUE else format_auc(self.mean, self.sd)
+        return format_p(self.mean) if self.row in P_VALUES else format_auc(self.mean, self.sd)
 
     @property
     def difference(self) -> float | None:
         """Ours less the printed AUC, in points; None where there are not both."""
-        if self.mean is None or not self.reported or self.row == P_VALUE:
+        if self.mean is None or not self.reported or self.row in P_VALUES:
             return None
         return round(self.mean - float(self.reported), 4)
 
@@ -143,7 +146,7 @@ class _Builder:
     def __init__(self, spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> None:
         self.spec, self.cells, self.tests, self.reported = spec, cells, tests, reported
         self.status = spec.get("status", {})
-        self.rows = [{"note": "", "marks": {}} | row for row in spec["rows"]]
+        self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
         self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
@@ -181,6 +184,8 @@ class _Builder:
         entry.mean, entry.sd = (
             None if value is None else 100 * value for value in (found["mean"], found["sd"])
         )
+        drawn = test.get("bootstrap", {}).get("mean") if name is None else found.get("interval")
+        entry.low, entry.high = (None, None) if drawn is None else (100 * value for value in drawn)
         defined = [each for each in classes if each not in undefined]
         counted = [test["per_class"][each] for each in ([name] if name else defined or classes)]
         entry.positives, entry.negatives = (
@@ -201,7 +206,7 @@ class _Builder:
     def _verdict(self, entry: Entry) -> str:
         if entry.mean is None:
             return "undefined" if entry.status.startswith("undefined") else "not run"
-        if entry.row == P_VALUE:
+        if entry.row in P_VALUES:
             return ""
         return verdict(entry.mean, entry.sd, entry.reported, self.spec["verdict"])
 
@@ -292,7 +297,7 @@ class _Builder:
         return f"Positive / negative test labels: {', '.join(sizes.values())}."
 
     def _p_values(self) -> str:
-        """Append the row of p-values; return the sentence that explains it."""
+        """Append the rows of p-values; return the sentence that explains them."""
         reference, baseline = self.spec["reference"], self.spec["baseline"]
         names = {row["id"]: row["title"] for row in self.rows}
         if reference not in names or baseline not in {"best", *names} - {reference}:
@@ -310,37 +315,59 @@ class _Builder:
             # Only a row with a number can be the best; a named baseline without one lends its reason.
             numbers = [entry for entry in others if entry.mean is not None] or others
             other = max(numbers, key=lambda entry: -1 if entry.mean is None else entry.mean, default=None)
-            self.table.entries[P_VALUE, column["id"]] = entry = self._p_value(ours, other, column)
-            entry.verdict = self._verdict(entry)
+            entry, welch = self._tested(ours, other, column)
+            self.table.entries[P_VALUE, column["id"]], self.table.entries[WELCH, column["id"]] = entry, welch
             if entry.mean is not None and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
-        self.table.rows = [*self.rows, {"id": P_VALUE, "title": "p-value", "note": "", "marks": {}}]
+        self._adjust()
+        about = {"note": "", "marks": []}
+        self.table.rows = [
+            *self.rows,
+            *({"id": row, "title": name} | about for row, name in P_VALUES.items()),
+        ]
         best = f"the best other {'method of the class' if self.table.by_class else 'row of the column'}"
         whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
         test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
-        return f"{test}{f' (ours: {listed})' if listed else ''}."
-
-    def _p_value(self, ours: Entry, other: Entry | None, column: dict[str, Any]) -> Entry:
-        entry = Entry(
-            P_VALUE, "p-value", column, self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
+        return (
+            f"{test}{f' (ours: {listed})' if listed else ''}. Welch: without equal variances."
+            " Holm: the first, adjusted over the columns of this table that have one."
         )
+
+    def _adjust(self) -> None:
+        """Holm's p-values of the table's t-tests, which are one family; and the verdicts of all p-values."""
+        entries, columns = self.table.entries, [column["id"] for column in self.table.columns]
+        adjusted = holm([entries[P_VALUE, column].mean for column in columns])
+        for column, p in zip(columns, adjusted, strict=True):
+            entries[HOLM, column] = _p_of(entries[P_VALUE, column], HOLM, p)
+            for row in P_VALUES:
+                entries[row, column].verdict = self._verdict(entries[row, column])
+
+    def _tested(self, ours: Entry, other: Entry | None, column: dict[str, Any]) -> tuple[Entry, Entry]:
+        """p-values of a column with equal variances and without."""
+        reported = self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
+        entry = Entry(P_VALUE, P_VALUES[P_VALUE], column, reported)
+        test = self._p_value(ours, other, entry)
+        return entry, _p_of(entry, WELCH, test["welch"]["p"] if test else None)
+
+    def _p_value(self, ours: Entry, other: Entry | None, entry: Entry) -> dict[str, Any] | None:
+        """Fill in an entry; return the test behind it, None where there is none."""
         if other is None or not (ours.target and other.target):
             lacking = ours if other is None or not ours.target else other
             entry.status = lacking.status if not lacking.target else "not run: the table has no other row"
-            return entry
+            return None
         entry.method = other.method
         test = self._test(ours, other, entry)
         if test is None:
             entry.status = f"not run: no t-test of {ours.method} against {other.method} was given"
             self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
-            return entry
+            return None
         entry.mean, entry.seeds = test["student"]["p"], min(ours.seeds, other.seeds)
         if entry.mean is None:
             lacking = next((each for each in (ours, other) if each.mean is None), None)
             reason = lacking.note if lacking else f"undefined: {test['undefined']}"
             entry.status = entry.note = reason
-        return entry
+        return test
 
     def _test(self, ours: Entry, other: Entry, entry: Entry) -> dict[str, Any] | None:
         """The t-test behind a p-value, with its target; one class is tested here, from the two cells."""
@@ -358,6 +385,11 @@ class _Builder:
                     f"{entry.target}: its {side} AUCs are not those of {each.target}; remake the t-test"
                 )
         return test
+
+
+def _p_of(entry: Entry, row: str, p: float | None) -> Entry:
+    """Another p-value of the same test; the paper prints none."""
+    return replace(entry, row=row, title=P_VALUES[row], mean=p, reported="")
 
 
 def _letter(place: int) -> str:

@@ -6,7 +6,9 @@ two augmentations of each image. Three contrasts share one queue of teacher keys
 images); heterogeneous (mixed image against mixed features). The loss is their mean.
 
 Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
-queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32.
+queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32. Two
+passes of 96 images do not both fit beside a teacher on a 24 GB card: the plain pass keeps only its images and is
+computed a second time in the backward pass, with the same dropout (`recompute`).
 """
 
 import copy
@@ -16,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from refers import distributed
 from refers.config import option
@@ -31,6 +34,7 @@ class Settings:
     temperature: float = option(0.07, "Temperature.", 1e-3, 10)
     momentum: float = option(0.999, "Share of the old teacher kept in a step.", 0, 1)
     loss: Literal["infonce", "nce"] = option("infonce", "InfoNCE, or noise-contrastive estimation.")
+    recompute: bool = option(True, "Compute the plain pass again for its gradient: less memory, more time.")
 
 
 def infonce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -79,9 +83,13 @@ class Objective(nn.Module):
         encoder, head = self.teacher
         return distributed.gather(head(encoder(images).pooled).float())
 
-    def query(self, images: Tensor) -> Tensor:
-        """Student's unit features of the whole batch (B, width), from this process's share of its images."""
-        return F.normalize(distributed.gather(self.head(self.encoder(images).pooled).float()), dim=1)
+    def student(self, images: Tensor) -> Tensor:
+        """Student's features of these images (B, width), not normalised."""
+        return self.head(self.encoder(images).pooled).float()
+
+    def query(self, features: Tensor) -> Tensor:
+        """Unit features of the whole batch (B, width) from the student's of this process's share."""
+        return F.normalize(distributed.gather(features), dim=1)
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """One contrast against the queue as it stands."""
@@ -101,12 +109,17 @@ class Objective(nn.Module):
         def mix(x: Tensor) -> Tensor:
             return share * x + (1 - share) * x[order]
 
-        plain, plain_pair, mixed, mixed_pair = distributed.share(first, second, mix(first), mix(second))
-        key = self.keys(plain_pair)
+        own, own_pair, mixed, mixed_pair = distributed.share(first, second, mix(first), mix(second))
+        key = self.keys(own_pair)
         unit_key = F.normalize(key, dim=1)
-        query = self.query(mixed)
+        # the plain pass comes first, so that backward reaches it last, when the mixed pass's tensors are gone
+        if self.settings.recompute and torch.is_grad_enabled():
+            plain = self.query(checkpoint(self.student, own, use_reentrant=False))
+        else:
+            plain = self.query(self.student(own))
+        query = self.query(self.student(mixed))
         losses = {
-            "plain": self.contrast(self.query(plain), unit_key),
+            "plain": self.contrast(plain, unit_key),
             "homogeneous": self.contrast(query, F.normalize(self.keys(mixed_pair), dim=1)),
             "heterogeneous": self.contrast(query, F.normalize(mix(key), dim=1)),
         }
