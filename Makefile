@@ -34,12 +34,12 @@ install-slurm: .venv-slurm/.installed
 
 demo: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo --quiet rules
-	snakemake tables figures --workflow-profile profiles/demo
+	snakemake tables figures page --workflow-profile profiles/demo
 	@cat build/demo/results/tables/table1.md
 
 demo-full: install
 	snakemake build/demo/data/demo.json --workflow-profile profiles/demo-full --quiet rules
-	snakemake tables figures --workflow-profile profiles/demo-full
+	snakemake tables figures page --workflow-profile profiles/demo-full
 	@cat build/demo/results/tables/table?.md
 
 tools:

@@ -4,6 +4,7 @@
 #   <store>/{source}/index.parquet  images.npy                           what was downloaded, in one schema and one store
 #   <store>/mimic/reports.parquet  <interim>/mimic/tokens.npz            credentialed text; never in <results>
 #   <interim>/{dataset}/split.parquet  subset_{ratio}pct.csv             who is trained, validated and tested on
+#   <interim>/{dataset}/check.json                                       leakage, one-sided classes, views of a split
 #   <results>/encoders/{method}/encoder.safetensors  run.json  metrics.jsonl
 #   <results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}/predictions.parquet  run.json
 #   <results>/cells/{method}/{dataset}/{ratio}pct/auc.json               ONE TABLE CELL = ONE TARGET
@@ -48,6 +49,7 @@ include: "rules/audit.smk"
 
 localrules:
     tables,
+    datasets,
     cells,
     encoders,
     figures,
@@ -68,6 +70,13 @@ rule figures:
     """Every figure, with whatever can run here."""
     input:
         expand("<results>/figures/{figure}.pdf", figure=config["figures"]),
+
+
+rule datasets:
+    """All that comes before a GPU: indexes, stores, cleaned reports, splits, their checks, label subsets; of whatever is here."""
+    input:
+        mimic=products_of_mimic(),
+        splits=[path for cell in STUDY.cells for path in products_of_dataset(cell)],
 
 
 rule cells:

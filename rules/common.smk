@@ -126,6 +126,21 @@ def released_results(wildcards):
     return STUDY.released_results
 
 
+def products_of_mimic():
+    """What pre-training reads of MIMIC, up to the cleaned reports; nothing where it is not here."""
+    if STUDY.source_status("mimic"):
+        return []
+    return multiext("<store>/mimic/", "index.parquet", "images.npy", "reports.parquet")
+
+
+def products_of_dataset(cell):
+    """The checked split of a cell's dataset and the cell's training images; nothing where it is not here."""
+    if STUDY.dataset_status(cell.dataset):
+        return []
+    folder = f"<interim>/{cell.dataset}"
+    return [f"{folder}/check.json", f"{folder}/subset_{cell.ratio}pct.csv"]
+
+
 def accept_option(wildcards):
     """Leakage that a dataset's entry lives with."""
     return " ".join(
@@ -271,7 +286,7 @@ def tests_of_table(wildcards):
 def labels_of_table(form):
     """What `snakemake --report` lists of a table."""
     return lambda wildcards: {
-        "table": wildcards.table,
+        "table": config["tables"][wildcards.table].get("label", wildcards.table),
         "title": config["tables"][wildcards.table]["title"],
         "form": form,
     }

@@ -107,7 +107,7 @@ rule check_split:
         code=code("check_split"),
     shell:
         "python workflow/scripts/check_split.py --split {input.split} --index {input.index} --store {input.store}"
-        " --dataset {wildcards.dataset} {params.accept} --out {output} &> {log}"
+        " --dataset {wildcards.dataset} {params.accept} --out {output} 2>&1 | tee {log}"
 
 
 rule label_subset:
@@ -116,6 +116,7 @@ rule label_subset:
         split="<interim>/{dataset}/split.parquet",
     output:
         subset="<interim>/{dataset}/subset_{ratio}pct.csv",
+        report="<interim>/{dataset}/subset_{ratio}pct.json",
     log:
         "<logs>/label_subset/{dataset}.{ratio}pct.log",
     benchmark:
@@ -131,4 +132,4 @@ rule label_subset:
         code=code("label_subset"),
     shell:
         "python workflow/scripts/label_subset.py --split {input.split} --ratio {wildcards.ratio} --seed {params.seed}"
-        " --out {output.subset} &> {log}"
+        " --out {output.subset} --report {output.report} &> {log}"

@@ -11,8 +11,9 @@ rule preflight:
     """What of the data is here, what is wrong with it, what to do next; --config preflight=full decodes every image."""
     output:
         "<results>/preflight.json",
-    log:
-        "<logs>/preflight.log",
+    log:  # the list of unreadable images is a log, since it must outlive a failed job
+        text="<logs>/preflight.log",
+        unreadable="<logs>/unreadable.csv",
     benchmark:
         "<benchmarks>/preflight.jsonl"
     conda:
@@ -27,4 +28,4 @@ rule preflight:
         asked=time.time(),  # never the same, so that the answer is never an old one
     shell:
         "python workflow/scripts/preflight.py --config {params.config:q} {params.full} --workers {threads}"
-        " --out {output} 2>&1 | tee {log}"
+        " --unreadable {log.unreadable} --out {output} 2>&1 | tee {log.text}"

@@ -93,9 +93,9 @@ def browser(folder: Path) -> Iterator[Page]:
         "--remote-debugging-pipe",
     ]
     options += ["--no-first-run", "--disable-background-networking", f"--user-data-dir={folder}"]
-    # Chromium expects to read from descriptor 3 and to write to 4.
+    # Chromium reads from descriptor 3 and writes to 4; not every sh knows descriptors of two digits.
     chromium = next(filter(None, map(shutil.which, BROWSERS)))
-    command = ["sh", "-c", f'exec "$@" 3<&{read} 4>&{write}', "sh", chromium, *options]
+    command = ["bash", "-c", f'exec "$@" 3<&{read} 4>&{write}', "bash", chromium, *options]
     process = subprocess.Popen(
         command, pass_fds=(read, write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -151,7 +151,7 @@ def snakemake():
 @pytest.fixture(scope="session")
 def demo(snakemake):
     """The finished demo of this checkout, made by the commands of `make demo` where it is not there yet."""
-    for arguments in (["build/demo/data/demo.json"], ["tables", "figures"]):
+    for arguments in (["build/demo/data/demo.json"], ["tables", "figures", "page"]):
         done = snakemake(*arguments, "--workflow-profile", "profiles/demo")
         assert done.code == 0, done.output[-3000:]
     return ROOT / "build/demo"

@@ -348,7 +348,7 @@ STORES = [
     ("index that is no parquet", "index.parquet", None, "no index", put("index.parquet", "path\n0.png\n")),
     ("cut index", "index.parquet", None, "no index", cut("index.parquet")),
     ("index directory", "index.parquet", None, "no index", directory("index.parquet")),
-    ("index without paths", "index.parquet", None, "no index", names(["0.png"], "file")),
+    ("index without paths", "index.parquet", None, "no column 'path'", names(["0.png"], "file")),
     ("empty index", "images.npy", None, "no image to pack", names([])),
     ("traversal", "index.parquet", 1, "not below", names(["0.png", "a/../../b.png"])),
     ("absolute path", "index.parquet", 1, "not below", names(["0.png", "/etc/passwd"])),
@@ -486,3 +486,59 @@ def test_a_malformed_index_or_list_gives_no_split(
     arguments += ["--manifest", tmp_path / "images.json"]
     arguments += ["--out", out / "split.parquet", "--report", out / "split.json"]
     refused(cli(monkeypatch, capsys, "split_dataset", *arguments), file, row, says, out)
+
+
+def make_split(folder: Path) -> None:
+    """A split of forty images, with the index and store that it is of."""
+    make_index(folder)
+    frame = pd.read_parquet(folder / "index.parquet").assign(row=np.arange(40), split=["train", "test"] * 20)
+    frame.drop(columns="view").to_parquet(folder / "split.parquet")
+    np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
+
+
+def short_store(folder: Path) -> None:
+    np.save(folder / "images.npy", np.zeros((39, 8, 8), np.uint8))
+
+
+SHARED_FILES = [
+    ("absent split", "split.parquet", "no split", absent("split.parquet")),
+    ("cut split", "split.parquet", "no split", cut("split.parquet")),
+    ("split without patients", "split.parquet", "no column 'patient_id'", lambda folder: pd.DataFrame({"row": [0], "image_id": ["a"], "split": ["train"]}).to_parquet(folder / "split.parquet")),
+    ("absent index", "index.parquet", "no index", absent("index.parquet")),
+    ("index without views", "index.parquet", "no column 'view'", names(["0.png"])),
+    ("store that is none", "images.npy", "no image store", put("images.npy", "hello")),
+    ("store of other images", "images.npy", "holds 39 images", short_store),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "says", "spoil"), [case[1:] for case in SHARED_FILES], ids=[case[0] for case in SHARED_FILES]
+)
+def test_a_split_is_not_checked_against_files_that_do_not_fit(
+    tmp_path, monkeypatch, capsys, file, says, spoil
+):
+    make_split(tmp_path)
+    spoil(tmp_path)
+    out = tmp_path / "out"
+    arguments = ["--split", tmp_path / "split.parquet", "--index", tmp_path / "index.parquet"]
+    arguments += ["--store", tmp_path / "images.npy", "--dataset", "toy", "--out", out / "check.json"]
+    refused(cli(monkeypatch, capsys, "check_split", *arguments), file, None, says, out)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "ratio", "says"),
+    [
+        (absent("split.parquet"), 1, "no split"),
+        (cut("split.parquet"), 1, "no split"),
+        (names(["0.png"]), 0, "ratio 0.0"),
+        (names(["0.png"]), 101, "ratio 101.0"),
+    ],
+    ids=["absent split", "cut split", "ratio zero", "ratio above 100"],
+)
+def test_no_label_subset_of_a_malformed_split_or_ratio(tmp_path, monkeypatch, capsys, spoil, ratio, says):
+    make_split(tmp_path)
+    spoil(tmp_path)
+    out = tmp_path / "out"
+    arguments = ["--split", tmp_path / "split.parquet", "--ratio", ratio]
+    arguments += ["--out", out / "subset.csv", "--report", out / "subset.json"]
+    refused(cli(monkeypatch, capsys, "label_subset", *arguments), "", None, says, out)

@@ -84,7 +84,7 @@ COVID_ROWS = (
     ("b.png", "2", "3", "Pneumonia/Viral/COVID-19", "AP Supine", "X-ray", "frontal", 1, 1),
     ("c.jpeg", "3", "", '"COVID-19, ARDS"', "L", "X-ray", "lateral", 1, 1),
     ("d.jpg", "4", "", "Pneumonia/Bacterial/E.Coli", "AP", "X-ray", "frontal", 0, 0),
-    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "other", 0, 0),
+    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "ct", 0, 0),
     ("f.jpg", "6", "", "No Finding", "?", "X-ray", "other", 0, None),
     ("g.jpg", "7", "", "todo", "PA", "X-ray", "frontal", None, None),
     ("h.jpg", "8", "", "", "PA", "X-ray", "frontal", None, None),
@@ -224,6 +224,24 @@ def test_covid_labels_and_views_in_both_spellings(tmp_path):
     assert counts == {"missing_images": 0, "skipped": {"volume (.nii.gz)": 1}}
 
 
+def test_covid_patients_that_share_images_in_a_chain_or_a_ring_are_one(tmp_path):
+    rows = [
+        ("30", "s.jpg"),
+        ("31", "s.jpg"),
+        ("32", "t.jpg"),
+        ("31", "t.jpg"),
+        ("31", "u.jpg"),
+        ("30", "u.jpg"),
+        ("33", "v.jpg"),
+    ]
+    make_covid(tmp_path, "".join(f"\n{patient},,M,65,SARS,PA,X-ray,,{name},," for patient, name in rows))
+    for name in "stuv":
+        picture(tmp_path / f"images/{name}.jpg")
+    patients = adapter("covid")(tmp_path)[0].set_index("image_id")["patient_id"]
+    assert patients[["s.jpg", "t.jpg", "u.jpg"]].nunique() == 1
+    assert patients["v.jpg"] == "33"
+
+
 def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
     extra = "\n40,9,M,65,COVID-19,PA,X-ray,,a.jpg,,\n40,11,M,65,COVID-19,PA,X-ray,,p.jpg,,"
     make_covid(tmp_path, extra)
@@ -252,6 +270,14 @@ def test_mimic_joins_its_three_tables(tmp_path):
     assert counts == {"missing_images": 1, "skipped": {"image not in the metadata": 1}}
     labels = summarise(frame, "mimic", counts)["labels"]
     assert labels["Consolidation"] == {"positive": 0, "negative": 0, "uncertain": 2, "blank": 1}
+
+
+def test_mimic_tables_may_be_unpacked(tmp_path):
+    packed = adapter("mimic")(make_mimic(tmp_path))[0]
+    for path in sorted((tmp_path / "mimic-cxr-jpg").glob("*.csv.gz")):
+        text(path.with_suffix(""), gzip.decompress(path.read_bytes()).decode())
+        path.unlink()
+    assert adapter("mimic")(tmp_path)[0].equals(packed)
 
 
 @pytest.mark.parametrize(
@@ -411,7 +437,7 @@ def test_an_unknown_layout_names_the_known_ones(tmp_path):
     ("layout", "folder", "rows", "patients", "missing", "views"),
     [
         ("nih", "nih", 1055, 838, 111065, {"frontal": 1055}),
-        ("covid", "covid", 445, 204, 280, {"frontal": 315, "lateral": 42, "other": 88}),
+        ("covid", "covid", 445, 204, 280, {"frontal": 315, "ct": 49, "lateral": 42, "other": 39}),
         ("mimic", "mini-mimic", 198, 93, 0, {"frontal": 130, "lateral": 29, "other": 39}),
     ],
 )

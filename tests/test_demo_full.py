@@ -28,7 +28,7 @@ LEARNT = {  # validation loss at the end against the untrained objective's, at m
 
 @pytest.fixture(scope="module")
 def full(snakemake, demo):
-    done = snakemake("tables", "figures", "--workflow-profile", "profiles/demo-full")
+    done = snakemake("tables", "figures", "page", "--workflow-profile", "profiles/demo-full")
     assert done.code == 0, done.output[-3000:]
     return demo
 

@@ -175,9 +175,7 @@ def test_a_phone_scrolls_tables_and_nothing_else_sideways(tab, tmp_path):
     assert Image.open(tmp_path / "phone.png").size == (780, 1688)
 
 
-def test_the_demos_page_knows_the_runs_behind_every_number(snakemake, demo):
-    done = snakemake("page", "--workflow-profile", "profiles/demo")
-    assert done.code == 0, done.output[-2000:]
+def test_the_demos_page_knows_the_runs_behind_every_number(demo):
     text = (demo / "results/index.html").read_text()
     provenance = json.loads(re.search(r'id="provenance">(.*?)</script>', text, re.DOTALL)[1])
     targets = {target for found in re.findall(r'data-target="([^"]+)"', text) for target in found.split()}
@@ -186,3 +184,17 @@ def test_the_demos_page_knows_the_runs_behind_every_number(snakemake, demo):
     assert cells <= provenance["cells"].keys()
     assert provenance["command"].endswith("--configfile config/demo.yaml")
     assert str(demo.parents[1]) not in text, "no machine path"
+
+
+@pytest.mark.tool(*BROWSERS)
+@pytest.mark.parametrize(("width", "height", "phone"), [(1280, 900, False), (390, 844, True)])
+def test_the_demos_page_shows_every_figure_and_fits(demo, tab, width, height, phone):
+    tab.open(demo / "results/index.html", width, height, phone)
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    loaded = """Promise.all([...document.images].map(each => {
+        each.loading = "eager";
+        return each.decode().then(() => each.naturalWidth > 100);
+    }))"""
+    shown = tab.run(loaded)
+    assert len(shown) == len(list((demo / "results/figures").glob("*.png")))
+    assert all(shown)

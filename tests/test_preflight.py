@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import test_datasets as downloads
 import yaml
 from PIL import Image
 from refers import config, preflight
@@ -48,8 +50,22 @@ def test_nothing_here_says_where_to_get_it(tmp_path):
     _, line, text = look(tmp_path, expected={"images": 662})
     assert line["state"] == "absent"
     assert (line["expected"], line["found"]) == (662, 0)
-    assert "get it from https://www.kaggle.com/raddar" in text
-    assert str(tmp_path / "shenzhen/shenzhen_metadata.csv") in text
+    assert line["next"] == (
+        "place shenzhen_metadata.csv or ClinicalReadings/*.txt and images/*.png or images/images/*.png or CXR_png/*.png"
+        f" below {tmp_path}/shenzhen; get it from https://www.kaggle.com/raddar/tuberculosis-chest-xrays-shenzhen"
+        " (4 GB; a Kaggle account)"
+    )
+    assert "next: place shenzhen_metadata.csv" in text
+
+
+def test_a_download_one_folder_too_deep_is_found(shenzhen):
+    deep = shenzhen / "shenzhen/tuberculosis-chest-xrays-shenzhen/download"
+    deep.mkdir(parents=True)
+    (shenzhen / "shenzhen/shenzhen_metadata.csv").rename(deep / "shenzhen_metadata.csv")
+    _, line, _ = look(shenzhen)
+    assert line["state"] == "absent"
+    assert line["next"].startswith("place shenzhen_metadata.csv or ClinicalReadings/*.txt below")
+    assert f"move what is in {deep} to {shenzhen}/shenzhen" in line["next"]
 
 
 def test_a_part_is_counted_and_the_rest_named(shenzhen):
@@ -57,6 +73,7 @@ def test_a_part_is_counted_and_the_rest_named(shenzhen):
     assert line["state"] == "partial"
     assert line["found"] == 5
     assert "1 images of the official table are not here" in text
+    assert "labels of the published total: Tuberculosis 2 of 3" in text
     assert "place the other images below" in line["next"]
     assert not any("published" in remark for remark in line["remarks"]), (
         "a part is not held against the totals"
@@ -80,10 +97,13 @@ def complete(folder):
 )
 def test_totals_are_held_against_the_published_ones(shenzhen, expected, remarks):
     complete(shenzhen)
-    _, line, _ = look(shenzhen, expected=expected)
+    _, line, text = look(shenzhen, expected=expected)
     assert line["state"] == "complete"
     assert line["remarks"] == remarks
-    assert line["next"] == ""
+    assert ("compare the table's release" in line["next"]) == bool(remarks)
+    assert ("labels as published: Tuberculosis 2" in text) == (
+        (expected or {}).get("labels", {}).get("Tuberculosis") == 2
+    )
 
 
 def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
@@ -95,7 +115,28 @@ def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
     assert "not looked" in text
     _, line, text = look(shenzhen, full=True)
     assert (line["state"], line["unreadable"]) == ("broken", 1)
-    assert "download the 1 unreadable images" in text
+    assert "download 1 unreadable images" in text
+    assert line["bad"][0][0] == "images/CHNCXR_0002_0.png"
+    assert line["bad"][0][1].startswith("cannot be decoded (")
+    _, line, text = look(shenzhen, full=True, images={"tolerance": 0.5})
+    assert (line["state"], line["unreadable"]) == ("complete", 1)
+    assert "1 unreadable images, fewer than images.tolerance allows" in text
+
+
+def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen, snakemake):
+    complete(shenzhen)
+    for path in (shenzhen / "shenzhen/images").iterdir():
+        path.write_bytes(b"")
+    _, line, text = look(shenzhen)
+    assert (line["state"], line["unreadable"]) == ("broken", 5)
+    assert "and 2 more, which unreadable.csv beside the log names" in " ".join(text.split())
+    place = f"pathvars={{results: {shenzhen}/out, logs: {shenzhen}/logs, benchmarks: {shenzhen}/logs}}"
+    done = snakemake("preflight", "--cores", 1, "--config", f"data_root={shenzhen}", place)
+    assert done.code == 1
+    assert "error: shenzhen: here but broken" in done.output
+    listed = pd.read_csv(shenzhen / "logs/unreadable.csv")
+    assert listed["source"].tolist() == ["shenzhen"] * 5
+    assert listed["path"].tolist() == [f"images/CHNCXR_{n:04d}_{int(n > 3)}.png" for n in range(1, 6)]
 
 
 def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):
@@ -113,30 +154,72 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
         "text": {"encoder": str(tmp_path / "bert")},
         "datasets": {"shenzhen": {"split": {"kind": "released"}}},
     }
-    found, _, text = look(shenzhen, **changes)
+    found, *_ = look(shenzhen, **changes)
     states = {line["name"]: line["state"] for line in found["lines"][1:]}
     assert states == {
         "text encoder": "absent",
         "weights of imagenet": "here",
         "released lists of shenzhen": "absent",
     }
-    assert f"place a BERT checkpoint at {tmp_path}/bert/config.json" in text
+    said = {line["name"]: line["next"] for line in found["lines"]}["text encoder"]
+    assert said.startswith(
+        f"place config.json and model.safetensors and vocab.txt or tokenizer.json in {tmp_path}"
+    )
+    (tmp_path / "bert").mkdir()
+    for name in ("config.json", "vocab.txt", "pytorch_model.bin"):
+        (tmp_path / "bert" / name).touch()
+    line = next(line for line in look(shenzhen, **changes)[0]["lines"] if line["name"] == "text encoder")
+    assert line["next"].startswith("place model.safetensors in")
+
+
+def make_mimic(folder, reports):
+    downloads.make_mimic(folder / "mimic")
+    (folder / "mimic/mimic-cxr-jpg/files/p10/p10000033/s50000003/x.jpg").unlink()
+    for name in reports:
+        downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    values["sources"] = {"mimic": values["sources"]["mimic"] | {"expected": {"images": 3, "reports": 2}}}
+    lines = preflight.report(Study(config.merge(values, {"data_root": str(folder)})), said=lambda _: None)[
+        "lines"
+    ]
+    return next(line for line in lines if line["name"] == "mimic reports")
+
+
+@pytest.mark.parametrize(
+    ("reports", "state", "says"),
+    [
+        ([], "absent", "place mimic-cxr-reports/files/p1* below"),
+        (["p10000032/s50000001", "p10000033/s50000002"], "complete", ""),
+        (["p10000032/s50000001", "p10000033/s50000009"], "partial", "unpack mimic-cxr-reports.zip"),
+        (["p10000032/s50000001"], "partial", "unpack mimic-cxr-reports.zip"),
+        (["p10000032/notes"], "broken", "notes.txt: no report"),
+    ],
+)
+def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, reports, state, says):
+    line = make_mimic(tmp_path, reports)
+    assert line["state"] == state
+    assert says in line["next"]
+    assert line["found"] == (0 if state in ("absent", "broken") else len(reports))
+    assert line["remarks"] == (["1 of 2 studies with images have no report"] if state == "partial" else [])
+
+
+def test_several_workers_say_what_one_says(shenzhen):
+    study = Study(
+        config.merge(yaml.safe_load((ROOT / "config/config.yaml").read_text()), {"data_root": str(shenzhen)})
+    )
+    alone, together = (preflight.report(study, workers=count, said=lambda _: None) for count in (1, 2))
+    assert alone["lines"] == together["lines"]
+    assert [line["state"] for line in alone["lines"] if line["name"] == "shenzhen"] == ["partial"]
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(10**12, "enough"), (100, "NOT ENOUGH")])
 def test_room_for_the_stores(free, verdict):
-    line = {
-        "name": "x",
-        "state": "complete",
-        "expected": 1,
-        "found": 1,
-        "unreadable": 0,
-        "remarks": [],
-        "store": 65536,
-        "next": "",
-    }
-    text = preflight.table({"full": True, "lines": [line], "store_bytes": 65536, "free_bytes": free})
-    assert verdict in text.splitlines()[-1]
+    line = preflight.about("x", Path("x"), state="complete", found=1, unreadable=0, store=65536)
+    found = {"full": True, "lines": [line], "store_bytes": 65536, "packed_bytes": 0, "free_bytes": free}
+    assert verdict in preflight.table(found).splitlines()[-1]
+    assert "enough" in preflight.table(found | {"packed_bytes": 65536}).splitlines()[-1], (
+        "they are there already"
+    )
 
 
 def test_the_target_works_without_any_data(snakemake, tmp_path):

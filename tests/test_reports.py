@@ -258,7 +258,13 @@ def test_more_workers_write_the_same_files(tmp_path):
 
 
 def test_reports_come_in_the_order_of_their_paths(tmp_path):
-    for name in ("p10000002/s1.txt", "p10000001/s9.txt", "p10000001/s3.txt"):
+    for name in (
+        "p10000002/s1.txt",
+        "p10000001/s9.txt",
+        "p10000001/s3.txt",
+        "p10000001/index.html",
+        "p10000001/._s3.txt",
+    ):
         write(tmp_path, name, b"x")
     assert [report.study_id for report in read_reports(tmp_path)] == ["s3", "s9", "s1"]
     with pytest.raises(UserError, match="unpack"):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_a_random_split_keeps_every_patient_on_one_side(more, seed):
     patients = [f"p{number}" for number in [*range(30), *more]]
     frame, report = make_split(index(patients), plan(seed=seed))
     assert frame.groupby("patient_id")["split"].nunique().max() == 1
-    assert report["patients_across_splits"] == 0
+    assert report["patients_across_sets"] == 0
     assert sum(report["images"].values()) == len(patients) == len(frame)
     assert frame["row"].tolist() == list(range(len(patients)))
 
@@ -92,7 +93,7 @@ def test_official_lists_are_kept_and_train_val_is_cut_seven_to_one():
     assert report["images"] == {"train": 700, "val": 100, "test": 190}
     assert report["left_out"] == {"in no official list": 10}
     assert set(frame.loc[frame["split"] == "test", "row"]) == set(range(800, 990))
-    assert report["patients_across_splits"] == 0
+    assert report["patients_across_sets"] == 0
 
 
 def test_official_parts_that_are_named_already_are_used_as_they_are():
@@ -154,7 +155,8 @@ def test_one_sided_classes_and_other_views_are_reported():
     frame["label:B"] = np.float32([1, 0, 0, 1])
     report = checked(frame, views=["frontal", "lateral", "frontal", "other"])
     assert report["single_class"] == {"test": ["A"]}
-    assert report["positives"]["test"] == {"A": 2, "B": 1}
+    assert report["labels"]["A"]["test"] == {"positive": 2, "negative": 0}
+    assert report["images"] == {"train": 2, "val": 0, "test": 2}
     assert report["warnings"] == [
         "test: A with one label only; AUC undefined",
         "train: 1 images of view lateral",
@@ -186,7 +188,7 @@ def test_released_lists_give_parts_and_labels(tmp_path):
     kept, report = make_split(frame, plan(kind="released"), lists)
     assert kept["split"].tolist() == ["train", "train", "val", "test", "test"]
     assert kept[["label:A", "label:B"]].to_numpy().tolist() == [[1, 0], [0, 1], [0, 0], [0, 0], [1, 1]]
-    assert report["left_out"] == {"listed, no image here": 1, "in no released list": 1}
+    assert report["left_out"] == {"listed, not in the index": 1, "in no released list": 1}
     assert report["label_disagreements"] == {"A": 2, "B": 2}
 
 
@@ -318,9 +320,15 @@ def test_the_scripts_from_index_to_subset(tmp_path):
     assert frame.dtypes[["row", "label:A"]].tolist() == [np.int64, np.float32]
     assert json.loads(report.read_text())["images"] == frame["split"].value_counts().to_dict()
     subset = tmp_path / "subset_10pct.csv"
-    done = run("label_subset", "--split", split, "--ratio", 10, "--seed", 0, "--out", subset)
+    options = ("--ratio", 10, "--seed", 0, "--out", subset, "--report", tmp_path / "subset_10pct.json")
+    done = run("label_subset", "--split", split, *options)
     assert done.returncode == 0, done.stderr
     drawn = pd.read_csv(subset)
+    said = json.loads((tmp_path / "subset_10pct.json").read_text())
+    assert said["sha256"] == hashlib.sha256(subset.read_bytes()).hexdigest()
+    assert (said["ratio"], said["seed"], said["images"]) == (10, 0, len(drawn))
+    labels = frame.set_index("row").loc[drawn["row"]]
+    assert said["positives"] == {name: int(labels[f"label:{name}"].sum()) for name in TWO}
     assert drawn.columns.tolist() == ["row", "image_id"]
     assert len(drawn) == round((frame["split"] == "train").sum() / 10)
     bad = run(
@@ -339,7 +347,7 @@ def test_the_authors_nih_split_of_all_images(monkeypatch):
     released = make_split(frame, Split(kind="released", **nih_plan), RELEASED / "NIH_ChestX-ray")[1]
     assert released["images"] == {"train": 78468, "val": 11219, "test": 22433}
     assert released["patients"] == {"train": 21528, "val": 3090, "test": 6187}
-    assert released["patients_across_splits"] == 0
+    assert released["patients_across_sets"] == 0
     assert released["labels"]["Hernia"]["test"]["positive"] == 42
     assert released["labels"]["Pneumonia"]["val"]["positive"] == 133
     official, report = make_split(frame, Split(kind="official", **nih_plan))
@@ -359,7 +367,7 @@ def test_the_authors_nih_split_of_all_images(monkeypatch):
             "covid",
             "COVID-19_Image_Data_Collection",
             ["COVID-19"],
-            ["frontal", "lateral", "other"],
+            ["frontal", "lateral", "ct", "other"],
             (322, 25, 83),
         ),
         ("covid", "COVID-19_Image_Data_Collection", ["COVID-19"], ["frontal"], (219, 19, 67)),
@@ -370,7 +378,7 @@ def test_the_authors_lists_on_the_real_images_that_are_here(layout, lists, class
     settings = Split(dataset="x", kind="released", classes=list(classes), views=views)
     kept, report = make_split(frame, settings, RELEASED / lists)
     assert tuple(report["images"].values()) == images
-    assert report["patients_across_splits"] == 0
+    assert report["patients_across_sets"] == 0
     assert kept.filter(like="label:").isin([0, 1]).all(axis=None)
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from refers import images, store
 from refers.errors import UserError
+from refers.processes import process_pool
 from refers.store import WORK_FILES, open_store, pack, read_quarantine, verify
 from refers.studies import Studies
 
@@ -108,7 +109,7 @@ def test_after_the_repair_of_an_image_only_its_chunk_is_decoded_again(folder, mo
     (folder / NAMES[40]).write_bytes(original)
     seen = decoded(monkeypatch)
     assert packed(folder) == whole
-    assert seen == NAMES[32:64]
+    assert seen == NAMES[32:48]
     assert not (folder / "quarantine.csv").exists()
 
 
@@ -170,11 +171,11 @@ def test_work_files_that_do_not_fit_are_not_believed(folder, monkeypatch, spoilt
     expected = NAMES
     if spoilt == "rows":
         np.load(part, mmap_mode="r+")[3] = 1
-        expected = NAMES[:32] + NAMES[64:]
+        expected = NAMES[:16] + NAMES[64:]
     elif spoilt == "last line":
         lines = journal.read_text().splitlines()
         journal.write_text("\n".join([*lines[:2], lines[2][:9]]))
-        expected = NAMES[32:]
+        expected = NAMES[16:]
     elif spoilt == "short file":
         os.truncate(part, 500)
     elif spoilt == "other images":
@@ -196,7 +197,7 @@ def test_bytes_that_the_disk_changed_are_noticed(folder, monkeypatch):
         check(*arguments)
 
     monkeypatch.setattr(store, "_check_quarantine", rot)
-    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 63 are not what was written"):
+    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 47 are not what was written"):
         packed(folder)
     assert not (folder / "images.npy").exists()
 
@@ -251,8 +252,9 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
     np.savez(
         folder / "tokens.npz", study_id=ids, tokens=table, swapped=table, lengths=np.full(70, 4), vocabulary=9
     )
-    quarantined = read_quarantine(folder / "images.json")
-    data = Studies(folder / "index.parquet", folder / "images.npy", folder / "tokens.npz", quarantined)
+    names = ("index.parquet", "images.npy", "tokens.npz", "images.json")
+    data = Studies(*(folder / name for name in names))
+    assert data.quarantined == list(BAD)
     assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
     assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}
 
@@ -295,6 +297,11 @@ def test_an_error_does_not_wait_for_the_images_behind_it(folder, monkeypatch):
         packed(folder, workers=2, progress=full)
     rows = open_store(folder / "images.npy.part")
     assert not rows[35:].any()
+
+
+def test_a_worker_that_was_killed_is_one_line():
+    with pytest.raises(UserError, match=r"a worker was killed.*use fewer workers"), process_pool(1) as pool:
+        pool.submit(os._exit, 9).result()
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):

@@ -31,6 +31,18 @@ def test_the_published_study_schedules_every_cell(snakemake, downloads):
     assert "build_text_encoder" not in found.jobs
 
 
+def test_the_data_of_the_published_study_are_made_and_checked_without_a_gpu(snakemake, downloads):
+    found = snakemake("-n", "datasets", "--cores", 8, "--quiet=rules", *downloads)
+    assert found.code == 0, found.output
+    assert found.jobs == {
+        "index_source": 5, "pack_images": 5, "clean_reports": 1, "split_dataset": 5, "check_split": 5, "label_subset": 9,
+        "datasets": 1, "total": 31,
+    }  # fmt: skip
+    nothing = snakemake("-n", "datasets", "--cores", 8, "--config", "data_root=nowhere")
+    assert nothing.code == 0, nothing.output
+    assert nothing.jobs == {"datasets": 1, "total": 1}
+
+
 def test_the_codes_protocol_starts_every_method_from_imagenet(snakemake, downloads):
     found = snakemake(
         "-n",

@@ -6,9 +6,8 @@ In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json; l
 import argparse
 from pathlib import Path
 
-import pandas as pd
-from refers.errors import run
-from refers.files import write_json
+from refers.errors import UserError, run
+from refers.files import read_parquet, write_json
 from refers.leakage import KINDS, check
 from refers.store import open_store
 
@@ -26,8 +25,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    views = pd.read_parquet(args.index, columns=["view"])["view"]
-    report = check(pd.read_parquet(args.split), views, open_store(args.store), args.accept, args.dataset)
+    views, store = read_parquet(args.index, "index", ["view"])["view"], open_store(args.store)
+    if len(views) != len(store):
+        raise UserError(
+            f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; remake the store"
+        )
+    split = read_parquet(args.split, "split", ("row", "image_id", "patient_id", "split"), rest=True)
+    report = check(split, views, store, args.accept, args.dataset)
     write_json(args.out, report)
     sizes = ", ".join(f"{count} {part}" for part, count in report["images"].items())
     print(f"{args.dataset}: {sizes}; {report['duplicates_within_sets']} duplicates inside a set")

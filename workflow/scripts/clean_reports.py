@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
+from refers.processes import process_pool
 from refers.reports import DROPPED, MIN_TOKENS, RULES, clean_report, list_patients, read_reports
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])
@@ -70,7 +70,7 @@ def clean(folder: Path, workers: int) -> Iterator[Batch]:
     patients = list_patients(folder)
     groups = [patients[start : start + PATIENTS] for start in range(0, len(patients), PATIENTS)]
     with ExitStack() as stack:
-        spread = stack.enter_context(Pool(workers)).imap if workers > 1 else map
+        spread = stack.enter_context(process_pool(workers)).map if workers > 1 else map
         yield from spread(partial(clean_batch, folder), groups)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from refers import config
 from refers.errors import run
 from refers.files import write_text
-from refers.store import read_quarantine
 from refers.studies import Studies
 from refers.words import discover
 
@@ -30,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Words, args.config, "words")
-    found = discover(Studies(args.index, args.store, args.tokens, read_quarantine(args.manifest)), settings)
+    found = discover(Studies(args.index, args.store, args.tokens, args.manifest), settings)
     write_text(args.out, found.to_csv(index=False))
     print(f"{settings.count} visual words, {len(found)} crops of {found['image_id'].nunique()} images")
 

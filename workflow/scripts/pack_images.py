@@ -6,17 +6,13 @@ With --verify an existing store is compared with its manifest instead.
 """
 
 import argparse
-import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from refers.errors import UserError, run
-from refers.files import is_below, write_json
+from refers.files import is_below, read_parquet, write_json
+from refers.progress import progress_bar
 from refers.provenance import file_digest
 from refers.store import pack, verify
-
-LINES = 20  # of the progress bar: one for every 5 %
-WIDTH = 30
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,36 +41,13 @@ def read_paths(index: Path) -> list[str]:
     Raises:
         UserError: no index, or a path that leads elsewhere.
     """
-    try:
-        names = pq.read_table(index, columns=["path"])["path"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{index}: no index ({error}); make it with index_source.py") from None
+    names = read_parquet(index, "index", ["path"])["path"].tolist()
     for row, name in enumerate(names):
         if not isinstance(name, str) or not is_below(name):
             raise UserError(
                 f"{index}: row {row}: path {name!r} is not below the source's folder; index the source again"
             )
     return names
-
-
-def progress_bar(total: int):
-    """Print a line for every 5 % of `total`: share, count, rate of this run and time left."""
-    said = first = 0
-    began = time.monotonic()
-
-    def progress(done: int) -> None:
-        nonlocal said, first, began
-        if not first:
-            first, began = done, time.monotonic()
-        if done * LINES // total > said:
-            said = done * LINES // total
-            seconds = max(time.monotonic() - began, 1e-9)
-            rate = (done - first) / seconds
-            bar = "#" * (done * WIDTH // total)
-            left = f", {rate:.0f} a second, {(total - done) / rate:.0f} s left" if rate else ""
-            print(f"[{bar:.<{WIDTH}}] {100 * done // total} %, {done} of {total} images{left}", flush=True)
-
-    return progress
 
 
 def main() -> None:

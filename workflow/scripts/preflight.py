@@ -1,15 +1,18 @@
 """The data doctor: a table of what is here, what is wrong and what to do next. Absent data are a report, not an error.
 
-In: the study's config as JSON. Out: preflight.json. The exit code is 1 where data are here and broken.
+In: the study's config as JSON. Out: preflight.json, and a list of the images that cannot be read. The exit code is 1 where
+data are here and broken.
 """
 
 import argparse
+import csv
+import io
 from pathlib import Path
 
 from refers import preflight
 from refers.config import parse_json
 from refers.errors import UserError, run
-from refers.files import write_json
+from refers.files import write_json, write_text
 from refers.study import Study
 
 
@@ -19,6 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="decode every image")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode")
     parser.add_argument("--out", type=Path, required=True, help="preflight.json")
+    parser.add_argument("--unreadable", type=Path, required=True, help="CSV of unreadable images")
     return parser.parse_args()
 
 
@@ -27,6 +31,11 @@ def main() -> None:
     study = Study(parse_json(args.config, "config"))
     found = preflight.report(study, args.full, args.workers, lambda text: print(text, flush=True))
     print("\n" + preflight.table(found) + "\n")
+    listed = io.StringIO()
+    rows = csv.writer(listed, lineterminator="\n")
+    rows.writerow(("source", "path", "reason"))
+    rows.writerows((line["name"], *bad) for line in found["lines"] for bad in line.pop("bad"))
+    write_text(args.unreadable, listed.getvalue())
     write_json(args.out, found)
     if broken := [line["name"] for line in found["lines"] if line["state"] == "broken"]:
         raise UserError(f"{', '.join(broken)}: here but broken; the report above says what to do")

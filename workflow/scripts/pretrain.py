@@ -17,7 +17,6 @@ from refers.files import write_json
 from refers.methods import Context, build_objective
 from refers.pretraining import pretraining_task
 from refers.runtime import choose_device, seed_torch
-from refers.store import read_quarantine
 from refers.studies import Studies
 
 
@@ -47,10 +46,9 @@ def main() -> None:
     distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = distributed.join(choose_device(args.device))
-    quarantined = read_quarantine(args.manifest)
-    data = Studies(args.index, args.store, args.tokens, quarantined, args.words)
-    if quarantined:
-        print(f"{len(quarantined)} unreadable images left out; {args.manifest} names their rows")
+    data = Studies(args.index, args.store, args.tokens, args.manifest, args.words)
+    if data.quarantined:
+        print(f"{len(data.quarantined)} unreadable images left out; {args.manifest} names their rows")
     seed_torch(settings.training.seed)
     encoder = build_encoder(settings.model)
     if args.init:
@@ -81,7 +79,7 @@ def main() -> None:
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},
         "threads": torch.get_num_threads(),
-        "quarantined_images": len(quarantined),
+        "quarantined_images": len(data.quarantined),
         **outcome,
     }
     save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": provenance.digest(plain)})

@@ -14,6 +14,8 @@ from refers.errors import UserError, run
 from refers.files import write_text
 from refers.rule_graph import read_dot, stages, to_csv
 
+PATHVARS = ("results", "store", "interim", "logs", "benchmarks")
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -27,12 +29,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
-        json.loads(args.config)
+        study = json.loads(args.config)
     except ValueError as error:
         raise UserError(f"--config: not JSON ({error})") from None
     with tempfile.TemporaryDirectory() as folder:
+        # Where nothing was made yet: files of the study come and go while other jobs run.
+        study["pathvars"] = {name: f"{folder}/{name}" for name in PATHVARS}
         config = Path(folder) / "config.json"
-        config.write_text(args.config, encoding="utf-8")
+        config.write_text(json.dumps(study), encoding="utf-8")
         # No profile: a study's settings are all in its config, and the graph runs nothing.
         options = ["--profile", "none", "--workflow-profile", "none", "--configfile", str(config)]
         command = [sys.executable, "-m", "snakemake", *args.targets, "--rulegraph", "dot", *options]

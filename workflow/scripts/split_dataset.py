@@ -7,10 +7,9 @@ Out: split.parquet, and split.json with sizes, labels and whatever was left out.
 import argparse
 from pathlib import Path
 
-import pandas as pd
 from refers.config import load_json
-from refers.errors import UserError, run
-from refers.files import write_json, write_parquet
+from refers.errors import run
+from refers.files import read_parquet, write_json, write_parquet
 from refers.splits import Split, make_split
 from refers.store import read_quarantine
 
@@ -31,12 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     settings = load_json(Split, args.config, "split")
-    try:
-        index = pd.read_parquet(args.index)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{args.index}: no index ({error}); make it with index_source.py") from None
-    if absent := {"image_id", "patient_id", "view", "split"} - set(index.columns):
-        raise UserError(f"{args.index}: no column {min(absent)!r}; index the source again")
+    index = read_parquet(args.index, "index", ("image_id", "patient_id", "view", "split"), rest=True)
     quarantined = read_quarantine(args.manifest) if args.manifest else ()
     frame, report = make_split(index, settings, args.lists, quarantined)
     write_parquet(args.out, frame)

@@ -1,7 +1,7 @@
 """One of the paper's tables as csv, Markdown, LaTeX and HTML, ours beside the printed numbers; the Markdown is printed too.
 
 In: the table's spec, auc.json files, t-tests (matched by their content) and the paper's numbers. The spec is JSON:
-  name, title, note           note: sentences under the table
+  name, label, title, note    label: what it is called; note: sentences under the table
   reference, baseline         rows of the p-value; baseline "best" is the best other row; without them no p-values
   rows                        [{id, title, methods, note, marks}]; several methods: the best by validation AUC is
                               printed; marks, headings in order, become leading columns of check marks

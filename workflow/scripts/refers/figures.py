@@ -240,11 +240,9 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
             axes.axis("off")
             if half:
                 axes.imshow(_fuchsia(np.asarray(maps["maps"][place], float)))
-                axes.set_title(f"IoU {fact['iou']:.2f}", loc="left", fontsize=6)
+                axes.set_title(f"score {fact['score']:.2f}, IoU {fact['iou']:.2f}", loc="left", fontsize=6)
                 continue
-            axes.set_title(
-                f"{fact['class'].replace('_', ' ')}, score {fact['score']:.2f}", loc="left", fontsize=6
-            )
+            axes.set_title(fact["class"].replace("_", " "), loc="left", fontsize=6)
             for colour, dash, boxes in (("#FF3B30", "-", fact["red"]), ("#34C759", "--", fact["green"])):
                 for x, y, w, h in boxes:
                     axes.add_patch(
@@ -283,7 +281,7 @@ def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> 
     """
     places, ways = rule_graph.layout(rule_graph.reduced(graph))
     wide, high = 1.35, 0.72  # inches between the centres of neighbours
-    half = (0.58, 0.18)  # of a box
+    half = (0.61, 0.18)  # of a box
     x, y = (np.array(each) for each in zip(*places.values(), strict=True))
     figure = plt.figure(figsize=(wide * np.ptp(x) + 2 * half[0] + 0.3, high * np.ptp(y) + 2 * half[1] + 0.5))
     axes = figure.add_subplot()
@@ -302,7 +300,7 @@ def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> 
             corner, *size, "round,pad=0,rounding_size=0.06", facecolor=shade, edgecolor="0.2"
         )
         axes.add_patch(box)
-        axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=8)
+        axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=7.5)
         axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
     axes.set_aspect("equal")
     axes.margins(0.01)

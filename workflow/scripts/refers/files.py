@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
+
+MAKERS = {"index": "index_source.py", "split": "split_dataset.py"}  # of a Parquet file that jobs share
 
 
 @contextmanager
@@ -75,6 +77,23 @@ def write_parquet(target: str | Path, frame: Any) -> None:
     """Write a pandas frame atomically as Parquet, without its row index."""
     with atomic_path(target) as path:
         frame.to_parquet(path, index=False)
+
+
+def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest: bool = False) -> Any:
+    """`columns` of an index or a split (`kind`) as a pandas frame; with `rest` all that it has.
+
+    Raises:
+        UserError: the file is missing, cut or no Parquet, or lacks one of the columns.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as opened:
+            if absent := set(columns) - set(opened.schema_arrow.names):
+                raise UserError(f"{path}: no column {min(absent)!r}; make it again with {MAKERS[kind]}")
+            return opened.read(None if rest else list(columns)).to_pandas()
+    except (OSError, ValueError) as error:  # ValueError covers Arrow's own
+        raise UserError(f"{path}: no {kind} ({error}); make it with {MAKERS[kind]}") from None
 
 
 def read_json(path: str | Path) -> Any:

@@ -137,7 +137,7 @@ def _differences(test: dict[str, Any], numbers: Numbers) -> Iterator[Comparison]
                     else " against ".join(dict.fromkeys(group[0]))
                 )
                 yield Comparison(
-                    f"{left} {one:.1f} - {right} {two:.1f} = {difference:.1f} ({place})",
+                    f"{left} {one:.1f} - {right} {two:.1f} = {difference:z.1f} ({place})",
                     margin > 0 if bound == "more_than" else margin >= 0,
                     margin,
                     _targets([*firsts.values(), *seconds.values()]),

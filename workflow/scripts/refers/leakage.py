@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from refers.errors import UserError
-from refers.schema import LABEL
+from refers.splits import describe
 
 KINDS = ("patients", "duplicates")
 NAMED = 3  # cases that a message names
@@ -32,30 +32,25 @@ def check(
         store: packed images; their content is compared as it is trained on.
         accepted: kinds of leakage that the config lives with.
 
-    Returns sizes, labels and views by set; `patients` and `duplicates`: cases that stand in several sets; classes with
-    one label only in a set, whose AUC is undefined there; and warnings.
+    Returns what `refers.splits.describe` counts; views by set; patients and pictures that stand in several sets; classes
+    with one label only in a set, whose AUC is undefined there; and warnings.
 
     Raises:
         UserError: leakage that is not accepted.
     """
-    names = [name for name in split.columns if name.startswith(LABEL)]
     parts = dict(list(split.groupby("split", sort=False)))
+    counts = describe(split)
     digests = pd.Series(picture_digests(store, split["row"].to_numpy()), index=split.index)
     leaks = {"patients": _across(split, split["patient_id"]), "duplicates": _across(split, digests)}
     single = {
-        part: [name.removeprefix(LABEL) for name in names if frame[name].nunique() < 2]
-        for part, frame in parts.items()
+        part: [name for name, found in counts["labels"].items() if 0 in found[part].values()]
+        for part in parts
     }
     shown = {part: views.loc[frame["row"]].value_counts().to_dict() for part, frame in parts.items()}
     report = {
         "dataset": dataset,
-        "images": {part: len(frame) for part, frame in parts.items()},
-        "positives": {
-            part: {name.removeprefix(LABEL): int((frame[name] == 1).sum()) for name in names}
-            for part, frame in parts.items()
-        },
+        **counts,
         "views": shown,
-        "patients_across_sets": len(leaks["patients"]),
         "duplicates_across_sets": len(leaks["duplicates"]),
         "duplicates_within_sets": int(
             sum(digests[frame.index].duplicated().sum() for frame in parts.values())

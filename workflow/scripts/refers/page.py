@@ -71,7 +71,7 @@ def render(
         '<h2 id="claims">Claims</h2>',
         "<p>The paper's checkable sentences, on the numbers that it prints and on ours.</p>",
         _claims(claims),
-        '<dialog aria-labelledby="number"><h3 id="number"></h3><dl></dl><p>Remade by</p><pre></pre><button>Close</button></dialog>',
+        '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Remade by</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "</body></html>",

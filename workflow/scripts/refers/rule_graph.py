@@ -10,7 +10,7 @@ from pathlib import Path
 from refers.errors import UserError
 
 FIELDS = ["rule", "stage", "needs"]
-SWEEPS = 24  # of ordering and of placing: more change nothing in graphs of this size
+SWEEPS = 24  # of ordering and of placing; more straighten lines and draw the boxes apart
 GAP = 1.0  # between neighbours of a layer; a line that passes takes a third of it
 
 Graph = dict[str, set[str]]  # a rule -> the rules whose outputs it reads
@@ -174,12 +174,7 @@ def _places(
             x[node] = x[layer[number - 1]] + gap(layer[number - 1], node) if number else 0.0
     for sweep in range(SWEEPS):
         for layer in layers if sweep % 2 == 0 else layers[::-1]:
-            wanted = {
-                node: sum(x[each] for each in near) / len(near)
-                if (near := [*up.get(node, ()), *down.get(node, ())])
-                else x[node]
-                for node in layer
-            }
+            wanted = {node: _pull(node, [*up.get(node, ()), *down.get(node, ())], x, rules) for node in layer}
             right, left = dict(wanted), dict(wanted)
             for first, second in pairwise(layer):
                 right[second] = max(wanted[second], right[first] + gap(first, second))
@@ -188,3 +183,9 @@ def _places(
             for node in layer:
                 x[node] = (left[node] + right[node]) / 2
     return x
+
+
+def _pull(node: str, near: list[str], x: dict[str, float], rules: set[str]) -> float:
+    """Where a node's neighbours draw it; the parts of one line draw each other most."""
+    weights = [1 if {node, each} & rules else 2 for each in near]
+    return sum(w * x[each] for w, each in zip(weights, near, strict=True)) / sum(weights) if near else x[node]

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,7 @@ def make_split(
     """Divide the rows of an index: (split, report).
 
     split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
-    report: sizes, positives and negatives, patients on two sides, and what was left out, by reason.
+    report: sizes, patients, positives and negatives of each set, and what was left out, by reason.
 
     Args:
         lists: folder of the authors' lists, for kind `released`.
@@ -106,7 +106,7 @@ def make_split(
 
     frame = frame.drop(columns="view").reset_index(drop=True)
     left_out = {reason: count for reason, count in left_out.items() if count}
-    report = _report(frame, settings, columns) | {"left_out": left_out, **notes}
+    report = _report(frame, settings) | {"left_out": left_out, **notes}
     for part in ("train", "test"):
         if not report["images"][part]:
             reasons = (
@@ -222,7 +222,9 @@ def _released(
         # Lists name files; an index names images as the official table does, which may be without the suffix.
         rows = np.array([place.get(name, stems.get(name.rsplit(".", 1)[0], -1)) for name in names], np.int64)
         here = rows >= 0
-        left_out["listed, no image here"] = left_out.get("listed, no image here", 0) + int((~here).sum())
+        left_out["listed, not in the index"] = left_out.get("listed, not in the index", 0) + int(
+            (~here).sum()
+        )
         rows, table = rows[here], table[here]
         split[rows] = part
         disagree += ((labels[rows] != table) & np.isfinite(labels[rows])).sum(axis=0)
@@ -239,19 +241,13 @@ def _released(
     }
 
 
-def _report(frame: pd.DataFrame, settings: Split, columns: list[str]) -> dict:
-    sides = frame.groupby("patient_id")["split"].nunique()
-    parts = {part: frame[frame["split"] == part] for part in PARTS}
-    labels = {
-        column.removeprefix(LABEL): {
-            part: {"positive": int((rows[column] == 1).sum()), "negative": int((rows[column] == 0).sum())}
-            for part, rows in parts.items()
-        }
-        for column in columns
-    }
-    warnings = [f"the {part} set is empty" for part, rows in parts.items() if not len(rows)]
+def _report(frame: pd.DataFrame, settings: Split) -> dict:
+    found = describe(frame)
+    warnings = [f"the {part} set is empty" for part, count in found["images"].items() if not count]
     warnings += [
-        f"{name} has no positive in train" for name, found in labels.items() if not found["train"]["positive"]
+        f"{name} has no positive in train"
+        for name, counts in found["labels"].items()
+        if not counts["train"]["positive"]
     ]
     return {
         "dataset": settings.dataset,
@@ -259,11 +255,35 @@ def _report(frame: pd.DataFrame, settings: Split, columns: list[str]) -> dict:
         "seed": settings.seed,
         "classes": settings.classes,
         "views": settings.views,
+        **found,
+        "warnings": warnings,
+    }
+
+
+def describe(split: pd.DataFrame) -> dict[str, Any]:
+    """Counts of a split: images and patients by set, patients in several sets, positives and negatives by class and set."""
+    parts = {part: split[split["split"] == part] for part in PARTS}
+    return {
         "images": {part: len(rows) for part, rows in parts.items()},
         "patients": {part: int(rows["patient_id"].nunique()) for part, rows in parts.items()},
-        "patients_across_splits": int((sides > 1).sum()),
-        "labels": labels,
-        "warnings": warnings,
+        "patients_across_sets": int((split.groupby("patient_id")["split"].nunique() > 1).sum()),
+        "labels": {
+            column.removeprefix(LABEL): {
+                part: {"positive": int((rows[column] == 1).sum()), "negative": int((rows[column] == 0).sum())}
+                for part, rows in parts.items()
+            }
+            for column in split.columns
+            if column.startswith(LABEL)
+        },
+    }
+
+
+def positives(rows: pd.DataFrame) -> dict[str, int]:
+    """Positive images of each class."""
+    return {
+        name.removeprefix(LABEL): int((rows[name] == 1).sum())
+        for name in rows.columns
+        if name.startswith(LABEL)
     }
 
 
@@ -278,7 +298,7 @@ def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
         UserError: a ratio outside (0, 100], or no training image.
     """
     if not 0 < ratio <= 100:
-        raise UserError(f"ratio {ratio}: expected a percentage above 0 and up to 100")
+        raise UserError(f"ratio {ratio}: no percentage; choose one above 0 and up to 100")
     train = split[split["split"] == "train"]
     if train.empty:
         raise UserError("the split has no training image; make it again")

@@ -9,14 +9,10 @@ reads the store leaves it out.
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +21,9 @@ import numpy as np
 from refers import images
 from refers.errors import UserError
 from refers.files import atomic_path, file_digest, read_json, write_text
+from refers.processes import process_pool
 
-CHUNK = 32  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
+CHUNK = 16  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
 NAMED = 3  # unreadable files that an error names
 WORK_FILES = (".part", ".part.jsonl")
 
@@ -135,7 +132,7 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
         if start not in finished
     ]
     with open(journal, "a", encoding="utf-8") as log:
-        for chunk in _in_parallel(part, size, waiting, workers):
+        for chunk in _in_parallel(_Rows(part, size), waiting, workers):
             log.write(json.dumps(chunk) + "\n")
             log.flush()
             chunks.append(chunk)
@@ -215,57 +212,50 @@ def _check_quarantine(
 
 def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
     """SHA-256 of the whole file, while each chunk's rows are compared with what its worker wrote."""
-    state = hashlib.sha256()
-    with open(part, "rb+") as opened:
-        os.fsync(opened.fileno())
-        state.update(opened.read(part.stat().st_size - sum(chunk.count for chunk in chunks) * size * size))
+    state, content = hashlib.sha256(), np.memmap(part, np.uint8, mode="r")
+    end = len(content) - sum(chunk.count for chunk in chunks) * size * size
+    with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:  # disk, comparison and digest at a time
+        synced = aside.submit(os.fsync, opened.fileno())
+        digested = aside.submit(state.update, content[:end])
         for chunk in sorted(chunks):
-            block = opened.read(chunk.count * size * size)
-            if zlib.crc32(block) != chunk.crc:
+            start, end = end, end + chunk.count * size * size
+            if zlib.crc32(content[start:end]) != chunk.crc:
                 raise UserError(
                     f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} are not what was written;"
                     " check the disk and run again"
                 )
-            state.update(block)
+            digested.result()
+            digested = aside.submit(state.update, content[start:end])
+        digested.result()
+        synced.result()
     return state.hexdigest()
 
 
-def _in_parallel(
-    store: Path, size: int, chunks: list[tuple[int, list[str]]], workers: int
-) -> Iterator[Chunk]:
+class _Rows:
+    """Rows of the store being made, for workers to fill."""
+
+    def __init__(self, store: Path, size: int) -> None:
+        self.store, self.size = store, size
+        self.offset = np.lib.format.open_memmap(store, mode="r").offset
+
+    def fill(self, start: int, paths: list[str]) -> Chunk:
+        """Decode some images into their rows; the row of an unreadable one becomes black."""
+        block, unreadable = np.zeros((len(paths), self.size, self.size), np.uint8), []
+        for row, path in enumerate(paths):
+            try:
+                block[row] = images.load_square(path, self.size)
+            except UserError as error:
+                unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
+        with open(self.store, "rb+") as opened:  # half the time of writing through a map, page by page
+            opened.seek(self.offset + start * self.size**2)
+            opened.write(block)
+        return Chunk(start, len(paths), zlib.crc32(block), unreadable)
+
+
+def _in_parallel(rows: _Rows, chunks: list[tuple[int, list[str]]], workers: int) -> Iterator[Chunk]:
     if workers < 2 or len(chunks) < 2:
-        yield from (_fill(store, size, *chunk) for chunk in chunks)
+        yield from (rows.fill(*chunk) for chunk in chunks)
         return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), initializer=_end_with_parent)
-    try:
-        for job in as_completed([pool.submit(_fill, store, size, *chunk) for chunk in chunks]):
+    with process_pool(min(workers, len(chunks))) as pool:
+        for job in as_completed([pool.submit(rows.fill, *chunk) for chunk in chunks]):
             yield job.result()
-    except BrokenProcessPool:
-        raise UserError(
-            f"{store.parent}: a worker was killed, probably for memory; use fewer workers and run again, what was"
-            " decoded is kept"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)  # an error must not wait for a hundred thousand images
-
-
-def _end_with_parent() -> None:
-    # Nobody tells the workers of a killed run: they would wait for work for ever.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _fill(store: Path, size: int, start: int, paths: list[str]) -> Chunk:
-    """Decode some images into their rows of the store; the row of an unreadable one becomes black."""
-    block, unreadable = np.zeros((len(paths), size, size), np.uint8), []
-    for row, path in enumerate(paths):
-        try:
-            block[row] = images.load_square(path, size)
-        except UserError as error:
-            unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
-    rows = np.lib.format.open_memmap(store, mode="r")
-    with open(store, "rb+") as opened:  # half the time of writing through the map, page by page
-        opened.seek(rows.offset + start * size * size)
-        opened.write(block)
-    return Chunk(start, len(paths), zlib.crc32(block), unreadable)

@@ -1,14 +1,14 @@
 """MIMIC-CXR-JPG as pre-training sees it: studies of several views, their report tokens and labels (paper §4)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from refers.errors import UserError
+from refers.files import read_parquet
 from refers.schema import LABEL
-from refers.store import open_store
+from refers.store import open_store, read_quarantine
 
 
 class Studies:
@@ -20,10 +20,14 @@ class Studies:
         tokens, swapped: (studies, T) report tokens and those with left and right swapped; lengths: longer of both.
         labels: (studies, C) float32 with 1, 0, -1 and NaN;
         image_ids, frontal: (N,) name and projection of every stored image;
-        crops: by split the visual words' crops, where `words` was given; words: number of words.
+        crops: by split the visual words' crops, where `words` was given; words: number of words;
+        quarantined: rows of the store that take no part, for their image could not be read.
 
     Args:
-        quarantined: rows of the store that take no part, for their image could not be read.
+        manifest: images.json of the store, which names these rows; None where every image was read.
+
+    Raises:
+        UserError: files that do not belong together, or a split without a study.
     """
 
     def __init__(
@@ -31,11 +35,12 @@ class Studies:
         index: Path,
         store: Path,
         tokens: Path,
-        quarantined: Sequence[int] = (),
+        manifest: Path | None = None,
         words: Path | None = None,
     ) -> None:
         self.store = open_store(store)
-        frame = pd.read_parquet(index)
+        self.quarantined = read_quarantine(manifest) if manifest else []
+        frame = read_parquet(index, "index", ("image_id", "study_id", "view", "split"), rest=True)
         if len(frame) != len(self.store):
             raise UserError(
                 f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; remake the store"
@@ -46,7 +51,7 @@ class Studies:
         self.image_ids = frame["image_id"].to_numpy()
         self.frontal = (frame["view"] == "frontal").to_numpy()
         frame["study"] = place.reindex(frame["study_id"]).to_numpy()
-        frame = frame[frame["study"].notna() & ~frame["row"].isin(quarantined)].sort_values(
+        frame = frame[frame["study"].notna() & ~frame["row"].isin(self.quarantined)].sort_values(
             ["study", "row"], kind="stable"
         )
         self.rows = frame["row"].to_numpy()

@@ -174,13 +174,23 @@ class Study:
         return Path(path) if path else None
 
     @cache  # noqa: B019 - one study lives as long as the process
+    def missing(self, source: str) -> list[str]:
+        """Patterns of a source's files, images and reports that match nothing on disk."""
+        entry, folder = self.values["sources"][source], self.folder(source)
+        wanted = [*entry["files"], entry["images"], *filter(None, [entry.get("reports")])]
+        return [
+            pattern
+            for pattern in wanted
+            if all(next(folder.glob(part), None) is None for part in pattern.split("|"))
+        ]
+
     def source_status(self, source: str) -> str:
         """Empty when the source is on disk; otherwise why not and what to do."""
-        entry, folder = self.values["sources"][source], self.folder(source)
-        for pattern in [*entry["files"], entry["images"], *filter(None, [entry.get("reports")])]:
-            if all(next(folder.glob(part), None) is None for part in pattern.split("|")):
-                return f"data absent: {folder}/{pattern.replace('|', ' or ')} not found; docs/data.md says how to get it"
-        return ""
+        absent = [pattern.replace("|", " or ") for pattern in self.missing(source)]
+        where = self.folder(source)
+        return (
+            f"data absent: {where}/{absent[0]} not found; docs/data.md says how to get it" if absent else ""
+        )
 
     @cache  # noqa: B019
     def dataset_status(self, dataset: str) -> str:
@@ -263,6 +273,7 @@ class Study:
         return {
             "name": name,
             "title": entry["title"],
+            "label": entry.get("label", ""),
             "note": self.values.get("note", ""),
             **{key: entry[key] for key in ("reference", "baseline") if key in entry},
             "rows": rows,

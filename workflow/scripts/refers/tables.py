@@ -14,7 +14,7 @@ from refers.reported import Reported, sign, verdict, within_points
 from refers.statistics import compare, holm
 
 P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
-P_VALUES = {P_VALUE: "p-value", WELCH: "p-value, Welch", HOLM: "p-value, Holm"}  # rows below the methods
+P_VALUES = {P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"}  # rows below the methods
 
 
 @dataclass
@@ -60,6 +60,7 @@ class Table:
 
     name: str
     title: str
+    label: str  # what it is called where nothing counts it; "" for its title alone
     rows: list[dict[str, Any]]
     columns: list[dict[str, Any]]
     entries: dict[tuple[str, str], Entry]
@@ -67,6 +68,11 @@ class Table:
     notes: list[str] = field(default_factory=list)  # sentences under the table
     footnotes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        """`Table 1. Its title`."""
+        return f"{self.label}. {self.title}" if self.label else self.title
 
     @property
     def by_class(self) -> bool:
@@ -149,7 +155,9 @@ class _Builder:
         self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
-        self.table = Table(spec["name"], spec["title"], self.rows, spec["columns"], {}, marks)
+        self.table = Table(
+            spec["name"], spec["title"], spec.get("label", ""), self.rows, spec["columns"], {}, marks
+        )
         for column in spec["columns"]:
             for row in self.rows:
                 self.table.entries[row["id"], column["id"]] = entry = self._entry(row, column)
@@ -329,9 +337,10 @@ class _Builder:
         whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
         test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
+        family = "classes and label ratios" if self.table.by_class else "columns"
         return (
             f"{test}{f' (ours: {listed})' if listed else ''}. Welch: without equal variances."
-            " Holm: the first, adjusted over the columns of this table that have one."
+            f" Holm: the first, adjusted over all {family} of this table."
         )
 
     def _adjust(self) -> None:

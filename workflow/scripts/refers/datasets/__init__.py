@@ -3,7 +3,7 @@
 `refers.datasets.<layout>` has a function `read_index(folder) -> (index, counts)`. The index has a row for
 every image on disk, sorted by image_id (row i is row i of the image store):
 
-    image_id    unique; the official table's own name        view    frontal, lateral or other
+    image_id    unique; the official table's own name        view    frontal, lateral, ct or other
     patient_id  images of one patient share it               split   official one: train, val, test, train_val or ""
     study_id    images of one examination share it           width, height   int32, original pixels; 0 where the
                                                              header is unreadable, which the store will report
@@ -32,7 +32,7 @@ from refers.schema import LABEL
 
 TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
-VIEWS = ("frontal", "lateral", "other")
+VIEWS = ("frontal", "lateral", "ct", "other")
 SPLITS = ("train", "val", "test", "train_val", "")
 UNDECODABLE = "\ufffd"  # what stands for bytes that are no text
 

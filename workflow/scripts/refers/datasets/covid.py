@@ -57,10 +57,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     again = names.duplicated()
     same = ~again | table.assign(filename=names).duplicated(["filename", "finding", "view", "modality"])
     expect(same, path, names, "is listed a second time with another finding or view; keep one row")
-    # One image under two patient ids is one patient: a split must not take the two for different people.
-    first = dict(zip(names[~again], patients[~again], strict=True))
-    aliases = {patient: first[name] for name, patient in zip(names[again], patients[again], strict=True)}
-    patients = patients.replace(aliases)
+    patients = _merged(names, patients)
 
     here = list_files(folder / "images", SUFFIXES)
     frame = pd.DataFrame(
@@ -83,10 +80,30 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
 
 
+def _merged(names: pd.Series, patients: pd.Series) -> pd.Series:
+    """One id for patients that share an image: a split must not take them for different people."""
+    merged: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while patient in merged:
+            patient = merged[patient]
+        return patient
+
+    for name, patient in zip(names, patients, strict=True):
+        one, other = root(first.setdefault(name, patient)), root(patient)
+        if one != other:
+            merged[other] = one
+    return patients.map(root)
+
+
 def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:
-    radiograph, view = modality.str.strip().str.lower() == "x-ray", view.str.strip().str.lower()
+    modality, view = modality.str.strip().str.lower(), view.str.strip().str.lower()
+    radiograph = modality == "x-ray"
     return np.select(
-        [radiograph & view.isin(FRONTAL), radiograph & (view == "l")], ["frontal", "lateral"], "other"
+        [radiograph & view.isin(FRONTAL), radiograph & (view == "l"), modality == "ct"],
+        ["frontal", "lateral", "ct"],
+        "other",
     )
 
 

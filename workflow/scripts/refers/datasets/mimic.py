@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG 2.0: metadata, official split and CheXpert labels; files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg."""
+"""MIMIC-CXR-JPG: metadata, official split and CheXpert labels; files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     Raises:
         UserError: file, row and what is wrong with it.
     """
-    path = folder / JPG / "mimic-cxr-2.0.0-metadata.csv.gz"
+    path = _table(folder, "metadata")
     table = read_table(path, ["dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns"])
     expect_unique(path, table["dicom_id"], "is listed")
     for name in ("subject_id", "study_id"):
@@ -51,6 +51,13 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     )
     frame = pd.concat([frame, _labels(folder, table["study_id"])], axis=1)
     return finish(frame, folder, path, missing, {"image not in the metadata": extra})
+
+
+def _table(folder: Path, name: str) -> Path:
+    """An official table, gzipped as it comes or unpacked; versions 2.0.0 and 2.1.0 name it alike."""
+    path = folder / JPG / f"mimic-cxr-2.0.0-{name}.csv"
+    packed = path.with_name(f"{path.name}.gz")
+    return path if path.exists() and not packed.exists() else packed
 
 
 def _paths(table: pd.DataFrame) -> pd.Series:
@@ -80,7 +87,7 @@ def _on_disk(folder: Path) -> set[str]:
 
 
 def _splits(folder: Path, images: pd.Series) -> pd.Series:
-    path = folder / JPG / "mimic-cxr-2.0.0-split.csv.gz"
+    path = _table(folder, "split")
     table = read_table(path, ["dicom_id", "split"])
     expect_unique(path, table["dicom_id"], "is listed")
     expect(table["split"].isin(SPLITS), path, table["split"], f"is none of {', '.join(SPLITS)}")
@@ -93,7 +100,7 @@ def _splits(folder: Path, images: pd.Series) -> pd.Series:
 
 
 def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
-    path = folder / JPG / "mimic-cxr-2.0.0-chexpert.csv.gz"
+    path = _table(folder, "chexpert")
     table = read_table(path, ["study_id", *CLASSES])
     expect_unique(path, table["study_id"], "is listed")
     for name in CLASSES:
