@@ -49,7 +49,6 @@ def in_processes(work, count=2):
                 "TORCHELASTIC_RUN_ID": "test",
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
-                "GLOO_SOCKET_IFNAME": "lo",
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(count),
@@ -325,7 +324,7 @@ def test_torchrun_shares_a_batch_and_one_process_takes_over(small_model, small_b
         arguments += ["--manifest", tmp_path / "images.json", "--processes", processes]
         return [sys.executable, script, *map(str, arguments), "--out", str(folder / "encoder.safetensors")]
 
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command(2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as running:

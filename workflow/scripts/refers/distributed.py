@@ -6,7 +6,7 @@ loss compares across rows; one that does neither is right too, and gains nothing
 (DistributedDataParallel), which is why a loss over a share must be such that its mean over the processes is the whole
 batch's. Where torchrun did not start the program, every function here hands back what it was given.
 
-Source of the gathered negatives: the in-batch contrast of equation 2 is over the batch, not over a process's part of it.
+Equation 2 of the paper contrasts a study with the whole batch; over a process's part alone it would be another loss.
 """
 
 import os
@@ -52,7 +52,9 @@ def join(device: torch.device) -> torch.device:
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # gloo for what hosts tell each other: it does not wait for the GPUs' queues
+    # gloo is for what hosts tell each other: it does not wait for the GPUs' queues. All of them are one machine.
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     _rank, _size = dist.get_rank(), dist.get_world_size()
     if not leads():

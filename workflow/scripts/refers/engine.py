@@ -108,8 +108,9 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and, while the run lasts, resume.pt, which a rerun with the same `fingerprint`
-    continues from, in as many processes as it likes (`refers.distributed`); the leading one alone ends with the weights. A batch that does not fit into the device's memory is halved until it does, its gradients
-    accumulated: the step stays the same but for in-batch negatives, which then come from the part.
+    continues from, in any number of processes (`refers.distributed`); the leading one alone ends with the weights.
+    A batch that does not fit into the device's memory is halved until it does, its gradients accumulated: the step
+    stays the same but for in-batch negatives, which then come from the part.
 
     Returns the best score, its step, the steps done before this process and the parts of a batch.
 
