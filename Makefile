@@ -3,6 +3,7 @@
 # make test    install and run every test
 # make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
 # make container      build/Dockerfile, an image with the conda environment
+# make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
 # make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
@@ -13,7 +14,7 @@ UV := .uv/bin/uv
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-full test test-full test-kill test-install container tools lint lock schema install clean-demo
+.PHONY: demo demo-full test test-full test-kill test-install test-slurm container tools lint lock schema install install-slurm clean-demo
 
 install: .venv/.installed
 
@@ -24,6 +25,13 @@ $(UV):
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --quiet
+	touch $@
+
+# apart from .venv: where no controller answers, Snakemake starts nine seconds later with the plugin in place
+install-slurm: .venv-slurm/.installed
+
+.venv-slurm/.installed: pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-slurm $(UV) sync --frozen --quiet --group slurm
 	touch $@
 
 demo: install
@@ -55,6 +63,10 @@ test-install: install
 container: install
 	mkdir -p build
 	snakemake --containerize > build/Dockerfile
+
+test-slurm: export PATH := $(CURDIR)/.venv-slurm/bin:$(PATH)
+test-slurm: install-slurm
+	pytest -m slurm tests/test_slurm.py
 
 lint: install
 	ruff check .

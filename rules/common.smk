@@ -33,6 +33,9 @@ def checked_study():
 
 STUDY = checked_study()
 
+# A cluster sends SIGTERM to every process of a job: the shell waits, so that a training job can save its state.
+shell.prefix("set -euo pipefail; trap : TERM; ")
+
 
 wildcard_constraints:
     source="|".join(config["sources"]),

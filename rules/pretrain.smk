@@ -52,7 +52,7 @@ rule pretrain:
         GPU_ENVIRONMENT
     threads: 4
     resources:
-        gpu=1,
+        gpu=1,  # more of them share a batch; a matter of the machine, so set in its profile
         mem_mb=24000,  # the store is memory-mapped; page cache is not counted
         runtime="5d",
     params:
@@ -65,7 +65,7 @@ rule pretrain:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
         " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
         " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
-        " --out {output.encoder} &> {log}"
+        " --processes {resources.gpu} --out {output.encoder} 2>&1 | (trap '' TERM; tee {log})"
 
 
 rule import_encoder:

@@ -168,6 +168,20 @@ def test_no_rule_can_take_a_gpu_beside_another_by_default(snakemake, downloads):
         assert text.count("gpu=1") == 1
 
 
+@pytest.mark.parametrize(("limit", "processes"), [(4, 4), (2, 2), (None, 1)])
+def test_as_many_processes_share_a_batch_as_there_may_be_gpus(snakemake, downloads, limit, processes):
+    encoder = "results/encoders/lsp_transformer/encoder.safetensors"
+    asked = ["--cores", 8, "--set-resources", "pretrain:gpu=4"]
+    found = snakemake("-np", encoder, *asked, *(["--resources", f"gpu={limit}"] if limit else []), *downloads)
+    assert found.code == 0, found.output
+    assert f"--processes {processes} " in found.output
+
+
+def test_another_number_of_gpus_reruns_nothing(snakemake, demo):
+    found = snakemake("-n", "tables", *DEMO, "--set-resources", "pretrain:gpu=2")
+    assert "Nothing to be done" in found.output, found.output
+
+
 def test_every_rule_has_log_benchmark_environment_threads_and_resources():
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     rules = re.split(r"^rule (\w+):", text, flags=re.MULTILINE)[1:]

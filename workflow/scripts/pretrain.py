@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from refers import config, provenance
+from refers import config, distributed, provenance
 from refers.checkpoint import load_strictly, read_encoder, save_encoder
 from refers.encoders import build_encoder
 from refers.engine import clear_resume, fit
@@ -34,14 +34,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--words", type=Path, help="words.csv, for objectives that learn from crops")
     parser.add_argument("--init", type=Path, help="encoder to start from")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="one a GPU, started by torchrun; they share a batch"
+    )
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
-    device = choose_device(args.device)
+    device = distributed.join(choose_device(args.device))
     data = Studies(args.index, args.store, args.tokens, args.manifest, args.words)
     if data.quarantined:
         print(f"{len(data.quarantined)} unreadable images left out; {args.manifest} names their rows")
@@ -66,8 +70,11 @@ def main() -> None:
     }
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
+    if not distributed.leads():
+        return
     facts = {
         "method": args.method,
+        "processes": distributed.processes(),
         "parameters": sum(tensor.numel() for tensor in objective.parameters()),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},

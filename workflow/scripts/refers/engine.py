@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refers import optim
+from refers import distributed, optim
 from refers.checkpoint import load_state, save_state, set_aside
 from refers.config import Training
 from refers.errors import Preempted, UserError
@@ -93,7 +93,7 @@ def train_step(
     clip_norm: float,
     parts: int = 1,
 ) -> dict[str, Tensor]:
-    """One update of the module from a batch in `parts`; returns the step's losses, still on the device."""
+    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device."""
     totals: dict[str, Tensor] = {}
     for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
         with precision.autocast():
@@ -103,16 +103,17 @@ def train_step(
             totals[name] = totals.get(name, 0) + value.detach() * share
     precision.step(optimiser, clip_norm)
     task.after_step()
-    return totals
+    return distributed.average(totals)
 
 
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
-    `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from; the last
-    one, after all steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not
-    fit into the device's memory is halved until it does, its gradients accumulated: the step stays the same but for
-    what `task.coupled` names, which then spans a part only.
+    `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
+    number of processes (`refers.distributed`); the leading one alone ends with the weights. The last state, after all
+    steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not fit into the
+    device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
+    `task.coupled` names, which then spans a part only.
 
     Returns the best score, its step, the steps done before this process, the parts of a batch, and where these are
     several a note that says what they change.
@@ -133,7 +134,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
     since, tally, parts, recent = 0, {}, 1, []
-    if (state := load_state(sidecar, fingerprint)) is not None:
+    if (state := distributed.leader_first(lambda: load_state(sidecar, fingerprint))) is not None:
         if "module" in state:
             module.load_state_dict(state["module"])
             optimiser.load_state_dict(state["optimiser"])
@@ -142,10 +143,12 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 torch._foreach_copy_(lookahead.slow, [slow.to(device) for slow in state["slow"]])
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
-        parts = state["parts"]
+        parts = state["parts"] if distributed.processes() == 1 else 1
         print(f"resumed at step {start} of {settings.steps}", flush=True)
 
     def save(done: int) -> None:
+        if not distributed.leads():
+            return
         going_on = {
             "module": module.state_dict(),
             "optimiser": optimiser.state_dict(),
@@ -169,15 +172,17 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def validate(done: int) -> None:
         nonlocal best
         module.eval()
-        with torch.no_grad(), precision.autocast(), ending.at_once():
+        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once():
             seed_torch(settings.seed, TORCH, 0)
             try:
-                scores = task.validate()
+                scores = task.validate() if distributed.leads() else {}
             except torch.OutOfMemoryError:
                 raise UserError(
                     "out of GPU memory in validation; lower batch_size or evaluation_batch"
                 ) from None
         module.train()
+        if not scores:
+            return
         records.append({"step": done, "validation": scores})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         print(f"step {done}/{settings.steps}  validation {shown}", flush=True)
@@ -190,10 +195,11 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 
     def check(done: int) -> None:
         if not math.isfinite(float(tally["loss"])):
-            raise _non_finite(task, folder, settings, done, recent)
+            raise distributed.once(_non_finite(task, folder, settings, done, recent))
 
     if settings.compile:
         task.loss = torch.compile(task.loss)
+    task.loss = distributed.parallel(task.module, task.loss)
     began, done = time.monotonic(), start
     with ThreadPoolExecutor(1) as reader, Termination() as ending:
         try:
@@ -230,7 +236,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
 
                 done = step + 1
                 saving = done % settings.checkpoint_every == 0 or done == settings.steps
-                if saving or ending.asked:
+                asked = distributed.any_of(ending.asked)
+                if saving or asked:
                     check(done)  # a loss that is no number gets into no state
                 if done % settings.log_every == 0 or done == settings.steps:
                     # here and where a state is saved, and nowhere else, the host waits for the device
@@ -241,7 +248,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
                     print(f"step {done}/{settings.steps}  {shown}  {speed:.2f} steps/s", flush=True)
                     tally, since, recent = {}, done, []
-                if ending.asked:
+                if asked:
                     raise Preempted
                 if due(done):
                     validate(done)
@@ -249,13 +256,15 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                     save(done)
         except Preempted:
             save(done)
-            raise Preempted(
+            ended = Preempted(
                 f"SIGTERM at step {done} of {settings.steps}; the state is saved, the same command goes on from there"
-            ) from None
+            )
+            raise distributed.once(ended) from None
 
-    task.keep.load_state_dict(best["weights"])
+    if distributed.leads():
+        task.keep.load_state_dict(best["weights"])
+        write_text(metrics, "".join(json.dumps(record) + "\n" for record in records))
     module.eval()
-    write_text(metrics, "".join(json.dumps(record) + "\n" for record in records))
     return {
         "best_step": best["step"],
         "best_score": best["score"],
@@ -276,6 +285,8 @@ def _note(parts: int, task: Task) -> str:
 def _smaller(parts: int, batch: Batch, step: int) -> int:
     """Twice as many parts, if the batch has items for them."""
     items = min(len(tensor) for tensor in batch.values())
+    if distributed.processes() > 1:  # the others are in the middle of the same step
+        raise UserError("out of GPU memory with several processes; take more GPUs, or a smaller batch")
     if parts >= items:
         raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
     if torch.cuda.is_available():
@@ -307,7 +318,8 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
         "items": task.items(step),
         "before": [{"step": earlier, "items": task.items(earlier)} for earlier in range(first, step)],
     }
-    write_json(folder / "nonfinite.json", about)
+    if distributed.leads():
+        write_json(folder / "nonfinite.json", about)
     return UserError(
         f"loss is {loss} at step {step} of {settings.steps}, learning rate {rate:.3g} "
         f"({folder / 'nonfinite.json'} names the images); "

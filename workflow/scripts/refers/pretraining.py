@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refers import augment, engine
+from refers import augment, distributed, engine
 from refers.config import Training
+from refers.errors import UserError
 from refers.studies import Studies
 
 
@@ -41,7 +42,11 @@ def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Ge
 def pretraining_task(
     data: Studies, objective: nn.Module, training: Training, size: int, device: torch.device
 ) -> engine.Task:
-    """The task of `engine.fit` for an objective: batches of its unit, validated on the held-out studies."""
+    """The task of `engine.fit` for an objective: batches of its unit, validated on the held-out studies.
+
+    Raises:
+        UserError: the batch cannot be shared out evenly among the processes.
+    """
     by_study = objective.unit == "study"
     stored = data.store.shape[1]
     views = objective.settings.views if by_study else 1
@@ -109,6 +114,11 @@ def pretraining_task(
         return {**means, "score": -means["loss"]}
 
     train_items = len(items["train"]["study"])
+    if min(training.batch_size, train_items) % distributed.processes():
+        raise UserError(
+            f"a batch of {min(training.batch_size, train_items)} has no equal shares for {distributed.processes()} processes;"
+            " choose another number of GPUs"
+        )
     return engine.Task(
         module=objective,
         keep=objective.encoder,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from refers import distributed
 from refers.augment import MEAN, STD
 from refers.vit import Features
 
@@ -59,14 +60,16 @@ class Restoration(nn.Module):
         self.decoder = RestorationDecoder(encoder.token_width, grid, settings.image_size // grid, width)
 
     def restoration(self, images: Tensor) -> tuple[dict[str, Tensor], Features]:
-        """Losses of normalised images (B, 1, S, S), and the features of what became of them."""
+        """Losses of normalised images (B, 1, S, S), and the features of what became of this process's share of them."""
         clean = images * STD + MEAN
         with torch.no_grad():
             distorted = self.distort(clean)
             changed = distorted != clean
+        clean, distorted, changed = distributed.share(clean, distorted, changed)
         features = self.encoder((distorted - MEAN) / STD)
         error = (self.decoder(features.tokens).float() - clean).square()
-        changes = (error * changed).sum() / changed.sum().clamp(min=1)
+        count = changed.sum()
+        changes = distributed.balance((error * changed).sum() / count.clamp(min=1), count)
         return {"loss": error.mean(), "changed": changes}, features
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

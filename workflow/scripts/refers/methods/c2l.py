@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from refers import distributed
 from refers.config import option
 from refers.methods import Context
 
@@ -79,13 +80,17 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
-        """Teacher's features (B, width), not normalised."""
+        """Teacher's features of the whole batch (B, width), not normalised, from this process's share of its images."""
         encoder, head = self.teacher
-        return head(encoder(images).pooled).float()
+        return distributed.gather(head(encoder(images).pooled).float())
 
-    def query(self, images: Tensor) -> Tensor:
-        """Student's unit features (B, width)."""
-        return F.normalize(self.head(self.encoder(images).pooled).float(), dim=1)
+    def student(self, images: Tensor) -> Tensor:
+        """Student's features of these images (B, width), not normalised."""
+        return self.head(self.encoder(images).pooled).float()
+
+    def query(self, features: Tensor) -> Tensor:
+        """Unit features of the whole batch (B, width) from the student's of this process's share."""
+        return F.normalize(distributed.gather(features), dim=1)
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
         """One contrast against the queue as it stands."""
@@ -105,18 +110,19 @@ class Objective(nn.Module):
         def mix(x: Tensor) -> Tensor:
             return share * x + (1 - share) * x[order]
 
-        key = self.keys(second)
+        own, own_pair, mixed, mixed_pair = distributed.share(first, second, mix(first), mix(second))
+        key = self.keys(own_pair)
         unit_key = F.normalize(key, dim=1)
         # the plain pass comes first, so that backward reaches it last, when the mixed pass's tensors are gone
         if self.settings.recompute and torch.is_grad_enabled():
-            plain = checkpoint(self.query, first, use_reentrant=False)
+            plain = self.query(checkpoint(self.student, own, use_reentrant=False))
         else:
-            plain = self.query(first)
-        mixed = self.query(mix(first))
+            plain = self.query(self.student(own))
+        query = self.query(self.student(mixed))
         losses = {
             "plain": self.contrast(plain, unit_key),
-            "homogeneous": self.contrast(mixed, F.normalize(self.keys(mix(second)), dim=1)),
-            "heterogeneous": self.contrast(mixed, F.normalize(mix(key), dim=1)),
+            "homogeneous": self.contrast(query, F.normalize(self.keys(mixed_pair), dim=1)),
+            "heterogeneous": self.contrast(query, F.normalize(mix(key), dim=1)),
         }
         if self.training:
             self.enqueue(unit_key)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refers import distributed
 from refers.config import option
 from refers.errors import UserError
 from refers.methods import Context
@@ -72,5 +73,5 @@ class Objective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)
-        logits = self.head(self.encoder(batch["images"]).pooled)
-        return {"loss": masked_cross_entropy(logits, wanted, mask)}
+        logits = self.head(self.encoder(distributed.share(batch["images"])).pooled)
+        return {"loss": masked_cross_entropy(distributed.gather(logits), wanted, mask)}

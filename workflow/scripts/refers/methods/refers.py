@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refers import distributed
 from refers.config import Optimiser, option
 from refers.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.methods import Context
@@ -106,7 +107,7 @@ class Objective(nn.Module):
         return {"decoder.": optimiser.decoder_lr, "text.": optimiser.text_lr, "project.": optimiser.text_lr}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        images, tokens = batch["images"], batch["tokens"]
+        images, tokens = distributed.share(batch["images"], batch["tokens"])
         studies, views = images.shape[:2]
         features = self.encoder(images.flatten(0, 1))
         study = self.fusion(
@@ -117,12 +118,12 @@ class Objective(nn.Module):
             hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
             real = tokens[:, 1:] != 0
             logits = self.decoder.logits(hidden[real])
-            losses["language"] = language_loss(
-                logits.float(), tokens[:, 1:][real], studies, self.settings.language
-            )
+            language = language_loss(logits.float(), tokens[:, 1:][real], studies, self.settings.language)
+            entries = len(logits) if self.settings.language == "mean" else studies
+            losses["language"] = distributed.balance(language, entries)
         if self.settings.image_to_text or self.settings.text_to_image:
             texts = self.project(self.text(tokens))
-            losses["contrast"] = self.contrast(study.feature, texts)
+            losses["contrast"] = self.contrast(distributed.gather(study.feature), distributed.gather(texts))
         total = losses.get("language", 0) * self.settings.generation + losses.get("contrast", 0)
         return {"loss": total, **losses}
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refers import distributed
 from refers.config import option
 from refers.distortions import (
     apply_curves,
@@ -87,7 +88,7 @@ class Objective(Restoration):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         losses, features = self.restoration(batch["images"])
-        named = F.cross_entropy(self.head(features.pooled).float(), batch["word"])
+        named = F.cross_entropy(distributed.gather(self.head(features.pooled)).float(), batch["word"])
         restored = losses.pop("loss")
         return {
             "loss": restored + self.settings.words * named,

@@ -1,0 +1,344 @@
+"""Several processes that share a batch: the gradients, draws and weights of one process, one end for all of them, one writer."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from refers import config, distributed, engine
+from refers.encoders import build_encoder
+from refers.errors import Preempted, UserError
+from refers.methods import build_objective
+from refers.pretraining import pretraining_task
+from test_engine import CPU
+from test_objectives import OBJECTIVES, REFERS
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+VARIANTS = {
+    **OBJECTIVES,
+    "sum of tokens": ("refers", {**REFERS, "language": "sum"}),
+    "masked labels": ("lsp", {"uncertain": "ignore"}),
+    "smoothed labels": ("lsp", {"uncertain": "lsr"}),
+    "nce": ("c2l", {"width": 8, "queue": 16, "loss": "nce"}),
+}
+
+
+def in_processes(work, count=2):
+    """Run `work` in forked processes that torchrun might have started; their exit codes, negative for a signal."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child:
+            children.append(child)
+            continue
+        code = 1
+        try:
+            torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+            os.environ |= {
+                "TORCHELASTIC_RUN_ID": "test",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+            }
+            distributed.join(CPU)
+            work(rank)
+            code = 0
+        except (SystemExit, UserError) as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+@pytest.fixture
+def make_task(small_model, context, studies):
+    """A pre-training task by the name of a variant, without dropout, with batches of four."""
+
+    def make(name):
+        torch.manual_seed(0)
+        objective, settings = VARIANTS[name]
+        module = build_objective(objective, build_encoder(small_model), settings, context)
+        for part in module.modules():
+            if type(part).__name__ == "Dropout":
+                part.p = 0.0
+        return pretraining_task(studies, module, config.Training(batch_size=4), 32, CPU)
+
+    return make
+
+
+def one_step(task):
+    """Losses and gradients of the first step's batch, what the encoder saw, and the buffers afterwards."""
+    seen = []
+    task.module.encoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0].detach()))
+    task.module.train()
+    loss = distributed.parallel(task.module, task.loss)
+    torch.manual_seed(1)
+    batch = task.load(0)
+    batch["labels"][0] = -1  # so that the halves differ in what an uncertain label masks
+    losses = loss(batch)
+    losses["loss"].backward()
+    gradients = {key: value.grad for key, value in task.module.named_parameters() if value.grad is not None}
+    buffers = dict(task.module.named_buffers())
+    return {
+        "losses": distributed.average(losses),
+        "gradients": gradients,
+        "seen": seen,
+        "buffers": buffers,
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_processes_have_the_gradients_of_one_with_the_whole_batch(name, make_task, tmp_path):
+    whole = one_step(make_task(name))
+    assert in_processes(lambda rank: torch.save(one_step(make_task(name)), tmp_path / f"{rank}.pt")) == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["gradients"].keys() == whole["gradients"].keys()
+    largest = max(float(value.abs().max()) for value in whole["gradients"].values())
+    for key, value in whole["gradients"].items():
+        assert torch.equal(first["gradients"][key], second["gradients"][key]), key
+        tolerance = (
+            1e-5 * float(value.abs().max()) + 1e-8 * largest
+        )  # some, such as a key's bias, are zero but for rounding
+        torch.testing.assert_close(
+            first["gradients"][key],
+            value,
+            rtol=1e-4,
+            atol=tolerance,
+            msg=lambda text, key=key: f"{key}: {text}",
+        )
+    torch.testing.assert_close(first["losses"], whole["losses"], check_dtype=False)
+    for key, value in whole["buffers"].items():
+        torch.testing.assert_close(first["buffers"][key], value)
+        assert torch.equal(first["buffers"][key], second["buffers"][key]), key
+
+
+@pytest.mark.parametrize("name", ["refers", "c2l", "lsp", "model_genesis", "context_restoration", "transvw"])
+def test_each_process_encodes_its_half_of_the_same_images(name, make_task, tmp_path):
+    whole = one_step(make_task(name))["seen"]
+    assert in_processes(
+        lambda rank: torch.save(one_step(make_task(name))["seen"], tmp_path / f"{rank}.pt")
+    ) == [0, 0]
+    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [len(images) for images in halves[0]] == [len(images) // 2 for images in whole]
+    for images, *parts in zip(whole, *halves, strict=True):
+        assert torch.equal(torch.cat(parts), images)
+
+
+def test_an_objective_that_shares_nothing_is_right_as_well(make_task, tmp_path):
+    def plain():
+        task = make_task("lsp")
+
+        def loss(batch):
+            images = batch["images"][:, None, :32, :32].float() / 255
+            return {"loss": task.keep(images).pooled.square().mean()}
+
+        return dataclasses.replace(task, module=nn.ModuleDict({"encoder": task.keep}), loss=loss)
+
+    whole = one_step(plain())
+    assert in_processes(lambda rank: torch.save(one_step(plain()), tmp_path / f"{rank}.pt")) == [0, 0]
+    found = torch.load(tmp_path / "1.pt")
+    for key, value in whole["gradients"].items():
+        torch.testing.assert_close(found["gradients"][key], value)
+
+
+def test_after_its_share_each_process_draws_for_itself(tmp_path):
+    def draw(rank):
+        found = []
+        for step in (0, 1, 0):
+            torch.manual_seed(step)
+            before = torch.rand(3)
+            rows = distributed.share(torch.arange(6))
+            found += [before, rows, torch.rand(3)]
+        torch.save(found, tmp_path / f"{rank}.pt")
+
+    assert in_processes(draw) == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(first[0], second[0])
+    assert (first[1].tolist(), second[1].tolist()) == ([0, 1, 2], [3, 4, 5])
+    assert not torch.equal(first[2], second[2])
+    assert torch.equal(first[2], first[8])
+    assert torch.equal(second[2], second[8])
+
+
+def test_a_batch_without_equal_shares_is_one_line(make_task):
+    def refuse(_rank):
+        with pytest.raises(UserError, match="a batch of 4 has no equal shares for 3 processes"):
+            make_task("lsp")
+
+    assert in_processes(refuse, 3) == [0, 0, 0]
+
+
+def training(**values):
+    defaults = {"steps": 9, "warmup_steps": 1, "batch_size": 4, "precision": "fp32", "checkpoint_every": 4}
+    optimiser = config.Optimiser(lr=0.05, lookahead_every=2)
+    return config.Training(
+        **{**defaults, "validate_every": 3, "log_every": 2, "optimiser": optimiser, **values}
+    )
+
+
+def close(one, two):
+    """Whether two finished runs ended alike, up to the order of sums."""
+    a, b = (torch.load(folder / "weights.pt") for folder in (one, two))
+    for key, value in a.items():
+        torch.testing.assert_close(b[key], value, rtol=1e-3, atol=1e-5)
+    curves = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (one, two)
+    ]
+    assert len(curves[0]) == len(curves[1])
+    for line, other in zip(*curves, strict=True):
+        assert line.keys() == other.keys()
+        for kind in {"train", "validation"} & line.keys():
+            assert other[kind] == pytest.approx(line[kind], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["refers", "c2l"])
+def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
+    def run(folder):
+        task = make_task(name)
+        outcome = engine.fit(task, training(), CPU, folder, "x")
+        if distributed.leads():
+            torch.save(task.keep.state_dict(), folder / "weights.pt")
+        return outcome
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    run(tmp_path / "one")
+    assert in_processes(lambda _rank: run(tmp_path / "two")) == [0, 0]
+    close(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+@pytest.mark.parametrize("moment", ["load", "validate"])
+def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, make_task, tmp_path):
+    def run(folder, rank=None):
+        task = make_task("refers")
+        original, calls = getattr(task, moment), []
+
+        def interrupted(*given):
+            calls.append(1)
+            if rank == asked and len(calls) == (3 if moment == "validate" else 5):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*given)
+
+        setattr(task, moment, interrupted)
+        outcome = engine.fit(task, training(), CPU, folder, "x")
+        if distributed.leads():
+            torch.save(task.keep.state_dict(), folder / "weights.pt")
+        return outcome
+
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "whole")
+    codes = in_processes(lambda rank: run(tmp_path / "broken", rank))
+    if moment == "validate" and asked == 1:
+        assert codes == [0, 0]  # only the leader validates, so nothing was interrupted
+        return
+    assert codes == [Preempted.code, Preempted.code]
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["resume.pt"]
+    assert 0 < run(tmp_path / "broken")["resumed_at"] < 9
+    close(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_loss_that_is_no_number_stops_every_process_and_is_said_once(make_task, tmp_path, capfd):
+    def run(_rank):
+        task = make_task("lsp")
+        loss = task.loss
+        task.loss = lambda batch: {"loss": loss(batch)["loss"] * float("nan")}
+        try:
+            engine.fit(task, training(), CPU, tmp_path, "x")
+        except UserError as error:
+            print(error, file=sys.stderr)
+            raise
+
+    assert in_processes(run) == [1, 1]
+    assert capfd.readouterr().err.count("loss is nan between steps 0 and 2") == 1
+    assert (tmp_path / "nonfinite.json").exists()
+
+
+def test_out_of_memory_in_one_process_is_one_line(make_task, tmp_path):
+    def run(rank):
+        task = make_task("lsp")
+        loss = task.loss
+
+        def short(batch):
+            if rank == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return loss(batch)
+
+        task.loss = short
+        ends = UserError if rank == 1 else RuntimeError  # which torchrun would have forestalled
+        with pytest.raises(ends, match="out of GPU memory with several processes" if rank == 1 else ""):
+            engine.fit(task, training(), CPU, tmp_path, "x")
+
+    assert in_processes(run) == [0, 0]
+
+
+def test_batch_normalisation_on_the_cpu_is_refused_over_several_processes():
+    def refuse(_rank):
+        with pytest.raises(UserError, match="batch normalisation over several processes needs GPUs"):
+            distributed.parallel(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), dict)
+
+    assert in_processes(refuse) == [0, 0]
+
+
+def test_torchrun_shares_a_batch_and_one_process_takes_over(small_model, small_bert, mimic, tmp_path):
+    """The script itself, as the rule runs it: two processes, SIGTERM to torchrun, resumed by one."""
+    settings = {
+        "objective": "refers",
+        "settings": REFERS,
+        "model": config.to_dict(small_model),
+        "training": {
+            "steps": 12,
+            "warmup_steps": 2,
+            "batch_size": 4,
+            "precision": "fp32",
+            "log_every": 1,
+            "validate_every": 6,
+        },
+    }
+    (tmp_path / "images.json").write_text('{"quarantined": []}')
+
+    folder = tmp_path / "encoder"
+
+    def command(processes):
+        script = ROOT / "workflow/scripts/pretrain.py"
+        index, store, tokens = mimic
+        arguments = ["--method", "refers", "--config", json.dumps(settings), "--device", "cpu"]
+        arguments += ["--index", index, "--store", store, "--tokens", tokens, "--text-encoder", small_bert]
+        arguments += ["--manifest", tmp_path / "images.json", "--processes", processes]
+        return [sys.executable, script, *map(str, arguments), "--out", str(folder / "encoder.safetensors")]
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command(2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as running:
+        for line in running.stdout:
+            if line.startswith("step 3/12"):
+                running.terminate()
+                break
+        rest = running.stdout.read()
+    assert running.returncode != 0
+    assert rest.count("the state is saved, the same command goes on from there") == 1, rest
+    assert [path.name for path in folder.iterdir()] == ["resume.pt"]
+    done = subprocess.run(command(1), capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "run.json").read_text())
+    assert 3 <= record["resumed_at"] < 12
+    assert record["processes"] == 1
+    assert {path.name for path in folder.iterdir()} == {"encoder.safetensors", "metrics.jsonl", "run.json"}
