@@ -267,7 +267,7 @@ def test_a_loss_that_is_no_number_stops_every_process_and_is_said_once(make_task
             raise
 
     assert in_processes(run) == [1, 1]
-    assert capfd.readouterr().err.count("loss is nan at step 1 of") == 1
+    assert capfd.readouterr().err.count("loss is nan at step 0 of 9") == 1
     assert (tmp_path / "nonfinite.json").exists()
 
 

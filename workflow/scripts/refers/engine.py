@@ -110,7 +110,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
-    number of processes (`refers.distributed`; the leading one alone ends with the weights). The last one, after all
+    number of processes (`refers.distributed`); the leading one alone ends with the weights. The last state, after all
     steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not fit into the
     device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
     `task.coupled` names, which then spans a part only.
