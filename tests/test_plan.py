@@ -1,7 +1,9 @@
 """The plan: its jobs are Snakemake's, its FLOPs torch's, finished jobs count as measured, and its sums add up."""
 
 import json
+import multiprocessing
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,12 +80,19 @@ def test_a_tier_of_an_unknown_method_is_one_line(values):
 # ---- FLOPs and memory
 
 
-def test_the_flops_of_a_transformer_are_those_of_its_formula(small_model):
+@pytest.fixture(scope="module")
+def elsewhere():
+    """Call a function in another process: a backward pass of fake tensors starts threads that forbid later tests to fork."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield lambda *call, **options: pool.submit(*call, **options).result()
+
+
+def test_the_flops_of_a_transformer_are_those_of_its_formula(small_model, elsewhere):
     size, width, tokens, hidden, classes, batch = small_model, 16, 17, 32, 5, 6
     block = 2 * tokens * width * (4 * width + 2 * hidden) + 4 * tokens**2 * width
     embed = 2 * 16 * (64 * width + width * width)
     image = embed + size.depth * block + 2 * 2 * width * classes
-    found = cost_of_finetuning(size, config.Training(batch_size=batch), classes)
+    found = elsewhere(cost_of_finetuning, size, config.Training(batch_size=batch), classes)
     once = 2 * 16 * width * width  # positions, the same for every image
     assert found["forward_flops"] == batch * image + once
     # attention's backward pass computes its scores again; pixels have no gradient
@@ -91,11 +100,11 @@ def test_the_flops_of_a_transformer_are_those_of_its_formula(small_model):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context):
+def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context, elsewhere):
     kind, options = OBJECTIVES[name]
     training = config.Training(batch_size=4)
     settings = config.Pretrain(objective=kind, model=small_model, settings=options, training=training)
-    found = cost_of_pretraining(settings, context)
+    found = elsewhere(cost_of_pretraining, settings, context)
     objective = make(name, small_model, context).train()
     if hasattr(objective, "distort"):
         objective.distort = torch.clone
@@ -117,9 +126,9 @@ def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context):
     assert found["gpu_bytes"] > 4 * 3 * found["encoder_parameters"]
 
 
-def test_a_residual_network_is_counted_too():
+def test_a_residual_network_is_counted_too(elsewhere):
     sizes = config.ResNet(architecture="resnet18", image_size=64)
-    found = cost_of_finetuning(sizes, config.Training(batch_size=2))
+    found = elsewhere(cost_of_finetuning, sizes, config.Training(batch_size=2))
     model = Classifier(build_encoder(sizes), 14, 0.0)
     counter = FlopCounterMode(display=False)
     with counter:
@@ -127,10 +136,10 @@ def test_a_residual_network_is_counted_too():
     assert found["flops"] == counter.get_total_flops()
 
 
-def test_memory_grows_with_the_batch_and_with_adams_moments(small_model):
+def test_memory_grows_with_the_batch_and_with_adams_moments(small_model, elsewhere):
     def peak(batch, name="sgd"):
         training = config.Training(batch_size=batch, optimiser=config.Optimiser(name=name))
-        return cost_of_finetuning(small_model, training)["gpu_bytes"]
+        return elsewhere(cost_of_finetuning, small_model, training)["gpu_bytes"]
 
     assert peak(16) - peak(8) == pytest.approx(peak(8) - peak(4) + peak(12) - peak(8), rel=0.05)
     parameters = sum(
@@ -139,10 +148,12 @@ def test_memory_grows_with_the_batch_and_with_adams_moments(small_model):
     assert peak(8, "adam") - peak(8) == 4 * parameters
 
 
-def test_real_steps_have_a_speed(small_model):
-    found = speed_of_steps(small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3)
+def test_real_steps_have_a_speed(small_model, elsewhere):
+    found = elsewhere(
+        speed_of_steps, small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3
+    )
     assert (found["steps"], found["batch"], found["kind"]) == (3, 4, "cpu")
-    flops = cost_of_finetuning(small_model, config.Training(batch_size=4))["flops"]
+    flops = elsewhere(cost_of_finetuning, small_model, config.Training(batch_size=4))["flops"]
     assert found["flops_per_second"] * found["seconds_per_step"] == pytest.approx(flops)
 
 
