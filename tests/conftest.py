@@ -53,6 +53,30 @@ def small_model():
 
 
 @pytest.fixture(scope="session")
+def timm_vit():
+    """A random plain vision transformer of timm, two blocks of width 48 on 32 x 32 pixels: timm_vit(classes)."""
+    import timm
+
+    def make(classes):
+        torch.manual_seed(0)
+        model = timm.create_model(
+            "vit_tiny_patch16_224",
+            pretrained=False,
+            num_classes=classes,
+            img_size=32,
+            patch_size=8,
+            embed_dim=48,
+            depth=2,
+            num_heads=3,
+        ).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def small_bert(tmp_path_factory):
     """A folder with a random BERT of 50 words, as transformers writes it."""
     from transformers import BertConfig, BertModel

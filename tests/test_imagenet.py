@@ -27,21 +27,8 @@ SETTINGS = config.Transformer(
 
 
 @pytest.fixture(scope="module")
-def reference():
-    torch.manual_seed(0)
-    model = timm.create_model(
-        "vit_tiny_patch16_224",
-        pretrained=False,
-        num_classes=5,
-        img_size=32,
-        patch_size=8,
-        embed_dim=48,
-        depth=2,
-        num_heads=3,
-    ).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return model
+def reference(timm_vit):
+    return timm_vit(classes=5)
 
 
 @pytest.mark.parametrize("position", ["concat", "add"])

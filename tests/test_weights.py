@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from refers import config
 from refers.checkpoint import load_state, read_encoder
@@ -114,22 +113,9 @@ def test_no_code_here_unpickles():
 
 
 @pytest.fixture(scope="module")
-def plain():
+def plain(timm_vit):
     """The plain vision transformer that the authors' code trains, as timm has it."""
-    torch.manual_seed(0)
-    model = timm.create_model(
-        "vit_tiny_patch16_224",
-        pretrained=False,
-        num_classes=0,
-        img_size=32,
-        patch_size=8,
-        embed_dim=48,
-        depth=2,
-        num_heads=3,
-    ).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return model
+    return timm_vit(classes=0)
 
 
 def in_the_authors_layout(plain, prefix):

@@ -56,9 +56,8 @@ def main() -> None:
     parts = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
     parts["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
-    manifest = args.store.with_suffix(
-        ".json"
-    )  # holds the digest of the store, which is too large to hash here
+    # it holds the digest of the store, which is too large to hash here
+    manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: provenance.file_digest(path) for name, path in files.items()}
     for seed in args.seeds:

@@ -237,11 +237,11 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 done = step + 1
                 saving = done % settings.checkpoint_every == 0 or done == settings.steps
                 asked = distributed.any_of(ending.asked)
-                if saving or asked:
-                    check(done)  # a loss that is no number gets into no state
-                if done % settings.log_every == 0 or done == settings.steps:
-                    # here and where a state is saved, and nowhere else, the host waits for the device
+                logging = done % settings.log_every == 0 or done == settings.steps
+                if logging or saving or asked:
+                    # nowhere else the host waits for the device; a loss that is no number gets into no state
                     check(done)
+                if logging:
                     means = {name: float(total) / (done - since) for name, total in tally.items()}
                     records.append({"step": done, "factor": factor, "train": means})
                     speed = (done - start) / (time.monotonic() - began)
