@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from refers import config
 from refers.checkpoint import load_state, read_encoder
@@ -70,6 +71,17 @@ def test_a_malicious_checkpoint_is_refused_in_one_line_and_does_nothing(tmp_path
     if kind != "npz":  # the trap is real
         torch.load(path, weights_only=False) if kind != "pickle" else pickle.loads(path.read_bytes())
         assert (tmp_path / "mark").exists()
+
+
+def test_a_download_that_trusts_its_file_executes_nothing_either(tmp_path, monkeypatch):
+    path, mark = tmp_path / "net.pth", tmp_path / "mark"
+    poisoned("torch", path, mark)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: torch.load(path, weights_only=False))
+    with pytest.raises(UserError, match=r"timm:resnet18: cannot be downloaded"):
+        import_encoder(config.Timm(name="resnet18", image_size=32), "timm:resnet18")
+    assert not mark.exists()
+    torch.load(path, weights_only=False)  # the switch is the download's alone
+    assert mark.exists()
 
 
 def test_a_malicious_resume_state_is_set_aside_and_does_nothing(tmp_path, capsys):

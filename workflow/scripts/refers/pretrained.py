@@ -9,6 +9,8 @@ which on a grey image equals the original on that image three times; every other
 import os
 import pickle
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +99,29 @@ def read_tensors(source: str) -> dict[str, Tensor]:
 def _download(name: str) -> dict[str, Tensor]:
     import timm
 
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = (
-        "1"  # torch's own switch; not every version of timm asks for it
-    )
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        with _tensors_only():  # not every version of timm asks for it
+            return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # network, hub and registry each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{DOWNLOAD}{name}: cannot be downloaded ({reason}); give the path of a file instead"
         ) from None
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """torch.load executes no pickle, whatever its caller asks for: torch's own switch, set back afterwards."""
+    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(switch)
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
 
 
 def _is_ours(source: str) -> bool:
