@@ -1,6 +1,7 @@
 """Fine-tuning: the losses, the scores, what picks the weights, and the script on a tiny set."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -164,5 +165,15 @@ def test_a_subset_of_other_images_is_refused(world):
     done = finetune(world, world / "run")
     assert done.returncode == 1
     assert "i60 is no training image" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (world / "run").exists()
+
+
+def test_a_cut_split_is_refused(world):
+    content = (world / "split.parquet").read_bytes()
+    (world / "split.parquet").write_bytes(content[: len(content) // 2])
+    done = finetune(world, world / "run")
+    assert done.returncode == 1
+    assert re.search(r"split\.parquet: no split .*; make it with split_dataset\.py", done.stderr)
     assert len(done.stderr.splitlines()) == 1
     assert not (world / "run").exists()

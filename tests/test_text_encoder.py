@@ -1,12 +1,14 @@
 """The small BERT that stands in for a downloaded one: the same reports give the same vocabulary."""
 
 import sys
-from pathlib import Path
 
-from refers.text_encoder import load_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+import build_text_encoder
+import pandas as pd
+import pytest
+import tokenize_reports
 from build_text_encoder import SPECIAL, write_vocabulary
+from refers.errors import UserError
+from refers.text_encoder import load_tokenizer
 
 
 def test_the_vocabulary_is_characters_then_words_by_frequency_then_by_name(tmp_path):
@@ -36,3 +38,17 @@ def test_the_vocabulary_is_characters_then_words_by_frequency_then_by_name(tmp_p
 def test_the_vocabulary_keeps_to_its_size(tmp_path):
     write_vocabulary(["the lungs are clear", "the heart"], 30, tmp_path)
     assert len(load_tokenizer(tmp_path)) == 30
+
+
+@pytest.mark.parametrize("script", [build_text_encoder, tokenize_reports])
+@pytest.mark.parametrize(("column", "says"), [("texts", "no column 'text'"), (None, "no reports")])
+def test_neither_vocabulary_nor_tokens_come_of_a_malformed_table(tmp_path, monkeypatch, script, column, says):
+    write_vocabulary(["no effusion"], 50, tmp_path)
+    table, out = tmp_path / "reports.parquet", tmp_path / "out"
+    if column:
+        pd.DataFrame({"study_id": ["s1"], column: ["no effusion"]}).to_parquet(table)
+    arguments = ["--config", "{}"] if script is build_text_encoder else ["--text-encoder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["script", "--reports", str(table), "--out", str(out), *arguments])
+    with pytest.raises(UserError, match=rf"reports\.parquet: {says}.*clean_reports\.py"):
+        script.main()
+    assert not out.exists()

@@ -15,7 +15,7 @@ from refers import attention, augment, localisation
 from refers.config import Augment
 from refers.datasets import read_boxes
 from refers.errors import UserError, run
-from refers.files import atomic_path, write_text
+from refers.files import atomic_path, read_parquet, write_text
 from refers.runtime import choose_device
 from refers.schema import LABEL
 from refers.store import open_store
@@ -47,7 +47,8 @@ def main() -> None:
     device = choose_device(args.device)
     model = attention.load_classifier(args.classifier).to(device)
     side = model.encoder.settings.image_size
-    frame, index = pd.read_parquet(args.split), pd.read_parquet(args.index)
+    frame = read_parquet(args.split, "split", ("row", "image_id", "split"), rest=True)
+    index = read_parquet(args.index, "index", ("image_id", "width", "height"), rest=True)
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     store = open_store(args.store)
     boxes = read_boxes(args.layout, args.download, index)

@@ -11,9 +11,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import torch
 from refers.errors import run
+from refers.files import read_parquet
 from refers.text_encoder import load_tokenizer  # sets the offline switches before transformers is imported
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -53,7 +53,7 @@ def main() -> None:
     from transformers import BertConfig, BertModel
 
     sizes = args.config
-    texts = pd.read_parquet(args.reports, columns=["text"])["text"].tolist()
+    texts = read_parquet(args.reports, "reports", ["text"])["text"].tolist()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.parent) as temporary:
         folder = Path(temporary) / "text_encoder"

@@ -9,9 +9,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from refers.errors import UserError, run
-from refers.files import atomic_path
+from refers.files import atomic_path, read_parquet
 from refers.reports import swap_sides
 from refers.text_encoder import load_tokenizer
 
@@ -45,7 +44,7 @@ def main() -> None:
         raise UserError(
             f"{args.text_encoder}: padding has id {tokenizer.pad_token_id}, 0 is expected; use a BERT WordPiece vocabulary"
         )
-    frame = pd.read_parquet(args.reports, columns=["study_id", "text"])
+    frame = read_parquet(args.reports, "reports", ["study_id", "text"])
     texts = frame["text"].tolist()
     tokens, lengths = encode(tokenizer, texts, args.max_length)
     swapped, swapped_lengths = encode(

@@ -12,7 +12,8 @@ from typing import Any
 
 from refers.errors import UserError
 
-MAKERS = {"index": "index_source.py", "split": "split_dataset.py"}  # of a Parquet file that jobs share
+# of a Parquet file that jobs share
+MAKERS = {"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"}
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def write_parquet(target: str | Path, frame: Any) -> None:
 
 
 def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest: bool = False) -> Any:
-    """`columns` of an index or a split (`kind`) as a pandas frame; with `rest` all that it has.
+    """`columns` of an index, a split or the cleaned reports (`kind`) as a pandas frame; with `rest` all that it has.
 
     Raises:
         UserError: the file is missing, cut or no Parquet, or lacks one of the columns.
