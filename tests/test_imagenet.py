@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from generate_checkpoint import random_arrays
 from refers import config
 from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder, load_encoder
@@ -18,8 +19,6 @@ from refers.pretrained import import_encoder, read_tensors
 from safetensors.torch import save_file
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
-sys.path.insert(0, str(SCRIPTS))
-from generate_checkpoint import random_arrays  # noqa: E402
 
 SETTINGS = config.Transformer(
     image_size=32, patch_size=8, width=48, depth=2, heads=3, mlp_width=192, activation="gelu", dropout=0.0
