@@ -163,13 +163,13 @@ def call():
 
 @pytest.fixture(scope="session")
 def snakemake():
-    """Run snakemake in the project's folder: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
+    """Run snakemake in the project's folder or a copy: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
 
-    def run(*arguments, environment=None):
+    def run(*arguments, environment=None, folder=ROOT):
         command = [Path(sys.executable).with_name("snakemake"), *map(str, arguments)]
         done = subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=folder,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,6 +16,12 @@ from refers import config
 from refers.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1]
+PLACES = {
+    "results": "results",
+    "store": "build/store",
+    "interim": "build/interim",
+    "benchmarks": "benchmarks",
+}
 
 
 class Cell(NamedTuple):
@@ -86,7 +92,7 @@ class Study:
             raise UserError(
                 f"no such cell: {method}/{dataset}/{ratio}; the study has {known} for {', '.join(self.methods)}"
             )
-        if reason := self.method_status(method) or self.dataset_status(dataset):
+        if reason := self.cell_status(method, Cell(dataset, int(ratio))):
             raise UserError(f"{method}/{dataset}/{ratio}: {reason}")
 
     # ---- what jobs are told
@@ -136,6 +142,14 @@ class Study:
         return {"cells": cells, "methods": entry["methods"], "table": entry["table"], "reference": reference}
 
     # ---- what is here
+
+    def place(self, name: str) -> str:
+        """Where a pathvar points."""
+        return self.values.get("pathvars", {}).get(name, PLACES[name])
+
+    def lies(self, *paths: str) -> bool:
+        """Whether these files below <results> are here, of an earlier run or another machine's."""
+        return all(Path(self.place("results"), path).exists() for path in paths)
 
     def folder(self, source: str) -> Path:
         """Where the official download of a source lies."""
@@ -217,9 +231,7 @@ class Study:
 
     def line_status(self, method: str) -> str:
         """Empty when a table or figure can show the method; otherwise why not."""
-        return self.method_status(method) or (
-            "" if method in self.methods else "not run: not in study.methods"
-        )
+        return self.method_status(method) if method in self.methods else "not run: not in study.methods"
 
     @cache  # noqa: B019
     def method_status(self, method: str) -> str:
@@ -239,13 +251,21 @@ class Study:
             return f"not run: no BERT in {self.text_encoder}; docs/data.md says how to get it"
         return self.source_status("mimic")
 
+    def training_status(self, method: str, cell: Cell) -> str:
+        """Empty when a cell can be trained here; otherwise why not and what to do."""
+        return self.method_status(method) or self.dataset_status(cell.dataset)
+
+    @cache  # noqa: B019
+    def cell_status(self, method: str, cell: Cell) -> str:
+        """Empty when a cell can be trained here, or its predictions are: without the downloads they are read as they lie."""
+        reason = self.training_status(method, cell)
+        folder = f"runs/{method}/{cell.dataset}/{cell.ratio}pct"
+        kept = reason and self.lies(*(f"{folder}/seed{seed}/predictions.parquet" for seed in self.seeds))
+        return "" if kept else reason
+
     def runs(self, method: str, cell: Cell) -> bool:
-        """Whether a cell of the grid is asked for and can run here."""
-        return (
-            method in self.methods
-            and not self.method_status(method)
-            and not self.dataset_status(cell.dataset)
-        )
+        """Whether a cell of the grid is asked for and can be shown here."""
+        return method in self.methods and not self.cell_status(method, cell)
 
     # ---- tables
 
@@ -361,14 +381,18 @@ class Study:
     def figure(self, name: str) -> dict:
         """The figure's description as figure.py takes it; `sources` names the method behind each of its inputs."""
         entry = self.values["figures"][name]
+        cells = self.figure_cells(name)
+        shown = {method for method, _ in cells}
         methods = []
         for method in entry.get("methods", self.methods):
             absent = self.dataset_status(entry["dataset"]) if "dataset" in entry else ""
-            reason = self.method_status(method) or absent or self.line_status(method)
+            reason = self.line_status(method) or absent
+            kept = entry["kind"] == "curves" and self.lies(f"encoders/{method}/metrics.jsonl")
+            if method in self.methods and (method in shown or kept):
+                reason = ""
             methods.append({"id": method, "title": self.method(method)["title"], "status": reason})
         if entry["kind"] == "curves":
             methods = [method for method in methods if "checkpoint" not in self.method(method["id"])]
-        cells = self.figure_cells(name)
         copies = len(self.seeds) if entry["kind"] == "roc" else 1
         sources = [method for method, _ in cells for _ in range(copies)]
         if entry["kind"] == "attention":
@@ -379,6 +403,7 @@ class Study:
             "kind": entry["kind"],
             "title": entry["title"],
             "note": self.values.get("note", ""),
+            **({"threshold": entry["threshold"]} if entry["kind"] == "attention" else {}),
             "methods": methods,
             "sources": sources,
         }
@@ -391,7 +416,10 @@ class Study:
         cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
         if "ratio" in entry:
             cells = [cell for cell in cells if cell.ratio == entry["ratio"]]
-        return [(method, cell) for method in entry["methods"] for cell in cells if self.runs(method, cell)]
+        found = [(method, cell) for method in entry["methods"] for cell in cells if self.runs(method, cell)]
+        if entry["kind"] == "attention" and not self.lies(f"attention/{name}/maps.npz"):
+            found = [pair for pair in found if not self.training_status(*pair)]  # predictions give no maps
+        return found
 
 
 def check(values: dict) -> Study:
