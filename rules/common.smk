@@ -139,6 +139,12 @@ def released_results(wildcards):
     return STUDY.released_results
 
 
+@one_line
+def released_test_lists(wildcards):
+    """The authors' lists beside them, for the patients of the test images; nothing where there are none."""
+    return STUDY.released_test_lists or []
+
+
 def products_of_mimic():
     """What pre-training reads of MIMIC, up to the cleaned reports; nothing where it is not here."""
     if STUDY.source_status("mimic"):

@@ -6,6 +6,7 @@ read but for the question whether something exists.
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -138,8 +139,21 @@ class Study:
             dataset, _, ratio = name.partition("/")
             classes = self.dataset(dataset)["classes"]
             cells.append({"folder": folder, "dataset": dataset, "ratio": int(ratio), "classes": classes})
-        reference = self.values["tables"][entry["table"]]["reference"]
-        return {"cells": cells, "methods": entry["methods"], "table": entry["table"], "reference": reference}
+        lists = {
+            dataset: {
+                "list": f"{self.dataset(dataset)['released']}/test.txt",
+                "patient": pattern,
+                "classes": len(self.dataset(dataset)["classes"]),
+            }
+            for dataset, pattern in entry["patients"].items()
+        }
+        return {
+            "cells": cells,
+            "lists": lists,
+            "folders": [Path(entry["results"]).name, Path(self.values["released_lists"]).name],
+            "reference": self.values["tables"][entry["table"]]["reference"],
+            **{key: entry[key] for key in ("methods", "table", "alike")},
+        }
 
     # ---- what is here
 
@@ -172,20 +186,40 @@ class Study:
         )
 
     @property
+    def clone(self) -> Path:
+        """Where a clone of the authors' repository is looked for."""
+        return (Path(self.values["data_root"]) / self.values["released_lists"]).parent
+
+    @property
     def released_results(self) -> Path:
-        """The authors' prediction files: a folder of their repository, or a tar archive of it there.
+        """The authors' prediction files: a folder of the clone, an archive of it there, or one of the whole repository.
 
         Raises:
-            UserError: neither is there.
+            UserError: none is there, or two archives are.
         """
-        clone = (Path(self.values["data_root"]) / self.values["released_lists"]).parent
-        folder = clone / self.values["audit"]["results"]
-        archives = sorted(clone.glob(f"{folder.name}.tar*"))
-        if not folder.is_dir() and not archives:
-            raise UserError(
-                f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {clone}"
-            )
-        return folder if folder.is_dir() else archives[0]
+        folder = self.clone / self.values["audit"]["results"]
+        if folder.is_dir():
+            return folder
+        for path in (folder, self.clone):
+            if found := _archives(path):
+                if len(found) > 1:
+                    raise UserError(f"{found[0]} and {found[1].name}: keep one of the two")
+                return found[0]
+        raise UserError(
+            f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {self.clone}"
+            f" or save the repository's archive as {self.clone}.zip"
+        )
+
+    @property
+    def released_test_lists(self) -> Path | None:
+        """Where the audit finds the authors' lists: their folder in the clone, or the archive of the repository."""
+        folder, results = (
+            Path(self.values["data_root"]) / self.values["released_lists"],
+            self.released_results,
+        )
+        if folder.is_dir():
+            return folder
+        return results if results in _archives(self.clone) else None
 
     @property
     def text_encoder(self) -> Path | None:
@@ -422,6 +456,13 @@ class Study:
         return found
 
 
+def _archives(folder: Path) -> list[Path]:
+    """Archives of a folder beside it: its name, also with a branch or commit behind a hyphen, and an archive's suffix."""
+    name = re.compile(re.escape(folder.name) + r"(-.+)?\.(zip|tgz|tar(\.(gz|bz2|xz))?)")
+    beside = folder.parent
+    return sorted(path for path in beside.iterdir() if name.fullmatch(path.name)) if beside.is_dir() else []
+
+
 def check(values: dict) -> Study:
     """A study whose every reference and every setting is checked.
 
@@ -478,6 +519,15 @@ def check(values: dict) -> Study:
         )
     for name in values["audit"]["cells"].values():
         study.dataset(name.partition("/")[0])
+    for name, pattern in values["audit"]["patients"].items():
+        if "released" not in study.dataset(name):
+            raise UserError(f"audit.patients: the authors released no lists of {name}; leave it out")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(
+                f"audit.patients.{name}: {pattern!r} is no regular expression ({error})"
+            ) from None
     for name, entry in values["methods"].items():
         study.model_settings(name) if "checkpoint" in entry else study.pretrain_settings(name)
         for cell in study.cells:
