@@ -15,7 +15,8 @@ untimed = settings(deadline=None)
 PIECES = st.sampled_from(
     ["FINDINGS:", "Impression:", "FINDINGS AND IMPRESSION:", "CONCLUSION", "HISTORY:", "CLINICAL", "ADDENDUM", "LUNGS:",
      "PLAN OF CARE:", "WET READ:", "FINAL REPORT", "PORTABLE CHEST:", "IMPRESSION -", "\n", "\n ", " ", "___", "(___)", "(", ")",
-     " .", ",", ":", "1.", "2. ", "3)", "left", "No acute process.", "1.5 cm", "[**2101-1-1**]", "\u200b", "ﬁ", "e", "\u0301",
+     "SECOND STUDY:", "OTHER FINDINGS:", "FINDNGS:", "PORTABLE CHEST AT 05:12:", "COMPARISON AND", "- IMPRESSION:", "Report:",
+     "TECHNIQUE:", "\n\n", "The lungs are clear.", "[**", "**]", " .", ",", ":", "1.", "2. ", "3)", "left", "No acute process.", "1.5 cm", "[**2101-1-1**]", "\u200b", "ﬁ", "e", "\u0301",
      "\r\n", "\x85", "\x00", "\x1f", "\ud800"]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=6)), max_size=25).map("".join))
@@ -42,6 +43,7 @@ def test_cleaning_adds_no_word_and_leaves_one_clean_line(text):
 @given(TEXTS | SPACED)
 @example("FINDINGS: seen\nCLINICAL\nHISTORY\n: pain")
 @example("FINDINGS: 1. 1. one\nIMPRESSION: . 2. 1. two")
+@example("FINDINGS: a [** b\nIMPRESSION: c **] d")
 def test_cleaned_sections_cleaned_again_stay_as_they_are(text):
     cleaned = clean_report(text)
     again = clean_report(f"FINDINGS: {cleaned.findings}\nIMPRESSION: {cleaned.impression}")

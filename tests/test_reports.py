@@ -55,7 +55,7 @@ def test_a_report_as_written_keeps_findings_and_impression_only():
         ("FINDINGS: the findings: are few", "the findings: are few", ""),
         ("FINDINGS: clear\nSEE FINDINGS\nabove", "clear SEE FINDINGS above", ""),
         ("FINDINGS: wide\nfindings\nspan", "wide findings span", ""),
-        ("CHEST, PORTABLE\n\nThe lungs are clear.", "", ""),
+        ("CHEST, PORTABLE\n\nThe lungs are clear.", "The lungs are clear.", ""),
         ("", "", ""),
         ("IMPRESSION -- no change", "", "no change"),
         ("FINDINGS. Clear lungs\n IMPRESSION. Normal", "Clear lungs", "Normal"),
@@ -85,8 +85,10 @@ def test_headers_in_their_varied_forms(report, findings, impression):
     ("report", "reason"),
     [
         (" \n\ufeff___ .\n", "empty file"),
-        ("FINAL REPORT\nThe lungs are clear.", "no header"),
-        ("INDICATION: pain\n\nThe lungs are clear.", "no findings or impression"),
+        ("FINAL REPORT\nCHEST, PORTABLE", "no header"),
+        ("FINAL REPORT\nThe lungs are clear.", ""),
+        ("INDICATION: pain\nin the chest, the lungs are clear.", "no findings or impression"),
+        ("INDICATION: pain\n\nThe lungs are clear.", ""),
         ("FINDINGS: ___\nIMPRESSION:", "blank sections"),
         ("IMPRESSION: 1. Normal chest.", "fewer than 3 tokens"),
         ("IMPRESSION: no change seen", ""),
@@ -104,8 +106,11 @@ def test_a_dropped_report_has_one_reason(report, reason):
         ("WET READ: early\nFINAL REPORT\nFINDINGS: clear\nADDENDUM: called", {"wet read", "addendum"}),
         ("FINDINGS\nclear IMPRESSION: fine", {"no colon", "inside a line"}),
         ("IMPRESSION/FINDINGS: clear\nCONCLUSION: fine", {"findings and impression", "conclusion"}),
-        ("PORTABLE CHEST: clear\nPLAN OF CARE: home\nLUNGS: clear", {"view as header", "unknown title", "organ as header", "several"}),
+        ("PORTABLE CHEST: clear\nPLAN OF CARE: home\nLUNGS: clear", {"view as header", "other section", "topic as header", "title as text", "several"}),
         ("IMPRESSION: 1. fine\nIMPRESSION: fine", {"list numbers", "repeated"}),
+        ("CHEST\nINDICATION: ___\nREPORT: clear\nIMPRESSON: fine", {"in front of the headers", "de-identification", "report as header", "misspelt"}),
+        ("HISTORY: pain\n\nLungs clear.", {"other section", "paragraph as header"}),
+        ("HISTORY: pain\n\nWorse today.\n\nFINDINGS: clear", {"other section", "paragraph left out"}),
     ],
 )  # fmt: skip
 def test_every_rule_is_counted_where_it_is_used(report, rules):
@@ -123,6 +128,9 @@ def test_unicode_is_unified_and_blanks_are_dropped():
         "a" * 200_000,
         "HISTORY A " * 20_000,
         "a 1. " * 40_000,
+        "CHEST " * 40_000,
+        "SECOND STUDY: " * 20_000,
+        "OTHER AND " * 20_000,
         "( " * 50_000,
         ". " * 50_000,
     ],
@@ -187,7 +195,7 @@ def clean_folder(folder: Path, out: Path, *options: str) -> subprocess.Completed
 def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
     write(tmp_path, "p10000001/s50000002.txt", REPORT.encode())
     write(tmp_path, "p10000001/s50000001.txt", b"FINDINGS: clear lungs")
-    write(tmp_path, "p10000002/s50000003.txt", b"The lungs are clear.")
+    write(tmp_path, "p10000002/s50000003.txt", b"The lungs are clear")
     write(tmp_path, "p10000002/s50000004.txt", "IMPRESSION: 38 \xb0C, no change".encode("cp1252"))
     done = clean_folder(tmp_path, tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -204,6 +212,9 @@ def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
         "not UTF-8": 1,
         "Unicode": 1,
         "de-identification": 1,
+        "in front of the headers": 1,
+        "other section": 1,
+        "title as text": 1,
         "list numbers": 1,
     }
     assert funnel["images"] == {"studies": 4, "without a report": 2, "with a dropped report": 1}
@@ -229,6 +240,9 @@ def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
             "s5 has two reports",
         ),
         ({"p10000001/notes.doc": b"FINDINGS: a b c"}, "notes.doc: no report"),
+        ({f"p10000001/s{'9' * 20}.txt": b"FINDINGS: a b c"}, f"s{'9' * 20}.txt: no report"),
+        ({"p10000001/s5000000\u0663.txt": b"FINDINGS: a b c"}, "s5000000\u0663.txt: no report"),
+        ({"p1000000\u0663/s5.txt": b"FINDINGS: a b c"}, "p1000000\u0663: no patient folder of p10"),
     ],
 )
 def test_bad_folders_are_one_line(tmp_path, files, message):

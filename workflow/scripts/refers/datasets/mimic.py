@@ -8,6 +8,7 @@ import pandas as pd
 
 from refers.datasets import LABEL, expect, expect_unique, finish, numbers, read_table
 from refers.errors import UserError
+from refers.schema import NUMBER
 
 JPG = "mimic-cxr-jpg"
 VIEWS = {"PA": "frontal", "AP": "frontal", "LATERAL": "lateral", "LL": "lateral"}
@@ -31,7 +32,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     table = read_table(path, ["dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns"])
     expect_unique(path, table["dicom_id"], "is listed")
     for name in ("subject_id", "study_id"):
-        expect(table[name].str.fullmatch(r"\d+"), path, table[name], f"is no {name}; download the file again")
+        expect(table[name].str.fullmatch(NUMBER), path, table[name], f"is no {name}; download the file again")
     paths = _paths(table)
     found = _on_disk(folder / JPG)
     present = paths.isin(found)
