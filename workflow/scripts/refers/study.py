@@ -365,6 +365,8 @@ class Study:
         for method in entry.get("methods", self.methods):
             absent = self.dataset_status(entry["dataset"]) if "dataset" in entry else ""
             reason = self.method_status(method) or absent or self.line_status(method)
+            if entry["kind"] == "attention":
+                reason = reason or self._map_status(entry)
             methods.append({"id": method, "title": self.method(method)["title"], "status": reason})
         if entry["kind"] == "curves":
             methods = [method for method in methods if "checkpoint" not in self.method(method["id"])]
@@ -383,10 +385,25 @@ class Study:
             "sources": sources,
         }
 
+    def _map_status(self, entry: dict) -> str:
+        """Empty when boxes and class activation maps of a figure of them can be made; otherwise why not."""
+        dataset, method = entry["dataset"], entry["methods"][0]
+        source = self.dataset(dataset)["source"]
+        boxes = self.values["sources"][source].get("boxes")
+        if Cell(dataset, entry["ratio"]) not in self.cells:
+            return f"not run: {dataset}/{entry['ratio']} is no cell of the study"
+        if self.model_settings(method).get("classifier", "mean") != "mean":
+            return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
+        if not boxes:
+            return f"not run: sources.{source} names no boxes"
+        if next(self.folder(source).glob(boxes), None) is None:
+            return f"data absent: {self.folder(source)}/{boxes} not found; docs/data.md says how to get it"
+        return ""
+
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
         entry = self.values["figures"][name]
-        if "dataset" not in entry:
+        if "dataset" not in entry or (entry["kind"] == "attention" and self._map_status(entry)):
             return []
         cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
         if "ratio" in entry:
