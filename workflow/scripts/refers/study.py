@@ -289,6 +289,7 @@ class Study:
                 for column in self._columns(cell, "per_class" in entry)
             ],
             "verdict": self.values["verdict"],
+            "undefined_resamples": self.values["study"]["bootstrap"]["undefined"],
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -332,9 +333,9 @@ class Study:
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
-        """(reference, baseline, cell) triples whose t-test a table may print; of one class it makes its own."""
+        """(reference, baseline, cell) triples whose tests a table may print; it makes a class's t-test itself."""
         entry = self.values["tables"][name]
-        if "reference" not in entry or "per_class" in entry:
+        if "reference" not in entry:
             return []
         others = [row for row in self.table_rows(name) if row != entry["reference"]]
         rows = others if entry["baseline"] == "best" else [entry["baseline"]]
