@@ -5,6 +5,7 @@ rule audit_released:
     """AUCs of the released files beside the printed ones, and how alike the files of a test set are."""
     input:
         released=released_results,
+        lists=released_test_lists,
         reported="config/reported.csv",
     output:
         auc="<results>/audit/auc.csv",
@@ -22,9 +23,10 @@ rule audit_released:
         runtime=10,
     params:
         folder=subpath(output.summary, parent=True),
+        lists=lambda wildcards, input: "--lists" if input.lists else "",
         spec=as_json(STUDY.audit),
         bootstrap=config["study"]["bootstrap"],
         code=code("audit_released"),
     shell:
-        "python workflow/scripts/audit_released.py --released {input.released:q} --spec {params.spec:q} --reported {input.reported}"
+        "python workflow/scripts/audit_released.py --released {input.released:q} {params.lists} {input.lists:q} --spec {params.spec:q} --reported {input.reported}"
         " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {params.folder} &> {log}"

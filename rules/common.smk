@@ -139,6 +139,12 @@ def released_results(wildcards):
     return STUDY.released_results
 
 
+@one_line
+def released_test_lists(wildcards):
+    """The authors' lists beside them, for the patients of the test images; nothing where there are none."""
+    return STUDY.released_test_lists or []
+
+
 def products_of_mimic():
     """What pre-training reads of MIMIC, up to the cleaned reports; nothing where it is not here."""
     if STUDY.source_status("mimic"):
@@ -383,8 +389,15 @@ def augment_of_figure(wildcards):
 
 
 def records_of_tables():
-    """run.json of every fine-tune behind the tables."""
-    return [path.replace("predictions.parquet", "run.json") for path in predictions_of_tables()]
+    """run.json of every fine-tune behind the tables; none of predictions that came here without it."""
+    cells = {pair for table in config["tables"] for pair in STUDY.table_cells(table)}
+    return [
+        path.replace("predictions.parquet", "run.json")
+        for method, cell in sorted(cells)
+        for path in prediction_paths(method, *cell)
+        if not STUDY.training_status(method, cell)
+        or STUDY.lies(path.removeprefix("<results>/").replace("predictions.parquet", "run.json"))
+    ]
 
 
 def remake_command():
@@ -429,5 +442,5 @@ def resources_of_rules(wildcards):
 
 def plan_of_page(wildcards):
     """The plan that the page shows, and its digest, so that a new plan is a new page; empty where none was made."""
-    path = Path(grid.place(STUDY, "results")) / "plan/plan.json"
+    path = Path(STUDY.place("results")) / "plan/plan.json"
     return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}

@@ -1,4 +1,4 @@
-# Predictions -> one file a table cell -> tests. From here on a laptop without torch is enough.
+# Predictions -> one file a table cell -> tests. From here on a laptop is enough: no torch, no download, only <results>/runs.
 
 
 rule cell:

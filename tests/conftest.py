@@ -146,13 +146,26 @@ def studies(mimic):
     return Studies(*mimic, words=words)
 
 
+# None in sys.modules would do for our imports, but SciPy takes whatever stands there for a torch that is loaded.
+WITHOUT_TORCH = """
+import runpy, sys
+
+class Absent:
+    def find_spec(name, *_):
+        if name == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent)
+"""
+
+
 @pytest.fixture(scope="session")
 def call():
     """Run a script that must not need torch: call("cell", "--out", path) -> the finished process."""
 
     def run(script, *arguments):
         path = ROOT / f"workflow/scripts/{script}.py"
-        code = f"import runpy, sys; sys.modules['torch'] = None; sys.path.insert(0, {str(path.parent)!r}); "
+        code = f"{WITHOUT_TORCH}sys.path.insert(0, {str(path.parent)!r}); "
         code += f"sys.argv[0] = {str(path)!r}; runpy.run_path({str(path)!r}, run_name='__main__')"
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
@@ -163,13 +176,13 @@ def call():
 
 @pytest.fixture(scope="session")
 def snakemake():
-    """Run snakemake in the project's folder: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
+    """Run snakemake in the project's folder or a copy: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
 
-    def run(*arguments, environment=None):
+    def run(*arguments, environment=None, folder=ROOT):
         command = [Path(sys.executable).with_name("snakemake"), *map(str, arguments)]
         done = subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=folder,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -130,6 +130,7 @@ def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_p
 def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_path):
     def found(change):
         there = {"data_root": str(tmp_path), "text": {"encoder": None}}
+        there |= {"pathvars": {"results": str(tmp_path / "results")}}
         known = study.check(config.merge(shipped(""), there, change))
         return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
 
@@ -158,6 +159,10 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
     ):
         reason, cells = found(change)
         assert (reason.startswith(start), cells) == (True, []), reason
+    (tmp_path / "results/attention/figure3_nih").mkdir(parents=True)
+    (tmp_path / "results/attention/figure3_nih/maps.npz").touch()
+    (tmp_path / "nih/BBox_List_2017.csv").unlink()
+    assert found({})[0] == "", "maps that are here need no boxes any more"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,26 @@ def test_a_class_with_one_label_has_no_curve():
     assert not figure.axes[0].texts
 
 
+@pytest.mark.parametrize("ground", [0, 90, 120, 160, 200, 255])
+@pytest.mark.parametrize("shown", ["red", "green", "map"])
+def test_boxes_and_maps_stand_out_from_any_ground_in_grey_print(ground, shown):
+    fact = {"image_id": "a", "class": "Mass", "score": 0.5, "iou": 0.1, "red": [], "green": []}
+    heat = np.zeros((64, 64))
+    if shown == "map":
+        heat[20:40, 20:40] = 1
+    else:
+        fact[shown] = [[16, 16, 30, 30]]
+    maps = {"images": np.full((1, 64, 64), ground, np.uint8), "maps": heat[None], "facts": json.dumps([fact])}
+    figure = figures.attention_figure(SPEC | {"threshold": 0.5}, maps, np.array([0.1]))
+    figure.set_dpi(200)
+    figure.canvas.draw()
+    place = figure.axes[shown == "map"].get_window_extent()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3] @ [0.299, 0.587, 0.114]
+    seen = pixels[int(place.y0) + 2 : int(place.y1) - 2, int(place.x0) + 2 : int(place.x1) - 2]
+    figures.plt.close(figure)
+    assert np.ptp(seen) > 80
+
+
 def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
     curve = [{"step": 0, "validation": {"loss": 2.0}}, {"step": 5, "train": {"loss": 1.0}}]
     maps = {
@@ -89,7 +109,7 @@ def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
     drawn = {
         "ratios": figures.ratio_figure(SPEC, [cell("ours", 1, 0.7), cell("ours", 100, 0.8)]),
         "curves": figures.curves_figure(SPEC, {"ours": curve, "other": curve}),
-        "attention": figures.attention_figure(SPEC, maps, np.array([0.1, 0.6])),
+        "attention": figures.attention_figure(SPEC | {"threshold": 0.5}, maps, np.array([0.1, 0.6])),
         "absent": figures.absent_figure(SPEC),
     }
     for name, figure in drawn.items():

@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -287,16 +290,24 @@ def test_a_full_disk_is_one_line_and_no_store(folder, monkeypatch):
     assert not list(folder.glob("*.npy*"))
 
 
-def test_an_error_does_not_wait_for_the_images_behind_it(folder, monkeypatch):
-    monkeypatch.setattr(store, "CHUNK", 1)
+def wait_at(gate):
+    with open(gate, "rb", buffering=0) as opened:
+        opened.read(1)
 
-    def full(done):
-        raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match="No space left"):
-        packed(folder, workers=2, progress=full)
-    rows = open_store(folder / "images.npy.part")
-    assert not rows[35:].any()
+def test_an_error_drops_the_jobs_that_have_not_begun(tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    with open(tmp_path / "gate", "r+b", buffering=0) as gate:
+        let_all_pass = partial(gate.write, b"x" * 9)
+        rescue = threading.Timer(60, let_all_pass)  # where none is dropped, the test fails and does not hang
+        rescue.start()
+        with suppress(ZeroDivisionError), process_pool(1) as pool:
+            jobs = [pool.submit(wait_at, gate.name) for _ in range(9)]
+            jobs[-1].add_done_callback(lambda _: let_all_pass())
+            raise ZeroDivisionError
+        rescue.cancel()
+    assert jobs[0].done()
+    assert jobs[-1].cancelled()
 
 
 def test_a_worker_that_was_killed_is_one_line():

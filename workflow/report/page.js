@@ -74,7 +74,7 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
-      for (const [name, value] of Object.entries(provenance.cells[behind] ?? {})) list.append(...line(name, value));
+      for (const [name, value] of Object.entries(provenance.cells[behind] ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }
   dialog.querySelector("pre").textContent = targets.map((target) => provenance.command.replace("TARGET", target)).join("\n");

@@ -1,9 +1,12 @@
 """AUCs of the authors' released prediction files beside the printed ones, and how alike the files of a test set are.
 
-In: the folder of results of the authors' repository, or a tar archive of it; the paper's numbers. Out: auc.csv,
-pairs.csv, audit.md. The spec is JSON:
+In: the folder of results of the authors' repository, or an archive that holds it; likewise its lists; the paper's
+numbers. Out: auc.csv, pairs.csv, audit.md. The spec is JSON:
+  folders     names of the folder of results and of the folder of lists in an archive
   cells       [{folder, dataset, ratio, classes}]: where in the results a column of the tables lies
   methods     {name of a folder in it: method}
+  lists       {dataset: {list, patient, classes}}: its test list, the pattern of the patient in an image's name, how many classes
+  alike       {gamma, kappa}: from which values on a relation of two files is named that is not exact
   table       the paper's table of these AUCs
   reference   its method that is compared with the others
 """
@@ -15,10 +18,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from refers.audit import AUC_FIELDS, PAIR_FIELDS, Cell, auc_rows, pair_rows, read
+from refers.audit import AUC_FIELDS, PAIR_FIELDS, auc_rows, pair_rows
 from refers.audit_report import to_markdown
 from refers.errors import UserError, run
 from refers.files import write_text
+from refers.released import Cell, read, read_lists
 from refers.reported import read_reported
 
 
@@ -26,10 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--released", type=Path, required=True, help="folder or tar archive of results")
+    parser.add_argument("--released", type=Path, required=True, help="folder or archive of results")
+    parser.add_argument("--lists", type=Path, help="folder or archive of lists")
     parser.add_argument("--spec", required=True, help="JSON, see above")
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
     parser.add_argument("--bootstrap-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of auc.csv, pairs.csv and audit.md")
     return parser.parse_args()
@@ -52,16 +57,22 @@ def main() -> None:
             for each in spec["cells"]
         ]
         methods, table, reference = spec["methods"], spec["table"], spec["reference"]
+        (results, listed), gamma, kappa = spec["folders"], spec["alike"]["gamma"], spec["alike"]["kappa"]
+        wanted = {
+            dataset: (each["list"], each["patient"], each["classes"])
+            for dataset, each in spec["lists"].items()
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--spec: {error!r}; see --help") from None
     reported = read_reported(args.reported)
     printed = {(row, column): value for (name, row, column), value in reported.items() if name == table}
-    released = read(args.released, cells, methods)
+    lists = read_lists(args.lists, listed, wanted) if args.lists else {}
+    released = read(args.released, results, cells, methods, lists)
     rows = auc_rows(released, printed, reference, args.resamples, args.bootstrap_seed)
-    pairs = pair_rows(released)
+    pairs = pair_rows(released, gamma, kappa)
     write_text(args.out / "auc.csv", to_csv(AUC_FIELDS, rows))
     write_text(args.out / "pairs.csv", to_csv(PAIR_FIELDS, pairs))
-    write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples))
+    write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples, gamma, kappa))
     files = sum(len(each.files) for each in released.scored)
     print(
         f"{files} files, {len(released.missing)} missing, {len(released.unread)} unread; {len(pairs)} pairs compared"

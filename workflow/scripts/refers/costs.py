@@ -11,7 +11,7 @@ from pathlib import Path
 
 from refers.errors import UserError
 from refers.files import read_json
-from refers.grid import Job, Planned, finetune_key, place, pretrain_key, speed_key
+from refers.grid import Job, Planned, finetune_key, pretrain_key, speed_key
 from refers.provenance import digest
 
 # Seconds of a job on one core: start and finish, and per image of its source (per report, per test image). Assumed.
@@ -72,7 +72,7 @@ class Prices:
     def __init__(self, study: Planned, measured: dict, resources: dict[str, dict]) -> None:
         self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
         self.resources, self.plan = resources, study.values["plan"]
-        self.benchmarks = Path(place(study, "benchmarks"))
+        self.benchmarks = Path(study.place("benchmarks"))
 
     def of(self, job: Job) -> Cost:
         """The cost of a job; what was measured wins."""
@@ -285,13 +285,13 @@ class Prices:
     @property
     def studies(self) -> int:
         """Studies of MIMIC-CXR with images and a report."""
-        path = Path(place(self.study, "store")) / "mimic/reports.json"
+        path = Path(self.study.place("store")) / "mimic/reports.json"
         return read_json(path)["studies_with_images"] if path.exists() else self.plan["studies"]
 
     def sizes(self, dataset: str) -> dict[str, int]:
         """Images of train, val and test: those of the split here, else the configured shares of the source."""
         entry = self.study.dataset(dataset)
-        path = Path(place(self.study, "interim")) / dataset / "split.json"
+        path = Path(self.study.place("interim")) / dataset / "split.json"
         if path.exists():
             return read_json(path)["images"]
         total, shares = self.images(entry["source"]), entry["split"].get("fractions", [0.7, 0.1, 0.2])
@@ -300,5 +300,5 @@ class Prices:
         }
 
     def _index(self, source: str) -> dict | None:
-        path = Path(place(self.study, "store")) / source / "index.json"
+        path = Path(self.study.place("store")) / source / "index.json"
         return read_json(path) if path.exists() else None

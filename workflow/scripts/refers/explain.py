@@ -12,7 +12,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.files import file_digest, read_json
-from refers.grid import Job, Planned, jobs_of, place
+from refers.grid import Job, Planned, jobs_of
 from refers.preflight import size
 from refers.provenance import digest, library_digest, problem_of
 
@@ -154,13 +154,13 @@ def _tuning(
     trail: Trail, study: Planned, method: str, dataset: str, ratio: int, records: dict[int, dict]
 ) -> None:
     """What the fine-tunes read, and what lies behind that."""
-    interim = Path(place(study, "interim")) / dataset
+    interim = Path(study.place("interim")) / dataset
     source = study.dataset(dataset)["source"]
     paths = {
-        "encoder": Path(place(study, "results")) / f"encoders/{method}/encoder.safetensors",
+        "encoder": Path(study.place("results")) / f"encoders/{method}/encoder.safetensors",
         "split": interim / "split.parquet",
         "subset": interim / f"subset_{ratio}pct.csv",
-        "manifest": Path(place(study, "store")) / source / "images.json",
+        "manifest": Path(study.place("store")) / source / "images.json",
     }
     settings = study.finetune_settings(method, dataset, ratio)
     for seed, record in records.items():
@@ -177,7 +177,7 @@ def _tuning(
 
 def _store(trail: Trail, study: Planned, source: str) -> None:
     """A store and its index, by the manifest."""
-    folder = Path(place(study, "store")) / source
+    folder = Path(study.place("store")) / source
     manifest = read_json(folder / "images.json") if (folder / "images.json").is_file() else {}
     trail.add(f"images of {source}", folder / "images.npy", manifest.get("sha256"))
     trail.add(f"index of {source}", folder / "index.parquet", manifest.get("index_sha256"))
@@ -187,7 +187,7 @@ def _encoders(
     trail: Trail, study: Planned, method: str, jobs: dict[str, Job], found: dict[str, dict]
 ) -> dict[str, dict]:
     """Records of the method's encoder and of the one that it started from, by method."""
-    folder = Path(place(study, "results")) / f"encoders/{method}"
+    folder = Path(study.place("results")) / f"encoders/{method}"
     record = found[method] = trail.record(folder / "run.json")
     if not record:
         return found
@@ -200,9 +200,9 @@ def _encoders(
         if digest(study.model_settings(method)) != record["settings_sha256"]:
             trail.notes.append(f"{method}: the config's architecture is not that of its encoder")
         return found
-    mimic, interim = Path(place(study, "store")) / "mimic", Path(place(study, "interim")) / "mimic"
+    mimic, interim = Path(study.place("store")) / "mimic", Path(study.place("interim")) / "mimic"
     text = study.text_encoder or interim / "text_encoder"
-    start = Path(place(study, "results")) / "encoders/imagenet/encoder.safetensors"
+    start = Path(study.place("results")) / "encoders/imagenet/encoder.safetensors"
     paths = {
         "index": mimic / "index.parquet",
         "manifest": mimic / "images.json",

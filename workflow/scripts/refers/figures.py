@@ -130,7 +130,7 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
                 xytext=(4, -9),  # our line rises to the right, so there is room below it
                 textcoords="offset points",
                 color=COLOURS[place],
-                path_effects=[withStroke(linewidth=2, foreground="white")],
+                path_effects=_halo("white", 2),
             )
 
 
@@ -226,6 +226,7 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
     """Radiograph with boxes beside its class activation map, and the distribution of the overlap over all boxed findings.
 
     maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts` as attend.py writes them; ious: one a finding.
+    Halos round the boxes, and a line where the map passes the threshold, show in grey print too.
     """
     facts = json.loads(str(maps["facts"]))
     pairs = 3
@@ -239,15 +240,29 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
             axes.imshow(maps["images"][place], cmap="gray", vmin=0, vmax=255)
             axes.axis("off")
             if half:
-                axes.imshow(_fuchsia(np.asarray(maps["maps"][place], float)))
+                heat = np.asarray(maps["maps"][place], float)
+                axes.imshow(_fuchsia(heat))
+                if heat.max() > spec["threshold"]:
+                    edge = axes.contour(heat, levels=[spec["threshold"]], colors="white", linewidths=0.6)
+                    edge.set_path_effects(_halo("black", 1.4))
                 axes.set_title(f"score {fact['score']:.2f}, IoU {fact['iou']:.2f}", loc="left", fontsize=6)
                 continue
             axes.set_title(fact["class"].replace("_", " "), loc="left", fontsize=6)
-            for colour, dash, boxes in (("#FF3B30", "-", fact["red"]), ("#34C759", "--", fact["green"])):
+            for colour, halo, dash, boxes in (
+                ("#FF3B30", "white", "-", fact["red"]),
+                ("#34C759", "black", "--", fact["green"]),
+            ):
                 for x, y, w, h in boxes:
                     axes.add_patch(
                         plt.Rectangle(
-                            (x - 0.5, y - 0.5), w, h, fill=False, color=colour, linestyle=dash, clip_on=False
+                            (x - 0.5, y - 0.5),
+                            w,
+                            h,
+                            fill=False,
+                            color=colour,
+                            linestyle=dash,
+                            clip_on=False,
+                            path_effects=_halo(halo, 3),
                         )
                     )
     axes = figure.add_subplot(grid[rows, :])
@@ -259,11 +274,16 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
     )
     axes.set_ylabel("findings")
     figure.suptitle(
-        f"{spec['title']}: radiologists' boxes red, predicted boxes green and dashed, attention fuchsia",
+        f"{spec['title']}: radiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line",
         x=0.01,
         ha="left",
     )
     return figure
+
+
+def _halo(colour: str, width: float) -> list:
+    """An outline that sets a line or a word off from any ground."""
+    return [withStroke(linewidth=width, foreground=colour)]
 
 
 def _fuchsia(heat: np.ndarray) -> np.ndarray:

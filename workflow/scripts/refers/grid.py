@@ -11,12 +11,6 @@ from refers.provenance import digest
 from refers.study import Cell, Study
 
 DEMO, STUDY = "demo", "study"
-PLACES = {
-    "results": "results",
-    "store": "build/store",
-    "interim": "build/interim",
-    "benchmarks": "benchmarks",
-}
 
 
 class Planned(Study):
@@ -78,16 +72,11 @@ class Job:
     about: dict[str, Any]
 
 
-def place(study: Study, name: str) -> str:
-    """Where a pathvar of the study points."""
-    return study.values.get("pathvars", {}).get(name, PLACES[name])
-
-
 class _Graph:
     def __init__(self, study: Planned) -> None:
         self.study, self.jobs = study, {}
         self.results, self.store, self.interim = (
-            place(study, name) for name in ("results", "store", "interim")
+            study.place(name) for name in ("results", "store", "interim")
         )
         self.mimic = f"{self.store}/mimic"
         self.tokens = f"{self.interim}/mimic/tokens.npz"

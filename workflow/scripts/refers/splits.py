@@ -151,18 +151,33 @@ def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
 
 
 def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
+    """A released list, of a file; see `parse_list`.
+
+    Raises:
+        UserError: the file cannot be read, or as `parse_list`.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); take the list from the authors' repository"
+        ) from None
+    return parse_list(text, str(path), classes)
+
+
+def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndarray]:
     """A released list: image names without folders, and labels (N, classes) in 0 and 1.
 
     Lines are `<image> <label> ...`, as whole or decimal numbers, with either line ending. For one class they hold two
     columns, negative and positive, of which one is 1.
 
     Raises:
-        UserError: the file cannot be read, or a row is not of that form.
+        UserError: the text is not UTF-8, or a row is not of that form; `path` begins the message.
     """
     width = max(classes, 2)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = text.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: cannot be read ({error}); take the list from the authors' repository"
         ) from None

@@ -6,6 +6,7 @@ read but for the question whether something exists.
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,12 @@ from refers import config
 from refers.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1]
+PLACES = {
+    "results": "results",
+    "store": "build/store",
+    "interim": "build/interim",
+    "benchmarks": "benchmarks",
+}
 
 
 class Cell(NamedTuple):
@@ -86,7 +93,7 @@ class Study:
             raise UserError(
                 f"no such cell: {method}/{dataset}/{ratio}; the study has {known} for {', '.join(self.methods)}"
             )
-        if reason := self.method_status(method) or self.dataset_status(dataset):
+        if reason := self.cell_status(method, Cell(dataset, int(ratio))):
             raise UserError(f"{method}/{dataset}/{ratio}: {reason}")
 
     # ---- what jobs are told
@@ -132,10 +139,31 @@ class Study:
             dataset, _, ratio = name.partition("/")
             classes = self.dataset(dataset)["classes"]
             cells.append({"folder": folder, "dataset": dataset, "ratio": int(ratio), "classes": classes})
-        reference = self.values["tables"][entry["table"]]["reference"]
-        return {"cells": cells, "methods": entry["methods"], "table": entry["table"], "reference": reference}
+        lists = {
+            dataset: {
+                "list": f"{self.dataset(dataset)['released']}/test.txt",
+                "patient": pattern,
+                "classes": len(self.dataset(dataset)["classes"]),
+            }
+            for dataset, pattern in entry["patients"].items()
+        }
+        return {
+            "cells": cells,
+            "lists": lists,
+            "folders": [Path(entry["results"]).name, Path(self.values["released_lists"]).name],
+            "reference": self.values["tables"][entry["table"]]["reference"],
+            **{key: entry[key] for key in ("methods", "table", "alike")},
+        }
 
     # ---- what is here
+
+    def place(self, name: str) -> str:
+        """Where a pathvar points."""
+        return self.values.get("pathvars", {}).get(name, PLACES[name])
+
+    def lies(self, *paths: str) -> bool:
+        """Whether these files below <results> are here, of an earlier run or another machine's."""
+        return all(Path(self.place("results"), path).exists() for path in paths)
 
     def folder(self, source: str) -> Path:
         """Where the official download of a source lies."""
@@ -158,20 +186,40 @@ class Study:
         )
 
     @property
+    def clone(self) -> Path:
+        """Where a clone of the authors' repository is looked for."""
+        return (Path(self.values["data_root"]) / self.values["released_lists"]).parent
+
+    @property
     def released_results(self) -> Path:
-        """The authors' prediction files: a folder of their repository, or a tar archive of it there.
+        """The authors' prediction files: a folder of the clone, an archive of it there, or one of the whole repository.
 
         Raises:
-            UserError: neither is there.
+            UserError: none is there, or two archives are.
         """
-        clone = (Path(self.values["data_root"]) / self.values["released_lists"]).parent
-        folder = clone / self.values["audit"]["results"]
-        archives = sorted(clone.glob(f"{folder.name}.tar*"))
-        if not folder.is_dir() and not archives:
-            raise UserError(
-                f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {clone}"
-            )
-        return folder if folder.is_dir() else archives[0]
+        folder = self.clone / self.values["audit"]["results"]
+        if folder.is_dir():
+            return folder
+        for path in (folder, self.clone):
+            if found := _archives(path):
+                if len(found) > 1:
+                    raise UserError(f"{found[0]} and {found[1].name}: keep one of the two")
+                return found[0]
+        raise UserError(
+            f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {self.clone}"
+            f" or save the repository's archive as {self.clone}.zip"
+        )
+
+    @property
+    def released_test_lists(self) -> Path | None:
+        """Where the audit finds the authors' lists: their folder in the clone, or the archive of the repository."""
+        folder, results = (
+            Path(self.values["data_root"]) / self.values["released_lists"],
+            self.released_results,
+        )
+        if folder.is_dir():
+            return folder
+        return results if results in _archives(self.clone) else None
 
     @property
     def text_encoder(self) -> Path | None:
@@ -217,9 +265,7 @@ class Study:
 
     def line_status(self, method: str) -> str:
         """Empty when a table or figure can show the method; otherwise why not."""
-        return self.method_status(method) or (
-            "" if method in self.methods else "not run: not in study.methods"
-        )
+        return self.method_status(method) if method in self.methods else "not run: not in study.methods"
 
     @cache  # noqa: B019
     def method_status(self, method: str) -> str:
@@ -239,13 +285,21 @@ class Study:
             return f"not run: no BERT in {self.text_encoder}; docs/data.md says how to get it"
         return self.source_status("mimic")
 
+    def training_status(self, method: str, cell: Cell) -> str:
+        """Empty when a cell can be trained here; otherwise why not and what to do."""
+        return self.method_status(method) or self.dataset_status(cell.dataset)
+
+    @cache  # noqa: B019
+    def cell_status(self, method: str, cell: Cell) -> str:
+        """Empty when a cell can be trained here, or its predictions are: without the downloads they are read as they lie."""
+        reason = self.training_status(method, cell)
+        folder = f"runs/{method}/{cell.dataset}/{cell.ratio}pct"
+        kept = reason and self.lies(*(f"{folder}/seed{seed}/predictions.parquet" for seed in self.seeds))
+        return "" if kept else reason
+
     def runs(self, method: str, cell: Cell) -> bool:
-        """Whether a cell of the grid is asked for and can run here."""
-        return (
-            method in self.methods
-            and not self.method_status(method)
-            and not self.dataset_status(cell.dataset)
-        )
+        """Whether a cell of the grid is asked for and can be shown here."""
+        return method in self.methods and not self.cell_status(method, cell)
 
     # ---- tables
 
@@ -362,16 +416,20 @@ class Study:
     def figure(self, name: str) -> dict:
         """The figure's description as figure.py takes it; `sources` names the method behind each of its inputs."""
         entry = self.values["figures"][name]
+        cells = self.figure_cells(name)
+        shown = {method for method, _ in cells}
         methods = []
         for method in entry.get("methods", self.methods):
             absent = self.dataset_status(entry["dataset"]) if "dataset" in entry else ""
-            reason = self.method_status(method) or absent or self.line_status(method)
+            reason = self.line_status(method) or absent
             if entry["kind"] == "attention":
-                reason = reason or self._map_status(entry)
+                reason = reason or self._map_status(name)
+            kept = entry["kind"] == "curves" and self.lies(f"encoders/{method}/metrics.jsonl")
+            if method in self.methods and (method in shown or kept):
+                reason = ""
             methods.append({"id": method, "title": self.method(method)["title"], "status": reason})
         if entry["kind"] == "curves":
             methods = [method for method in methods if "checkpoint" not in self.method(method["id"])]
-        cells = self.figure_cells(name)
         copies = len(self.seeds) if entry["kind"] == "roc" else 1
         sources = [method for method, _ in cells for _ in range(copies)]
         if entry["kind"] == "attention":
@@ -382,17 +440,21 @@ class Study:
             "kind": entry["kind"],
             "title": entry["title"],
             "note": self.values.get("note", ""),
+            **({"threshold": entry["threshold"]} if entry["kind"] == "attention" else {}),
             "methods": methods,
             "sources": sources,
         }
 
-    def _map_status(self, entry: dict) -> str:
-        """Empty when boxes and class activation maps of a figure of them can be made; otherwise why not."""
+    def _map_status(self, name: str) -> str:
+        """Empty when a figure's boxes and class activation maps are there or can be made of its cell; otherwise why not."""
+        entry = self.values["figures"][name]
         dataset, method = entry["dataset"], entry["methods"][0]
         source = self.dataset(dataset)["source"]
         boxes = self.values["sources"][source].get("boxes")
         if Cell(dataset, entry["ratio"]) not in self.cells:
             return f"not run: {dataset}/{entry['ratio']} is no cell of the study"
+        if self.lies(f"attention/{name}/maps.npz"):
+            return ""
         if self.model_settings(method).get("classifier", "mean") != "mean":
             return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
         if not boxes:
@@ -404,12 +466,22 @@ class Study:
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
         entry = self.values["figures"][name]
-        if "dataset" not in entry or (entry["kind"] == "attention" and self._map_status(entry)):
+        if "dataset" not in entry or (entry["kind"] == "attention" and self._map_status(name)):
             return []
         cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
         if "ratio" in entry:
             cells = [cell for cell in cells if cell.ratio == entry["ratio"]]
-        return [(method, cell) for method in entry["methods"] for cell in cells if self.runs(method, cell)]
+        found = [(method, cell) for method in entry["methods"] for cell in cells if self.runs(method, cell)]
+        if entry["kind"] == "attention" and not self.lies(f"attention/{name}/maps.npz"):
+            found = [pair for pair in found if not self.training_status(*pair)]  # predictions give no maps
+        return found
+
+
+def _archives(folder: Path) -> list[Path]:
+    """Archives of a folder beside it: its name, also with a branch or commit behind a hyphen, and an archive's suffix."""
+    name = re.compile(re.escape(folder.name) + r"(-.+)?\.(zip|tgz|tar(\.(gz|bz2|xz))?)")
+    beside = folder.parent
+    return sorted(path for path in beside.iterdir() if name.fullmatch(path.name)) if beside.is_dir() else []
 
 
 def check(values: dict) -> Study:
@@ -468,6 +540,15 @@ def check(values: dict) -> Study:
         )
     for name in values["audit"]["cells"].values():
         study.dataset(name.partition("/")[0])
+    for name, pattern in values["audit"]["patients"].items():
+        if "released" not in study.dataset(name):
+            raise UserError(f"audit.patients: the authors released no lists of {name}; leave it out")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(
+                f"audit.patients.{name}: {pattern!r} is no regular expression ({error})"
+            ) from None
     for name, entry in values["methods"].items():
         study.model_settings(name) if "checkpoint" in entry else study.pretrain_settings(name)
         for cell in study.cells:

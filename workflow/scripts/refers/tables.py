@@ -305,7 +305,12 @@ class _Builder:
         if not places:
             return ""
         chosen = "; ".join(f"{method} in {', '.join(columns)}" for method, columns in places.items())
-        left = [f"{method} ({self.status[method]})" for method in row["methods"] if method in self.status]
+        shown = {method for method, _, _ in self.cells}
+        left = [
+            f"{method} ({self.status[method]})"
+            for method in row["methods"]
+            if method in self.status.keys() - shown
+        ]
         text = f"{row['title']} prints the method with the best validation AUC: {chosen}."
         return text + (f" Not compared: {'; '.join(left)}." if left else "")
 
