@@ -341,6 +341,18 @@ def sources_of_figure(wildcards):
     return [path for method, cell in cells for path in prediction_paths(method, *cell)]
 
 
+def overlaps_of_figures():
+    """iou.csv of every figure of activation maps that can be made, and for each of the others why not."""
+    kinds = {name: entry["kind"] for name, entry in config["figures"].items()}
+    paths, absent = [], {}
+    for name in sorted(name for name, kind in kinds.items() if kind == "attention"):
+        if STUDY.figure_cells(name):
+            paths.append(f"<results>/attention/{name}/iou.csv")
+        else:
+            absent[name] = STUDY.figure(name)["methods"][0]["status"]
+    return paths, absent
+
+
 def rule_files():
     return sorted(map(str, Path("rules").glob("*.smk")))
 

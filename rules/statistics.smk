@@ -19,7 +19,7 @@ rule cell:
         runtime=10,
     params:
         seeds=config["study"]["seeds"],
-        bootstrap=config["study"]["bootstrap"],
+        bootstrap={key: config["study"]["bootstrap"][key] for key in ("resamples", "seed")},
         code=code("cell"),
     shell:
         "python workflow/scripts/cell.py --predictions {input.predictions} --seeds {params.seeds}"
@@ -47,7 +47,7 @@ rule ttest:
         mem_mb=1000,
         runtime=10,
     params:
-        bootstrap=config["study"]["bootstrap"],
+        bootstrap={key: config["study"]["bootstrap"][key] for key in ("resamples", "seed")},
         code=code("ttest"),
     shell:
         "python workflow/scripts/ttest.py --reference {input.reference} --baseline {input.baseline}"

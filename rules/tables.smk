@@ -79,6 +79,7 @@ rule claims:
     input:
         claims="config/claims.yaml",
         tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+        overlaps=overlaps_of_figures()[0],
         reported="config/reported.csv",
     output:
         csv=report(
@@ -99,8 +100,11 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
+        absent=as_json(overlaps_of_figures()[1]),
+        within_points=config["verdict"]["within_points"],
         note=f"--note={config['note']}" if config.get("note") else "",
         code=code("claims"),
     shell:
-        "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --reported {input.reported}"
+        "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --overlaps {input.overlaps}"
+        " --absent {params.absent:q} --within-points {params.within_points} --reported {input.reported}"
         " {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"

@@ -209,7 +209,8 @@ def downloads(tmp_path_factory):
     root = tmp_path_factory.mktemp("downloads")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     for source in values["sources"].values():
-        for pattern in [*source["files"], source["images"], *filter(None, [source.get("reports")])]:
+        optional = filter(None, [source.get("reports"), source.get("boxes")])
+        for pattern in [*source["files"], source["images"], *optional]:
             path = root / source["folder"] / pattern.split("|")[0].replace("*", "0")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()

@@ -127,6 +127,44 @@ def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_p
     assert study.check(values).method_status("refers") == ""
 
 
+def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_path):
+    def found(change):
+        there = {"data_root": str(tmp_path), "text": {"encoder": None}}
+        there |= {"pathvars": {"results": str(tmp_path / "results")}}
+        known = study.check(config.merge(shipped(""), there, change))
+        return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
+
+    values = shipped("")
+    for source, names in (("mimic", ["reports"]), ("nih", [])):
+        entry = values["sources"][source]
+        for pattern in [*entry["files"], entry["images"], *(entry[name] for name in names)]:
+            path = tmp_path / entry["folder"] / pattern.split("|")[0].replace("*", "0")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    reason, cells = found({})
+    assert (reason.startswith(f"data absent: {tmp_path}/nih/BBox_List_2017.csv not found"), cells) == (
+        True,
+        [],
+    )
+    (tmp_path / "nih/BBox_List_2017.csv").touch()
+    assert found({}) == ("", [("refers", ("nih", 100))])
+    model = {"aggregation": "add", "classifier": "aggregation"}
+    for change, start in (
+        (
+            {"methods": {"refers": {"model": model}}},
+            "not run: refers's classifier reads the aggregation output",
+        ),
+        ({"figures": {"figure3_nih": {"ratio": 50}}}, "not run: nih/50 is no cell of the study"),
+        ({"sources": {"nih": {"boxes": ""}}}, "not run: sources.nih names no boxes"),
+    ):
+        reason, cells = found(change)
+        assert (reason.startswith(start), cells) == (True, []), reason
+    (tmp_path / "results/attention/figure3_nih").mkdir(parents=True)
+    (tmp_path / "results/attention/figure3_nih/maps.npz").touch()
+    (tmp_path / "nih/BBox_List_2017.csv").unlink()
+    assert found({})[0] == "", "maps that are here need no boxes any more"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

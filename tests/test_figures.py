@@ -121,6 +121,16 @@ def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
         assert Image.open(tmp_path / f"{name}.png").size[0] > 200
 
 
+def test_a_test_set_without_boxes_is_a_figure_that_says_so(tmp_path, call):
+    """Its few images may hold none that a radiologist outlined; nothing else stops for that."""
+    (tmp_path / "iou.csv").write_text("image_id,class,score,iou\n")
+    spec = json.dumps(SPEC | {"kind": "attention", "sources": ["ours"]})
+    inputs = [tmp_path / "maps.npz", tmp_path / "iou.csv"]
+    done = call("figure", "--spec", spec, "--inputs", *inputs, "--out", tmp_path / "figure3.pdf")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure3.png").exists()
+
+
 def test_the_same_figure_has_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         figures.save(figures.ratio_figure(SPEC, [cell("ours", 1, 0.7)]), tmp_path / f"{name}.pdf", "")

@@ -20,7 +20,10 @@ TABLE = f"""<figure class="table" id="table1"><figcaption>A &lt;table&gt;</figca
 <tr><th scope="row">Absent</th><td>not run</td></tr>
 </tbody><tfoot>
 <tr><th scope="row">p-value</th><td data-row="p_value" data-column="nih/1" data-printed="0.040" data-target="{TEST}">0.040</td></tr>
+<tr><th scope="row">Paired difference</th><td data-row="paired_difference" data-column="nih/1" data-mean="1.5" data-low="-0.25" data-high="3" data-resamples="1000" data-undefined_resamples="37" data-target="{TEST}">+1.5</td></tr>
+<tr><th scope="row">Paired difference</th><td data-row="paired_difference" data-column="nih/1" data-mean="1.5" data-resamples="1000" data-undefined_resamples="151" data-target="{TEST}">+1.5</td></tr>
 </tfoot></table></figure>"""
+BELOW = ["p-value", "Paired difference", "Paired difference"]
 CLAIM = {
     "id": "ninety",
     "quote": "90 % fewer labels </script><script>alert(1)</script>",
@@ -121,11 +124,11 @@ def heads(tab):
 def test_a_column_sorts_by_number_both_ways_and_p_values_stay_below(tab, tmp_path):
     (tmp_path / "page.html").write_text(page())
     tab.open(tmp_path / "page.html", 1280, 900)
-    assert heads(tab) == ["Ours", "Other", "Absent", "p-value"]
+    assert heads(tab) == ["Ours", "Other", "Absent", *BELOW]
     tab.click("#table1 thead th", 1)
-    assert heads(tab) == ["Other", "Ours", "Absent", "p-value"]
+    assert heads(tab) == ["Other", "Ours", "Absent", *BELOW]
     tab.click("#table1 thead th", 1)
-    assert heads(tab) == ["Absent", "Ours", "Other", "p-value"]
+    assert heads(tab) == ["Absent", "Ours", "Other", *BELOW]
     assert tab.run("document.querySelector('#table1 [aria-sort]').ariaSort") == "ascending"
 
 
@@ -152,6 +155,18 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
     shown = tab.run(text)
     for piece in (f"snakemake {TEST} --cores 8", TARGET, OTHER, "a GPU", "cpu"):
         assert piece in shown, "a p-value names both cells that it compares"
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_an_interval_says_over_how_many_resamples(tab, tmp_path):
+    (tmp_path / "page.html").write_text(page())
+    tab.open(tmp_path / "page.html", 1280, 900)
+    for number, interval, used in ((2, "-0.25 to 3", 963), (3, "undefined", 849)):
+        tab.click("td[data-target]", number)
+        shown = tab.run("document.querySelector('dialog[open]').innerText")
+        assert f"95 % interval over images\n{interval}\n" in shown
+        assert f"resamples\n{used} of 1000; the others leave a class with one label only" in shown
+        tab.click("dialog button")
 
 
 @pytest.mark.tool(*BROWSERS)

@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from refers.metrics import auc
-from refers.statistics import Bootstrap, bootstrap_p, compare, compare_paired, delong, holm, interval, mean_sd
+from refers.statistics import (
+    Bootstrap,
+    bootstrap_p,
+    compare,
+    compare_paired,
+    delong,
+    holm,
+    interval,
+    mean_sd,
+    summarise,
+)
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
@@ -68,6 +78,7 @@ def test_cell_summarises_seeds(cell):
         "positives": 0,
         "negatives": 0,
         "interval": None,
+        "undefined_resamples": 1000,
         "delong_se": None,
     }
     drawn = found["test"]["bootstrap"]
@@ -260,7 +271,8 @@ def test_equal_predictions_differ_by_nothing():
     found = compare_paired(labels, first, first, ["a", "b", "c"], Bootstrap(np.arange(600), 100, 0))
     assert found["bootstrap"]["interval"] == [0, 0]
     assert found["bootstrap"]["p"] == 1
-    assert found["per_class"]["b"] == {"difference": 0, "interval": [0, 0], "delong": {"z": None, "p": None}}
+    alike = {"difference": 0, "interval": [0, 0], "undefined_resamples": 0}
+    assert found["per_class"]["b"] == alike | {"delong": {"z": None, "p": None}}
 
 
 def test_patients_are_drawn_whole():
@@ -288,13 +300,19 @@ def test_images_of_one_patient_widen_the_interval():
 
 
 def test_resamples_that_lose_a_class_are_counted_and_left_out():
-    labels = np.zeros((30, 1), int)
-    labels[0] = 1
+    labels = np.zeros((30, 2), int)
+    labels[0, 0] = 1
+    labels[::2, 1] = 1
     bootstrap = Bootstrap(np.arange(30), 1000, 0)
-    scores = [np.linspace(1, 0, 30)[:, None]]
-    found = compare_paired(labels, scores, scores, ["a"], bootstrap)["bootstrap"]
-    assert 300 < found["undefined"] < 440  # (1 - 1/30)^30 of 1000 is 362
-    assert found["interval"] == [0, 0]
+    scores = [np.tile(np.linspace(1, 0, 30)[:, None], 2)]
+    paired = compare_paired(labels, scores, scores, ["a", "b"], bootstrap)
+    assert 300 < paired["bootstrap"]["undefined_resamples"] < 440  # (1 - 1/30)^30 of 1000 is 362
+    assert paired["bootstrap"]["interval"] == [0, 0]
+    summary = summarise(labels, scores, ["a", "b"], bootstrap)
+    lost = summary["bootstrap"]["undefined_resamples"]
+    assert lost == paired["bootstrap"]["undefined_resamples"], "the same resamples"
+    for found in (paired, summary):  # a class loses its own resamples alone
+        assert [found["per_class"][name]["undefined_resamples"] for name in "ab"] == [lost, 0]
 
 
 def test_intervals_of_nothing():
@@ -322,6 +340,7 @@ def test_ttest_script(cell, call, tmp_path):
     assert found["per_class"]["Hernia"] == {
         "difference": None,
         "interval": None,
+        "undefined_resamples": 1000,
         "delong": {"z": None, "p": None},
     }
     classes = [found["per_class"][name]["difference"] for name in CLASSES[:2]]

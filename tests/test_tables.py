@@ -66,11 +66,16 @@ def auc_of(method, column, means, validation=0.5, undefined=(), per_class=None, 
     return about | {"classes": classes, "seeds": seeds, "test": test, "validation": {"mean": validation}}
 
 
-def ttest_of(reference, baseline):
+def ttest_of(reference, baseline, undefined=0, **of_class):
+    """What ttest.py says of two cells, with a paired comparison by hand; `of_class` replaces what a class has."""
     samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
     about = {"reference": reference["method"], "baseline": baseline["method"]}
     place = {key: reference[key] for key in ("dataset", "ratio")}
-    return about | place | samples | compare(*samples.values())
+    found = compare(*samples.values())
+    drawn = {"resamples": 1000, "undefined_resamples": undefined, "interval": [-0.012, 0.1], "p": 0.04}
+    each = {"difference": 0.05, "interval": [-0.01, 0.11], "undefined_resamples": undefined} | of_class
+    each = {"delong": {"z": 2.0, "p": 0.0455}} | each
+    return about | place | samples | found | {"bootstrap": drawn, "per_class": dict.fromkeys(CLASSES, each)}
 
 
 def table_of(cells, tests="all", **spec):
@@ -83,7 +88,7 @@ def table_of(cells, tests="all", **spec):
             ttest_of(ours[place], each) for place, each in zip(places, others, strict=True) if place in ours
         ]
     default = {"name": "t", "title": "A table", "note": "", "reference": "refers", "baseline": "best"}
-    default |= {"rows": ROWS, "columns": COLUMNS, "status": {}, "verdict": RULE}
+    default |= {"rows": ROWS, "columns": COLUMNS, "status": {}, "verdict": RULE, "undefined_resamples": 0.05}
     files = [(f"cells/{number}.json", each) for number, each in enumerate(cells)]
     checks = [(f"ttests/{number}.json", each) for number, each in enumerate(tests)]
     indexed = index_results(files, "method"), index_results(checks, "reference", "baseline")
@@ -228,12 +233,52 @@ def test_holm_adjusts_over_the_columns_and_welch_stands_beside_it():
 
 def test_a_number_carries_its_bootstrap_interval():
     ours = auc_of("refers", "nih/1", [0.8, 0.81], per_class={"Mass": [0.7, 0.71]})
-    ours["test"]["bootstrap"] = {"mean": [0.78, 0.83]}
-    ours["test"]["per_class"]["Mass"]["interval"] = [0.6, 0.805]
+    drawn = {"resamples": 1000, "undefined_resamples": 50, "mean": [0.78, 0.83]}
+    ours["test"]["bootstrap"] = drawn
+    ours["test"]["per_class"]["Mass"] |= {"interval": [0.6, 0.805], "undefined_resamples": 12}
+    names = ("low", "high", "resamples", "undefined_resamples")
     line = lines_of(table_of([ours]))["refers", "nih/1"]
-    assert (line["low"], line["high"]) == ("78", "83")
+    assert [line[name] for name in names] == ["78", "83", "1000", "50"]
     line = lines_of(table_of([ours], columns=BY_CLASS[:1]))["refers", "nih/1/Mass"]
-    assert (line["low"], line["high"]) == ("60", "80.5")
+    assert [line[name] for name in names] == ["60", "80.5", "1000", "12"]
+    drawn["undefined_resamples"] = 51  # more than a twentieth: what is left says little of the tails
+    line = lines_of(table_of([ours]))["refers", "nih/1"]
+    assert [line[name] for name in names] == ["", "", "1000", "51"]
+
+
+def test_the_paired_bootstrap_stands_below_the_t_tests():
+    table = table_of([REFERS, C2L])
+    grid, line = printed(table), lines_of(table)
+    assert grid["Paired difference"]["NIH 1%"] == "+10.0 [−1.2, +10.0]"
+    assert grid["Paired p"]["NIH 1%"] == "0.040"
+    about = line["paired_difference", "nih/1"]
+    assert [float(about[name]) for name in ("mean", "low", "high")] == pytest.approx([10, -1.2, 10])
+    assert (about["method"], about["target"], about["difference"]) == ("c2l", "ttests/0.json", "")
+    assert "$-$1.2" in to_latex(table)
+    assert list(grid)[-5:] == ["p-value", "Welch", "Holm", "Paired difference", "Paired p"]
+
+
+def test_a_paired_interval_says_how_many_resamples_it_leaves_out():
+    def grid_and_text(undefined):
+        table = table_of([REFERS, C2L], tests=[ttest_of(REFERS, C2L, undefined)])
+        return printed(table), to_markdown(table), lines_of(table)
+
+    grid, text, _ = grid_and_text(37)
+    assert grid["Paired difference"]["NIH 1%"] == "+10.0 [−1.2, +10.0] [a]"
+    assert grid["Paired p"]["NIH 1%"] == "0.040 [a]"
+    assert "[a] without the 37 of 1,000 resamples that leave a class with one label only\n" in text
+    grid, text, lines = grid_and_text(151)
+    assert grid["Paired difference"]["NIH 1%"] == "+10.0 [undefined] [a]"
+    assert grid["Paired p"]["NIH 1%"] == "undefined [a]"
+    assert "[a] undefined: 151 of 1,000 resamples leave a class with one label only, more than 5 %\n" in text
+    assert lines["p_value_paired", "nih/1"]["verdict"] == "undefined"
+
+
+def test_one_seed_has_a_paired_difference_and_no_t_test():
+    single = [auc_of("refers", "nih/1", [0.8]), auc_of("c2l", "nih/1", [0.7])]
+    grid = printed(table_of(single))
+    assert grid["p-value"]["NIH 1%"].startswith("undefined")
+    assert grid["Paired difference"]["NIH 1%"] == "+10.0 [−1.2, +10.0]"
 
 
 def test_p_value_without_a_test_says_why():
@@ -245,7 +290,8 @@ def test_p_value_without_a_test_says_why():
     absent = table_of([C2L], status={"refers": "not run: no time"})
     assert lines_of(absent)["p_value", "nih/1"]["status"] == "not run: no time"
     missing = table_of([REFERS, C2L], tests=[])
-    assert "- p-value: not run: its t-test was not given" in to_markdown(missing)
+    names = "p-value, Welch, Holm, Paired difference, Paired p"
+    assert f"- {names}: not run: its t-test was not given" in to_markdown(missing)
 
 
 def test_a_stale_t_test_is_refused():
@@ -380,19 +426,22 @@ OURS_BY_CLASS = {"Mass": [0.80, 0.81, 0.82], "Nodule": [0.7, 0.71, 0.72], "Herni
 C2L_BY_CLASS = {"Mass": [0.70, 0.72, 0.71], "Nodule": [0.8, 0.81, 0.84], "Hernia": [None] * 3}
 
 
-def table_by_class(**spec):
+def table_by_class(undefined=0, **spec):
     cells = [
         auc_of("refers", "nih/1", [0.75] * 3, undefined=["Hernia"], per_class=OURS_BY_CLASS),
         auc_of("c2l", "nih/1", [0.76] * 3, undefined=["Hernia"], per_class=C2L_BY_CLASS),
     ]
-    return table_of(cells, tests=[], columns=BY_CLASS, **spec)
+    test = ttest_of(*cells, undefined)
+    nothing = {"difference": None, "interval": None, "delong": {"z": None, "p": None}}
+    test["per_class"] |= {"Hernia": nothing | {"undefined_resamples": 1000}}
+    return table_of(cells, tests=[test], columns=BY_CLASS, **spec)
 
 
 def test_a_table_by_class_has_a_line_a_class_with_its_counts_and_p_value():
     lines = [line for line in to_markdown(table_by_class()).splitlines() if line.startswith("| ")]
     grid = [[text.strip() for text in line.strip("|").split(" | ")] for line in lines]
     assert grid[0][:5] == ["NIH 1%", "n+", "n-", "Our REFERS", "C2L"]
-    assert grid[0][-3:] == ["p-value", "Welch", "Holm"]
+    assert grid[0][-4:] == ["p-value", "Welch", "Holm", "DeLong"]
     tests = [compare(OURS_BY_CLASS[name], C2L_BY_CLASS[name]) for name in ("Mass", "Nodule")]
     students = [test["student"]["p"] for test in tests]
     p_values = [
@@ -400,9 +449,9 @@ def test_a_table_by_class_has_a_line_a_class_with_its_counts_and_p_value():
         for student, test, adjusted in zip(students, tests, holm(students), strict=True)
     ]
     none = ["not run", "not run"]  # ImageNet and LSP
-    assert grid[1] == ["Mass", "30", "70", "**81.0 ± 1.0**", "71.0 ± 1.0", *none, *p_values[0]]
-    assert grid[2] == ["Nodule", "40", "60", "71.0 ± 1.0", "**81.7 ± 2.1**", *none, *p_values[1]]
-    assert grid[3] == ["Hernia", "1", "99", "undefined [a]", "undefined [a]", *none, *["undefined [a]"] * 3]
+    assert grid[1] == ["Mass", "30", "70", "**81.0 ± 1.0**", "71.0 ± 1.0", *none, *p_values[0], "0.045"]
+    assert grid[2] == ["Nodule", "40", "60", "71.0 ± 1.0", "**81.7 ± 2.1**", *none, *p_values[1], "0.045"]
+    assert grid[3] == ["Hernia", "1", "99", "undefined [a]", "undefined [a]", *none, *["undefined [a]"] * 4]
     assert "[a] undefined: the test set holds one label only" in to_markdown(table_by_class())
 
 
@@ -415,7 +464,30 @@ def test_a_number_of_a_class_comes_from_its_cell_and_its_p_value_from_two():
     )
     assert line["p_value", "nih/1/Mass"]["target"] == "cells/0.json cells/1.json"
     assert line["p_value", "nih/1/Mass"]["method"] == "c2l"
+    assert line["p_value_delong", "nih/1/Mass"]["target"] == "ttests/0.json"
     assert line["refers", "nih/1/Hernia"]["verdict"] == "undefined"
+
+
+def test_the_csv_has_the_paired_difference_of_a_class_which_no_page_has_room_for():
+    table = table_by_class(undefined=20)
+    line = lines_of(table)["paired_difference", "nih/1/Mass"]
+    names = ("mean", "low", "high", "resamples", "undefined_resamples")
+    assert [float(line[name]) for name in names] == [5, -1, 11, 1000, 20]
+    assert line["status"].startswith("ok: interval without the 20 of 1,000 resamples")
+    for text in (to_markdown(table), to_html(table), to_latex(table)):
+        assert "Paired" not in text
+        assert "20 of 1,000" not in text, "no footnote without its number"
+
+
+def test_a_class_without_a_file_of_tests_has_its_t_test_and_says_what_it_lacks():
+    cells = [
+        auc_of("refers", "nih/1", [0.75] * 3, per_class=OURS_BY_CLASS),
+        auc_of("c2l", "nih/1", [0.76] * 3, per_class=C2L_BY_CLASS),
+    ]
+    line = lines_of(table_of(cells, tests=[], columns=BY_CLASS[:1]))
+    assert line["p_value", "nih/1/Mass"]["mean"]
+    assert line["p_value_delong", "nih/1/Mass"]["printed"] == "not run"
+    assert "no t-test of refers against c2l" in line["p_value_delong", "nih/1/Mass"]["status"]
 
 
 def test_the_papers_number_of_a_class_is_judged_too(monkeypatch):
@@ -514,10 +586,14 @@ def test_html_is_one_well_formed_escaped_element(make):
     assert best.findtext("strong") == "81.0 ± 1.0"
 
 
-def test_html_holds_every_number_of_the_csv():
-    table = table_by_class()
+@pytest.mark.parametrize("make", [lambda: table_of([REFERS, C2L]), table_by_class])
+def test_html_holds_every_number_of_the_csv(make):
+    table = make()
     cells = ElementTree.fromstring(to_html(table)).findall(".//td[@data-row]")
-    assert {(cell.get("data-row"), cell.get("data-column")) for cell in cells} == set(lines_of(table))
+    without = {key for key in lines_of(table) if key[0] == "paired_difference" and table.by_class}
+    assert {(cell.get("data-row"), cell.get("data-column")) for cell in cells} == set(
+        lines_of(table)
+    ) - without
 
 
 @pytest.mark.parametrize(
@@ -611,6 +687,7 @@ def test_table_and_cell_index_scripts(tmp_path):
         "rows": ROWS,
         "columns": COLUMNS,
         "verdict": RULE,
+        "undefined_resamples": 0.05,
     }
     outs = [
         item for kind in ("csv", "md", "tex", "html") for item in (f"--out-{kind}", tmp_path / f"t.{kind}")
@@ -636,6 +713,8 @@ def test_table_and_cell_index_scripts(tmp_path):
         ("p_value", "nih/1"): (format_p(test["student"]["p"]), target),
         ("p_value_welch", "nih/1"): (format_p(test["welch"]["p"]), target),
         ("p_value_holm", "nih/1"): (format_p(test["student"]["p"]), target),  # a family of one
+        ("paired_difference", "nih/1"): ("+10.0 [−1.2, +10.0]", target),
+        ("p_value_paired", "nih/1"): ("0.040", target),
     }
 
     nothing = call("table", "--spec", json.dumps(spec), "--cells", "--ttests", *given)

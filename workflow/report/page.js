@@ -36,12 +36,24 @@ const line = (name, value) => {
   return [term, detail];
 };
 const round = (number) => String(+Number(number).toPrecision(4));
+// A p-value over resamples has no interval.
+function interval(number) {
+  if (!number.resamples || number.row.startsWith("p_value")) return "";
+  return number.low ? `${round(number.low)} to ${round(number.high)}` : "undefined";
+}
+function resamples(number) {
+  if (!number.resamples) return "";
+  const used = number.resamples - number.undefined_resamples;
+  const text = `${used} of ${number.resamples}`;
+  return used < number.resamples ? `${text}; the others leave a class with one label only` : text;
+}
 const facts = [
   ["method", (number) => number.method],
   ["column", (number) => number.column],
   ["mean", (number) => number.mean && round(number.mean)],
   ["standard deviation", (number) => number.sd && `${round(number.sd)} over ${number.seeds} seeds`],
-  ["95 % interval over images", (number) => number.low && `${round(number.low)} to ${round(number.high)}`],
+  ["95 % interval over images", interval],
+  ["resamples", resamples],
   ["positive, negative labels", (number) => number.positives && `${number.positives}, ${number.negatives}`],
   ["the paper's number", (number) => number.reported],
   ["difference", (number) => number.difference && round(number.difference)],

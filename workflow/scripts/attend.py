@@ -14,7 +14,7 @@ import torch
 from refers import attention, augment, localisation
 from refers.config import Augment
 from refers.datasets import read_boxes
-from refers.errors import UserError, run
+from refers.errors import run
 from refers.files import atomic_path, read_parquet, write_text
 from refers.runtime import choose_device
 from refers.schema import LABEL
@@ -55,8 +55,6 @@ def main() -> None:
     test = frame[frame["split"] == "test"].set_index("image_id")
     boxes = boxes[boxes["image_id"].isin(test.index) & boxes["class"].isin(classes)]
     pairs = list(boxes.groupby(["image_id", "class"], sort=True))
-    if not pairs:
-        raise UserError(f"{args.download}: no test image has a box; leave this figure out of `figures`")
 
     how = Augment(**{key: tuple(v) if isinstance(v, list) else v for key, v in args.augment.items()})
     scale = float(augment.still(how, 1, store.shape[1], side, torch.device("cpu")).scale_x)
@@ -85,8 +83,8 @@ def main() -> None:
     with atomic_path(args.out) as path, open(path, "wb") as opened:
         np.savez_compressed(
             opened,
-            images=np.stack([entry["image"] for entry in kept]),
-            maps=np.stack([entry["map"] for entry in kept]).astype(np.float16),
+            images=np.array([entry["image"] for entry in kept], np.uint8).reshape(-1, side, side),
+            maps=np.array([entry["map"] for entry in kept], np.float16).reshape(-1, side, side),
             facts=json.dumps(
                 [
                     {
@@ -101,11 +99,11 @@ def main() -> None:
                 ]
             ),
         )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=localisation.OVERLAP)
     write_text(args.out.with_name("iou.csv"), table.to_csv(index=False))
+    found = f"median IoU {table['iou'].median():.2f}, above 0.5: {100 * (table['iou'] > 0.5).mean():.0f} %"
     print(
-        f"{len(table)} boxed findings of {table['image_id'].nunique()} test images, "
-        f"median IoU {table['iou'].median():.2f}, above 0.5: {100 * (table['iou'] > 0.5).mean():.0f} %"
+        f"{len(table)} boxed findings of {table['image_id'].nunique()} test images, {found if rows else localisation.NO_BOX}"
     )
 
 

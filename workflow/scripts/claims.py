@@ -1,16 +1,19 @@
 """The paper's checkable sentences, judged on our tables and on the paper's own printed numbers.
 
-In: config/claims.yaml (`refers/claims.py` says what a claim is), the tables as csv, the paper's numbers.
+In: config/claims.yaml (`refers/claims.py` says what a claim is), the tables as csv, the overlaps behind Figure 3, the
+paper's numbers.
 Out: claims.csv and claims.md.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from refers.claims import judge_all, read_claims, to_csv, to_markdown
 from refers.errors import UserError, run
 from refers.files import write_text
-from refers.judging import our_numbers, paper_numbers
+from refers.judging import Overlap, our_numbers, paper_numbers
+from refers.localisation import NO_BOX, read_overlap
 from refers.reported import read_reported
 from refers.table_formats import read_csv
 
@@ -19,6 +22,22 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--claims", type=Path, required=True, help="config/claims.yaml")
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="csv files of table.py")
+    parser.add_argument(
+        "--overlaps",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="FIGURE/iou.csv of attend.py, for each figure of maps",
+    )
+    parser.add_argument(
+        "--absent", type=json.loads, default={}, help="figures of maps that there are not, and why, as JSON"
+    )
+    parser.add_argument(
+        "--within-points",
+        type=float,
+        default=0,
+        help="by which ours may miss a number that a sentence states",
+    )
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
     parser.add_argument("--note", default="", help="what the study is, where it is not the published one")
     parser.add_argument("--out-csv", type=Path, required=True)
@@ -29,7 +48,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     claims = read_claims(args.claims)
-    ours = our_numbers(row for path in args.tables for row in read_csv(path))
+    overlaps = {figure: Overlap(status=reason) for figure, reason in args.absent.items()}
+    for path in args.overlaps:
+        values = tuple(read_overlap(path).tolist())
+        overlaps[path.parent.name] = Overlap(values, "" if values else NO_BOX, path.as_posix())
+    rows = [row for path in args.tables for row in read_csv(path)]
+    ours = our_numbers(rows, args.within_points, overlaps)
     try:
         lines = judge_all(claims, paper_numbers(read_reported(args.reported)), ours)
     except UserError as error:

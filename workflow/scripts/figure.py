@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from refers import figures, rule_graph
+from refers import figures, localisation, rule_graph
 from refers.errors import run
 from refers.predictions import read_seeds
 
@@ -32,7 +32,9 @@ def draw(spec: dict, inputs: list[Path]):
     if spec["kind"] == "ratios":
         return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
     if spec["kind"] == "attention":
-        ious = np.genfromtxt(inputs[1], delimiter=",", skip_header=1, usecols=-1, ndmin=1)
+        ious = localisation.read_overlap(inputs[1])
+        if not len(ious):
+            return figures.absent_figure(spec | {"methods": [{"status": localisation.NO_BOX}]})
         return figures.attention_figure(spec, np.load(inputs[0], allow_pickle=False), ious)
     if spec["kind"] == "curves":
         records = {

@@ -1,13 +1,20 @@
 """The paper's checkable sentences, judged on our tables and on the paper's own printed numbers.
 
-A claim is an entry of config/claims.yaml: id, quote, place, one `test` or a list of them that must all hold, and
-perhaps a note on how the sentence is read. AUC is in percent, so a difference is in points. Kinds of test:
+A claim is an entry of config/claims.yaml: id, quote, place, one `test` or a list of them, and perhaps a note on how the
+sentence is read. All comparisons of its tests must hold, or the `share` of them that the entry gives. AUC is in percent,
+so a difference is in points. Kinds of test:
 
 difference   every `left` row less every `right` row in every column, or in the mean over them (`over: mean`), is
-             `more_than`, `at_least`, `at_most`, or `about` (within `tolerance`) a number; `against` gives the right
-             rows columns of their own, one for each of `columns`
+             `more_than`, `at_least`, `at_most`, `about` or an `advantage` of a number; `against` gives the right rows
+             columns of their own, one for each of `columns`
 largest      the gain, best `left` row less best `right` row, is larger in each of `columns` than in each of `among`
-p_value      the p-values that `tables` print in `columns` are `below` a number
+p_value      the p-values that `tables` print in `columns` are `below` a number, and `left` is above the row that it is
+             tested against: the one that our table names, on the paper's numbers the best of `right` in that table
+overlap      more than half of the boxed findings behind each of `figures` have an IoU `above` a number
+
+`about` and `advantage` are numbers that a sentence states. The paper's own must come within `tolerance`, which is its
+rounding. Ours may miss them by as much as the config lets a verdict call near (`verdict.within_points`), where that is
+more; and more than the `advantage` that a sentence speaks of is one too.
 
 A column is dataset/ratio, or dataset/ratio/class; `nih/1/*` stands for every class.
 """
@@ -19,16 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
-from refers.judging import BOUNDS, FAILS, HOLDS, UNJUDGED, Numbers, expand, judge
-from refers.tables import P_VALUES
+from refers.judging import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
+from refers.tables import TESTS
 
 FIELDS = ["id", "place", "quote", "test", "note", "paper", "paper_numbers", "ours", "our_numbers", "targets"]
-LISTS = {"left", "right", "columns", "against", "among", "tables"}
-NUMBERS = {*BOUNDS, "tolerance", "below"}
+LISTS = {"left", "right", "columns", "against", "among", "tables", "figures"}
+NUMBERS = {*BOUNDS, "tolerance", "below", "above"}
 KINDS = {  # kind -> required and optional keys
     "difference": ({"left", "right", "columns"}, {"against", "over", "tolerance", *BOUNDS}),
     "largest": ({"left", "right", "columns", "among"}, set()),
-    "p_value": ({"tables", "columns", "below"}, set()),
+    "p_value": ({"left", "right", "tables", "columns", "below"}, set()),
+    "overlap": ({"figures", "above"}, set()),
 }
 
 
@@ -66,14 +74,17 @@ def read_claims(path: Path) -> list[dict[str, Any]]:
 def _claim(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise UserError(f"a map is expected, found {entry!r}")
-    _check_keys(entry, {"id", "quote", "place", "test"}, {"note"})
-    for key in entry.keys() - {"test"}:
+    _check_keys(entry, {"id", "quote", "place", "test"}, {"note", "share"})
+    share = entry.get("share", 1)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(f"share: a number above 0 and up to 1 is expected, found {share!r}")
+    for key in entry.keys() - {"test", "share"}:
         if not isinstance(entry[key], str):
             raise UserError(f"{key}: text is expected, found {entry[key]!r}")
     tests = entry["test"] if isinstance(entry["test"], list) else [entry["test"]]
     if not tests:
         raise UserError("test: there is none")
-    return {"note": ""} | entry | {"tests": [_test(test) for test in tests]}
+    return {"note": "", "share": 1} | entry | {"tests": [_test(test) for test in tests]}
 
 
 def _test(test: Any) -> dict[str, Any]:
@@ -96,14 +107,16 @@ def _test(test: Any) -> dict[str, Any]:
     if test["kind"] == "difference":
         if len(bounds := test.keys() & BOUNDS.keys()) != 1:
             raise UserError(f"one of {', '.join(BOUNDS)} is expected, found {', '.join(bounds) or 'none'}")
-        if ("about" in test) != ("tolerance" in test):
-            raise UserError("about and tolerance go together")
+        if any(bound in test for bound in STATED) != ("tolerance" in test):
+            raise UserError(f"{' or '.join(STATED)}, and tolerance go together")
         if test.get("over", "each") not in ("each", "mean"):
             raise UserError(f"over: {test['over']!r} is neither each nor mean")
         if len(checked.get("against", checked["columns"])) != len(checked["columns"]):
             raise UserError("against: as many columns as in columns are expected")
         if "against" in checked and any("*" in each for each in checked["columns"] + checked["against"]):
             raise UserError("against: columns are paired one by one, so none may end in *")
+    if test["kind"] == "p_value" and len(checked["left"]) != 1:
+        raise UserError("left: one row is expected, the one that is tested against others")
     return checked
 
 
@@ -123,25 +136,29 @@ def judge_all(claims: list[dict[str, Any]], paper: Numbers, ours: Numbers) -> li
     """Every claim on both sets of numbers, as lines with FIELDS.
 
     Raises:
-        UserError: a claim names a row or table that neither has.
+        UserError: a claim names a row or table that neither has, or a figure that we do not make.
     """
-    rows = {row for entries in (paper.entries, ours.entries) for _, row, _ in entries} - P_VALUES.keys()
+    rows = {row for entries in (paper.entries, ours.entries) for _, row, _ in entries} - TESTS.keys()
     tables = {table for entries in (paper.entries, ours.entries) for table, _, _ in entries}
     columns = list(dict.fromkeys(column for _, _, column in ours.entries))
     lines = []
     for claim in claims:
         for test in claim["tests"]:
-            for key, known in (("left", rows), ("right", rows), ("tables", tables)):
+            places = {"left": rows, "right": rows, "tables": tables, "figures": ours.overlaps.keys()}
+            for key, known in places.items():
                 if unknown := set(test.get(key, [])) - known:
+                    where = "with boxes" if key == "figures" else "in any table"
                     raise UserError(
-                        f"claim {claim['id']}: {key}: no {min(unknown)!r} in any table; there are {', '.join(sorted(known))}"
+                        f"claim {claim['id']}: {key}: no {min(unknown)!r} {where}; there are {', '.join(sorted(known)) or 'none'}"
                     )
         expanded = [expand(test, columns) for test in claim["tests"]]
-        of_paper, of_ours = judge(expanded, paper), judge(expanded, ours)
+        of_paper, of_ours = (judge(expanded, numbers, claim["share"]) for numbers in (paper, ours))
+        words = "; ".join(describe(test, ours.slack or 0) for test in claim["tests"])
+        asked = f"; {100 * claim['share']:g} % of these are enough" if claim["share"] < 1 else ""
         lines.append(
             {
                 **{key: claim[key] for key in ("id", "place", "quote", "note")},
-                "test": "; ".join(map(describe, claim["tests"])),
+                "test": words + asked,
                 **{"paper": of_paper.verdict, "paper_numbers": of_paper.numbers},
                 **{"ours": of_ours.verdict, "our_numbers": of_ours.numbers},
                 "targets": " ".join(of_ours.targets),
@@ -153,17 +170,26 @@ def judge_all(claims: list[dict[str, Any]], paper: Numbers, ours: Numbers) -> li
 # ---- writing
 
 
-def describe(test: dict[str, Any]) -> str:
-    """A test in words."""
+def describe(test: dict[str, Any], slack: float = 0.0) -> str:
+    """A test in words; with what ours may miss a stated number by."""
+    if test["kind"] == "overlap":
+        return f"IoU > {test['above']:g} of most findings in {', '.join(test['figures'])}"
     places = ", ".join(test["columns"])
     if test["kind"] == "p_value":
-        return f"p < {test['below']:g} in {places} of {', '.join(test['tables'])}"
+        whom = f"best of {' | '.join(test['right'])}" if len(test["right"]) > 1 else test["right"][0]
+        return (
+            f"p < {test['below']:g} and {test['left'][0]} > {whom} in {places} of {', '.join(test['tables'])}"
+        )
     rows = " - ".join(" | ".join(test[side]) for side in ("left", "right"))
     if test["kind"] == "largest":
         rows = " - ".join(f"best of {' | '.join(test[side])}" for side in ("left", "right"))
         return f"{rows}: larger in {places} than in {', '.join(test['among'])}"
     bound = next(key for key in BOUNDS if key in test)
-    number = f"{test[bound]:g}" + (f" ± {test['tolerance']:g}" if bound == "about" else "")
+    number = f"{test[bound]:g}"
+    if bound in STATED:
+        allowed = max(test["tolerance"], slack)
+        ours = f"≥ {test[bound] - allowed:g}" if bound == "advantage" else f"± {allowed:g}"
+        number += f" ± {test['tolerance']:g} (ours {ours})"
     over = "the mean over " if test.get("over") == "mean" else ""
     against = f" against {', '.join(test['against'])}" if "against" in test else ""
     return f"{rows} {BOUNDS[bound]} {number} in {over}{places}{against}"

@@ -182,9 +182,10 @@ class _Graph:
     def everything(self) -> None:
         tables = [self.table(name) for name in self.study.values["tables"]]
         self.add("cell_index", f"{self.results}/tables/cells.csv", tables)
-        self.add("claims", f"{self.results}/claims.csv", tables)
         for name in self.study.values["figures"]:
             self.figure(name)
+        maps = [target for target, job in self.jobs.items() if job.rule == "attend"]
+        self.add("claims", f"{self.results}/claims.csv", [*tables, *maps])
         for method in self.study.methods:
             for cell in self.study.cells:
                 self.cell(method, cell)

@@ -1,7 +1,15 @@
 """Where a class activation map points to, against radiologists' boxes (paper, Figure 3); no torch."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 from scipy import ndimage
+
+from refers.errors import UserError
+
+OVERLAP = ["image_id", "class", "score", "iou"]  # columns of iou.csv, a row a boxed finding
+NO_BOX = "undefined: no test image has a radiologist's box"
 
 
 def stretched(evidence: np.ndarray, side: int) -> np.ndarray:
@@ -44,3 +52,22 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray, side: int) ->
     one, two = covered(first, side), covered(second, side)
     union = (one | two).sum()
     return float((one & two).sum() / union) if union else 0.0
+
+
+def read_overlap(path: Path) -> np.ndarray:
+    """IoU (N,) of every boxed finding, from the iou.csv of attend.py; empty where no test image has a box.
+
+    Raises:
+        UserError: the file cannot be read, has another header, or an IoU is no number from 0 to 1.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as opened:
+            header, *rows = csv.reader(opened)
+        values = np.array([float(row[-1]) for row in rows])
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remake it with attend.py") from None
+    if header != OVERLAP or not ((values >= 0) & (values <= 1)).all():
+        raise UserError(
+            f"{path}: columns {','.join(OVERLAP)}, IoU from 0 to 1, are expected; remake it with attend.py"
+        )
+    return values

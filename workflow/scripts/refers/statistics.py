@@ -80,7 +80,8 @@ def summarise(
     Returns:
         images, mean_auc per seed over the defined classes, mean, sd, undefined classes, per_class. With a bootstrap
         also `bootstrap`: how it was drawn, in how many resamples a class lost a label (they are left out), intervals
-        of mean_auc per seed and of mean; and per class interval and delong_se of the mean over seeds.
+        of mean_auc per seed and of mean; and per class interval, the resamples it leaves out, and delong_se of the
+        mean over seeds.
     """
     values = np.stack([auc(labels, each) for each in scores])  # (seeds, C)
     defined = ~np.isnan(values[0])
@@ -103,13 +104,14 @@ def summarise(
         samples = _over_seeds(bootstrap, labels, scores)  # (R, seeds, C)
         each = samples[:, :, defined].mean(axis=2) if defined.any() else samples[:, :, 0]
         drawn["bootstrap"] = bootstrap.about | {
-            "undefined": int(np.isnan(each[:, 0]).sum()),
+            "undefined_resamples": _undefined(each[:, 0]),
             "mean_auc": [interval(column) for column in each.T],
             "mean": interval(each.mean(axis=1)),
         }
         _, variance = delong(labels, scores)
         for place, name in enumerate(classes):
             per_class[name]["interval"] = interval(samples[:, :, place].mean(axis=1))
+            per_class[name]["undefined_resamples"] = _undefined(samples[:, 0, place])
             per_class[name]["delong_se"] = _or_none(np.sqrt(variance[place]))
     return {
         "images": len(labels),
@@ -125,6 +127,11 @@ def _over_seeds(bootstrap: Bootstrap, labels: np.ndarray, scores: Sequence[np.nd
     """Resampled AUCs (R, seeds, C)."""
     samples = bootstrap.auc(np.tile(labels, (1, len(scores))), np.hstack(scores))
     return samples.reshape(len(samples), len(scores), labels.shape[1])
+
+
+def _undefined(samples: np.ndarray) -> int:
+    """How many resampled values (R,) are undefined: a class lost a label."""
+    return int(np.isnan(samples).sum())
 
 
 def _or_none(value: float) -> float | None:
@@ -236,7 +243,8 @@ def compare_paired(
 
     Returns:
         `bootstrap`: how it was drawn, in how many resamples a class lost a label (they are left out), the interval of
-        the difference of the mean AUCs and its two-sided p. `per_class`: difference, interval, and DeLong's z and p.
+        the difference of the mean AUCs and its two-sided p. `per_class`: difference, interval, the resamples it leaves
+        out, and DeLong's z and p.
     """
     from scipy.special import ndtr
 
@@ -253,9 +261,10 @@ def compare_paired(
         per_class[name] = {
             "difference": _or_none(value[place]),
             "interval": interval(samples[:, place]),
+            "undefined_resamples": _undefined(samples[:, place]),
             "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if sure else None},
         }
-    about = bootstrap.about | {"undefined": int(np.isnan(means).sum())}
+    about = bootstrap.about | {"undefined_resamples": _undefined(means)}
     return {
         "bootstrap": about | {"interval": interval(means), "p": bootstrap_p(means)},
         "per_class": per_class,

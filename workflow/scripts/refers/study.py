@@ -343,6 +343,7 @@ class Study:
                 for column in self._columns(cell, "per_class" in entry)
             ],
             "verdict": self.values["verdict"],
+            "undefined_resamples": self.values["study"]["bootstrap"]["undefined"],
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -386,9 +387,9 @@ class Study:
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
-        """(reference, baseline, cell) triples whose t-test a table may print; of one class it makes its own."""
+        """(reference, baseline, cell) triples whose tests a table may print; it makes a class's t-test itself."""
         entry = self.values["tables"][name]
-        if "reference" not in entry or "per_class" in entry:
+        if "reference" not in entry:
             return []
         others = [row for row in self.table_rows(name) if row != entry["reference"]]
         rows = others if entry["baseline"] == "best" else [entry["baseline"]]
@@ -421,6 +422,8 @@ class Study:
         for method in entry.get("methods", self.methods):
             absent = self.dataset_status(entry["dataset"]) if "dataset" in entry else ""
             reason = self.line_status(method) or absent
+            if entry["kind"] == "attention":
+                reason = reason or self._map_status(name)
             kept = entry["kind"] == "curves" and self.lies(f"encoders/{method}/metrics.jsonl")
             if method in self.methods and (method in shown or kept):
                 reason = ""
@@ -442,10 +445,28 @@ class Study:
             "sources": sources,
         }
 
+    def _map_status(self, name: str) -> str:
+        """Empty when a figure's boxes and class activation maps are there or can be made of its cell; otherwise why not."""
+        entry = self.values["figures"][name]
+        dataset, method = entry["dataset"], entry["methods"][0]
+        source = self.dataset(dataset)["source"]
+        boxes = self.values["sources"][source].get("boxes")
+        if Cell(dataset, entry["ratio"]) not in self.cells:
+            return f"not run: {dataset}/{entry['ratio']} is no cell of the study"
+        if self.lies(f"attention/{name}/maps.npz"):
+            return ""
+        if self.model_settings(method).get("classifier", "mean") != "mean":
+            return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
+        if not boxes:
+            return f"not run: sources.{source} names no boxes"
+        if next(self.folder(source).glob(boxes), None) is None:
+            return f"data absent: {self.folder(source)}/{boxes} not found; docs/data.md says how to get it"
+        return ""
+
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
         entry = self.values["figures"][name]
-        if "dataset" not in entry:
+        if "dataset" not in entry or (entry["kind"] == "attention" and self._map_status(name)):
             return []
         cells = [cell for cell in self.cells if cell.dataset == entry["dataset"]]
         if "ratio" in entry:

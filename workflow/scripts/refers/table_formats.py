@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from html import escape
 from itertools import accumulate, groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
 from refers.reported import sign
-from refers.tables import P_VALUES, Entry, Table
+from refers.tables import TESTS, Entry, Table
 
 FIELDS = [
     "table",
@@ -30,6 +31,8 @@ FIELDS = [
     "sd",
     "low",
     "high",
+    "resamples",
+    "undefined_resamples",
     "printed",
     "seeds",
     "positives",
@@ -42,10 +45,11 @@ FIELDS = [
 ]
 TERMINAL_WIDTH = 200  # characters; a wider grid goes on in a second panel
 PAGE_WIDTH = 180  # the same in LaTeX: what scriptsize puts on a page
+HEAD_WIDTH = 13  # letters of a LaTeX column's head: about a mean and its deviation
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 TEX |= {"±": r"$\pm$", "×": r"$\times$", "<": "$<$", ">": "$>$", "/": r"/\allowbreak{}"}
-TEX |= {"=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": r"$\surd$"}
+TEX |= {"−": "$-$", "=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": r"$\surd$"}
 
 
 def to_csv(table: Table) -> str:
@@ -81,6 +85,7 @@ def _record(entry: Entry) -> dict[str, Any]:
     column = entry.column
     numbers = {"mean": entry.mean, "sd": entry.sd, "low": entry.low, "high": entry.high}
     counts = {"seeds": entry.seeds or None, "positives": entry.positives, "negatives": entry.negatives}
+    counts |= {"resamples": entry.resamples, "undefined_resamples": entry.undefined_resamples}
     return {
         **{"row": entry.row, "title": entry.title, "method": entry.method, "column": column["id"]},
         **{"dataset": column["dataset"], "ratio": column["ratio"], "class": column.get("class", "")},
@@ -120,18 +125,18 @@ class Grid:
         lines = [[line[place] for place in kept] for line in self.lines]
         return Grid(self.lead, groups, [self.heads[place] for place in kept], lines)
 
-    def of_p_values(self, line: list[Label | Entry]) -> bool:
-        """Whether a line holds nothing but p-values."""
-        return all(isinstance(cell, Entry) and cell.row in P_VALUES for cell in line[self.lead :])
+    def of_tests(self, line: list[Label | Entry]) -> bool:
+        """Whether a line holds nothing but tests between methods."""
+        return all(isinstance(cell, Entry) and cell.row in TESTS for cell in line[self.lead :])
 
-    def starts_p_values(self, place: int) -> bool:
-        """Whether the line at `place` is the first of nothing but p-values."""
-        return self.of_p_values(self.lines[place]) and not (place and self.of_p_values(self.lines[place - 1]))
+    def starts_tests(self, place: int) -> bool:
+        """Whether the line at `place` is the first of nothing but tests."""
+        return self.of_tests(self.lines[place]) and not (place and self.of_tests(self.lines[place - 1]))
 
 
 def _grids(table: Table) -> list[Grid]:
     groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
-    titles = [Label(row["title"], table.marker(row["note"])) for row in table.rows]
+    titles = [Label(row["title"], table.marker(row["note"])) for row in table.printed_rows]
     if table.by_class:
         return [
             Grid(3, [], [Label(title), Label("n+"), Label("n-"), *titles], _class_lines(table, columns))
@@ -144,7 +149,7 @@ def _grids(table: Table) -> list[Grid]:
             *(Label("✓" if mark in row["marks"] else "") for mark in table.marks),
             *(table.entries[row["id"], column["id"]] for column in table.columns),
         ]
-        for title, row in zip(titles, table.rows, strict=True)
+        for title, row in zip(titles, table.printed_rows, strict=True)
     ]
     return [Grid(1 + len(table.marks), [(title, len(columns)) for title, columns in groups], heads, lines)]
 
@@ -152,7 +157,7 @@ def _grids(table: Table) -> list[Grid]:
 def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label | Entry]]:
     lines = []
     for column in columns:
-        entries = [table.entries[row["id"], column["id"]] for row in table.rows]
+        entries = [table.entries[row["id"], column["id"]] for row in table.printed_rows]
         counted = next((entry for entry in entries if entry.positives is not None), None)
         counts = (counted.positives, counted.negatives) if counted else ("", "")
         lines.append([Label(column["title"]), *(Label(str(count)) for count in counts), *entries])
@@ -245,7 +250,7 @@ def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -
 def to_latex(table: Table) -> str:
     """A float for `article` with the booktabs package; panels wider than the text block are centred on the page."""
     panels = _panels(table, PAGE_WIDTH)
-    # Three ratios of 14 classes just fit on a page, six methods and three p-values across it.
+    # Three ratios of 14 classes just fit on a page, six methods and four p-values across it.
     gap, stretch = ("2pt", "0.95") if table.by_class else ("3pt", "1.1")
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -274,11 +279,19 @@ def _latex_panel(grid: Grid, table: Table) -> str:
         titles = [f"\\multicolumn{{{span}}}{{c}}{{{_tex(title)}}}" for title, span in grid.groups]
         lines.append(" & ".join([""] * grid.lead + titles).strip() + r" \\")
         lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
-    lines += [" & ".join(_latex_cell(head, table) for head in grid.heads) + r" \\", "\\midrule"]
+    lines += [" & ".join(map(_latex_head, grid.heads)) + r" \\", "\\midrule"]
     for place, line in enumerate(grid.lines):
-        lines += ["\\midrule"] if grid.starts_p_values(place) else []
+        lines += ["\\midrule"] if grid.starts_tests(place) else []
         lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
+
+
+def _latex_head(label: Label) -> str:
+    """A name that is longer than a number takes two lines."""
+    lines = [_tex(line) for line in wrap(label.text, HEAD_WIDTH, break_on_hyphens=False)] or [""]
+    lines[-1] += _superscript(label.marker)
+    stacked = "\\\\".join(lines)
+    return f"\\shortstack{{{stacked}}}" if len(lines) > 1 else stacked
 
 
 def _latex_cell(cell: Label | Entry, table: Table) -> str:
@@ -315,11 +328,11 @@ def to_html(table: Table) -> str:
         lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
         lines += ["</thead>", "<tbody>"]
         for place, line in enumerate(grid.lines):
-            if grid.starts_p_values(place):  # what is below stays there when methods are sorted
+            if grid.starts_tests(place):  # what is below stays there when methods are sorted
                 lines += ["</tbody>", "<tfoot>"]
             head = f'<th scope="row">{_html_label(line[0])}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
-        lines += ["</tfoot>" if grid.of_p_values(grid.lines[-1]) else "</tbody>", "</table>"]
+        lines += ["</tfoot>" if grid.of_tests(grid.lines[-1]) else "</tbody>", "</table>"]
     lines += [_tag("p", escape(note)) for note in table.notes]
     footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
     if texts := [*footnotes, *map(escape, table.missing)]:

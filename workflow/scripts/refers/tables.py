@@ -11,10 +11,14 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.reported import Reported, sign, verdict, within_points
-from refers.statistics import compare, holm
+from refers.statistics import LEVEL, compare, holm
 
-P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
-P_VALUES = {P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"}  # rows below the methods
+P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"  # over seeds
+DIFFERENCE, PAIRED, DELONG = "paired_difference", "p_value_paired", "p_value_delong"  # over test images
+TESTS = {
+    **{P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"},
+    **{DIFFERENCE: "Paired difference", PAIRED: "Paired p", DELONG: "DeLong"},
+}  # rows below the methods
 
 
 @dataclass
@@ -26,14 +30,16 @@ class Entry:
     column: dict[str, Any]
     reported: str = ""  # as printed in the paper
     method: str = ""
-    mean: float | None = None  # percent; a p-value in the row of p-values
+    mean: float | None = None  # percent; in a row of TESTS a p-value or a difference in points
     sd: float | None = None
-    low: float | None = None  # bootstrap interval over test images, percent
+    low: float | None = None  # bootstrap interval over test images, percent or points
     high: float | None = None
+    resamples: int | None = None  # drawn for the interval or the paired p
+    undefined_resamples: int | None = None  # of them left out, since a class lost a label
     seeds: int = 0
     positives: int | None = None  # test labels, summed over the classes behind the number
     negatives: int | None = None
-    verdict: str = ""  # a p-value gets none
+    verdict: str = ""  # a test gets none
     status: str = "ok"
     target: str = ""
     note: str = ""  # a footnote's text
@@ -44,12 +50,14 @@ class Entry:
         """Our number as printed, or the reason's short form."""
         if self.mean is None:
             return self.status.split(":")[0]
-        return format_p(self.mean) if self.row in P_VALUES else format_auc(self.mean, self.sd)
+        if self.row == DIFFERENCE:
+            return format_difference(self.mean, self.low, self.high)
+        return format_p(self.mean) if self.row in TESTS else format_auc(self.mean, self.sd)
 
     @property
     def difference(self) -> float | None:
         """Ours less the printed AUC, in points; None where there are not both."""
-        if self.mean is None or not self.reported or self.row in P_VALUES:
+        if self.mean is None or not self.reported or self.row in TESTS:
             return None
         return round(self.mean - float(self.reported), 4)
 
@@ -75,6 +83,11 @@ class Table:
         return f"{self.label}. {self.title}" if self.label else self.title
 
     @property
+    def printed_rows(self) -> list[dict[str, Any]]:
+        """Rows that a reader sees; the csv has them all."""
+        return [row for row in self.rows if row.get("printed", True)]
+
+    @property
     def by_class(self) -> bool:
         """Whether a column is one class of a cell."""
         return any("class" in column for column in self.columns)
@@ -95,6 +108,12 @@ def format_p(p: float) -> str:
         return f"{p:.3f}"
     digits, exponent = f"{p:.2e}".split("e")
     return f"{digits}e{int(exponent)}"
+
+
+def format_difference(points: float, low: float | None, high: float | None) -> str:
+    """`+1.3 [−0.2, +2.9]`; without an interval `+1.3 [undefined]`."""
+    texts = [f"{value:+z.1f}".replace("-", "−") for value in (points, low, high) if value is not None]
+    return f"{texts[0]} [{', '.join(texts[1:]) or 'undefined'}]"
 
 
 def column_title(column: dict[str, Any]) -> str:
@@ -169,9 +188,11 @@ class _Builder:
                 row["note"] = " ".join(filter(None, [row["note"], self._winners(row)]))
         legend = [spec.get("note", ""), self._legend()]
         if spec.get("reference") and spec.get("baseline"):
-            legend.append(self._p_values())
+            legend.append(self._tests())
         self.table.notes = [text for text in legend if text]
-        texts = [row["note"] for row in self.rows] + [entry.note for entry in self.table.entries.values()]
+        printed = {row["id"] for row in self.table.printed_rows}
+        texts = [row["note"] for row in self.rows]
+        texts += [entry.note for entry in self.table.entries.values() if entry.row in printed]
         self.table.footnotes = list(dict.fromkeys(filter(None, texts)))
         self.table.missing = [f"{', '.join(who)}: {reason}" for reason, who in self.absent.items()]
 
@@ -192,8 +213,9 @@ class _Builder:
         entry.mean, entry.sd = (
             None if value is None else 100 * value for value in (found["mean"], found["sd"])
         )
-        drawn = test.get("bootstrap", {}).get("mean") if name is None else found.get("interval")
-        entry.low, entry.high = (None, None) if drawn is None else (100 * value for value in drawn)
+        if drawn := test.get("bootstrap"):
+            of = found | {"resamples": drawn["resamples"]} if name else drawn | {"interval": drawn["mean"]}
+            self._interval(entry, of)
         defined = [each for each in classes if each not in undefined]
         counted = [test["per_class"][each] for each in ([name] if name else defined or classes)]
         entry.positives, entry.negatives = (
@@ -211,10 +233,23 @@ class _Builder:
             entry.status = f"ok: {entry.note}"
         return entry
 
+    def _interval(self, entry: Entry, drawn: dict[str, Any]) -> str:
+        """Fill in an interval over the defined resamples, unless too few are; return what a reader must know of it."""
+        entry.resamples, entry.undefined_resamples = drawn["resamples"], drawn["undefined_resamples"]
+        lost = f"{entry.undefined_resamples:,} of {entry.resamples:,} resamples"
+        if entry.undefined_resamples > self.spec["undefined_resamples"] * entry.resamples:
+            share = f"{100 * self.spec['undefined_resamples']:g} %"
+            return f"undefined: {lost} leave a class with one label only, more than {share}"
+        if drawn["interval"] is not None:
+            entry.low, entry.high = (100 * value for value in drawn["interval"])
+        return (
+            f"without the {lost} that leave a class with one label only" if entry.undefined_resamples else ""
+        )
+
     def _verdict(self, entry: Entry) -> str:
         if entry.mean is None:
             return "undefined" if entry.status.startswith("undefined") else "not run"
-        if entry.row in P_VALUES:
+        if entry.row in TESTS:
             return ""
         return verdict(entry.mean, entry.sd, entry.reported, self.spec["verdict"])
 
@@ -309,14 +344,16 @@ class _Builder:
         }
         return f"Positive / negative test labels: {', '.join(sizes.values())}."
 
-    def _p_values(self) -> str:
-        """Append the rows of p-values; return the sentence that explains them."""
+    def _tests(self) -> str:
+        """Append the rows below the methods; return the sentences that explain them."""
         reference, baseline = self.spec["reference"], self.spec["baseline"]
         names = {row["id"]: row["title"] for row in self.rows}
         if reference not in names or baseline not in {"best", *names} - {reference}:
             raise UserError(
                 f"table {self.spec['name']}: reference {reference!r}, baseline {baseline!r}: two of the rows {', '.join(names)}, or baseline best"
             )
+        over_images = [DIFFERENCE, DELONG] if self.table.by_class else [DIFFERENCE, PAIRED]
+        rows = [P_VALUE, WELCH, HOLM, *over_images]
         against: dict[str, list[str]] = {}
         for column in self.table.columns:
             ours = self.table.entries[reference, column["id"]]
@@ -328,82 +365,109 @@ class _Builder:
             # Only a row with a number can be the best; a named baseline without one lends its reason.
             numbers = [entry for entry in others if entry.mean is not None] or others
             other = max(numbers, key=lambda entry: -1 if entry.mean is None else entry.mean, default=None)
-            entry, welch = self._tested(ours, other, column)
-            self.table.entries[P_VALUE, column["id"]], self.table.entries[WELCH, column["id"]] = entry, welch
-            if entry.mean is not None and baseline == "best" and not self.table.by_class:
+            entries = {row: Entry(row, TESTS[row], column) for row in rows}
+            entries[P_VALUE].reported = self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
+            self.table.entries |= {(row, column["id"]): entry for row, entry in entries.items()}
+            self._test(ours, other, entries)
+            tested = any(entry.mean is not None for entry in entries.values())
+            if tested and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
         self._adjust()
+        for entry in self.table.entries.values():
+            if entry.row in TESTS:
+                entry.verdict = self._verdict(entry)
+        # A class has its line: what does not fit into it is left to the csv.
         about = {"note": "", "marks": []}
-        self.table.rows = [
-            *self.rows,
-            *({"id": row, "title": name} | about for row, name in P_VALUES.items()),
+        below = [
+            {"id": row, "title": TESTS[row], "printed": not (row == DIFFERENCE and self.table.by_class)}
+            | about
+            for row in rows
         ]
+        self.table.rows = [*self.rows, *below]
         best = f"the best other {'method of the class' if self.table.by_class else 'row of the column'}"
         whom = best if baseline == "best" else names[baseline]
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
         test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
         family = "classes and label ratios" if self.table.by_class else "columns"
-        return (
+        over_seeds = (
             f"{test}{f' (ours: {listed})' if listed else ''}. Welch: without equal variances."
             f" Holm: the first, adjusted over all {family} of this table."
         )
+        return f"{over_seeds} {self._paired_legend()}"
+
+    def _paired_legend(self) -> str:
+        if self.table.by_class:
+            return "DeLong: the same two on the same test images, their AUCs averaged over seeds."
+        return (
+            "Paired difference: the same two on the same test images, AUC averaged over seeds, in points, with the"
+            f" {100 * LEVEL:g} % interval of a bootstrap of the images, by patient where known. Paired p: two-sided, of the"
+            " same resamples."
+        )
 
     def _adjust(self) -> None:
-        """Holm's p-values of the table's t-tests, which are one family; and the verdicts of all p-values."""
+        """Holm's p-values of the table's t-tests, which are one family."""
         entries, columns = self.table.entries, [column["id"] for column in self.table.columns]
         adjusted = holm([entries[P_VALUE, column].mean for column in columns])
         for column, p in zip(columns, adjusted, strict=True):
-            entries[HOLM, column] = _p_of(entries[P_VALUE, column], HOLM, p)
-            for row in P_VALUES:
-                entries[row, column].verdict = self._verdict(entries[row, column])
+            changes = {"row": HOLM, "title": TESTS[HOLM], "mean": p, "reported": ""}  # the paper prints none
+            entries[HOLM, column] = replace(entries[P_VALUE, column], **changes)
 
-    def _tested(self, ours: Entry, other: Entry | None, column: dict[str, Any]) -> tuple[Entry, Entry]:
-        """p-values of a column with equal variances and without."""
-        reported = self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
-        entry = Entry(P_VALUE, P_VALUES[P_VALUE], column, reported)
-        test = self._p_value(ours, other, entry)
-        return entry, _p_of(entry, WELCH, test["welch"]["p"] if test else None)
-
-    def _p_value(self, ours: Entry, other: Entry | None, entry: Entry) -> dict[str, Any] | None:
-        """Fill in an entry; return the test behind it, None where there is none."""
+    def _test(self, ours: Entry, other: Entry | None, entries: dict[str, Entry]) -> None:
+        """Fill in the tests of one column, by their rows; Holm's waits for the others."""
         if other is None or not (ours.target and other.target):
             lacking = ours if other is None or not ours.target else other
-            entry.status = lacking.status if not lacking.target else "not run: the table has no other row"
-            return None
-        entry.method = other.method
-        test = self._test(ours, other, entry)
-        if test is None:
-            entry.status = f"not run: no t-test of {ours.method} against {other.method} was given"
-            self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
-            return None
-        entry.mean, entry.seeds = test["student"]["p"], min(ours.seeds, other.seeds)
+            for entry in entries.values():
+                entry.status = lacking.status if not lacking.target else "not run: the table has no other row"
+            return
+        for entry in entries.values():
+            entry.method, entry.seeds = other.method, min(ours.seeds, other.seeds)
+        target, test = self._given(ours, other)
+        paired = test and test["bootstrap"] | {"difference": test["difference"]}
+        if name := ours.column.get("class"):  # one class is tested here, from the two cells
+            paired = test and test["per_class"][name] | {"resamples": test["bootstrap"]["resamples"]}
+            cells = [self.cells[self._key(each.method, each.column)][1] for each in (ours, other)]
+            test = compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
+        missing = f"not run: no t-test of {ours.method} against {other.method} was given"
+        lacking = next((each.note for each in (ours, other) if each.mean is None), "")
+        for row, entry in entries.items():
+            over_seeds = row in (P_VALUE, WELCH, HOLM)
+            entry.target = f"{ours.target} {other.target}" if name and over_seeds else target
+            found = test if over_seeds else paired
+            if found is None:
+                entry.status = missing
+                self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
+            elif over_seeds:
+                entry.mean = found["welch" if row == WELCH else "student"]["p"]
+                self._say(entry, lacking or f"undefined: {found['undefined']}")
+            elif row == DELONG:
+                entry.mean = found["delong"]["p"]
+                self._say(entry, lacking or "undefined: both rank alike, or a label occurs once")
+            else:
+                said = self._interval(entry, found)
+                if row == DIFFERENCE:
+                    entry.mean = None if found["difference"] is None else 100 * found["difference"]
+                elif not said.startswith("undefined"):
+                    entry.mean, entry.low, entry.high = found["p"], None, None
+                self._say(entry, lacking or said)
+
+    def _say(self, entry: Entry, reason: str) -> None:
+        """Why a test has no number, or what its number leaves out."""
         if entry.mean is None:
-            lacking = next((each for each in (ours, other) if each.mean is None), None)
-            reason = lacking.note if lacking else f"undefined: {test['undefined']}"
             entry.status = entry.note = reason
-        return test
+        elif entry.resamples and reason:
+            entry.status = f"ok: {'interval ' if entry.row == DIFFERENCE else ''}{reason}"
+            entry.note = reason
 
-    def _test(self, ours: Entry, other: Entry, entry: Entry) -> dict[str, Any] | None:
-        """The t-test behind a p-value, with its target; one class is tested here, from the two cells."""
-        cells = [self.cells[self._key(each.method, entry.column)][1] for each in (ours, other)]
-        if name := entry.column.get("class"):
-            entry.target = f"{ours.target} {other.target}"
-            return compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
-        key = (ours.method, *self._key(other.method, entry.column))
-        if key not in self.tests:
-            return None
-        entry.target, test = self.tests[key]
-        for side, each, cell in zip(("reference", "baseline"), (ours, other), cells, strict=True):
-            if test[f"{side}_auc"] != cell["test"]["mean_auc"]:
+    def _given(self, ours: Entry, other: Entry) -> tuple[str, dict[str, Any] | None]:
+        """Target and content of the tests between two cells; nothing where there is no such file."""
+        target, test = self.tests.get((ours.method, *self._key(other.method, ours.column)), ("", None))
+        for side, each in (("reference", ours), ("baseline", other)):
+            cell = self.cells[self._key(each.method, each.column)][1]
+            if test and test[f"{side}_auc"] != cell["test"]["mean_auc"]:
                 raise UserError(
-                    f"{entry.target}: its {side} AUCs are not those of {each.target}; remake the t-test"
+                    f"{target}: its {side} AUCs are not those of {each.target}; remake the t-test"
                 )
-        return test
-
-
-def _p_of(entry: Entry, row: str, p: float | None) -> Entry:
-    """Another p-value of the same test; the paper prints none."""
-    return replace(entry, row=row, title=P_VALUES[row], mean=p, reported="")
+        return target, test
 
 
 def _letter(place: int) -> str:
