@@ -195,6 +195,7 @@ DOWNLOADS = [
         ("blank label", 3, "'' is no finding", edit(NIH, "No Finding", "")),
         ("unknown finding", 2, "is no finding", edit(NIH, "Cardiomegaly", "Cold")),
         ("no patient", 2, "no Patient ID", edit(NIH, ",0,1,58", ",0, ,58")),
+        ("patient as a float", 3, r"'1\.0' is no Patient ID", edit(NIH, ",1,1,58", ",1,1.0,58")),
         ("negative width", 2, "no width", edit(NIH, "2682", "-2682")),
         ("height zero", 2, "no height", edit(NIH, "2749", "0")),
         ("width with a fraction", 2, "no width", edit(NIH, "2682", "2682.5")),
@@ -208,6 +209,10 @@ DOWNLOADS = [
         ("latin-1 list", None, "cannot be read", put("test_list.txt", b"caf\xe9\n")),
         ("list directory", None, "cannot be read", directory("test_list.txt")),
         ("empty list", None, "names no image", put("test_list.txt", "\n")),
+    ),
+    *each(
+        "nih", "train_val_list.txt",
+        ("cut list", 2, "'0000000' is no image of Data_Entry", put("train_val_list.txt", "00000001_000.png\n0000000")),
     ),
     *each(
         "nih", BOXES,
@@ -250,17 +255,22 @@ DOWNLOADS = [
         ("duplicate id", 3, "a second time", edit(MIMIC, "d1,", "d3,")),
         ("bad subject", 2, "no subject_id", edit(MIMIC, "10000032", "x")),
         ("traversal in an id", 2, "no study_id", edit(MIMIC, "50000001", "../x")),
+        ("traversal in a name", 3, "no plain file name", edit(MIMIC, "d1,", "../d1,")),
+        ("blank name", 3, "no plain file name", edit(MIMIC, "d1,", " ,")),
     ),
     *each(
         "mimic", SPLIT,
         ("unknown split", 2, "is none of", edit(SPLIT, "train", "holdout")),
         ("duplicate in the split", 3, "a second time", edit(SPLIT, "d2,", "d1,")),
         ("split without an image", None, "have no row", edit(SPLIT, "d1,", "d9,")),
+        ("subject in two sets", 4, "'d3' is of a subject whose earlier images are in another set", edit(SPLIT, "d3,50000001,10000032,train", "d3,50000001,10000032,validate")),
     ),
     *each(
         "mimic", CHEXPERT,
         ("label of another kind", 2, "is no label", edit(CHEXPERT, "1.0", "7")),
         ("NaN label", 2, "is no label", edit(CHEXPERT, "1.0", "nan")),
+        ("study as a float", 2, r"'50000001\.0' is no study_id", edit(CHEXPERT, "50000001", "50000001.0")),
+        ("labels of other studies", None, "no study with images here has a row", change(lambda x: x.replace(b",5000000", b",6000000"))(CHEXPERT)),
         ("cut labels", None, "no readable CSV", cut(CHEXPERT)),
     ),
 ]  # fmt: skip

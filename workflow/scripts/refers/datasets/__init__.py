@@ -66,7 +66,8 @@ def read_boxes(layout: str, folder: Path, index: pd.DataFrame) -> pd.DataFrame:
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Columns of an official CSV (gzipped or not), every value as text and "" where blank; row i is line i + 2.
 
-    A byte-order mark and either line ending are accepted.
+    A byte-order mark and either line ending are accepted. Values lose the blanks around them, or an id with a blank at its
+    end would be another one.
 
     Raises:
         UserError: the file is missing, empty or no CSV, lacks a column, or has a value that is not UTF-8.
@@ -97,7 +98,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         if UNDECODABLE in "".join(table[name]):
             good = ~table[name].str.contains(UNDECODABLE, regex=False)
             expect(good, path, table[name], f"in column {name!r} is not UTF-8; save the file as UTF-8")
-    return table
+    return table.apply(lambda column: column.str.strip())
 
 
 def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
@@ -118,10 +119,18 @@ def expect_unique(path: Path, values: pd.Series, what: str) -> None:
 
 def expect_file_names(path: Path, values: pd.Series) -> None:
     """Raise a UserError naming the first value that is no plain file name: blank, or leading to another folder."""
-    good = (
-        (values.str.strip() != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
-    )
+    good = (values != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
     expect(good, path, values, "is no plain file name")
+
+
+def digits(path: Path, values: pd.Series, what: str) -> pd.Series:
+    """Numeric ids in one spelling: zeros before them are dropped.
+
+    Raises:
+        UserError: anything but digits, such as the 1.0 of a table that was saved again; file, row and `what` are named.
+    """
+    expect(values.str.fullmatch("[0-9]+"), path, values, f"is no {what}; download the file again")
+    return values.str.replace("^0+(?=.)", "", regex=True)
 
 
 def numbers(path: Path, values: pd.Series, what: str) -> pd.Series:
