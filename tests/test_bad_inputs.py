@@ -466,8 +466,12 @@ SPLITS = [
     ("one-class label", {}, "toy", None, "every training image of the random split is negative for A", column("label:A", np.float32(0))),
     ("every label positive", {}, "toy", None, "is positive for A", column("label:A", np.float32(1))),
     ("every label blank", {}, "toy", None, "40 undefined label", column("label:A", np.float32(np.nan))),
+    ("class twice", {"classes": ["A", "A"]}, "split", None, "'A' is in classes or views twice", lambda folder: None),
+    ("view twice", {"views": ["ct", "ct"]}, "split", None, "'ct' is in classes or views twice", lambda folder: None),
+    ("no share for validation", {"fractions": [0.8, 0, 0.2]}, "toy", None, "the random split has no val image", lambda folder: None),
+    ("four images", {}, "toy", None, "the random split has no val image", put("images.json", json.dumps({"quarantined": [*range(4, 40)]}))),
     ("no such view", {"views": ["lateral"]}, "toy", None, "40 view frontal", lambda folder: None),
-    ("one patient", {}, "toy", None, "no (train|test) image", column("patient_id", "p")),
+    ("one patient", {}, "toy", None, "no val image", column("patient_id", "p")),
     ("all in quarantine", {}, "toy", None, "40 unreadable image", put("images.json", json.dumps({"quarantined": [*range(40)]}))),
     ("absent manifest", {}, "images.json", None, "cannot be read as JSON", absent("images.json")),
     ("manifest that is no JSON", {}, "images.json", None, "cannot be read as JSON", put("images.json", "{")),
@@ -501,7 +505,8 @@ def test_a_malformed_index_or_list_gives_no_split(
 def make_split(folder: Path) -> None:
     """A split of forty images, with the index and store that it is of."""
     make_index(folder)
-    frame = pd.read_parquet(folder / "index.parquet").assign(row=np.arange(40), split=["train", "test"] * 20)
+    sets = ["train", "val", "test", "train"] * 10
+    frame = pd.read_parquet(folder / "index.parquet").assign(row=np.arange(40), split=sets)
     frame.drop(columns="view").to_parquet(folder / "split.parquet")
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
 
@@ -510,10 +515,41 @@ def short_store(folder: Path) -> None:
     np.save(folder / "images.npy", np.zeros((39, 8, 8), np.uint8))
 
 
+def value(name: str, row: int, content):
+    """Another value in the split."""
+
+    def spoil(folder: Path) -> None:
+        frame = pd.read_parquet(folder / "split.parquet").astype({name: object})
+        frame.loc[row, name] = content
+        frame[name] = frame[name].infer_objects()
+        frame.to_parquet(folder / "split.parquet")
+
+    return spoil
+
+
+SPLIT_ROWS = [
+    ("row beyond the index", 1, "row 40 is no row of the index", value("row", 1, 40)),
+    ("negative row", 1, "row -1 is no row of the index", value("row", 1, -1)),
+    ("row with a fraction", 0, "is no row of the index", value("row", 1, 0.5)),
+    ("row twice", 1, "row 0 is there twice", value("row", 1, 0)),
+    ("missing image", 2, "image_id None is no text", value("image_id", 2, None)),
+    ("missing patient", 2, "patient_id None is no text", value("patient_id", 2, None)),
+    ("unknown set", 3, "split 'foo' is none of train, val, test", value("split", 3, "foo")),
+    ("missing label", 4, "label:A nan is no label", value("label:A", 4, np.nan)),
+]  # fmt: skip
+
+
+def no_validation(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "split.parquet").replace({"split": {"val": "test"}})
+    frame.to_parquet(folder / "split.parquet")
+
+
 SHARED_FILES = [
     ("absent split", "split.parquet", "no split", absent("split.parquet")),
     ("cut split", "split.parquet", "no split", cut("split.parquet")),
     ("split without patients", "split.parquet", "no column 'patient_id'", lambda folder: pd.DataFrame({"row": [0], "image_id": ["a"], "split": ["train"]}).to_parquet(folder / "split.parquet")),
+    ("split without validation", "split.parquet", "no val image", no_validation),
+    *((name, "split.parquet", rf"row {row}: .*{says}", spoil) for name, row, says, spoil in SPLIT_ROWS),
     ("absent index", "index.parquet", "no index", absent("index.parquet")),
     ("index without views", "index.parquet", "no column 'view'", names(["0.png"])),
     ("store that is none", "images.npy", "no image store", put("images.npy", "hello")),
@@ -540,10 +576,11 @@ def test_a_split_is_not_checked_against_files_that_do_not_fit(
     [
         (absent("split.parquet"), 1, "no split"),
         (cut("split.parquet"), 1, "no split"),
+        (value("image_id", 2, None), 1, r"row 2: image_id None is no text"),
         (names(["0.png"]), 0, "ratio 0.0"),
         (names(["0.png"]), 101, "ratio 101.0"),
     ],
-    ids=["absent split", "cut split", "ratio zero", "ratio above 100"],
+    ids=["absent split", "cut split", "missing image", "ratio zero", "ratio above 100"],
 )
 def test_no_label_subset_of_a_malformed_split_or_ratio(tmp_path, monkeypatch, capsys, spoil, ratio, says):
     make_split(tmp_path)

@@ -165,13 +165,14 @@ def test_one_sided_classes_and_other_views_are_reported():
 
 
 def test_an_empty_part_and_an_absent_class_are_said():
-    few = index(["p1", "p2", "p3"], ["train", "train", "test"])
-    few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1]])
+    few = index(["p1", "p2", "p3", "p4"], ["train", "train", "test", "val"])
+    few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1], [1, 1]])
     report = make_split(few, plan(kind="official"))[1]
-    assert report["warnings"] == ["the val set is empty", "B has no positive in train"]
+    assert report["warnings"] == ["B has no positive in train"]
     assert report["labels"]["B"]["test"] == {"positive": 1, "negative": 0}
-    with pytest.raises(UserError, match="no test image"):
-        make_split(index(["p1"], "train"), plan(kind="official"))
+    for row, part in ((0, "train"), (2, "test"), (3, "val")):
+        with pytest.raises(UserError, match=f"no {part} image"):
+            make_split(few.drop(index=[row, 1] if part == "train" else row), plan(kind="official"))
     with pytest.raises(UserError, match="no class 'C'; the index has A, B"):
         make_split(few, plan(classes=["A", "C"]))
 
@@ -203,14 +204,14 @@ def test_binary_lists_are_one_hot_with_the_positive_class_last(tmp_path):
     lists = write_lists(
         tmp_path / "lists",
         train=["i0000.png 0 1", "a b.png 1 0", "i0002.png 1 0"],
-        val=[],
+        val=["i0003.png 1 0"],
         test=["i0001.png 1 0"],
     )
     names, labels = read_list(lists / "train.txt", 1)
     assert names == ["i0000.png", "a b.png", "i0002.png"]
     assert labels.tolist() == [[1], [0], [0]]
-    kept, _ = make_split(index(["p0", "p1", "p2"]), plan(kind="released", classes=["A"]), lists)
-    assert kept["label:A"].tolist() == [1, 0, 0]
+    kept, _ = make_split(index(["p0", "p1", "p2", "p3"]), plan(kind="released", classes=["A"]), lists)
+    assert kept["label:A"].tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ def _padding(data: Any, pixels: np.ndarray) -> np.ndarray | None:
     if data.get("PixelPaddingValue") is None:
         return None
     ends = [data.PixelPaddingValue, data.get("PixelPaddingRangeLimit", data.PixelPaddingValue)]
-    low, high = np.sort(np.array(ends, np.int64).astype(pixels.dtype))  # a signed value may be written as unsigned
+    # A signed value may be written as unsigned.
+    low, high = np.sort(np.array(ends, np.int64).astype(pixels.dtype))
     return (pixels >= low) & (pixels <= high)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from refers.config import option
 from refers.errors import UserError
+from refers.files import MAKERS, check_column, read_parquet
 from refers.schema import LABEL
 
 PARTS = ("train", "val", "test")
@@ -43,6 +44,9 @@ class Split:
     def __post_init__(self) -> None:
         if not self.classes or not self.views:
             raise UserError("classes and views need at least one name each")
+        for names in (self.classes, self.views):
+            if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+                raise UserError(f"{twice[0]!r} is in classes or views twice; keep one of the two")
         if abs(sum(self.fractions) - 1) > 1e-6:
             raise UserError(f"fractions {self.fractions} do not add up to 1")
 
@@ -71,7 +75,7 @@ def make_split(
         quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training or test set, a binary training set of one kind, or lists that cannot be used.
+        UserError: an empty training, validation or test set, a binary training set of one kind, or lists that cannot be used.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
@@ -107,14 +111,12 @@ def make_split(
     frame = frame.drop(columns="view").reset_index(drop=True)
     left_out = {reason: count for reason, count in left_out.items() if count}
     report = _report(frame, settings) | {"left_out": left_out, **notes}
-    for part in ("train", "test"):
+    for part in PARTS:
         if not report["images"][part]:
-            reasons = (
-                ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no images at all"
-            )
+            reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
             raise UserError(
                 f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons});"
-                " place more images or use another split"
+                " place more images, or use other fractions or another split"
             )
     if len(columns) == 1:
         found = report["labels"][settings.classes[0]]["train"]
@@ -124,6 +126,36 @@ def make_split(
                 f" {settings.classes[0]}; place the other images too, or use another split"
             )
     return frame, report
+
+
+def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
+    """A split as `make_split` gives it, checked, so that no reader trips over it.
+
+    Args:
+        images: rows of the index and of the store that it is of, where the caller has them.
+
+    Raises:
+        UserError: no split is there, or a row of it has no place among the images, no name, an unknown set or no label;
+            or a set is empty.
+    """
+    frame = read_parquet(path, "split", ("row", "image_id", "patient_id", "split"), rest=True)
+    remedy = f"make it again with {MAKERS['split']}"
+
+    def check(good: pd.Series, column: str, what: str) -> None:
+        check_column(good, path, frame, column, what, remedy)
+
+    place = frame["row"] if pd.api.types.is_integer_dtype(frame["row"]) else pd.Series(-1, frame.index)
+    check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is no row of the index")
+    check(~place.duplicated(), "row", "is there twice")
+    for name in ("image_id", "patient_id"):
+        check(frame[name].map(type).eq(str), name, "is no text")
+    check(frame["split"].isin(PARTS), "split", f"is none of {', '.join(PARTS)}")
+    for name in (name for name in frame.columns if name.startswith(LABEL)):
+        check(frame[name].isin([0, 1]), name, "is no label 0 or 1")
+    for part in PARTS:
+        if not (frame["split"] == part).any():
+            raise UserError(f"{path}: no {part} image; {remedy}")
+    return frame
 
 
 def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
@@ -243,8 +275,7 @@ def _released(
 
 def _report(frame: pd.DataFrame, settings: Split) -> dict:
     found = describe(frame)
-    warnings = [f"the {part} set is empty" for part, count in found["images"].items() if not count]
-    warnings += [
+    warnings = [
         f"{name} has no positive in train"
         for name, counts in found["labels"].items()
         if not counts["train"]["positive"]
