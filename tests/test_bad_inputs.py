@@ -471,7 +471,7 @@ SPLITS = [
     ("no share for validation", {"fractions": [0.8, 0, 0.2]}, "toy", None, "the random split has no val image", lambda folder: None),
     ("four images", {}, "toy", None, "the random split has no val image", put("images.json", json.dumps({"quarantined": [*range(4, 40)]}))),
     ("no such view", {"views": ["lateral"]}, "toy", None, "40 view frontal", lambda folder: None),
-    ("one patient", {}, "toy", None, "no val image", column("patient_id", "p")),
+    ("one patient", {}, "toy", None, "no val and no test image", column("patient_id", "p")),
     ("all in quarantine", {}, "toy", None, "40 unreadable image", put("images.json", json.dumps({"quarantined": [*range(40)]}))),
     ("absent manifest", {}, "images.json", None, "cannot be read as JSON", absent("images.json")),
     ("manifest that is no JSON", {}, "images.json", None, "cannot be read as JSON", put("images.json", "{")),
@@ -480,6 +480,8 @@ SPLITS = [
     ("list row too short", {"kind": "released"}, "test.txt", 1, "expected an image and two", released("01 1\n")),
     ("list label of another kind", {"kind": "released"}, "test.txt", 2, "expected an image and two", released("01 1 0\n02 nan 1\n")),
     ("image in two lists", {"kind": "released"}, "test.txt", None, "00 is in val.txt already", released("00 1 0\n")),
+    ("image in two lists under two names", {"kind": "released"}, "test.txt", None, "00.png is in val.txt already", released("00.png 1 0\n")),
+    ("list with its columns swapped", {"kind": "released"}, "", None, "lists call 39 images otherwise", released("".join(f"{row:02d} {row % 2} {1 - row % 2}\n" for row in range(1, 40)))),
     ("empty released list", {"kind": "released"}, "toy", None, "no test image", released("\n")),
 ]  # fmt: skip
 

@@ -193,6 +193,45 @@ def test_released_lists_give_parts_and_labels(tmp_path):
     assert report["label_disagreements"] == {"A": 2, "B": 2}
 
 
+def test_lists_whose_labels_contradict_the_download_are_refused(tmp_path):
+    frame = index([f"p{row}" for row in range(40)])
+    frame["label:A"], frame["label:B"] = np.float32([0, 1] * 20), np.float32(0)
+
+    def split(flipped: int, classes: int) -> dict:
+        """The report, where the lists call that many images of A otherwise."""
+        labels = frame["label:A"].astype(int).to_numpy().copy()
+        labels[:flipped] = 1 - labels[:flipped]
+        lines = [
+            f"{name} {f'{1 - a} {a}' if classes == 1 else f'{a} 0'}"
+            for name, a in zip(frame["image_id"], labels, strict=True)
+        ]
+        lists = write_lists(tmp_path / "lists", train=lines[4:], val=lines[:2], test=lines[2:4])
+        return make_split(frame, plan(kind="released", classes=TWO[:classes]), lists)[1]
+
+    for classes in (1, 2):
+        assert split(5, classes)["label_disagreements"] == {"A": 5}
+        with pytest.raises(
+            UserError, match=r"lists: the lists call 40 images otherwise .* for A, of 40 that one"
+        ):
+            split(40, classes)
+        with pytest.raises(UserError, match="lists call 10 images otherwise"):
+            split(10, classes)
+
+
+def test_files_of_one_list_that_differ_in_their_suffix_are_two_images(tmp_path):
+    train = ["i0000.png 1 0", "i0000.jpg 0 1", "i0003.jpg 0 1"]
+    lists = write_lists(tmp_path / "lists", train=train, val=["i0001.png 0 0"], test=["i0002.png 0 0"])
+    kept, report = make_split(index(["p0", "p1", "p2", "p3"]), plan(kind="released"), lists)
+    assert kept[["label:A", "label:B"]].to_numpy().tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
+    assert report["left_out"] == {"listed, not in the index": 1}
+
+
+def test_one_image_under_two_names_is_in_two_lists(tmp_path):
+    lists = write_lists(tmp_path / "lists", val=["i0000.jpg 0 0"], test=["i0001.png 0 0", "i0000.png 0 0"])
+    with pytest.raises(UserError, match=r"test\.txt: entry 2: i0000\.png is in val\.txt already"):
+        make_split(index(["p0", "p1", "p2"]), plan(kind="released"), lists)
+
+
 def test_without_a_training_list_the_rest_of_the_index_trains(tmp_path):
     lists = write_lists(tmp_path / "lists", val=["i0002.png 0 0"], test=["i0003.png 1 0"])
     kept, report = make_split(index([f"p{row}" for row in range(6)]), plan(kind="released"), lists)
