@@ -212,6 +212,7 @@ DOWNLOADS = [
     ),
     *each(
         "nih", "train_val_list.txt",
+        ("list cut between lines", None, "1 images of Data_Entry_2017_v2020.csv are neither here nor in test_list.txt, first 00000001_001", put("train_val_list.txt", "00000001_000.png\n")),
         ("cut list", 2, "'0000000' is no image of Data_Entry", put("train_val_list.txt", "00000001_000.png\n0000000")),
     ),
     *each(

@@ -16,6 +16,7 @@ from refers import config
 from refers.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1]
+RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
 
 
 class Cell(NamedTuple):
@@ -168,9 +169,7 @@ class Study:
         folder = clone / self.values["audit"]["results"]
         archives = sorted(clone.glob(f"{folder.name}.tar*"))
         if not folder.is_dir() and not archives:
-            raise UserError(
-                f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {clone}"
-            )
+            raise UserError(f"data absent: {folder} not found; git clone {RELEASED} {clone}")
         return folder if folder.is_dir() else archives[0]
 
     @property

@@ -123,7 +123,7 @@ def _images(folder: Path) -> tuple[dict[str, str], int]:
 
 
 def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
-    """Set of every image by the official lists, "" where it is in none."""
+    """Set of every image by the official lists, which name each image of the table once."""
     known = set(names)
     splits = pd.Series("", index=names.index)
     taken: set[str] = set()
@@ -149,4 +149,9 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
             )
         taken |= listed
         splits[names.isin(listed)] = split
+    if (absent := names[splits == ""]).size:
+        raise UserError(
+            f"{folder / LISTS['train_val']}: {absent.size} images of {table} are neither here nor in {LISTS['test']},"
+            f" first {absent.iloc[0]}; download the lists again"
+        )
     return splits
