@@ -195,6 +195,7 @@ DOWNLOADS = [
         ("blank label", 3, "'' is no finding", edit(NIH, "No Finding", "")),
         ("unknown finding", 2, "is no finding", edit(NIH, "Cardiomegaly", "Cold")),
         ("no patient", 2, "no Patient ID", edit(NIH, ",0,1,58", ",0, ,58")),
+        ("patient as a float", 3, r"'1\.0' is no Patient ID", edit(NIH, ",1,1,58", ",1,1.0,58")),
         ("negative width", 2, "no width", edit(NIH, "2682", "-2682")),
         ("height zero", 2, "no height", edit(NIH, "2749", "0")),
         ("width with a fraction", 2, "no width", edit(NIH, "2682", "2682.5")),
@@ -208,6 +209,11 @@ DOWNLOADS = [
         ("latin-1 list", None, "cannot be read", put("test_list.txt", b"caf\xe9\n")),
         ("list directory", None, "cannot be read", directory("test_list.txt")),
         ("empty list", None, "names no image", put("test_list.txt", "\n")),
+    ),
+    *each(
+        "nih", "train_val_list.txt",
+        ("list cut between lines", None, "1 images of Data_Entry_2017_v2020.csv are neither here nor in test_list.txt, first 00000001_001", put("train_val_list.txt", "00000001_000.png\n")),
+        ("cut list", 2, "'0000000' is no image of Data_Entry", put("train_val_list.txt", "00000001_000.png\n0000000")),
     ),
     *each(
         "nih", BOXES,
@@ -250,17 +256,22 @@ DOWNLOADS = [
         ("duplicate id", 3, "a second time", edit(MIMIC, "d1,", "d3,")),
         ("bad subject", 2, "no subject_id", edit(MIMIC, "10000032", "x")),
         ("traversal in an id", 2, "no study_id", edit(MIMIC, "50000001", "../x")),
+        ("traversal in a name", 3, "no plain file name", edit(MIMIC, "d1,", "../d1,")),
+        ("blank name", 3, "no plain file name", edit(MIMIC, "d1,", " ,")),
     ),
     *each(
         "mimic", SPLIT,
         ("unknown split", 2, "is none of", edit(SPLIT, "train", "holdout")),
         ("duplicate in the split", 3, "a second time", edit(SPLIT, "d2,", "d1,")),
         ("split without an image", None, "have no row", edit(SPLIT, "d1,", "d9,")),
+        ("subject in two sets", 4, "'d3' is of a subject whose earlier images are in another set", edit(SPLIT, "d3,50000001,10000032,train", "d3,50000001,10000032,validate")),
     ),
     *each(
         "mimic", CHEXPERT,
         ("label of another kind", 2, "is no label", edit(CHEXPERT, "1.0", "7")),
         ("NaN label", 2, "is no label", edit(CHEXPERT, "1.0", "nan")),
+        ("study as a float", 2, r"'50000001\.0' is no study_id", edit(CHEXPERT, "50000001", "50000001.0")),
+        ("labels of other studies", None, "no study with images here has a row", change(lambda x: x.replace(b",5000000", b",6000000"))(CHEXPERT)),
         ("cut labels", None, "no readable CSV", cut(CHEXPERT)),
     ),
 ]  # fmt: skip
@@ -456,8 +467,12 @@ SPLITS = [
     ("one-class label", {}, "toy", None, "every training image of the random split is negative for A", column("label:A", np.float32(0))),
     ("every label positive", {}, "toy", None, "is positive for A", column("label:A", np.float32(1))),
     ("every label blank", {}, "toy", None, "40 undefined label", column("label:A", np.float32(np.nan))),
+    ("class twice", {"classes": ["A", "A"]}, "split", None, "'A' is in classes or views twice", lambda folder: None),
+    ("view twice", {"views": ["ct", "ct"]}, "split", None, "'ct' is in classes or views twice", lambda folder: None),
+    ("no share for validation", {"fractions": [0.8, 0, 0.2]}, "toy", None, "the random split has no val image", lambda folder: None),
+    ("four images", {}, "toy", None, "the random split has no val image", put("images.json", json.dumps({"quarantined": [*range(4, 40)]}))),
     ("no such view", {"views": ["lateral"]}, "toy", None, "40 view frontal", lambda folder: None),
-    ("one patient", {}, "toy", None, "no (train|test) image", column("patient_id", "p")),
+    ("one patient", {}, "toy", None, "no val and no test image", column("patient_id", "p")),
     ("all in quarantine", {}, "toy", None, "40 unreadable image", put("images.json", json.dumps({"quarantined": [*range(40)]}))),
     ("absent manifest", {}, "images.json", None, "cannot be read as JSON", absent("images.json")),
     ("manifest that is no JSON", {}, "images.json", None, "cannot be read as JSON", put("images.json", "{")),
@@ -466,6 +481,8 @@ SPLITS = [
     ("list row too short", {"kind": "released"}, "test.txt", 1, "expected an image and two", released("01 1\n")),
     ("list label of another kind", {"kind": "released"}, "test.txt", 2, "expected an image and two", released("01 1 0\n02 nan 1\n")),
     ("image in two lists", {"kind": "released"}, "test.txt", None, "00 is in val.txt already", released("00 1 0\n")),
+    ("image in two lists under two names", {"kind": "released"}, "test.txt", None, "00.png is in val.txt already", released("00.png 1 0\n")),
+    ("list with its columns swapped", {"kind": "released"}, "", None, "lists call 39 images otherwise", released("".join(f"{row:02d} {row % 2} {1 - row % 2}\n" for row in range(1, 40)))),
     ("empty released list", {"kind": "released"}, "toy", None, "no test image", released("\n")),
 ]  # fmt: skip
 
@@ -491,7 +508,8 @@ def test_a_malformed_index_or_list_gives_no_split(
 def make_split(folder: Path) -> None:
     """A split of forty images, with the index and store that it is of."""
     make_index(folder)
-    frame = pd.read_parquet(folder / "index.parquet").assign(row=np.arange(40), split=["train", "test"] * 20)
+    sets = ["train", "val", "test", "train"] * 10
+    frame = pd.read_parquet(folder / "index.parquet").assign(row=np.arange(40), split=sets)
     frame.drop(columns="view").to_parquet(folder / "split.parquet")
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
 
@@ -500,10 +518,41 @@ def short_store(folder: Path) -> None:
     np.save(folder / "images.npy", np.zeros((39, 8, 8), np.uint8))
 
 
+def value(name: str, row: int, content):
+    """Another value in the split."""
+
+    def spoil(folder: Path) -> None:
+        frame = pd.read_parquet(folder / "split.parquet").astype({name: object})
+        frame.loc[row, name] = content
+        frame[name] = frame[name].infer_objects()
+        frame.to_parquet(folder / "split.parquet")
+
+    return spoil
+
+
+SPLIT_ROWS = [
+    ("row beyond the index", 1, "row 40 is no row of the index", value("row", 1, 40)),
+    ("negative row", 1, "row -1 is no row of the index", value("row", 1, -1)),
+    ("row with a fraction", 0, "is no row of the index", value("row", 1, 0.5)),
+    ("row twice", 1, "row 0 is there twice", value("row", 1, 0)),
+    ("missing image", 2, "image_id None is no text", value("image_id", 2, None)),
+    ("missing patient", 2, "patient_id None is no text", value("patient_id", 2, None)),
+    ("unknown set", 3, "split 'foo' is none of train, val, test", value("split", 3, "foo")),
+    ("missing label", 4, "label:A nan is no label", value("label:A", 4, np.nan)),
+]  # fmt: skip
+
+
+def no_validation(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "split.parquet").replace({"split": {"val": "test"}})
+    frame.to_parquet(folder / "split.parquet")
+
+
 SHARED_FILES = [
     ("absent split", "split.parquet", "no split", absent("split.parquet")),
     ("cut split", "split.parquet", "no split", cut("split.parquet")),
     ("split without patients", "split.parquet", "no column 'patient_id'", lambda folder: pd.DataFrame({"row": [0], "image_id": ["a"], "split": ["train"]}).to_parquet(folder / "split.parquet")),
+    ("split without validation", "split.parquet", "no val image", no_validation),
+    *((name, "split.parquet", rf"row {row}: .*{says}", spoil) for name, row, says, spoil in SPLIT_ROWS),
     ("absent index", "index.parquet", "no index", absent("index.parquet")),
     ("index without views", "index.parquet", "no column 'view'", names(["0.png"])),
     ("store that is none", "images.npy", "no image store", put("images.npy", "hello")),
@@ -530,10 +579,11 @@ def test_a_split_is_not_checked_against_files_that_do_not_fit(
     [
         (absent("split.parquet"), 1, "no split"),
         (cut("split.parquet"), 1, "no split"),
+        (value("image_id", 2, None), 1, r"row 2: image_id None is no text"),
         (names(["0.png"]), 0, "ratio 0.0"),
         (names(["0.png"]), 101, "ratio 101.0"),
     ],
-    ids=["absent split", "cut split", "ratio zero", "ratio above 100"],
+    ids=["absent split", "cut split", "missing image", "ratio zero", "ratio above 100"],
 )
 def test_no_label_subset_of_a_malformed_split_or_ratio(tmp_path, monkeypatch, capsys, spoil, ratio, says):
     make_split(tmp_path)

@@ -180,6 +180,35 @@ def test_nih_names_file_and_row(tmp_path, old, new, message):
         adapter("nih")(tmp_path)
 
 
+def test_nih_archives_beside_what_was_unpacked_from_them_do_no_harm(tmp_path):
+    plain = adapter("nih")(make_nih(tmp_path))
+    (tmp_path / "images_001.tar.gz").write_bytes(b"archive")
+    again = adapter("nih")(tmp_path)
+    assert again[0].equals(plain[0])
+    assert again[1] == plain[1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "table", "old", "new"),
+    [
+        ("nih", "Data_Entry_2017_v2020.csv", "1.png,No Finding,1,1,", "1.png ,No Finding,1,01,"),
+        ("vinbigdata", "train.csv", "b,Nodule/Mass", "b ,Nodule/Mass"),
+        ("shenzhen", "shenzhen_metadata.csv", "CHNCXR_0662_1.png,", " CHNCXR_0662_1.png ,"),
+        ("covid", "metadata.csv", "\n2,3,M,65,", "\n2.0,3 ,M,65,"),
+        ("mimic", "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata.csv.gz", "d1,10000032,", "d1 ,010000032,"),
+    ],
+)
+def test_an_id_in_another_spelling_is_the_same_id(tmp_path, layout, table, old, new):
+    """Blanks around it, zeros before a number, and a number saved as a float where ids need not be numbers."""
+    folder = globals()[f"make_{layout}"](tmp_path)
+    plain = adapter(layout)(folder)[0]
+    path = folder / table
+    content = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    assert old in content
+    text(path, content.replace(old, new))
+    pd.testing.assert_frame_equal(adapter(layout)(folder)[0], plain)
+
+
 def test_nih_lists_must_exist_and_must_not_overlap(tmp_path):
     make_nih(tmp_path)
     text(tmp_path / "test_list.txt", "00000001_001.png")

@@ -103,6 +103,64 @@ def test_a_flat_dicom_is_black_and_frames_are_refused(tmp_path):
         decode(stack)
 
 
+def test_frames_are_counted_before_any_is_decoded(tmp_path):
+    claim = write_dicom(tmp_path / "claim.dcm", np.zeros((8, 8), np.uint16), NumberOfFrames=400)
+    with pytest.raises(UserError, match=r"claim\.dcm: cannot be decoded \(400 frames, one expected\)"):
+        decode(claim)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "advice"),
+    [
+        ("JPEG2000Lossless", "download it again"),
+        ("RLELossless", "download it again"),
+        ("JPEGLosslessSV1", "install pylibjpeg and pylibjpeg-libjpeg"),
+    ],
+)
+def test_a_broken_stream_is_told_from_an_absent_decoder(tmp_path, monkeypatch, syntax, advice):
+    from pydicom import dcmread, pixels, uid
+    from pydicom.encaps import encapsulate
+
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((8, 8), np.uint16))
+    data = dcmread(path)
+    data.file_meta.TransferSyntaxUID = getattr(uid, syntax)
+    data.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(96)])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(path, enforce_file_format=True)
+    decoder = pixels.get_decoder(getattr(uid, syntax))
+    if advice.startswith("install"):
+        monkeypatch.setattr(decoder, "_available", {})
+    else:
+        assert decoder.is_available
+    with pytest.raises(UserError, match=rf"a\.dcm: cannot be decoded \(.*\); {advice}$"):
+        decode(path)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PixelPaddingValue": -32768},
+        {"PixelPaddingValue": -30000, "PixelPaddingRangeLimit": -32768},
+        {"PixelPaddingValue": -32768, "WindowCenter": 0, "WindowWidth": 2000},
+    ],
+)
+def test_padding_is_black_and_leaves_the_grey_range_to_the_picture(tmp_path, photometric, tags):
+    values = (RAMP.astype(np.int16) * 4) - 500
+    values[:, :16] = -32768
+    grey = decode(write_dicom(tmp_path / "a.dcm", values, 16, photometric=photometric, **tags))
+    assert grey[:, :16].max() == 0
+    shown = grey[:, 16:]
+    assert (shown.min(), shown.max()) == (0, 255)
+    unpadded = write_dicom(tmp_path / "b.dcm", values[:, 16:].copy(), 16, photometric=photometric)
+    assert np.abs(shown.astype(int) - decode(unpadded)).max() <= 1
+
+
+def test_an_image_of_padding_alone_is_black(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.full((8, 8), 9, np.uint16), PixelPaddingValue=9)
+    assert decode(path).max() == 0
+
+
 def test_the_whole_frame_is_resized_and_fine_detail_is_averaged(tmp_path):
     checks = np.indices((400, 300)).sum(0) % 2 * 255
     Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "checks.png")

@@ -52,7 +52,7 @@ def test_nothing_here_says_where_to_get_it(tmp_path):
     assert line["state"] == "absent"
     assert (line["expected"], line["found"]) == (662, 0)
     assert line["next"] == (
-        "place shenzhen_metadata.csv or ClinicalReadings/*.txt and images/*.png or images/images/*.png or CXR_png/*.png"
+        "place shenzhen_metadata.csv or ClinicalReadings/ and the images in images/ or images/images/ or CXR_png/"
         f" below {tmp_path}/shenzhen; get it from https://www.kaggle.com/raddar/tuberculosis-chest-xrays-shenzhen"
         " (4 GB; a Kaggle account)"
     )
@@ -65,7 +65,7 @@ def test_a_download_one_folder_too_deep_is_found(shenzhen):
     (shenzhen / "shenzhen/shenzhen_metadata.csv").rename(deep / "shenzhen_metadata.csv")
     _, line, _ = look(shenzhen)
     assert line["state"] == "absent"
-    assert line["next"].startswith("place shenzhen_metadata.csv or ClinicalReadings/*.txt below")
+    assert line["next"].startswith("place shenzhen_metadata.csv or ClinicalReadings/ below")
     assert f"move what is in {deep} to {shenzhen}/shenzhen" in line["next"]
 
 
@@ -92,6 +92,7 @@ def complete(folder):
         ({"images": 5, "patients": 5, "labels": {"Tuberculosis": 2}}, []),
         ({"images": 5, "patients": 4}, ["5 patients, 4 published"]),
         ({"images": 5, "labels": {"Tuberculosis": 3}}, ["Tuberculosis: 2 positive, 3 published"]),
+        ({"images": 5, "splits": {"test": 3}}, ["official test: 0 images, 3 published"]),
         ({"images": 5, "labels": {"Goitre": 1}}, ["Goitre: 0 positive, 1 published"]),
         (None, []),
     ],
@@ -168,6 +169,11 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
         "released lists of shenzhen": "absent",
     }
     said = {line["name"]: line["next"] for line in found["lines"]}["text encoder"]
+    assert "docs/data.md says which" in said
+    places = {**changes, "origins": {str(tmp_path / "bert"): "https://example.org/bert"}}
+    lines = {line["name"]: line["next"] for line in look(shenzhen, **places)[0]["lines"]}
+    assert "get it from https://example.org/bert" in lines["text encoder"]
+    assert "get it from https://github.com/funnyzhou/REFERS" in lines["released lists of shenzhen"]
     assert said.startswith(
         f"place config.json and model.safetensors and vocab.txt or tokenizer.json in {tmp_path}"
     )
@@ -181,6 +187,11 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
 def make_mimic(folder, reports):
     downloads.make_mimic(folder / "mimic")
     (folder / "mimic/mimic-cxr-jpg/files/p10/p10000033/s50000003/x.jpg").unlink()
+    return mimic_lines(folder, reports)["mimic reports"]
+
+
+def mimic_lines(folder, reports):
+    """Lines by name, with these reports beside the images."""
     for name in reports:
         downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -188,16 +199,24 @@ def make_mimic(folder, reports):
     lines = preflight.report(Study(config.merge(values, {"data_root": str(folder)})), said=lambda _: None)[
         "lines"
     ]
-    return next(line for line in lines if line["name"] == "mimic reports")
+    return {line["name"]: line for line in lines}
 
 
 @pytest.mark.parametrize(
     ("reports", "state", "says"),
     [
-        ([], "absent", "place mimic-cxr-reports/files/p1* below"),
+        ([], "absent", "place the reports in mimic-cxr-reports/files/ below"),
         (["p10000032/s50000001", "p10000033/s50000002"], "complete", ""),
-        (["p10000032/s50000001", "p10000033/s50000009"], "partial", "unpack mimic-cxr-reports.zip"),
-        (["p10000032/s50000001"], "partial", "unpack mimic-cxr-reports.zip"),
+        (
+            ["p10000032/s50000001", "p10000033/s50000009"],
+            "partial",
+            "1 studies with images train nothing without a report; unpack mimic-cxr-reports.zip",
+        ),
+        (
+            ["p10000032/s50000001"],
+            "partial",
+            "1 studies with images train nothing without a report; unpack mimic-cxr-reports.zip",
+        ),
         (["p10000032/notes"], "broken", "notes.txt: no report"),
     ],
 )
@@ -207,6 +226,85 @@ def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, 
     assert says in line["next"]
     assert line["found"] == (0 if state in ("absent", "broken") else len(reports))
     assert line["remarks"] == (["1 of 2 studies with images have no report"] if state == "partial" else [])
+
+
+def test_reports_that_belong_to_images_not_here_are_asked_for_without_a_word_of_studies(tmp_path):
+    downloads.make_mimic(tmp_path / "mimic")
+    for path in tmp_path.glob("mimic/mimic-cxr-jpg/files/p10/p10000033/*/*.jpg"):
+        path.unlink()
+    line = mimic_lines(tmp_path, ["p10000032/s50000001"])["mimic reports"]
+    assert (line["state"], line["remarks"]) == ("partial", [])
+    assert line["next"].startswith("unpack mimic-cxr-reports.zip into")
+
+
+def test_reports_one_folder_too_high_or_still_packed_are_found(tmp_path):
+    downloads.make_mimic(tmp_path / "mimic")
+    (tmp_path / "mimic/mimic-cxr-reports.zip").touch()
+    lines = mimic_lines(tmp_path, [])
+    said = f"mimic-cxr-reports.zip lies in {tmp_path}/mimic: unpack what is not unpacked yet into {tmp_path}/mimic/mimic-cxr-reports"
+    assert lines["mimic reports"]["next"].endswith(said)
+    assert "zip lies" not in lines["mimic"]["next"]
+    downloads.text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
+    says = mimic_lines(tmp_path, [])["mimic reports"]["next"]
+    assert f"move what is in {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ("images/download/images", "move what is in {made} to {shenzhen}/images"),
+        ("png", "move what is in {made} to {shenzhen}/images"),
+        ("", "move what is in {shenzhen} to {shenzhen}/images"),
+    ],
+)
+def test_misplaced_images_are_found(shenzhen, made, says):
+    folder = shenzhen / "shenzhen"
+    (folder / made).mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.glob("images/*.png")):
+        path.rename(folder / made / path.name)
+    _, line, _ = look(shenzhen)
+    assert line["state"] == "absent"
+    assert line["next"].endswith(says.format(made=folder / made, shenzhen=folder))
+
+
+def test_archives_that_wait_to_be_unpacked_are_named(shenzhen):
+    folder = shenzhen / "shenzhen"
+    for name in ("b.zip", "a.tar.gz"):
+        (folder / name).touch()
+    said = f"a.tar.gz and 1 more lie in {folder}: unpack what is not unpacked yet"
+    assert look(shenzhen)[1]["next"].endswith(said), "a part is here"
+    for path in folder.glob("images/*.png"):
+        path.unlink()
+    assert look(shenzhen)[1]["next"].endswith(said)
+
+
+def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path):
+    downloads.make_nih(tmp_path / "nih")
+    broken = tmp_path / "nih/images_002/images/00000001_001.png"
+    broken.write_bytes(b"")
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    lines = preflight.report(Study(config.merge(values, {"data_root": str(tmp_path)})), said=lambda _: None)[
+        "lines"
+    ]
+    line = next(line for line in lines if line["name"] == "nih")
+    assert (line["state"], line["unreadable"]) == ("broken", 1)
+    assert line["bad"] == [("images_002/images/00000001_001.png", "empty file")]
+
+
+@pytest.mark.parametrize(
+    ("images", "expected", "remark"),
+    [
+        (6, 6, "its table is that of July"),
+        (7, None, "no published total for a table of 6 images; known is July: 7 images"),
+    ],
+)
+def test_a_download_that_grew_is_held_against_its_own_release(shenzhen, images, expected, remark):
+    release = {"images": images, "labels": {"Tuberculosis": 3}}
+    _, line, text = look(shenzhen, expected={"releases": {"July": release}})
+    assert line["expected"] == expected
+    assert remark in line["remarks"]
+    assert ("Tuberculosis 2 of 3" in text) == (expected == 6)
+    assert ("not published" in text) == (expected is None)
 
 
 def test_several_workers_say_what_one_says(shenzhen):

@@ -165,13 +165,14 @@ def test_one_sided_classes_and_other_views_are_reported():
 
 
 def test_an_empty_part_and_an_absent_class_are_said():
-    few = index(["p1", "p2", "p3"], ["train", "train", "test"])
-    few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1]])
+    few = index(["p1", "p2", "p3", "p4"], ["train", "train", "test", "val"])
+    few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1], [1, 1]])
     report = make_split(few, plan(kind="official"))[1]
-    assert report["warnings"] == ["the val set is empty", "B has no positive in train"]
+    assert report["warnings"] == ["B has no positive in train"]
     assert report["labels"]["B"]["test"] == {"positive": 1, "negative": 0}
-    with pytest.raises(UserError, match="no test image"):
-        make_split(index(["p1"], "train"), plan(kind="official"))
+    for row, part in ((0, "train"), (2, "test"), (3, "val")):
+        with pytest.raises(UserError, match=f"no {part} image"):
+            make_split(few.drop(index=[row, 1] if part == "train" else row), plan(kind="official"))
     with pytest.raises(UserError, match="no class 'C'; the index has A, B"):
         make_split(few, plan(classes=["A", "C"]))
 
@@ -192,6 +193,45 @@ def test_released_lists_give_parts_and_labels(tmp_path):
     assert report["label_disagreements"] == {"A": 2, "B": 2}
 
 
+def test_lists_whose_labels_contradict_the_download_are_refused(tmp_path):
+    frame = index([f"p{row}" for row in range(40)])
+    frame["label:A"], frame["label:B"] = np.float32([0, 1] * 20), np.float32(0)
+
+    def split(flipped: int, classes: int) -> dict:
+        """The report, where the lists call that many images of A otherwise."""
+        labels = frame["label:A"].astype(int).to_numpy().copy()
+        labels[:flipped] = 1 - labels[:flipped]
+        lines = [
+            f"{name} {f'{1 - a} {a}' if classes == 1 else f'{a} 0'}"
+            for name, a in zip(frame["image_id"], labels, strict=True)
+        ]
+        lists = write_lists(tmp_path / "lists", train=lines[4:], val=lines[:2], test=lines[2:4])
+        return make_split(frame, plan(kind="released", classes=TWO[:classes]), lists)[1]
+
+    for classes in (1, 2):
+        assert split(5, classes)["label_disagreements"] == {"A": 5}
+        with pytest.raises(
+            UserError, match=r"lists: the lists call 40 images otherwise .* for A, of 40 that one"
+        ):
+            split(40, classes)
+        with pytest.raises(UserError, match="lists call 10 images otherwise"):
+            split(10, classes)
+
+
+def test_files_of_one_list_that_differ_in_their_suffix_are_two_images(tmp_path):
+    train = ["i0000.png 1 0", "i0000.jpg 0 1", "i0003.jpg 0 1"]
+    lists = write_lists(tmp_path / "lists", train=train, val=["i0001.png 0 0"], test=["i0002.png 0 0"])
+    kept, report = make_split(index(["p0", "p1", "p2", "p3"]), plan(kind="released"), lists)
+    assert kept[["label:A", "label:B"]].to_numpy().tolist() == [[1, 0], [0, 0], [0, 0], [0, 1]]
+    assert report["left_out"] == {"listed, not in the index": 1}
+
+
+def test_one_image_under_two_names_is_in_two_lists(tmp_path):
+    lists = write_lists(tmp_path / "lists", val=["i0000.jpg 0 0"], test=["i0001.png 0 0", "i0000.png 0 0"])
+    with pytest.raises(UserError, match=r"test\.txt: entry 2: i0000\.png is in val\.txt already"):
+        make_split(index(["p0", "p1", "p2"]), plan(kind="released"), lists)
+
+
 def test_without_a_training_list_the_rest_of_the_index_trains(tmp_path):
     lists = write_lists(tmp_path / "lists", val=["i0002.png 0 0"], test=["i0003.png 1 0"])
     kept, report = make_split(index([f"p{row}" for row in range(6)]), plan(kind="released"), lists)
@@ -203,14 +243,14 @@ def test_binary_lists_are_one_hot_with_the_positive_class_last(tmp_path):
     lists = write_lists(
         tmp_path / "lists",
         train=["i0000.png 0 1", "a b.png 1 0", "i0002.png 1 0"],
-        val=[],
+        val=["i0003.png 1 0"],
         test=["i0001.png 1 0"],
     )
     names, labels = read_list(lists / "train.txt", 1)
     assert names == ["i0000.png", "a b.png", "i0002.png"]
     assert labels.tolist() == [[1], [0], [0]]
-    kept, _ = make_split(index(["p0", "p1", "p2"]), plan(kind="released", classes=["A"]), lists)
-    assert kept["label:A"].tolist() == [1, 0, 0]
+    kept, _ = make_split(index(["p0", "p1", "p2", "p3"]), plan(kind="released", classes=["A"]), lists)
+    assert kept["label:A"].tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from refers.errors import run
 from refers.files import atomic_path, read_parquet, write_text
 from refers.runtime import choose_device
 from refers.schema import LABEL
+from refers.splits import read_split
 from refers.store import open_store
 
 BATCH = 64
@@ -47,10 +48,10 @@ def main() -> None:
     device = choose_device(args.device)
     model = attention.load_classifier(args.classifier).to(device)
     side = model.encoder.settings.image_size
-    frame = read_parquet(args.split, "split", ("row", "image_id", "split"), rest=True)
+    store = open_store(args.store)
+    frame = read_split(args.split, len(store))
     index = read_parquet(args.index, "index", ("image_id", "width", "height"), rest=True)
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
-    store = open_store(args.store)
     boxes = read_boxes(args.layout, args.download, index)
     test = frame[frame["split"] == "test"].set_index("image_id")
     boxes = boxes[boxes["image_id"].isin(test.index) & boxes["class"].isin(classes)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from refers.errors import UserError, run
 from refers.files import read_parquet, write_json
 from refers.leakage import KINDS, check
+from refers.splits import read_split
 from refers.store import open_store
 
 
@@ -30,7 +31,7 @@ def main() -> None:
         raise UserError(
             f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; remake the store"
         )
-    split = read_parquet(args.split, "split", ("row", "image_id", "patient_id", "split"), rest=True)
+    split = read_split(args.split, len(store))
     report = check(split, views, store, args.accept, args.dataset)
     write_json(args.out, report)
     sizes = ", ".join(f"{count} {part}" for part, count in report["images"].items())

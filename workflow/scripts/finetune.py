@@ -16,11 +16,12 @@ from refers.checkpoint import read_encoder, save_encoder
 from refers.encoders import load_encoder
 from refers.engine import clear_resume, fit
 from refers.errors import UserError, run
-from refers.files import read_parquet, write_json, write_parquet
+from refers.files import write_json, write_parquet
 from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
 from refers.precision import Precision
 from refers.runtime import choose_device, seed_torch, spare_compiler
 from refers.schema import LABEL
+from refers.splits import read_split
 from refers.store import open_store
 
 
@@ -45,14 +46,14 @@ def main() -> None:
     compiled = config.load(config.Finetune, values, "finetune").training.compile
     if not compiled and read_encoder(args.encoder)[1].get("architecture") == "transformer":
         spare_compiler()  # torchvision and timm do need it
-    frame = read_parquet(args.split, "split", ("row", "image_id", "split"), rest=True)
+    store = open_store(args.store)
+    frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     subset = pd.read_csv(args.subset, dtype=str)["image_id"]
     if unknown := set(subset) - set(frame.loc[frame["split"] == "train", "image_id"]):
         raise UserError(
             f"{args.subset}: {min(unknown)} is no training image of {args.split}; remake the subset"
         )
-    store = open_store(args.store)
     parts = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
     parts["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}

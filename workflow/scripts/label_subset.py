@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from refers.errors import run
-from refers.files import file_digest, read_parquet, write_json, write_text
-from refers.splits import draw_subset, positives
+from refers.files import file_digest, write_json, write_text
+from refers.splits import draw_subset, positives, read_split
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    split = read_parquet(args.split, "split", ("row", "image_id", "split"), rest=True)
+    split = read_split(args.split)
     subset = draw_subset(split, args.ratio, args.seed)
     write_text(args.out, subset.to_csv(index=False, lineterminator="\n"))
     train = int((split["split"] == "train").sum())

@@ -39,6 +39,9 @@ def main() -> None:
     print(f"{settings.dataset}, {settings.kind}: {sizes} images for training / validation / test")
     for reason, count in report["left_out"].items():
         print(f"{count} left out: {reason}")
+    if contrary := report.get("label_disagreements"):
+        counts = ", ".join(f"{name} {count}" for name, count in contrary.items())
+        print(f"labels of the lists that differ from the download's, and are used: {counts}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
 

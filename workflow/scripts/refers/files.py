@@ -102,6 +102,13 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
         raise UserError(f"{path}: no {kind} ({error}); make it with {MAKERS[kind]}") from None
 
 
+def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: str, remedy: str) -> None:
+    """Raise a UserError naming the first row of a pandas frame (from 0) where `good` is false, with its value."""
+    if not good.all():
+        row = int((~good).to_numpy().argmax())
+        raise UserError(f"{origin}: row {row}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 

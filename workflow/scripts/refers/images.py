@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -46,7 +47,7 @@ def decode(path: str | Path, enough: int | None = None) -> np.ndarray:
 
     PNG and JPEG of any mode become grey by luminance, transparency is ignored, EXIF rotation is applied. 16-bit PNGs
     are divided by the smallest range of 8 to 16 bits that holds their maximum. DICOM values pass rescale and VOI window or table,
-    are stretched to their extremes, and MONOCHROME1 is inverted.
+    are stretched to their extremes, and MONOCHROME1 is inverted; padding takes no part and is black.
 
     enough: sides of this many pixels suffice. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, both sides
     still at least twice `enough`, so that a later antialiased resize sees no difference worth a grey level.
@@ -58,7 +59,11 @@ def decode(path: str | Path, enough: int | None = None) -> np.ndarray:
     try:
         return _decode_dicom(path) if is_dicom(path) else _decode_picture(path, enough)
     except Exception as error:  # PIL and pydicom raise many kinds for broken files
-        advice = "install pylibjpeg and pylibjpeg-libjpeg" if "plugin" in str(error) else "download it again"
+        advice = (
+            "install pylibjpeg and pylibjpeg-libjpeg"
+            if "missing dependencies" in str(error)  # pydicom's words; of a broken stream it says otherwise
+            else "download it again"
+        )
         raise UserError(f"{path}: cannot be decoded ({_reason(error, path)}); {advice}") from None
 
 
@@ -114,13 +119,19 @@ def _decode_dicom(path: Path) -> np.ndarray:
         warnings.simplefilter("ignore")  # pydicom warns about harmless departures from the standard
         data = dcmread(path)
         _check_size(int(data.Columns), int(data.Rows))
+        if (frames := int(data.get("NumberOfFrames") or 1)) != 1:  # before they are all decoded
+            raise ValueError(f"{frames} frames, one expected")
         pixels = data.pixel_array
         if data.get("SamplesPerPixel", 1) == 3 and pixels.ndim == 3:
             return np.array(Image.fromarray(pixels).convert("L"))
         if pixels.ndim != 2:
-            raise ValueError(f"{pixels.shape[0]} frames, one expected")
+            raise ValueError(f"{pixels.shape[-1]} values a pixel, one or three expected")
+        padding = _padding(data, pixels)
+        seen = pixels if padding is None else pixels[~padding]
+        if not seen.size:
+            return np.zeros(pixels.shape, np.uint8)
         # Every step below depends on a pixel's value alone: it is applied to the values, not to millions of pixels.
-        low, high = int(pixels.min()), int(pixels.max())
+        low, high = int(seen.min()), int(seen.max())
         if high - low >= 2**16:
             raise ValueError(f"grey values from {low} to {high}, more than 16 bits")
         values = np.arange(low, high + 1, dtype=pixels.dtype)
@@ -132,7 +143,19 @@ def _decode_dicom(path: Path) -> np.ndarray:
     table, picture = np.round(grey * 255).astype(np.uint8), np.empty(pixels.shape, np.uint8)
     for source, target in zip(pixels, picture, strict=True):  # a row stays in the cache: a third of the time
         np.take(table, source.astype(np.intp) - low, out=target, mode="clip")
+    if padding is not None:
+        picture[padding] = 0
     return picture
+
+
+def _padding(data: Any, pixels: np.ndarray) -> np.ndarray | None:
+    """Where a DICOM image was filled up to its rectangle, (H, W) bool; None where nothing says so (PS3.3 C.7.5.1.1.2)."""
+    if data.get("PixelPaddingValue") is None:
+        return None
+    ends = [data.PixelPaddingValue, data.get("PixelPaddingRangeLimit", data.PixelPaddingValue)]
+    # A signed value may be written as unsigned.
+    low, high = np.sort(np.array(ends, np.int64).astype(pixels.dtype))
+    return (pixels >= low) & (pixels <= high)
 
 
 def load_square(path: str | Path, size: int) -> np.ndarray:

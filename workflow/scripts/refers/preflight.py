@@ -1,8 +1,13 @@
 """The data doctor: what of every download is here, what is wrong with it, and what to do next; before any GPU minute."""
 
+import os
+import re
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +20,16 @@ from refers.errors import UserError
 from refers.processes import process_pool
 from refers.progress import progress_bar
 from refers.splits import LIST_NAMES, positives
-from refers.study import Study
+from refers.study import RELEASED, Study
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 CHUNK, ENOUGH = 64, 64  # images a worker takes at a time; pixels a side that show whether a JPEG is whole
 NAMED = 3  # unreadable images that the text names
-DEPTH = 4  # folders below its own in which a misplaced table is looked for
+DEPTH, FOLDERS = (
+    4,
+    1000,
+)  # what is misplaced is looked for so far below a source's folder, and in so many folders
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 WIDTH = 110
 TEXT_ENCODER = ("config.json", "model.safetensors", "vocab.txt|tokenizer.json")
 
@@ -67,49 +76,145 @@ def examine(study: Study, full: bool, workers: int, source: str) -> list[dict[st
             line |= images(index, counts, folder, expected, full, workers)
             line["store"] = len(index) * area
             line = judged(line, counts["missing_images"], study.values["images"]["tolerance"])
-            if line["state"] == "partial" and entry.get("origin"):
-                line["next"] += f"; get them from {entry['origin']}"
+            if line["state"] == "partial":
+                line["next"] += f"; get them from {entry['origin']}" if entry.get("origin") else ""
+                line["next"] += packed(entry, folder, entry["images"])
         except UserError as error:
             line |= {"state": "broken", "next": str(error)}
     return [line, *([report_files(study, source, studies)] if entry.get("reports") else [])]
 
 
 def how_to_get(entry: dict, folder: Path, absent: list[str]) -> str:
-    """What to place where, from whom, and what looks like it in the wrong place."""
-    names = [pattern.replace("|", " or ") for pattern in absent]
+    """What to place where, from whom, and what looks like it in the wrong place or in an archive."""
+    names = [in_words(entry, pattern) for pattern in absent]
     text = f"place {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))} below {folder}"
     if entry.get("origin"):
         text += f"; get it from {entry['origin']}"
         text += f" ({entry['access']})" if entry.get("access") else ""
     for pattern in absent:
-        if pattern in entry["files"] and (found := misplaced(folder, pattern.split("|")[0])):
-            text += f"; {found} lies in another folder: move what is in {found.parent} to {(folder / pattern).parent}"
-            break
-    return text
+        if found := misplaced(entry, folder, pattern):
+            source, target = found
+            return f"{text}; {source} lies in another folder: move what is in {source.parent} to {target}"
+    return text + next(filter(None, (packed(entry, folder, pattern) for pattern in absent)), "")
 
 
-def misplaced(folder: Path, pattern: str) -> Path | None:
-    """A file of that name that lies elsewhere below the folder, as archives and wget leave it."""
-    name = pattern.rpartition("/")[2]
-    return next((path for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + name)), None)
+def in_words(entry: dict, pattern: str) -> str:
+    """A pattern of a source as folders and files. Without its stars a folder's name is one that the pattern takes."""
+    parts = pattern.split("|")
+    what = {entry["images"]: "the images", entry.get("reports"): "the reports"}.get(pattern)
+    if what:
+        return f"{what} in {' or '.join(dict.fromkeys(f'{_parent(part)}/' for part in parts))}"
+    return " or ".join(f"{_parent(part)}/" if "/*" in part else part.replace("*", "") for part in parts)
+
+
+def _parent(pattern: str) -> str:
+    return pattern.rpartition("/")[0].replace("*", "")
+
+
+def misplaced(entry: dict, folder: Path, pattern: str) -> tuple[Path, Path] | None:
+    """What a pattern means but that lies elsewhere below the folder, as archives and wget leave it; and where it belongs.
+
+    Tables are known by their name. Images and reports are known by as much of their path as there is.
+    """
+    known = [
+        part
+        for other in (*entry["files"], entry["images"], entry.get("reports") or "")
+        for part in other.split("|")
+    ]
+    is_table = pattern in entry["files"]
+    for place in _folders(folder):
+        for part in pattern.split("|"):
+            pieces = part.split("/")
+            for start in range(len(pieces) - 1 if is_table else 0, len(pieces)):
+                tail = "/".join(pieces[start:])
+                if not re.search(r"\w", tail):
+                    continue  # a lone star means anything
+                found = next(place.glob(tail), None)
+                if found is None or any(_is_like(found.relative_to(folder), other) for other in known):
+                    continue
+                if is_table or _holds_text(found) == (pattern == entry.get("reports")):
+                    return found, folder / _parent(part)
+    return None
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folder and those below it, the nearest first, DEPTH deep and FOLDERS of them at most."""
+    waiting, left = deque([(folder, 0)]), FOLDERS
+    while waiting and left:
+        place, depth = waiting.popleft()
+        left -= 1
+        yield place
+        if depth < DEPTH:
+            try:
+                waiting += [(path, depth + 1) for path in sorted(place.iterdir()) if path.is_dir()]
+            except OSError:
+                continue  # not there, or nobody may read it
+
+
+def _is_like(path: Path, pattern: str) -> bool:
+    pieces = pattern.split("/")
+    return len(path.parts) == len(pieces) and all(map(fnmatch, path.parts, pieces))
+
+
+def _holds_text(path: Path) -> bool:
+    """Whether the first file at or below a path is a text, as reports are."""
+    while path.is_dir() and (inner := next(path.iterdir(), None)):
+        path = inner
+    return path.suffix == ".txt"
+
+
+def packed(entry: dict, folder: Path, pattern: str) -> str:
+    """That archives of the images or the reports lie in the folder, as a further clause; "" where none does.
+
+    Reports come in an archive that is named like their folder, and images in any other.
+    """
+    if pattern not in (entry["images"], entry.get("reports")) or not folder.is_dir():
+        return ""
+    top = (entry.get("reports") or "").partition("/")[0]
+    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(ARCHIVES))
+    found = [
+        name for name in found if bool(top and name.startswith(top)) == (pattern == entry.get("reports"))
+    ]
+    if not found:
+        return ""
+    more = f" and {len(found) - 1} more lie" if len(found) > 1 else " lies"
+    into = f" into {folder / top}" if pattern == entry.get("reports") else ""
+    return f"; {found[0]}{more} in {folder}: unpack what is not unpacked yet{into}"
+
+
+def totals(expected: dict, listed: int) -> tuple[dict, list[str]]:
+    """What is published of a download, and a remark; of one that grew, of its release whose table lists as many images."""
+    releases = expected.get("releases") or {}
+    for name, known in releases.items():
+        if known["images"] == listed:
+            return known, [f"its table is that of {name}"]
+    known = ", ".join(f"{name}: {known['images']:,} images" for name, known in releases.items())
+    return expected, [
+        f"no published total for a table of {listed:,} images; known is {known}"
+    ] if releases else []
 
 
 def images(
     index: pd.DataFrame, counts: dict, folder: Path, expected: dict, full: bool, workers: int
 ) -> dict[str, Any]:
     """What an index says of the images on disk."""
-    headers = index.loc[index["width"] == 0, "path"]
-    broken = [(path, "header cannot be read") for path in headers]
     if full:
         broken = undecodable(folder, index["path"].tolist(), workers)
-    missing, published = counts["missing_images"], expected.get("labels") or {}
-    here = positives(index)
+    else:
+        headers = index.loc[index["width"] == 0, "path"]
+        broken = [(path, "header cannot be read") for path in headers]
+        broken += empty_files(folder, index["path"].drop(headers.index).tolist())
+    missing = counts["missing_images"]
+    expected, remarks = totals(expected, len(index) + missing)
+    published, here = expected.get("labels") or {}, positives(index)
     return {
+        "expected": expected.get("images"),
         "found": len(index),
         "unreadable": len(broken) if full or broken else None,
         "bad": broken,
         "labels": {name: (here.get(name, 0), published.get(name)) for name in {**here, **published}},
         "remarks": [
+            *remarks,
             *([f"{missing:,} images of the official table are not here"] if missing else []),
             *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
             *(departures(index, expected) if not missing else []),
@@ -139,11 +244,14 @@ def judged(line: dict, missing: int, tolerance: float) -> dict:
 
 
 def departures(index: pd.DataFrame, expected: dict) -> list[str]:
-    """Patients and label counts of a whole download that differ from the published totals."""
+    """Patients, official sets and label counts of a whole download that differ from the published totals."""
     found, here = [], positives(index)
     patients = index["patient_id"].nunique()
     if expected.get("patients", patients) != patients:
         found.append(f"{patients:,} patients, {expected['patients']:,} published")
+    for name, count in (expected.get("splits") or {}).items():
+        if (number := int((index["split"] == name).sum())) != count:
+            found.append(f"official {name}: {number:,} images, {count:,} published")
     for name, count in (expected.get("labels") or {}).items():
         if here.get(name, 0) != count:
             found.append(f"{name}: {here.get(name, 0):,} positive, {count:,} published")
@@ -167,14 +275,36 @@ def report_files(study: Study, source: str, studies: pd.Series | None) -> dict[s
     if without:
         line["remarks"] = [f"{without:,} of {studies.nunique():,} studies with images have no report"]
     if without or len(here) < (expected or 0):
-        said = f"those studies train nothing; unpack mimic-cxr-reports.zip into {folder} again"
+        said = f"{without:,} studies with images train nothing without a report; " if without else ""
+        said += f"unpack mimic-cxr-reports.zip into {folder} again"
         line |= {"state": "partial", "next": said}
     return line
 
 
+def empty_files(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
+    """(path, reason) of the images without a byte. Where a table has the sizes no header is read that would show them."""
+
+    def look(chunk: list[str]) -> list[tuple[str, str]]:
+        found = []
+        for path in chunk:
+            try:
+                if not os.stat(f"{folder}/{path}").st_size:
+                    found.append((path, "empty file"))
+            except OSError as error:
+                found.append((path, error.strerror))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:  # waits for the disk, not for the processor
+        return [bad for some in pool.map(look, _chunks(paths)) for bad in some]
+
+
+def _chunks(paths: list[str]) -> list[list[str]]:
+    return [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+
+
 def undecodable(folder: Path, paths: list[str], workers: int) -> list[tuple[str, str]]:
     """(path, reason) of the images that cannot be decoded; every one is opened."""
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    chunks = _chunks(paths)
     progress, done, found = progress_bar(len(paths)), 0, []
     with process_pool(workers) as pool:
         for chunk, bad in zip(chunks, pool.map(partial(_failures, folder), chunks), strict=True):
@@ -197,27 +327,29 @@ def _failures(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
 
 def checkpoints(study: Study) -> list[dict[str, Any]]:
     """Lines for what is not a dataset: the text encoder, imported weights, the authors' lists."""
-    wanted: dict[str, tuple[Path, tuple[str, ...]]] = {}
-    if study.text_encoder:
-        wanted["text encoder"] = (study.text_encoder, TEXT_ENCODER)
+    origins = study.values.get("origins", {})
+    wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
+    if path := study.text_encoder:
+        wanted["text encoder"] = (path, TEXT_ENCODER, origins.get(str(path), ""))
     for method in study.methods:
         if path := study.checkpoint_file(method):
-            wanted[f"weights of {method}"] = (path.parent, (path.name,))
+            wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
     for name, entry in study.values["datasets"].items():
         if entry["split"]["kind"] == "released" and "released" in entry:
             lists = tuple("|".join(LIST_NAMES[part]) for part in ("val", "test"))
-            wanted[f"released lists of {name}"] = (study.released_lists(name), lists)
+            wanted[f"released lists of {name}"] = (study.released_lists(name), lists, RELEASED)
     lines = []
-    for name, (folder, files) in wanted.items():
+    for name, (folder, files, origin) in wanted.items():
         absent = [file for file in files if not any((folder / part).exists() for part in file.split("|"))]
-        said = " and ".join(absent).replace("|", " or ")
+        said = f"place {' and '.join(absent).replace('|', ' or ')} in {folder}"
+        said += f"; get it from {origin}" if origin else ""
         lines.append(
             about(
                 name,
                 folder,
                 state="absent" if absent else "here",
                 found=None,
-                next=f"place {said} in {folder}; docs/data.md says which" if absent else "",
+                next=f"{said}; docs/data.md says which" if absent else "",
             )
         )
     return lines
@@ -272,7 +404,7 @@ def table(found: dict) -> str:
     for line in found["lines"]:
         pictures = bool(line["store"])
         looked = "not looked" if line["unreadable"] is None and pictures and line["found"] else ""
-        unknown = "unknown" if line["expected"] is None and line["found"] is not None else ""
+        unknown = "not published" if line["expected"] is None and line["found"] is not None else ""
         rows.append(
             (
                 line["name"],

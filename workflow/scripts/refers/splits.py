@@ -15,9 +15,13 @@ import pandas as pd
 
 from refers.config import option
 from refers.errors import UserError
+from refers.files import MAKERS, check_column, read_parquet
 from refers.schema import LABEL
 
 PARTS = ("train", "val", "test")
+# A released list contradicts the download where, of at least so many images that one of the two calls positive, more than
+# this share are negative to the other: its columns stand for something else. The real ones, NIH's and C-T1's, stay below 0.1.
+CONTRADICTION = (10, 0.25)
 LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
 
 
@@ -43,6 +47,9 @@ class Split:
     def __post_init__(self) -> None:
         if not self.classes or not self.views:
             raise UserError("classes and views need at least one name each")
+        for names in (self.classes, self.views):
+            if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+                raise UserError(f"{twice[0]!r} is in classes or views twice; keep one of the two")
         if abs(sum(self.fractions) - 1) > 1e-6:
             raise UserError(f"fractions {self.fractions} do not add up to 1")
 
@@ -71,7 +78,7 @@ def make_split(
         quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training or test set, a binary training set of one kind, or lists that cannot be used.
+        UserError: an empty training, validation or test set, a binary training set of one kind, or lists that cannot be used.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
@@ -107,15 +114,12 @@ def make_split(
     frame = frame.drop(columns="view").reset_index(drop=True)
     left_out = {reason: count for reason, count in left_out.items() if count}
     report = _report(frame, settings) | {"left_out": left_out, **notes}
-    for part in ("train", "test"):
-        if not report["images"][part]:
-            reasons = (
-                ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no images at all"
-            )
-            raise UserError(
-                f"{settings.dataset}: the {settings.kind} split has no {part} image here (left out: {reasons});"
-                " place more images or use another split"
-            )
+    if empty := [part for part, count in report["images"].items() if not count]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
+        raise UserError(
+            f"{settings.dataset}: the {settings.kind} split has no {' and no '.join(empty)} image here (left out:"
+            f" {reasons}); place more images, or use other fractions or another split"
+        )
     if len(columns) == 1:
         found = report["labels"][settings.classes[0]]["train"]
         if only := next((kind for kind, count in found.items() if count == report["images"]["train"]), None):
@@ -124,6 +128,36 @@ def make_split(
                 f" {settings.classes[0]}; place the other images too, or use another split"
             )
     return frame, report
+
+
+def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
+    """A split as `make_split` gives it, checked, so that no reader trips over it.
+
+    Args:
+        images: rows of the index and of the store that it is of, where the caller has them.
+
+    Raises:
+        UserError: no split is there, or a row of it has no place among the images, no name, an unknown set or no label;
+            or a set is empty.
+    """
+    frame = read_parquet(path, "split", ("row", "image_id", "patient_id", "split"), rest=True)
+    remedy = f"make it again with {MAKERS['split']}"
+
+    def check(good: pd.Series, column: str, what: str) -> None:
+        check_column(good, path, frame, column, what, remedy)
+
+    place = frame["row"] if pd.api.types.is_integer_dtype(frame["row"]) else pd.Series(-1, frame.index)
+    check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is no row of the index")
+    check(~place.duplicated(), "row", "is there twice")
+    for name in ("image_id", "patient_id"):
+        check(frame[name].map(type).eq(str), name, "is no text")
+    check(frame["split"].isin(PARTS), "split", f"is none of {', '.join(PARTS)}")
+    for name in (name for name in frame.columns if name.startswith(LABEL)):
+        check(frame[name].isin([0, 1]), name, "is no label 0 or 1")
+    for part in PARTS:
+        if not (frame["split"] == part).any():
+            raise UserError(f"{path}: no {part} image; {remedy}")
+    return frame
 
 
 def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
@@ -203,7 +237,11 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
 def _released(
     frame: pd.DataFrame, settings: Split, columns: list[str], folder: Path | None, left_out: dict[str, int]
 ) -> tuple[np.ndarray, dict]:
-    """Split of every row by the authors' lists; labels of `frame` become the lists'."""
+    """Split of every row by the authors' lists; labels of `frame` become the lists'.
+
+    Raises:
+        UserError: lists that are absent, name an image twice, or contradict the download's labels (CONTRADICTION).
+    """
     if folder is None:
         raise UserError(
             f"{settings.dataset}: a released split needs the folder of the authors' lists (--lists)"
@@ -222,44 +260,64 @@ def _released(
     stems = {name.rsplit(".", 1)[0]: row for name, row in place.items()}
     split = np.full(len(frame), "", dtype=object)
     labels = frame[columns].to_numpy(np.float32)
-    disagree = np.zeros(len(columns), np.int64)
-    listed: dict[str, str] = {}
+    disagree, either = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
+    listed: dict[int | str, str] = {}  # by row, for one image may be listed under two names
     for part, path in files.items():
         if path is None:
             continue
         names, table = read_list(path, len(columns))
-        for number, name in enumerate(names, 1):
-            if name in listed:
+        rows = _rows_of(names, place, stems)
+        for number, (name, row) in enumerate(zip(names, rows.tolist(), strict=True), 1):
+            key = name if row < 0 else row
+            if key in listed:
                 raise UserError(
-                    f"{path}: entry {number}: {name} is in {listed[name]} already; keep one of the two"
+                    f"{path}: entry {number}: {name} is in {listed[key]} already; keep one of the two"
                 )
-            listed[name] = path.name
-        # Lists name files; an index names images as the official table does, which may be without the suffix.
-        rows = np.array([place.get(name, stems.get(name.rsplit(".", 1)[0], -1)) for name in names], np.int64)
+            listed[key] = path.name
         here = rows >= 0
         left_out["listed, not in the index"] = left_out.get("listed, not in the index", 0) + int(
             (~here).sum()
         )
         rows, table = rows[here], table[here]
         split[rows] = part
-        disagree += ((labels[rows] != table) & np.isfinite(labels[rows])).sum(axis=0)
+        known = np.isfinite(labels[rows])
+        disagree += ((labels[rows] != table) & known).sum(axis=0)
+        either += (((labels[rows] == 1) | (table == 1)) & known).sum(axis=0)
         labels[rows] = table
     if files["train"] is None:
         split[split == ""] = "train"
+    for name, count, total in zip(settings.classes, disagree, either, strict=True):
+        if count >= CONTRADICTION[0] and count > CONTRADICTION[1] * total:
+            raise UserError(
+                f"{folder}: the lists call {count} images otherwise than the download does for {name}, of {total} that"
+                " one of the two calls positive; use the lists of this dataset, their columns in the order of `classes`"
+            )
     frame[columns] = labels
-    found = {
-        name.removeprefix(LABEL): int(count) for name, count in zip(columns, disagree, strict=True) if count
-    }
+    found = {name: int(count) for name, count in zip(settings.classes, disagree, strict=True) if count}
     return split, {
         "lists": {part: path.name if path else "the rest of the index" for part, path in files.items()},
         "label_disagreements": found,
     }
 
 
+def _rows_of(names: list[str], place: dict[str, int], stems: dict[str, int]) -> np.ndarray:
+    """Rows (N,) of the images of one list, -1 for those that the index lacks.
+
+    Lists name files; an index names images as the official table does, which may be without the suffix, or with another one
+    where they were converted. But x.jpg beside x.png is another image: the COVID lists have several such pairs.
+    """
+    exact = {place[name] for name in names if name in place}
+
+    def row(name: str) -> int:
+        alike = stems.get(name.rsplit(".", 1)[0], -1)
+        return place.get(name, -1 if alike in exact else alike)
+
+    return np.array([row(name) for name in names], np.int64)
+
+
 def _report(frame: pd.DataFrame, settings: Split) -> dict:
     found = describe(frame)
-    warnings = [f"the {part} set is empty" for part, count in found["images"].items() if not count]
-    warnings += [
+    warnings = [
         f"{name} has no positive in train"
         for name, counts in found["labels"].items()
         if not counts["train"]["positive"]

@@ -23,6 +23,7 @@ PLACES = {
     "interim": "build/interim",
     "benchmarks": "benchmarks",
 }
+RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
 
 
 class Cell(NamedTuple):
@@ -206,7 +207,7 @@ class Study:
                     raise UserError(f"{found[0]} and {found[1].name}: keep one of the two")
                 return found[0]
         raise UserError(
-            f"data absent: {folder} not found; git clone https://github.com/funnyzhou/REFERS {self.clone}"
+            f"data absent: {folder} not found; git clone {RELEASED} {self.clone}"
             f" or save the repository's archive as {self.clone}.zip"
         )
 

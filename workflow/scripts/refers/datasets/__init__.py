@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 
 from refers.errors import UserError
-from refers.files import is_below
-from refers.schema import LABEL
+from refers.files import check_column, is_below
+from refers.schema import LABEL, NUMBER
 
 TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
@@ -66,7 +66,8 @@ def read_boxes(layout: str, folder: Path, index: pd.DataFrame) -> pd.DataFrame:
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Columns of an official CSV (gzipped or not), every value as text and "" where blank; row i is line i + 2.
 
-    A byte-order mark and either line ending are accepted.
+    A byte-order mark and either line ending are accepted. Values lose the blanks around them, or an id with a blank at its
+    end would be another one.
 
     Raises:
         UserError: the file is missing, empty or no CSV, lacks a column, or has a value that is not UTF-8.
@@ -97,7 +98,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         if UNDECODABLE in "".join(table[name]):
             good = ~table[name].str.contains(UNDECODABLE, regex=False)
             expect(good, path, table[name], f"in column {name!r} is not UTF-8; save the file as UTF-8")
-    return table
+    return table.apply(lambda column: column.str.strip())
 
 
 def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
@@ -118,10 +119,18 @@ def expect_unique(path: Path, values: pd.Series, what: str) -> None:
 
 def expect_file_names(path: Path, values: pd.Series) -> None:
     """Raise a UserError naming the first value that is no plain file name: blank, or leading to another folder."""
-    good = (
-        (values.str.strip() != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
-    )
+    good = (values != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
     expect(good, path, values, "is no plain file name")
+
+
+def digits(path: Path, values: pd.Series, what: str) -> pd.Series:
+    """Numeric ids in one spelling: zeros before them are dropped.
+
+    Raises:
+        UserError: anything but digits, such as the 1.0 of a table that was saved again; file, row and `what` are named.
+    """
+    expect(values.str.fullmatch(NUMBER), path, values, f"is no {what}; download the file again")
+    return values.str.replace("^0+(?=.)", "", regex=True)
 
 
 def numbers(path: Path, values: pd.Series, what: str) -> pd.Series:
@@ -217,36 +226,26 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
         raise UserError(
             f"{origin}: columns are {list(frame.columns)[:9]}, expected {list(COLUMNS)} and labels"
         )
+
+    def check(good: pd.Series, name: str, what: str) -> None:
+        check_column(good, origin, frame, name, what, "index the source again")
+
     for name in TEXT_COLUMNS:
-        _check(frame[name].map(type).eq(str), origin, frame, name, "is no text")
+        check(frame[name].map(type).eq(str), name, "is no text")
     for name in ("image_id", "patient_id", "study_id"):
-        _check(frame[name].ne(""), origin, frame, name, "is blank")
-    _check(~frame["image_id"].duplicated(), origin, frame, "image_id", "is there twice")
+        check(frame[name].ne(""), name, "is blank")
+    check(~frame["image_id"].duplicated(), "image_id", "is there twice")
     if not frame["image_id"].is_monotonic_increasing:
         raise UserError(f"{origin}: rows are not sorted by image_id; index the source again")
-    _check(frame["view"].isin(VIEWS), origin, frame, "view", f"is none of {', '.join(VIEWS)}")
-    _check(frame["split"].isin(SPLITS), origin, frame, "split", "is no official split")
-    _check(frame["path"].map(is_below), origin, frame, "path", "is not a path below the source's folder")
+    check(frame["view"].isin(VIEWS), "view", f"is none of {', '.join(VIEWS)}")
+    check(frame["split"].isin(SPLITS), "split", "is no official split")
+    check(frame["path"].map(is_below), "path", "is not a path below the source's folder")
     for name in ("width", "height"):
         good = frame[name].ge(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
-        _check(good, origin, frame, name, "is no int32 of 0 or more")
+        check(good, name, "is no int32 of 0 or more")
     for name in labels:
         good = frame[name].isin([1, 0, -1]) | frame[name].isna()
-        _check(
-            good & (frame[name].dtype == np.float32),
-            origin,
-            frame,
-            name,
-            "is no float32 label 1, 0, -1 or blank",
-        )
-
-
-def _check(good: pd.Series, origin: str, frame: pd.DataFrame, column: str, what: str) -> None:
-    if not good.all():
-        row = int((~good).to_numpy().argmax())
-        raise UserError(
-            f"{origin}: row {row}: {column} {frame[column].iloc[row]!r} {what}; index the source again"
-        )
+        check(good & (frame[name].dtype == np.float32), name, "is no float32 label 1, 0, -1 or blank")
 
 
 def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:

@@ -21,7 +21,7 @@ WORDS = {
     "legionella", "mycoplasma", "e.coli", "e.", "e", "coli", "chlamydophila", "nocardia", "staphylococcus", "mrsa",
     "tuberculosis", "pneumocystis", "aspergillosis",
 }  # fmt: skip
-UNKNOWN = r"\s*(?:todo|unknown)?\s*"
+UNKNOWN = "(?:todo|unknown)?"
 FRONTAL = ("pa", "ap", "ap supine", "ap erect", "ap semi erect")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -39,7 +39,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """
     path = folder / "metadata.csv"
     table = read_table(path, ["patientid", "offset", "finding", "view", "modality", "filename"])
-    names = table["filename"].str.strip()
+    names = table["filename"]
     volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
     expect(
         names != "", path, table["patientid"], "(patientid) has no filename; complete the row or delete it"
@@ -52,10 +52,10 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         table["finding"],
         "is no known finding; correct it, or add the word to WORDS in refers/datasets/covid.py",
     )
-    patients = table["patientid"].str.strip()
+    patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)  # as pandas saves numbers
     expect(patients != "", path, names, "has no patientid; complete the row or delete it")
     again = names.duplicated()
-    same = ~again | table.assign(filename=names).duplicated(["filename", "finding", "view", "modality"])
+    same = ~again | table.duplicated(["filename", "finding", "view", "modality"])
     expect(same, path, names, "is listed a second time with another finding or view; keep one row")
     patients = _merged(names, patients)
 
@@ -64,7 +64,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         {
             "image_id": names,
             "patient_id": patients,
-            "study_id": patients + "_" + table["offset"].str.strip(),
+            "study_id": patients + "_" + table["offset"],
             "view": _views(table["modality"], table["view"]),
             "split": "",
             "path": "images/" + names,
@@ -98,7 +98,7 @@ def _merged(names: pd.Series, patients: pd.Series) -> pd.Series:
 
 
 def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:
-    modality, view = modality.str.strip().str.lower(), view.str.strip().str.lower()
+    modality, view = modality.str.lower(), view.str.lower()
     radiograph = modality == "x-ray"
     return np.select(
         [radiograph & view.isin(FRONTAL), radiograph & (view == "l"), modality == "ct"],

@@ -6,9 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.datasets import LABEL, expect, expect_unique, finish, numbers, read_table
+from refers.datasets import (
+    LABEL,
+    digits,
+    expect,
+    expect_file_names,
+    expect_unique,
+    finish,
+    numbers,
+    read_table,
+)
 from refers.errors import UserError
-from refers.schema import NUMBER
 
 JPG = "mimic-cxr-jpg"
 VIEWS = {"PA": "frontal", "AP": "frontal", "LATERAL": "lateral", "LL": "lateral"}
@@ -30,9 +38,10 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """
     path = _table(folder, "metadata")
     table = read_table(path, ["dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns"])
+    expect_file_names(path, table["dicom_id"])
     expect_unique(path, table["dicom_id"], "is listed")
     for name in ("subject_id", "study_id"):
-        expect(table[name].str.fullmatch(NUMBER), path, table[name], f"is no {name}; download the file again")
+        table[name] = digits(path, table[name], name)
     paths = _paths(table)
     found = _on_disk(folder / JPG)
     present = paths.isin(found)
@@ -43,8 +52,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "image_id": table["dicom_id"],
             "patient_id": "p" + table["subject_id"],
             "study_id": "s" + table["study_id"],
-            "view": table["ViewPosition"].str.strip().map(VIEWS).fillna("other"),
-            "split": _splits(folder, table["dicom_id"]),
+            "view": table["ViewPosition"].map(VIEWS).fillna("other"),
+            "split": _splits(folder, table["dicom_id"], table["subject_id"]),
             "path": paths,
             "width": numbers(path, table["Columns"], "width"),
             "height": numbers(path, table["Rows"], "height"),
@@ -87,11 +96,20 @@ def _on_disk(folder: Path) -> set[str]:
     return found
 
 
-def _splits(folder: Path, images: pd.Series) -> pd.Series:
+def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
+    """Official set of every image; a subject in two would be trained on and validated with."""
     path = _table(folder, "split")
     table = read_table(path, ["dicom_id", "split"])
     expect_unique(path, table["dicom_id"], "is listed")
     expect(table["split"].isin(SPLITS), path, table["split"], f"is none of {', '.join(SPLITS)}")
+    owner = table["dicom_id"].map(subjects.set_axis(images))
+    first = table["split"].groupby(owner).transform("first")
+    expect(
+        owner.isna() | (table["split"] == first),
+        path,
+        table["dicom_id"],
+        "is of a subject whose earlier images are in another set; download the file again",
+    )
     splits = images.map(table.set_index("dicom_id")["split"].map(SPLITS))
     if splits.isna().any():
         raise UserError(
@@ -103,7 +121,12 @@ def _splits(folder: Path, images: pd.Series) -> pd.Series:
 def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
     path = _table(folder, "chexpert")
     table = read_table(path, ["study_id", *CLASSES])
+    table["study_id"] = digits(path, table["study_id"], "study_id")
     expect_unique(path, table["study_id"], "is listed")
+    if len(studies) and not studies.isin(table["study_id"]).any():
+        raise UserError(
+            f"{path}: no study with images here has a row, first {studies.iloc[0]}; download it again"
+        )
     for name in CLASSES:
         expect(
             table[name].isin(LABELS), path, table[name], f"is no label of {name} (1.0, 0.0, -1.0 or blank)"

@@ -8,6 +8,7 @@ import pandas as pd
 from refers.datasets import (
     LABEL,
     checked_boxes,
+    digits,
     expect,
     expect_file_names,
     expect_unique,
@@ -49,10 +50,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     expect_file_names(path, table["Image Index"])
     expect_unique(path, table["Image Index"], "is listed")
     expect(
-        table["Patient ID"].str.strip() != "",
-        path,
-        table["Image Index"],
-        "has no Patient ID; download the file again",
+        table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download the file again"
     )
     labels = _labels(path, table["Finding Labels"])
     sizes = {"width": numbers(path, table[WIDTH], "width"), "height": numbers(path, table[HEIGHT], "height")}
@@ -61,10 +59,10 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     frame = pd.DataFrame(
         {
             "image_id": names,
-            "patient_id": table["Patient ID"].str.strip(),
+            "patient_id": digits(path, table["Patient ID"], "Patient ID"),
             "study_id": names.str.removesuffix(".png"),  # a follow-up number is one image
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
-            "split": _splits(folder, names),
+            "split": _splits(folder, names, path.name),
             "path": names.map(found),
             **sizes,
         }
@@ -86,7 +84,7 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     path = folder / BOXES
     table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS)
     expect_file_names(path, table["image_id"])
-    table["class"] = table["class"].str.strip().replace({"Infiltrate": "Infiltration"})
+    table["class"] = table["class"].replace({"Infiltrate": "Infiltration"})
     expect(
         table["class"].isin(CLASSES), path, table["class"], f"is no class of this dataset ({CLASSES[0]}, ...)"
     )
@@ -116,7 +114,7 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
 def _images(folder: Path) -> tuple[dict[str, str], int]:
     found: dict[str, str] = {}
     twice = 0
-    for images in sorted(folder.glob("images*")):
+    for images in sorted(path for path in folder.glob("images*") if path.is_dir()):  # archives may lie there
         inner = "images" if (images / "images").is_dir() else ""
         for name in list_files(images / inner, (".png",)):
             twice += name in found
@@ -124,16 +122,25 @@ def _images(folder: Path) -> tuple[dict[str, str], int]:
     return found, twice
 
 
-def _splits(folder: Path, names: pd.Series) -> pd.Series:
+def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
+    """Set of every image by the official lists, which name each image of the table once."""
+    known = set(names)
     splits = pd.Series("", index=names.index)
     taken: set[str] = set()
     for split, file in LISTS.items():
         try:
-            listed = set((folder / file).read_text(encoding="utf-8-sig").split())
+            lines = (folder / file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{folder / file}: cannot be read ({error}); download the official list"
             ) from None
+        entries = pd.Series(lines, dtype=object).str.strip()
+        for row, name in enumerate(entries, 1):
+            if name and name not in known:
+                raise UserError(
+                    f"{folder / file}: row {row}: {name[:80]!r} is no image of {table}; download the list again"
+                )
+        listed = set(entries) - {""}
         if not listed:
             raise UserError(f"{folder / file}: names no image; download the official list")
         if both := taken & listed:
@@ -142,4 +149,9 @@ def _splits(folder: Path, names: pd.Series) -> pd.Series:
             )
         taken |= listed
         splits[names.isin(listed)] = split
+    if (absent := names[splits == ""]).size:
+        raise UserError(
+            f"{folder / LISTS['train_val']}: {absent.size} images of {table} are neither here nor in {LISTS['test']},"
+            f" first {absent.iloc[0]}; download the lists again"
+        )
     return splits

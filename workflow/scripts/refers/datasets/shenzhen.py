@@ -53,7 +53,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
 
 def _listed(path: Path) -> pd.Series:
     table = read_table(path, ["study_id", "findings"])
-    names, findings = table["study_id"].str.strip(), table["findings"].str.strip().str.lower()
+    names, findings = table["study_id"], table["findings"].str.lower()
     good = names.map(lambda name: NAME.fullmatch(name) is not None)
     expect(good, path, names, "is not CHNCXR_NNNN_0.png or _1.png")
     expect_unique(path, names, "is listed")

@@ -70,7 +70,7 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
 def _read(path: Path) -> pd.DataFrame:
     table = read_table(path, ["image_id", "class_name", *CORNERS])
     expect_file_names(path, table["image_id"])
-    names = table["class_name"] = table["class_name"].str.strip().replace(RENAMED)
+    names = table["class_name"] = table["class_name"].replace(RENAMED)
     expect(
         names.isin([*CLASSES, NONE]),
         path,
