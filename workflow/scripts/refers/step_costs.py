@@ -101,7 +101,7 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
     try:
         cost = cost_of_step(objective, loss, settings.training)
     except UNCOUNTABLE as error:
-        return {"uncounted": f"its step depends on the contents of a tensor ({' '.join(str(error).split())})"}
+        return {"uncounted": f"it depends on the contents of a tensor ({' '.join(str(error).split())})"}
     return {**cost, "batch": batch, "unit": objective.unit, "encoder_parameters": encoder}
 
 
