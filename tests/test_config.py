@@ -102,15 +102,85 @@ def test_the_published_study_has_every_row_and_the_papers_settings():
         3e-4,
         3e-4,
     )
-    budgets = set()
-    for method in found.methods:
-        if method != "imagenet":
-            settings = found.pretrain_settings(method)
-            views = settings["settings"].get("views", 3) if settings["objective"] == "refers" else 1
-            budgets.add(settings["training"]["steps"] * settings["training"]["batch_size"] * views)
-    assert budgets == {300_000 * 96}, "every method sees the same number of images"
     assert found.finetune_settings("lsp_resnet50", "nih", 100)["training"]["optimiser"]["name"] == "adam"
     assert found.finetune_settings("refers", "nih", 100)["training"]["optimiser"]["name"] == "sgd"
+
+
+def pretrained(found):
+    """(method, resolved settings of its pre-training) for every method that has one."""
+    entries = found.values["methods"].items()
+    return [
+        (method, found.pretrain_settings(method)) for method, entry in entries if "checkpoint" not in entry
+    ]
+
+
+@pytest.mark.parametrize(("overlay", "images"), [("", 28_800_000), ("code", 2_400_000), ("trial", 7_200)])
+def test_every_method_sees_the_same_number_of_images(overlay, images):
+    seen = {}
+    for method, settings in pretrained(study.check(shipped(overlay))):
+        _, kind = load_objective(settings["objective"])
+        views = getattr(config.load(kind, settings["settings"]), "views", 1)
+        seen[method] = settings["training"]["steps"] * settings["training"]["batch_size"] * views
+        if overlay == "trial" and settings["model"]["architecture"] != "transformer":
+            assert seen.pop(method) < images, "the trial's residual networks are the documented exception"
+    assert seen == dict.fromkeys(seen, images)
+    assert len(seen) >= 10
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_key_starts_every_transformer_from_imagenet(overlay):
+    found = study.check(config.merge(shipped(overlay), {"pretrain": {"init": "imagenet"}}))
+    start = found.model_settings("imagenet")
+    kinds = set()
+    for method, settings in pretrained(found):
+        kinds.add(settings["model"]["architecture"])
+        if settings["model"]["architecture"] == "transformer":
+            assert settings["init"] == "imagenet"
+            assert settings["model"]["activation"] == start["activation"] == "gelu"
+            assert found.model_settings(method) == settings["model"], "the plan counts another encoder"
+        else:
+            assert settings["init"] == "scratch"
+    assert kinds == {"transformer", "resnet18", "resnet50", "resnet101"}
+
+
+TIMM = {
+    "title": "Mine",
+    "model": {"architecture": "timm", "name": "resnet18"},
+    "pretrain": {"objective": "lsp"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"pretrain": {"model": {"activation": "relu"}}},
+            r"methods\.refers\..* has activation gelu instead of relu",
+        ),
+        (
+            {"methods": {"imagenet": {"model": {"heads": 6}}}},
+            r"methods\.refers\..* has heads 6 instead of 12",
+        ),
+        ({"methods": {"mine": TIMM}}, r"methods\.mine\..* has activation gelu .*set init: scratch for mine"),
+        ({"methods": {"mine": {**TIMM, "pretrain": {"objective": "lsp", "init": "scratch"}}}}, None),
+    ],
+    ids=["activation", "heads", "another architecture", "from scratch"],
+)
+def test_a_start_whose_weights_mean_something_else_is_one_line(change, message):
+    values = config.merge(shipped(""), {"pretrain": {"init": "imagenet"}}, change)
+    if message is None:
+        study.check(values)
+        return
+    with pytest.raises(UserError, match=message) as error:
+        study.check(values)
+    assert "\n" not in str(error.value)
+
+
+def test_a_start_needs_a_checkpoint():
+    values = config.merge(shipped(""), {"pretrain": {"init": "imagenet"}})
+    values["methods"]["imagenet"] = {"title": "x", "pretrain": {"objective": "lsp"}}
+    with pytest.raises(UserError, match=r"methods\.imagenet has no checkpoint to start from"):
+        study.check(values)
 
 
 def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_path):

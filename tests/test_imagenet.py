@@ -11,7 +11,7 @@ import timm
 import torch
 from generate_checkpoint import random_arrays
 from refers import config
-from refers.checkpoint import load_strictly
+from refers.checkpoint import load_start, load_strictly, save_encoder
 from refers.encoders import build_encoder, load_encoder
 from refers.errors import UserError
 from refers.imagenet import resize_positions, to_radiograph_transformer
@@ -147,8 +147,6 @@ def test_a_damaged_checkpoint_is_one_line_and_leaves_nothing_behind(tmp_path):
 
 
 def test_an_encoder_file_rebuilds_its_own_architecture(tmp_path):
-    from refers.checkpoint import save_encoder
-
     torch.manual_seed(0)
     encoder = build_encoder(SETTINGS)
     save_encoder(tmp_path / "e.safetensors", encoder, {"method": "x"})
@@ -160,3 +158,33 @@ def test_an_encoder_file_rebuilds_its_own_architecture(tmp_path):
     (tmp_path / "e.safetensors").write_bytes(b"{}")
     with pytest.raises(UserError, match="cannot be read as an encoder"):
         load_encoder(tmp_path / "e.safetensors")
+
+
+def test_pretraining_starts_from_an_encoder_file_whatever_reads_its_tokens(tmp_path):
+    torch.manual_seed(0)
+    start = build_encoder(SETTINGS)
+    save_encoder(tmp_path / "e.safetensors", start, {})
+    encoder = build_encoder(
+        dataclasses.replace(SETTINGS, aggregation="add", classifier="aggregation", dropout=0.1)
+    )
+    load_start(encoder, tmp_path / "e.safetensors")
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(tensor, encoder.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation": "relu"}, "has activation gelu instead of relu"),
+        ({"heads": 4}, "has heads 3 instead of 4"),  # of equal shapes, as the one above
+        ({"position": "add"}, "has position concat instead of add"),
+        ({"depth": 1}, "has depth 2 instead of 1"),
+    ],
+)
+def test_a_start_that_would_compute_something_else_is_refused(tmp_path, change, message):
+    save_encoder(tmp_path / "e.safetensors", build_encoder(SETTINGS), {})
+    encoder = build_encoder(dataclasses.replace(SETTINGS, **change))
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        load_start(encoder, tmp_path / "e.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import re
+import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ from refers.provenance import digest
 from refers.step_costs import cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.study import check
 from test_objectives import OBJECTIVES, make
+from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +127,38 @@ def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context, elsew
     parameters = sum(tensor.numel() for tensor in objective.parameters())
     assert found["parameters"] == parameters
     assert found["gpu_bytes"] > 4 * 3 * found["encoder_parameters"]
+
+
+def cost_of_own(source, *call):
+    """cost_of_pretraining where an objective of one's own is called `own`."""
+    sys.modules["refers.methods.own"] = written(source)
+    return cost_of_pretraining(*call)
+
+
+LOOP = """        turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns)])
+"""
+
+
+@pytest.mark.parametrize("unit", SOURCES)
+def test_an_objective_of_your_own_is_counted(unit, small_model, context, elsewhere):
+    settings = config.Pretrain(objective="own", model=small_model, training=config.Training(batch_size=4))
+    found = elsewhere(cost_of_own, SOURCES[unit], settings, context)
+    assert (found["unit"], found["batch"]) == (unit, 4)
+    assert found["flops"] > found["forward_flops"] > 0
+
+
+def test_a_step_that_asks_for_contents_is_uncounted_and_spoils_no_other_count(
+    small_model, context, elsewhere
+):
+    source = re.sub(r" +every = .*\n +turned = .*\n", LOOP, SOURCES["image"])
+    assert LOOP in source
+    training = config.Training(batch_size=4)
+    before = elsewhere(cost_of_finetuning, small_model, training)
+    settings = config.Pretrain(objective="own", model=small_model, training=training)
+    found = elsewhere(cost_of_own, source, settings, context)
+    assert found.keys() == {"uncounted"}
+    assert "contents of a tensor" in found["uncounted"]
+    assert elsewhere(cost_of_finetuning, small_model, training) == before
 
 
 def test_a_residual_network_is_counted_too(elsewhere):
@@ -327,6 +362,33 @@ def test_the_text_names_every_tier_and_where_the_hours_are_from(report):
         assert f"| {tier['title']} " in text
     html = plan.to_html(report)
     assert html.count("<table>") == html.count("</table>") == 4
+
+
+def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
+    measured = steps_of(values)
+    measured["steps"][pretrain_key(Planned(values), "c2l")] = {"uncounted": "it asks for contents"}
+    found = plan.report({"study": values}, measured, RESOURCES)
+    line = next(
+        line for line in found["targets"] if line["target"].endswith("encoders/c2l/encoder.safetensors")
+    )
+    assert (line["source"], line["flops"], line["disk"]) == ("uncounted", 0, 4 * 1e8)
+    before, after = (kind["tiers"][-1]["training_hours"] for kind in (report, found))
+    missing = next(old for old in report["targets"] if old["target"] == line["target"])["seconds"]
+    assert before - after == pytest.approx((missing - START) / 3600)
+    text = plan.to_markdown(found)
+    assert f"Uncounted, so that their hours are missing from every sum: {line['target']};" in text
+    assert re.search(r"\| c2l +\| uncounted +\|", text)
+    assert "Uncounted" not in plan.to_markdown(report)
+
+
+def test_an_uncounted_step_has_no_time_on_this_machine_either(values):
+    measured = steps_of(values, kind="cpu", flops_per_second=1e11)
+    measured["steps"][pretrain_key(Planned(values), "c2l")] = {"uncounted": "it asks for contents"}
+    found, one = Prices(Planned(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
+    assert found.here(one, found.of(one)) is None
+    settings = Planned(values).pretrain_settings("c2l")
+    measure(values, one, {"settings_sha256": digest(settings), "resumed_at": 0})
+    assert (found.of(one).source, found.of(one).seconds) == ("measured", 77.5)
 
 
 @pytest.mark.parametrize(

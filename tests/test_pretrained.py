@@ -44,7 +44,26 @@ def test_any_network_of_timm_is_an_encoder(name):
     assert features.pooled.shape == (2, encoder.feature_width)
     assert features.tokens.shape[0] == 2
     assert features.tokens.shape[2] == encoder.token_width
-    assert int(features.tokens.shape[1] ** 0.5) ** 2 == features.tokens.shape[1]
+    assert features.tokens.shape[1] == encoder.grid**2 > 1
+    assert encoder.training
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("crossvit_tiny_240", 240, "crossvit_tiny_240 does not take grey images of 240 pixels"),
+        ("coat_tiny", 64, "coat_tiny does not take grey images of 64 pixels"),
+        (
+            "swin_tiny_patch4_window7_224",
+            30,
+            "swin_tiny_patch4_window7_224 does not take grey images of 30 pixels",
+        ),
+    ],
+)
+def test_a_network_that_gives_no_tokens_of_such_images_is_one_line(name, size, message):
+    with pytest.raises(UserError, match=message) as error:
+        build_encoder(settings_of(name, size))
+    assert "\n" not in str(error.value)
 
 
 def test_an_imported_network_gives_timms_features_of_the_grey_image(resnet, tmp_path):
@@ -219,18 +238,73 @@ def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch):
         assert found.own_methods == list(entry["methods"])
 
 
-def test_the_guides_objective_trains(small_model, context, studies, tmp_path, monkeypatch):
+FRAME = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from torch.nn import functional as F
+from refers.methods import CropSettings, StudySettings
+
+@dataclass(frozen=True, kw_only=True)
+class Settings({settings}):
+    pass
+
+class Objective(nn.Module):
+    unit = "{unit}"
+
+    def __init__(self, encoder, settings, context):
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(encoder.feature_width, {outputs})
+
+    def forward(self, batch):
+        images = batch["images"]
+        {loss}
+"""
+STUDY = FRAME.format(
+    settings="StudySettings",
+    unit="study",
+    outputs="len(context.label_names)",
+    loss="""named = self.head(self.encoder(images.flatten(0, 1)).pooled.unflatten(0, images.shape[:2]).mean(1))
+        return {"loss": F.binary_cross_entropy_with_logits(named.float(), (batch["labels"] > 0).float())}""",
+)
+CROP = FRAME.format(
+    settings="CropSettings",
+    unit="crop",
+    outputs="context.words",
+    loss="""return {"loss": F.cross_entropy(self.head(self.encoder(images).pooled).float(), batch["word"])}""",
+)
+SOURCES = {"study": STUDY, "image": blocks("python")[0], "crop": CROP}
+
+
+def written(source):
+    """The module refers.methods.own as if a file held `source`."""
+    module = types.ModuleType("refers.methods.own")
+    exec(compile(source, "own.py", "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def write(monkeypatch):
+    """Write an objective: write(source), then its name is "own"."""
+    return lambda source: monkeypatch.setitem(sys.modules, "refers.methods.own", written(source))
+
+
+def test_the_guide_shows_an_objective_in_under_sixty_lines():
     (source,) = blocks("python")
     assert source.count("\n") < 60
-    module = types.ModuleType("refers.methods.quarter_turns")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(source, "quarter_turns.py", "exec"), module.__dict__)
+
+
+@pytest.mark.parametrize("unit", SOURCES)
+def test_an_objective_of_every_unit_trains(unit, small_model, context, studies, tmp_path, write):
+    """The guide's own, and the least that its contract asks of the other units."""
+    write(SOURCES[unit])
     torch.manual_seed(0)
-    objective = build_objective("quarter_turns", build_encoder(small_model), {"hidden": 16}, context)
+    objective = build_objective("own", build_encoder(small_model), {}, context)
+    assert objective.unit == unit
     training = config.Training(
         steps=40,
         warmup_steps=2,
-        batch_size=16,
+        batch_size=12,
         precision="fp32",
         optimiser=config.Optimiser(name="adam", lr=1e-2),
     )
@@ -238,3 +312,27 @@ def test_the_guides_objective_trains(small_model, context, studies, tmp_path, mo
     with torch.no_grad():
         start = task.validate()["loss"]
     assert engine.fit(task, training, torch.device("cpu"), tmp_path, "x")["best_score"] > -start
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "message"),
+    [
+        (STUDY, ("(StudySettings)", ""), "its Settings must extend refers.methods.StudySettings"),
+        (CROP, ("(CropSettings)", "(StudySettings)"), "its Settings must extend refers.methods.CropSettings"),
+        (STUDY, ('unit = "study"', ""), "unit None is none of study, image, crop"),
+        (STUDY, ('unit = "study"', 'unit = "patient"'), "unit 'patient' is none of study, image, crop"),
+        (STUDY, ("class Settings", "class Options"), "own.py defines no Settings"),
+        (
+            CROP,
+            ("self.encoder, self.head =", "self.body, self.head ="),
+            "set self.encoder = encoder in its __init__",
+        ),
+    ],
+)
+def test_an_objective_that_breaks_the_contract_is_one_line(
+    source, change, message, small_model, context, write
+):
+    write(source.replace(*change))
+    with pytest.raises(UserError, match=f"^objective 'own': .*{re.escape(message)}") as error:
+        build_objective("own", build_encoder(small_model), {}, context)
+    assert "\n" not in str(error.value)

@@ -52,6 +52,20 @@ def test_a_make_command_names_a_target(command):
 
 
 @pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_row_of_a_table_has_a_cell_for_every_head(path):
+    """A renderer drops the cells that a row has too many, the last ones, without a word."""
+    heads = 0
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        cells = len(re.findall(r"(?<!\\)\|", line)) - 1 if line.startswith("|") else 0
+        assert not cells or not heads or cells == heads, (
+            f"{path.name}:{number}: {cells} cells under {heads} heads"
+        )
+        heads = cells
+
+
+@pytest.mark.parametrize(
     "path", ["docs/deviations.md", "docs/data.md", "docs/cost.md", "docs/faults.md", "docs/scaling.md"]
 )
 def test_files_that_the_readme_links_exist(path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from refers import config, distortions
 from refers.encoders import build_encoder
+from refers.errors import UserError
 from refers.methods import context_restoration, model_genesis
 from refers.restoration import Restoration, RestorationDecoder
 
@@ -140,6 +141,39 @@ def test_the_decoder_doubles_up_to_the_image_and_keeps_places():
     assert 0 < float(image.min()) < float(image.max()) < 1
     at_paper_size = RestorationDecoder(1536, 14, 16)
     assert at_paper_size(torch.randn(1, 196, 1536)).shape == (1, 1, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("settings", "width"),
+    [
+        (config.Transformer(image_size=36, patch_size=12, width=16, heads=2, depth=1, mlp_width=16), 32),
+        (config.Transformer(image_size=35, patch_size=7, width=16, heads=2, depth=1, mlp_width=16), 100),
+        (config.Transformer(image_size=32, patch_size=8, width=16, heads=2, depth=1, mlp_width=16), 1),
+        (config.ResNet(architecture="resnet18", image_size=48), 100),
+        (config.Timm(name="vit_tiny_patch16_224", image_size=64), 32),
+        (config.Timm(name="vit_tiny_patch16_224", image_size=64), 0),
+    ],
+    ids=["patches of 12", "patches of 7", "narrowest", "resnet", "timm", "timm, linear"],
+)
+def test_any_encoder_whose_tokens_tile_the_image_can_restore(settings, width):
+    torch.manual_seed(0)
+    objective = Restoration(build_encoder(settings), width, lambda images: images * 0.5)
+    images = torch.randn(2, 1, settings.image_size, settings.image_size)
+    objective({"images": images})["loss"].backward()
+    assert all(parameter.grad is not None for parameter in objective.decoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        config.ResNet(architecture="resnet18", image_size=70),
+        config.Timm(name="vit_tiny_patch16_224", image_size=70),
+    ],
+    ids=["resnet", "timm"],
+)
+def test_tokens_that_do_not_tile_the_image_are_one_line(settings):
+    with pytest.raises(UserError, match=r"70 pixels a side and \d x \d tokens do not divide"):
+        Restoration(build_encoder(settings), 32, torch.clone)
 
 
 def test_the_loss_is_the_mean_squared_error_over_all_pixels(small_model):

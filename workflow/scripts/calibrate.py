@@ -43,7 +43,10 @@ def count_steps(study: Planned, found: dict[str, dict]) -> None:
                 settings = config.load(config.Pretrain, study.pretrain_settings(method), method)
                 context = context_of(Path(folder), study.values["text"], settings.words.count)
                 found[key] = {"method": method, **cost_of_pretraining(settings, context)}
-                print(f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP a pre-training step", flush=True)
+                if reason := found[key].get("uncounted"):
+                    print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
+                else:
+                    print(f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP a pre-training step", flush=True)
             for cell in study.cells:
                 if (key := finetune_key(study, method, *cell)) not in found:
                     settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)

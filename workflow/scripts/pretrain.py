@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from refers import config, distributed, provenance
-from refers.checkpoint import load_strictly, read_encoder, save_encoder
+from refers.checkpoint import load_start, save_encoder
 from refers.encoders import build_encoder
 from refers.engine import clear_resume, fit
 from refers.errors import run
@@ -52,7 +52,7 @@ def main() -> None:
     seed_torch(settings.training.seed)
     encoder = build_encoder(settings.model)
     if args.init:
-        load_strictly(encoder, read_encoder(args.init)[0], str(args.init))
+        load_start(encoder, args.init)
     context = Context(
         text_encoder=args.text_encoder,
         vocabulary=data.vocabulary,

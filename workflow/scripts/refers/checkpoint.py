@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from refers import config
 from refers.errors import UserError
 from refers.files import atomic_path
 
@@ -71,6 +72,18 @@ def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
             f"{source}: has no architecture settings; only encoders written by this pipeline load here"
         )
     return tensors, json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
+
+
+def load_start(encoder: nn.Module, source: Path) -> None:
+    """Start an encoder from another one's file.
+
+    Raises:
+        UserError: as `read_encoder`; or weights that do not fit, or that would compute something else in this encoder.
+    """
+    tensors, settings, _ = read_encoder(source)
+    if differs := config.mismatch(dataclasses.asdict(encoder.settings), settings):
+        raise UserError(f"{source}: has {differs}; set pretrain.model as it is there, or init: scratch")
+    load_strictly(encoder, tensors, str(source))
 
 
 def save_state(target: Path, fingerprint: str, state: dict) -> None:

@@ -83,6 +83,17 @@ class Timm:
             raise UserError("model: architecture timm needs a name, such as name: convnext_tiny")
 
 
+LEFT_OPEN = ("aggregation", "classifier", "dropout")  # of a transformer, by its weights
+
+
+def mismatch(wanted: dict, found: dict) -> str:
+    """The first setting by which weights of the encoder `found` compute something else in `wanted`, in words; or none."""
+    for key in sorted((wanted.keys() | found.keys()) - set(LEFT_OPEN)):
+        if wanted.get(key) != found.get(key):
+            return f"{key} {found.get(key)} instead of {wanted.get(key)}"
+    return ""
+
+
 MODELS = {
     "transformer": Transformer,
     **dict.fromkeys(("resnet18", "resnet50", "resnet101"), ResNet),
@@ -182,7 +193,9 @@ class Pretrain:
 
     objective: str = option("refers", "Objective: the name of a file in workflow/scripts/refers/methods/.")
     init: Literal["scratch", "imagenet"] = option(
-        "scratch", "Start of the encoder: random, or the encoder of the method `imagenet`."
+        "scratch",
+        "Start of the encoder: random, or the encoder of the method `imagenet`, whose activation it then takes over."
+        " Only a radiograph transformer of the same sizes and positions can start there.",
     )
     model: Model = option(Transformer, "The encoder; `architecture` says which kind.")
     training: Training = option(Training, "The training loop.")

@@ -32,6 +32,7 @@ CPU_SECONDS = {
     "figure": (8, 0),
 }
 DICOM_SECONDS = 0.1
+UNCOUNTED = "uncounted"  # a kind of step that `refers.step_costs` could not count, and the source of its cost
 START = 10  # of a program that trains: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 GPU_RULES = ("pretrain", "finetune", "attend")
@@ -44,8 +45,9 @@ MOMENTS = {"sgd": 1, "adam": 2}
 class Cost:
     """What a job takes.
 
-    source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed) or `assumed`. flops: of training jobs.
-    ram_mib, gpu_mib: peaks, None where unknown. disk: bytes that stay; transient: bytes of its resume states while it runs.
+    source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
+    seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
+    peaks, None where unknown. disk: bytes that stay; transient: bytes of its resume states while it runs.
     """
 
     seconds: float
@@ -196,6 +198,10 @@ class Prices:
     def _pretraining(self, job: Job) -> Cost:
         method = job.about["method"]
         settings, step = self.study.pretrain_settings(method), self._step(pretrain_key(self.study, method))
+        if UNCOUNTED in step:
+            tuning = self._step(finetune_key(self.study, method, *self.study.cells[0]))
+            disk = FLOAT * tuning["encoder_parameters"]
+            return Cost(START, UNCOUNTED, ram_mib=self._ram(job), disk=disk)
         training = settings["training"]
         held_out = self.plan["held_out"]
         if step["unit"] == "crop":
@@ -261,6 +267,8 @@ class Prices:
         """Seconds of a training job at the speed of this machine, whatever the study's device; None where unknown."""
         if job.rule not in ("pretrain", "finetune"):
             return cost.seconds
+        if not cost.flops:
+            return None
         method = job.about["method"]
         settings = (
             self.study.pretrain_settings(method)

@@ -1,7 +1,9 @@
 """Encoders by their settings: every architecture that a method may pre-train or a classifier may start from."""
 
+import math
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from refers import config
@@ -19,6 +21,7 @@ class ResidualNetwork(nn.Module):
 
         self.settings = settings
         network = get_model(settings.architecture, weights=None)
+        self.grid = math.ceil(settings.image_size / 32)
         self.token_width = self.feature_width = self.width = network.fc.in_features
         network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         network.fc = nn.Identity()
@@ -35,7 +38,11 @@ class ResidualNetwork(nn.Module):
 
 
 class TimmNetwork(nn.Module):
-    """A network of timm on grey images (B, 1, S, S): its last map's cells or its patch tokens, and its own pooled feature."""
+    """A network of timm on grey images (B, 1, S, S): its last map's cells or its patch tokens, and its own pooled feature.
+
+    Raises:
+        UserError: no such network, or one that does not turn such images into one map or one row of tokens.
+    """
 
     def __init__(self, settings: config.Timm) -> None:
         super().__init__()
@@ -47,9 +54,33 @@ class TimmNetwork(nn.Module):
         fixed = timm.get_pretrained_cfg(settings.name).fixed_input_size
         sizes = {"img_size": settings.image_size} if fixed else {}
         self.settings = settings
-        self.network = timm.create_model(settings.name, pretrained=False, num_classes=0, in_chans=1, **sizes)
-        self.token_width = self.width = self.network.num_features
-        self.feature_width = self.network.head_hidden_size
+        try:
+            self.network = timm.create_model(
+                settings.name, pretrained=False, num_classes=0, in_chans=1, **sizes
+            )
+            self.token_width = self.width = self.network.num_features
+            self.feature_width = self.network.head_hidden_size
+            tokens, pooled = self._shapes()
+        except Exception as error:  # its networks each raise their own kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"model.name: {settings.name} does not take grey images of {settings.image_size} pixels ({reason});"
+                " choose another image_size or network"
+            ) from None
+        if len(tokens) != 3 or (tokens[2], pooled) != (self.token_width, (1, self.feature_width)):
+            raise UserError(
+                f"model.name: {settings.name} gives neither one map nor one row of tokens; choose another network"
+            )
+        side = math.isqrt(tokens[1])
+        self.grid = side if side**2 == tokens[1] else 0
+
+    @torch.no_grad()
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the tokens and of the pooled feature of one blank image; no weight and no statistic changes."""
+        size = self.settings.image_size
+        found = self.eval()(torch.zeros(1, 1, size, size))
+        self.train()
+        return tuple(found.tokens.shape), tuple(found.pooled.shape)
 
     def forward(self, images: Tensor) -> Features:
         last = self.network.forward_features(images)
@@ -68,7 +99,7 @@ KINDS = {config.Transformer: RadiographTransformer, config.ResNet: ResidualNetwo
 def build_encoder(settings: config.Model) -> nn.Module:
     """A randomly initialised encoder: (B, 1, S, S) -> `refers.vit.Features`.
 
-    It carries `settings`, `width`, `token_width` and `feature_width`.
+    It carries `settings`, `width`, `token_width`, `feature_width` and `grid`, its tokens along a side (0: no square).
     """
     return KINDS[type(settings)](settings)
 

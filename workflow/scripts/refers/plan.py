@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from refers import config
-from refers.costs import GPU_RULES, Cost, Prices
+from refers.costs import GPU_RULES, UNCOUNTED, Cost, Prices
 from refers.grid import DEMO, STUDY, Job, Planned, jobs_of
 from refers.preflight import size
 from refers.schedule import Schedule, Task, simulate
@@ -97,7 +97,11 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> dict[
     """Sums over jobs: hours of training and of other jobs, bytes; and the largest memory of one."""
     training = {target for target, job in jobs.items() if job.rule in TRAINING}
     here = [prices.here(jobs[target], costs[target]) for target in training]
-    gpu = [costs[target].gpu_mib for target in training if prices.uses_gpu(jobs[target])]
+    gpu = [
+        costs[target].gpu_mib
+        for target in training
+        if prices.uses_gpu(jobs[target]) and costs[target].gpu_mib is not None
+    ]
     return {
         "jobs": len(jobs),
         "training_jobs": len(training),
@@ -123,7 +127,7 @@ def _methods(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> li
         rows.append(
             {
                 "method": method,
-                "encoder_hours": sum(cost.seconds for cost in before) / HOUR,
+                "encoder_hours": _hours(before),
                 "finetune_hours": sum(cost.seconds for cost in tuning) / HOUR,
                 "encoder_gpu_mib": max((cost.gpu_mib or 0 for cost in before), default=0) or None,
                 "finetune_gpu_mib": max((cost.gpu_mib or 0 for cost in tuning), default=0) or None,
@@ -132,6 +136,12 @@ def _methods(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> li
             }
         )
     return rows
+
+
+def _hours(costs: list[Cost]) -> float | None:
+    """Hours of these jobs together; None where one of them cannot be counted."""
+    known = all(cost.source != UNCOUNTED for cost in costs)
+    return sum(cost.seconds for cost in costs) / HOUR if known else None
 
 
 def _schedule(found: Schedule, tasks: dict[str, Task], gpus: int) -> dict[str, Any]:
@@ -187,7 +197,7 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     methods = [
         [
             row["method"],
-            span(row["encoder_hours"]),
+            UNCOUNTED if row["encoder_hours"] is None else span(row["encoder_hours"]),
             span(row["finetune_hours"]),
             _gib(row["encoder_gpu_mib"]),
             _gib(row["finetune_gpu_mib"]),
@@ -278,11 +288,16 @@ def to_html(plan: dict) -> str:
 
 
 def sentence(plan: dict) -> str:
-    """What the hours are made of, and which jobs do not fit the GPU in one piece."""
+    """What the hours are made of, which jobs do not fit the GPU in one piece, and which could not be counted."""
     text = f"{plan['device'][0].upper()}{plan['device'][1:]}."
     if large := plan["too_large"]:
         listed = ", ".join(f"{line['target']} ({line['gib']:.0f} GiB)" for line in large)
         text += f" Too large for the GPU's memory, so that their batches will pass in parts: {listed}."
+    if uncounted := [line["target"] for line in plan["targets"] if line["source"] == UNCOUNTED]:
+        text += (
+            f" Uncounted, so that their hours are missing from every sum: {', '.join(uncounted)};"
+            " the log of calibrate says why."
+        )
     return text
 
 

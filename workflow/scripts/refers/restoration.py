@@ -5,7 +5,6 @@ comparison is about the distortion alone. The decoder reads the fused tokens: wi
 output, which the classifier uses, would get no gradient from the last block.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from refers import distributed
 from refers.augment import MEAN, STD
+from refers.errors import UserError
 from refers.vit import Features
 
 
@@ -20,8 +20,9 @@ class RestorationDecoder(nn.Module):
     """Fused tokens (B, N, D) -> grey image in [0, 1] (B, 1, S, S).
 
     A 1 x 1 convolution to `width`, then a 2 x 2 transposed convolution and a 3 x 3 convolution for each doubling up to
-    the patch size, halving the channels. No skip connections: they would let copying bypass the last blocks. Width 0
-    is the lightest decoder: one linear map from a token to its pixels.
+    the patch size, halving the channels (rounded down to a multiple of four, at least eight); what a patch size is more
+    than a power of two, the last stage enlarges by. No skip connections: they would let copying bypass the last blocks.
+    Width 0 is the lightest decoder: one linear map from a token to its pixels.
     """
 
     def __init__(self, token_width: int, grid: int, scale: int, width: int = 768) -> None:
@@ -31,10 +32,11 @@ class RestorationDecoder(nn.Module):
             self.stages = nn.Sequential(nn.Conv2d(token_width, scale**2, 1), nn.PixelShuffle(scale))
             return
         stages: list[nn.Module] = [nn.Conv2d(token_width, width, 1)]
-        for _ in range(int(math.log2(scale))):
-            half = max(width // 2, 8)
-            stages += [nn.ConvTranspose2d(width, half, 2, stride=2), nn.Conv2d(half, half, 3, padding=1)]
-            stages += [nn.GroupNorm(4, half), nn.ReLU(inplace=True)]
+        while scale > 1:
+            half, factor = max(width // 8 * 4, 8), 2 if scale % 2 == 0 else scale
+            stages += [nn.ConvTranspose2d(width, half, factor, stride=factor)]
+            stages += [nn.Conv2d(half, half, 3, padding=1), nn.GroupNorm(4, half), nn.ReLU(inplace=True)]
+            scale //= factor
             width = half
         self.stages = nn.Sequential(*stages, nn.Conv2d(width, 1, 1))
 
@@ -48,6 +50,9 @@ class Restoration(nn.Module):
 
     A subclass's file gives `distort`, (B, 1, S, S) in [0, 1] -> the same shape, which leaves its input as it was. The
     error on the changed pixels alone is logged beside the loss, since most pixels are mere copies.
+
+    Raises:
+        UserError: the encoder's tokens are no square grid of equal cells of the image.
     """
 
     unit = "image"
@@ -55,9 +60,13 @@ class Restoration(nn.Module):
     def __init__(self, encoder: nn.Module, width: int, distort: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.encoder, self.distort = encoder, distort
-        settings = encoder.settings
-        grid = getattr(encoder, "grid", math.ceil(settings.image_size / 32))
-        self.decoder = RestorationDecoder(encoder.token_width, grid, settings.image_size // grid, width)
+        size, grid = encoder.settings.image_size, encoder.grid
+        if not grid or size % grid:
+            cells = f"{grid} x {grid} tokens" if grid else "tokens that are no square grid"
+            raise UserError(
+                f"model: {size} pixels a side and {cells} do not divide; restoration needs another image_size or encoder"
+            )
+        self.decoder = RestorationDecoder(encoder.token_width, grid, size // grid, width)
 
     def restoration(self, images: Tensor) -> tuple[dict[str, Tensor], Features]:
         """Losses of normalised images (B, 1, S, S), and the features of what became of this process's share of them."""

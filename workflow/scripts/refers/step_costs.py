@@ -16,7 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from refers import config, optim
@@ -26,6 +30,7 @@ from refers.finetuning import Classifier, classification_loss
 from refers.methods import Context, build_objective
 from refers.precision import Precision
 
+UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
 CPU_STEP, CPU_BATCH = (
     0.5,
@@ -69,7 +74,11 @@ def context_of(folder: Path, text: dict, words: int = 0) -> Context:
 
 
 def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str, Any]:
-    """What a pre-training step costs; see `cost_of_step`. `unit` is the objective's, `batch` counts its items."""
+    """What a pre-training step costs; see `cost_of_step`. `unit` is the objective's, `batch` counts its items.
+
+    An objective that asks for the contents of a tensor, as `int(tensor)` does, cannot be counted: `uncounted` is then
+    the only entry and says why.
+    """
     objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
     if hasattr(objective, "distort"):
         objective.distort = torch.clone  # its tensors are gone before the step begins
@@ -88,8 +97,11 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
             }
         )["loss"]
 
-    cost = cost_of_step(objective, loss, settings.training)
     encoder = sum(tensor.numel() for tensor in objective.encoder.state_dict().values())
+    try:
+        cost = cost_of_step(objective, loss, settings.training)
+    except UNCOUNTABLE as error:
+        return {"uncounted": f"it depends on the contents of a tensor ({' '.join(str(error).split())})"}
     return {**cost, "batch": batch, "unit": objective.unit, "encoder_parameters": encoder}
 
 
@@ -229,10 +241,12 @@ def cuda_autocast(precision: str) -> Iterator[None]:
     torch.set_autocast_enabled("cuda", dtype is not None)
     torch.set_autocast_dtype("cuda", dtype or torch.float16)
     torch.autocast_increment_nesting()
-    yield
-    torch.autocast_decrement_nesting()
-    torch.clear_autocast_cache()
-    torch.set_autocast_enabled("cuda", False)
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
+        torch.set_autocast_enabled("cuda", False)
 
 
 def pretend(module: nn.Module, device: str) -> None:

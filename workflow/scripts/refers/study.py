@@ -100,10 +100,22 @@ class Study:
     # ---- what jobs are told
 
     def pretrain_settings(self, method: str) -> dict:
-        """Resolved settings of a pre-training run, checked."""
+        """Resolved settings of a pre-training run, checked.
+
+        Raises:
+            UserError: a setting that no job would accept, or a start whose weights mean something else in this encoder.
+        """
         values = config.merge(self.values["pretrain"], self.method(method).get("pretrain", {}))
         values["model"] = self._model(method)
-        return config.to_dict(config.load(config.Pretrain, values, f"methods.{method}.pretrain"))
+        settings = config.to_dict(config.load(config.Pretrain, values, f"methods.{method}.pretrain"))
+        if settings["init"] == "imagenet":
+            differs = config.mismatch(settings["model"], self.model_settings("imagenet"))
+            if differs:
+                raise UserError(
+                    f"methods.{method}.pretrain.init: the encoder of imagenet has {differs};"
+                    f" make the two agree, or set init: scratch for {method}"
+                )
+        return settings
 
     def model_settings(self, method: str) -> dict:
         """Resolved architecture of a method's encoder, checked."""
@@ -113,7 +125,22 @@ class Study:
         shared, own = self.values["pretrain"].get("model", {}), self.method(method).get("model", {})
         if "architecture" in own:  # another kind of encoder shares the input size and nothing else
             shared = {key: value for key, value in shared.items() if key == "image_size"}
+        elif self._starts_from_imagenet(method):
+            # weights trained with GELU compute something else with ReLU
+            start = self.model_settings("imagenet")
+            shared = {key: start[key] for key in ("activation",) if key in start} | shared
         return config.merge(shared, own)
+
+    def _starts_from_imagenet(self, method: str) -> bool:
+        entry = self.method(method)
+        init = entry.get("pretrain", {}).get("init", self.values["pretrain"].get("init"))
+        if "checkpoint" in entry or init != "imagenet":
+            return False
+        if "checkpoint" not in self.method("imagenet"):
+            raise UserError(
+                f"methods.{method}.pretrain.init: methods.imagenet has no checkpoint to start from; give it one"
+            )
+        return True
 
     def finetune_settings(self, method: str, dataset: str, ratio: int) -> dict:
         """Resolved settings of a fine-tune: defaults, then dataset, then cell, then method; checked."""

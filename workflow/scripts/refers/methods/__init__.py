@@ -2,9 +2,11 @@
 
 A file defines `Settings` (a frozen dataclass of documented options) and `Objective`, an nn.Module:
 
-- class attribute `unit`: "study" (a batch item is a study with its views and its report), "image", or "crop" (a visual
-  word in an image, for methods with `pretrain.words`; `Settings` then has `zoom` and `shift`, see `augment.aim`);
-- `__init__(encoder, settings, context)`;
+- class attribute `unit`: "study" (a batch item is a study with its views and its report; `Settings` extends
+  `StudySettings`), "image", or "crop" (a visual word in an image, for methods with `pretrain.words`; `Settings` extends
+  `CropSettings`);
+- `__init__(encoder, settings, context)`, which keeps the encoder as `self.encoder`; `build_objective` puts the settings
+  beside it as `self.settings`, where the pipeline reads how to draw views and crops;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
 - optional class attribute `crops`: augmentations of an image in a step (1);
 - optional attribute `coupled`: what of the loss the items of a batch share, such as negatives. Where a batch does not
@@ -19,11 +21,39 @@ was flipped; `labels` (B, C) with 1 present, 0 absent, -1 uncertain, NaN not men
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from refers import config
+from refers.config import option
 from refers.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """What the pipeline asks of an objective whose unit is the study: which views it is shown, and how they are flipped."""
+
+    views: int = option(3, "Views of a study in a step.", 1, 8)
+    view_sampling: Literal["distinct", "replacement"] = option(
+        "distinct",
+        "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code).",
+    )
+    flip: Literal["study", "view"] = option(
+        "study",
+        "study: all views flip together (paper); view: each on its own, the report follows the first (code).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """What the pipeline asks of an objective whose unit is the crop: how a crop strays from its word, see `augment.aim`."""
+
+    zoom: tuple[float, float] = option((1.0, 1.0), "Range of a crop's side against the word's.", 0.1, 3)
+    shift: float = option(0.0, "Largest shift of a crop, as a share of the word's side.", 0, 1)
+
+
+UNITS = {"study": StudySettings, "image": object, "crop": CropSettings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +71,7 @@ def load_objective(name: str) -> tuple[type[nn.Module], type]:
     """The `Objective` and `Settings` of refers/methods/{name}.py.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it lacks what the contract above asks for.
     """
     try:
         module = import_module(f"refers.methods.{name}")
@@ -51,10 +81,32 @@ def load_objective(name: str) -> tuple[type[nn.Module], type]:
         raise UserError(
             f"objective {name!r}: no file workflow/scripts/refers/methods/{name}.py; write it or fix the name"
         ) from None
+    if missing := [part for part in ("Objective", "Settings") if not hasattr(module, part)]:
+        raise UserError(f"objective {name!r}: {name}.py defines no {missing[0]}; add it")
+    unit = getattr(module.Objective, "unit", None)
+    if unit not in UNITS:
+        raise UserError(
+            f"objective {name!r}: unit {unit!r} is none of {', '.join(UNITS)}; set Objective.unit"
+        )
+    if not issubclass(module.Settings, UNITS[unit]):
+        raise UserError(
+            f"objective {name!r}: its unit is the {unit}, so its Settings must extend refers.methods.{UNITS[unit].__name__}"
+        )
     return module.Objective, module.Settings
 
 
 def build_objective(name: str, encoder: nn.Module, settings: dict, context: Context) -> nn.Module:
-    """An objective around `encoder`, its settings checked."""
+    """An objective around `encoder`, its settings checked and left on it as `settings`.
+
+    Raises:
+        UserError: as `load_objective`; a setting that `Settings` does not take; or no `encoder` on the objective.
+    """
     objective, kind = load_objective(name)
-    return objective(encoder, config.load(kind, settings, f"{name}.settings"), context)
+    checked = config.load(kind, settings, f"{name}.settings")
+    built = objective(encoder, checked, context)
+    if getattr(built, "encoder", None) is not encoder:
+        raise UserError(
+            f"objective {name!r}: set self.encoder = encoder in its __init__; that is what is saved"
+        )
+    built.settings = checked
+    return built

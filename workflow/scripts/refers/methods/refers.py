@@ -21,27 +21,19 @@ from torch.nn import functional as F
 from refers import distributed
 from refers.config import Optimiser, option
 from refers.fusion import NoFusion, PatchFusion, ViewFusion
-from refers.methods import Context
+from refers.methods import Context, StudySettings
 from refers.report_decoder import ReportDecoder, ReportTransformer
 from refers.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(StudySettings):
     """Options of REFERS and of its ablations."""
 
-    views: int = option(3, "Views of a study in a step; 1 drops view fusion (Table 3, row 3).", 1, 8)
-    view_sampling: Literal["distinct", "replacement"] = option(
-        "distinct",
-        "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code).",
-    )
-    flip: Literal["study", "view"] = option(
-        "study",
-        "study: all views flip together (paper); view: each on its own, the report follows the first (code).",
-    )
     fusion: Literal["view", "patch", "none"] = option(
         "view",
-        "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: single views.",
+        "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: one view a sample,"
+        " with views: 1 (Table 3, row 3).",
     )
     fusion_hidden: int = option(512, "Hidden width of the fusion perceptron.", 1, 8192)
     generation: float = option(

@@ -29,14 +29,14 @@ from refers.distortions import (
     warp,
 )
 from refers.errors import UserError
-from refers.methods import Context
+from refers.methods import Context, CropSettings
 from refers.restoration import Restoration
 
 KINDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(CropSettings):
     """Options of TransVW."""
 
     zoom: tuple[float, float] = option((0.78, 1.23), "Range of a crop's side against the word's.", 0.1, 3)
