@@ -1,7 +1,9 @@
 """What may go wrong in a training run: it is killed, preempted, out of memory, or its disk is full; no step is lost or changed."""
 
+import builtins
 import dataclasses
 import errno
+import io
 import json
 import os
 import random
@@ -262,18 +264,22 @@ def stopped_at_7(folder, fingerprint="one"):
         engine.fit(toy_task(spoil_at=8), settings(), CPU, folder, fingerprint)
 
 
-def test_a_state_of_another_config_waits_until_its_config_comes_back(tmp_path, capsys):
+def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, capsys):
+    def refused(owner, then):
+        said = f"resume.pt: refused, another configuration made it; set aside as resume.refused.{owner}.pt, {then}"
+        assert capsys.readouterr().err.partition(f"{tmp_path}/")[2] == f"{said}\n"
+
     stopped_at_7(tmp_path, "one")
-    with pytest.raises(UserError, match="loss is nan"):
-        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "two")
-    said = capsys.readouterr().err.splitlines()
-    refusal = "resume.pt: refused, another configuration made it; set aside as resume.refused.pt, "
-    assert [line.partition(f"{tmp_path}/")[2] for line in said] == [refusal + "starting over"]
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
-    goes_on = "the one set aside before goes on in its place"
-    assert capsys.readouterr().err.strip().endswith(refusal + goes_on)
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "two")["resumed_at"] == 14
-    engine.clear_resume(tmp_path)
+    for owner, name in (("one", "two"), ("two", "three")):
+        with pytest.raises(UserError, match="loss is nan"):
+            engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, name)
+        refused(owner, "starting over")
+    for owner, name, step in (("three", "one", 7), ("one", "two", 14), ("two", "three", 14)):
+        assert engine.fit(toy_task(), settings(), CPU, tmp_path, name)["resumed_at"] == step
+        refused(owner, "the one set aside before goes on in its place")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+    checkpoint.clear_resume(tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -286,6 +292,59 @@ def test_a_truncated_state_is_refused_in_one_line(tmp_path, capsys, size):
     assert re.fullmatch(
         r"\S+resume.pt: refused, the file is damaged \(\w+\); set aside .*\n", capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    "read", [0, 1, 3, 8], ids=["first read", "second read", "fourth read", "a later read"]
+)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM])
+def test_a_disk_that_fails_for_a_moment_costs_no_state(tmp_path, monkeypatch, capsys, number, read):
+    class Failing(io.BufferedReader):
+        reads = 0
+
+        def _next(self):
+            self.reads += 1
+            if self.reads > read:
+                raise OSError(number, os.strerror(number))
+
+        def read(self, *given):
+            self._next()
+            return super().read(*given)
+
+        def readinto(self, *given):
+            self._next()
+            return super().readinto(*given)
+
+    def opened(path, *given, **named):
+        if Path(path).name == "resume.pt":
+            return Failing(io.FileIO(path))
+        return original(path, *given, **named)
+
+    stopped_at_7(tmp_path)
+    original = builtins.open
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "open", opened)
+        with pytest.raises(
+            UserError, match=rf"resume.pt: cannot be read now \({os.strerror(number)}\) .* run again"
+        ):
+            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_to_read_a_state_costs_no_state(tmp_path, monkeypatch, error):
+    def fails(*_given, **_named):
+        raise error
+
+    stopped_at_7(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fails)
+        with pytest.raises(UserError, match=r"resume.pt: cannot be read now \(out of memory\)"):
+            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
 
 
 def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):

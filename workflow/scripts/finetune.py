@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from refers import config, provenance
-from refers.checkpoint import read_encoder, save_encoder
+from refers.checkpoint import clear_resume, read_encoder, save_encoder
 from refers.encoders import load_encoder
-from refers.engine import clear_resume, fit
+from refers.engine import fit
 from refers.errors import UserError, run
 from refers.files import read_parquet, write_json, write_parquet
 from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from refers import distributed, optim
-from refers.checkpoint import load_state, save_state, set_aside
+from refers.checkpoint import RESUME, load_state, save_state
 from refers.config import Training
 from refers.errors import Preempted, UserError
 from refers.files import write_json, write_text
@@ -130,7 +130,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     every = settings.optimiser.lookahead_every
     lookahead = optim.Lookahead(optimiser, every, settings.optimiser.lookahead_alpha) if every else None
     validate_every = settings.validate_every or task.epoch_steps
-    sidecar, metrics = folder / "resume.pt", folder / "metrics.jsonl"
+    sidecar, metrics = folder / RESUME, folder / "metrics.jsonl"
 
     start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
     since, tally, parts, recent = 0, {}, 1, []
@@ -329,10 +329,3 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: copy.deepcopy(tensor.detach().cpu()) for name, tensor in module.state_dict().items()}
-
-
-def clear_resume(folder: Path) -> None:
-    """Remove the resume state, and one that was set aside, once the results are safely on disk."""
-    sidecar = folder / "resume.pt"
-    set_aside(sidecar).unlink(missing_ok=True)
-    sidecar.unlink(missing_ok=True)
