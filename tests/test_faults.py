@@ -170,27 +170,84 @@ def test_parts_of_a_batch_add_up_to_its_gradient(items, parts):
     torch.testing.assert_close(added, whole)
 
 
-def short_of_memory(task, largest):
-    """The task on a device that holds `largest` items."""
+SHORTAGE = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def short_of_memory(task, largest, error=SHORTAGE, after=False):
+    """The task on a device that holds `largest` items, and finds that out before or after it has passed more of them."""
 
     def loss(batch):
+        found = task.module(batch) if after else None
         if len(batch["x"]) > largest:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return task.module(batch)
+            raise error
+        return found or task.module(batch)
 
     return dataclasses.replace(task, loss=loss)
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        SHORTAGE,
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["torch", "cuBLAS", "cuDNN", "driver"],
+)
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys, error):
     plain, short = toy_task(), toy_task()
     for task in (plain, short):
         task.module.body[2].p = 0.0  # dropout masks would differ between one pass and four
     engine.fit(plain, settings(), CPU, tmp_path / "plain", "x")
-    outcome = engine.fit(short_of_memory(short, 2), settings(), CPU, tmp_path / "short", "x")
+    outcome = engine.fit(short_of_memory(short, 2, error), settings(), CPU, tmp_path / "short", "x")
     assert outcome["micro_batches"] == 4
     assert "batches of 8 now pass in 4 parts" in capsys.readouterr().err
     for name, tensor in weights_of(plain).items():
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
+
+
+def test_another_fault_of_the_gpu_is_no_shortage_of_memory(tmp_path):
+    fault = RuntimeError("CUDA error: device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        engine.fit(short_of_memory(toy_task(), 2, fault), settings(), CPU, tmp_path, "x")
+
+
+def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp_path):
+    ends = []
+    for after in (False, True):
+        task = toy_task()
+        task.module.body[1] = torch.nn.BatchNorm1d(8)
+        outcome = engine.fit(
+            short_of_memory(task, 4, after=after), settings(), CPU, tmp_path / str(after), "x"
+        )
+        assert outcome["micro_batches"] == 2
+        ends.append(weights_of(task))
+    assert ends[0]["body.1.num_batches_tracked"] == 2 * outcome["best_step"]
+    assert same(*ends)
+
+
+def test_an_update_that_does_not_fit_is_not_repeated(tmp_path, monkeypatch):
+    training = settings(optimiser=config.Optimiser(lr=0.05, clip_norm=0.5), select="last")
+    unbroken = toy_task()
+    engine.fit(unbroken, training, CPU, tmp_path / "unbroken", "x")
+    step, calls = torch.optim.SGD.step, []
+
+    def breaks_off(self, *given, **named):
+        calls.append(1)
+        if len(calls) == 10:
+            self.param_groups[0]["params"][0].data.add_(1)
+            raise SHORTAGE
+        return step(self, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.SGD, "step", breaks_off)
+        with pytest.raises(UserError, match="out of GPU memory outside forward and backward pass; make"):
+            engine.fit(toy_task(), training, CPU, tmp_path / "short", "x")
+    assert len(calls) == 10
+    resumed = toy_task()
+    assert engine.fit(resumed, training, CPU, tmp_path / "short", "x")["resumed_at"] == 7
+    assert same(weights_of(unbroken), weights_of(resumed))
 
 
 def test_a_validation_that_does_not_fit_is_one_line(tmp_path):
@@ -245,6 +302,37 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_ev
     assert found["before"][-1] == {"step": 7, "items": items(7)}
     # the state of step 7 is from before the fault; none of later steps was written
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("step", "moment"), [(13, None), (8, "loss"), (11, "validate")], ids=["due", "SIGTERM", "validation"]
+)
+def test_a_gradient_that_is_no_number_gets_into_no_state(tmp_path, step, moment):
+    """The loss of that step is finite, as are those before it, and at its end a state is to be written."""
+    task, seen = toy_task(), []
+
+    def end(when):
+        if when == moment and len(seen) == step + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def loss(batch):
+        seen.append(1)
+        end("loss")
+        root = (next(task.module.parameters()).sum() * 0).sqrt()  # of zero, with an infinite slope
+        losses = task.module(batch)
+        return {"loss": losses["loss"] + root} if len(seen) == step + 1 else losses
+
+    def validate():
+        end("validate")
+        return {"score": 0.0}
+
+    spoilt = dataclasses.replace(task, loss=loss, validate=validate)
+    with pytest.raises(UserError, match=rf"a weight is no number after the update at step {step} of 20"):
+        engine.fit(spoilt, settings(validate_every=12), CPU, tmp_path, "x")
+    assert json.loads((tmp_path / "nonfinite.json").read_text())["step"] == step
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)["state"]
+    assert state["step"] == 7
+    assert all(tensor.isfinite().all() for tensor in state["module"].values())
 
 
 def test_the_images_behind_a_lost_loss_can_be_looked_up(small_model, context, studies, mimic):

@@ -19,7 +19,7 @@ from refers.errors import UserError, run
 from refers.files import read_parquet, write_json, write_parquet
 from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
 from refers.precision import Precision
-from refers.runtime import choose_device, seed_torch, spare_compiler
+from refers.runtime import choose_device, enough_memory, seed_torch, spare_compiler
 from refers.schema import LABEL
 from refers.store import open_store
 
@@ -88,7 +88,8 @@ def finetune(
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]))
-    with Precision(settings.training.precision, device).autocast():
+    memory = enough_memory("in prediction", "lower evaluation_batch")
+    with Precision(settings.training.precision, device).autocast(), memory:
         frames = [
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
             for name in ("val", "test")

@@ -26,7 +26,7 @@ from refers.config import Training
 from refers.errors import Preempted, UserError
 from refers.files import write_json, write_text
 from refers.precision import Precision
-from refers.runtime import Termination, seed_torch, stream
+from refers.runtime import Termination, enough_memory, out_of_memory, seed_torch, stream
 
 Batch = dict[str, Tensor]
 ORDER, DRAWS, TORCH = 0, 1, 2  # purposes of random streams
@@ -85,6 +85,10 @@ def micro_batches(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     ]
 
 
+class TooLarge(torch.OutOfMemoryError):
+    """A batch, or a part of one, does not fit into memory."""
+
+
 def train_step(
     task: Task,
     batch: Batch,
@@ -93,25 +97,42 @@ def train_step(
     clip_norm: float,
     parts: int = 1,
 ) -> dict[str, Tensor]:
-    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device."""
+    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device.
+
+    Raises:
+        TooLarge: forward or backward pass do not fit into memory; the module is as before, and the step can be repeated.
+            An update that does not fit is left as it broke off: part of the module has it.
+    """
     totals: dict[str, Tensor] = {}
-    for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
-        with precision.autocast():
-            losses = task.loss(part)
-        precision.backward(losses["loss"] * share, optimiser)
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0) + value.detach() * share
+    # a pass changes some, such as the statistics of batch normalisation
+    before = [buffer.clone() for buffer in task.module.buffers()]
+    try:
+        for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
+            with precision.autocast():
+                losses = task.loss(part)
+            precision.backward(losses["loss"] * share, optimiser)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() * share
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, content in zip(task.module.buffers(), before, strict=True):
+                buffer.copy_(content)
+        raise TooLarge(str(error)) from None
     precision.step(optimiser, clip_norm)
     task.after_step()
     return distributed.average(totals)
 
 
+@enough_memory("outside forward and backward pass", "make the model, the image or batch_size smaller")
 def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
     number of processes (`refers.distributed`); the leading one alone ends with the weights. The last state, after all
-    steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not fit into the
+    steps, holds the wanted weights alone. The caller ends with `checkpoint.clear_resume`. A batch that does not fit into the
     device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
     `task.coupled` names, which then spans a part only.
 
@@ -119,8 +140,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     several a note that says what they change.
 
     Raises:
-        UserError: the loss became non-finite (nonfinite.json says where), one item alone does not fit into memory, or
-            a state cannot be written.
+        UserError: the loss or a weight became non-finite (nonfinite.json says where), one item alone does not fit into
+            memory, or a state cannot be read or written.
         Preempted: SIGTERM came; resume.pt holds every step done.
     """
     task.module.to(device)
@@ -172,14 +193,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def validate(done: int) -> None:
         nonlocal best
         module.eval()
-        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once():
+        memory = enough_memory("in validation", "lower batch_size or evaluation_batch")
+        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once(), memory:
             seed_torch(settings.seed, TORCH, 0)
-            try:
-                scores = task.validate() if distributed.leads() else {}
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    "out of GPU memory in validation; lower batch_size or evaluation_batch"
-                ) from None
+            scores = task.validate() if distributed.leads() else {}
         module.train()
         if not scores:
             return
@@ -193,8 +210,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def due(done: int) -> bool:
         return done % validate_every == 0 or done == settings.steps
 
+    @torch.no_grad()
     def check(done: int) -> None:
-        if not math.isfinite(float(tally["loss"])):
+        weights = torch.stack(torch._foreach_norm([*module.parameters()], 2, torch.float32)).sum()
+        if not math.isfinite(float(tally["loss"] + weights)):
             raise distributed.once(_non_finite(task, folder, settings, done, recent))
 
     if settings.compile:
@@ -224,9 +243,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                             task, batch, precision, optimiser, settings.optimiser.clip_norm, parts
                         )
                         break
-                    except torch.OutOfMemoryError:
+                    except TooLarge:
                         pass  # its traceback still holds the step's tensors; they go when this block ends
-                    optimiser.zero_grad(set_to_none=True)
                     parts = _smaller(parts, batch, step)
                 if lookahead:
                     lookahead.after_step(step)
@@ -238,8 +256,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 saving = done % settings.checkpoint_every == 0 or done == settings.steps
                 asked = distributed.any_of(ending.asked)
                 logging = done % settings.log_every == 0 or done == settings.steps
-                if logging or saving or asked:
-                    # nowhere else the host waits for the device; a loss that is no number gets into no state
+                if logging or saving or asked or due(done):
+                    # nowhere else the host waits for the device; what is no number gets into no state
                     check(done)
                 if logging:
                     means = {name: float(total) / (done - since) for name, total in tally.items()}
@@ -301,16 +319,15 @@ def _smaller(parts: int, batch: Batch, step: int) -> int:
 
 
 def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent: list[Tensor]) -> UserError:
-    """The error of a run whose loss is no number; nonfinite.json keeps its step, learning rate and batch.
+    """The error of a run whose loss or weights are no numbers; nonfinite.json keeps its step, learning rate and batch.
 
-    `recent` are the losses of the last steps before `done`. The batches before the one in question are kept as well,
-    since an update may have been what broke.
+    `recent` are the losses of the last steps before `done`. Where all are finite the last step's gradient was not. The
+    batches before the one in question are kept as well, since an update may have been what broke.
     """
-    first = done - len(recent)
-    # where the fault is older than this process, its first step stands for it
-    spoilt = [(place, float(loss)) for place, loss in enumerate(recent) if not math.isfinite(float(loss))]
-    place, loss = spoilt[0] if spoilt else (0, math.nan)
-    step = first + place
+    first, losses = done - len(recent), [float(loss) for loss in recent]
+    spoilt = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
+    step = first + spoilt[0] if spoilt else done - 1
+    fault = f"loss is {losses[spoilt[0]]}" if spoilt else "a weight is no number after the update"
     rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
     about = {
         "step": step,
@@ -321,7 +338,7 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
     if distributed.leads():
         write_json(folder / "nonfinite.json", about)
     return UserError(
-        f"loss is {loss} at step {step} of {settings.steps}, learning rate {rate:.3g} "
+        f"{fault} at step {step} of {settings.steps}, learning rate {rate:.3g} "
         f"({folder / 'nonfinite.json'} names the images); "
         "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
     )
