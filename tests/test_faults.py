@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
-from refers import checkpoint, config, engine, finetuning, optim, store, words
+from refers import checkpoint, config, engine, finetuning, optim, provenance, store, words
 from refers.encoders import build_encoder
 from refers.errors import Preempted, UserError
 from refers.files import atomic_path, write_json, write_parquet, write_text
@@ -449,6 +449,28 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
     assert sidecar.read_bytes() == later
     torch.save(saved | {"version": checkpoint.STATE_VERSION - 1}, sidecar)
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+
+
+# ---- what a record says of a run that was stopped
+
+
+def test_the_history_names_every_process_and_a_library_that_changed(tmp_path, monkeypatch, capsys):
+    stopped_at_7(tmp_path, "x")
+    with pytest.raises(UserError, match="loss is nan"):
+        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "x")
+    assert "the library changed" not in capsys.readouterr().out
+    before = provenance.library_digest()
+    monkeypatch.setattr(provenance, "library_digest", lambda: "f" * 64)
+    began = time.monotonic() - 100
+    history = engine.fit(toy_task(), settings(), CPU, tmp_path, "x", began)["history"]
+    assert "the library changed since these steps" in capsys.readouterr().out
+    assert [(part["steps"], part["library_sha256"]) for part in history] == [
+        (7, before),
+        (7, before),
+        (6, "f" * 64),
+    ]
+    assert {(part["device"], part["processes"]) for part in history} == {("cpu", 1)}
+    assert 100 <= history[-1]["seconds"] < 200
 
 
 # ---- disks

@@ -87,7 +87,7 @@ def finetune(
     size = encoder.settings.image_size
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
-    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]))
+    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]), started)
     memory = enough_memory("in prediction", "lower evaluation_batch")
     with Precision(settings.training.precision, device).autocast(), memory:
         frames = [
@@ -103,9 +103,9 @@ def finetune(
         **outcome,
     }
     record = provenance.run_record(
-        plain, settings.training.seed, inputs, {"predictions": predictions}, device, **facts
+        plain, settings.training.seed, inputs, {"predictions": predictions}, device, started, **facts
     )
-    write_json(folder / "run.json", record | {"wall_seconds": round(time.monotonic() - started, 2)})
+    write_json(folder / "run.json", record)
     return model
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from refers.errors import UserError
 from refers.files import atomic_path
 
-STATE_VERSION = 2  # of a resume state; one more whenever what `engine.fit` keeps there changes
+STATE_VERSION = 3  # of a resume state; one more whenever what `engine.fit` keeps there changes
 RESUME = "resume.pt"
 
 

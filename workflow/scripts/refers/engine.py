@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refers import distributed, optim
+from refers import distributed, optim, provenance
 from refers.checkpoint import RESUME, load_state, save_state
 from refers.config import Training
 from refers.errors import Preempted, UserError
@@ -127,17 +127,25 @@ def train_step(
 
 
 @enough_memory("outside forward and backward pass", "make the model, the image or batch_size smaller")
-def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
+def fit(
+    task: Task,
+    settings: Training,
+    device: torch.device,
+    folder: Path,
+    fingerprint: str,
+    started: float = provenance.STARTED,
+) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
     number of processes (`refers.distributed`); the leading one alone ends with the weights. The last state, after all
     steps, holds the wanted weights alone. The caller ends with `checkpoint.clear_resume`. A batch that does not fit into the
     device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
-    `task.coupled` names, which then spans a part only.
+    `task.coupled` names, which then spans a part only. `started`, by `time.monotonic`, is when this process began with
+    the run, for the history.
 
-    Returns the best score, its step, the steps done before this process, the parts of a batch, and where these are
-    several a note that says what they change.
+    Returns the best score, its step, the steps done before this process, the history of the run by process, the parts of
+    a batch, and where these are several a note that says what they change.
 
     Raises:
         UserError: the loss or a weight became non-finite (nonfinite.json says where), one item alone does not fit into
@@ -153,7 +161,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     validate_every = settings.validate_every or task.epoch_steps
     sidecar, metrics = folder / RESUME, folder / "metrics.jsonl"
 
-    start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
+    start, best, records, history = 0, {"score": -math.inf, "step": 0, "weights": None}, [], []
     since, tally, parts, recent = 0, {}, 1, []
     if (state := distributed.leader_first(lambda: load_state(sidecar, fingerprint))) is not None:
         if "module" in state:
@@ -165,7 +173,15 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
         parts = state["parts"] if distributed.processes() == 1 else 1
+        history = state["history"]
         print(f"resumed at step {start} of {settings.steps}", flush=True)
+    here = provenance.piece(device, started)  # of the code that runs, whatever is edited from now on
+    if history and history[-1]["library_sha256"] != here["library_sha256"]:
+        print("the library changed since these steps; run.json says which one made which", flush=True)
+
+    def pieces(done: int) -> list[dict]:
+        work = {"steps": done - start, "processes": distributed.processes()}
+        return [*history, work | provenance.piece(device, started)]
 
     def save(done: int) -> None:
         if not distributed.leads():
@@ -184,6 +200,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             "since": since,
             "tally": tally,
             "parts": parts,
+            "history": pieces(done),
         }
         save_state(sidecar, fingerprint, state)
 
@@ -287,6 +304,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         "best_step": best["step"],
         "best_score": best["score"],
         "resumed_at": start,
+        "history": pieces(settings.steps),
         "micro_batches": parts,
         **({"micro_batch_note": _note(parts, task)} if parts > 1 else {}),
     }
