@@ -255,11 +255,25 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
     close(tmp_path / "whole", tmp_path / "broken")
 
 
-def test_a_loss_that_is_no_number_stops_every_process_and_is_said_once(make_task, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda loss: loss * float("nan"), "loss is nan at step 1 of 9"),
+        (lambda loss: loss + (loss * 0).sqrt(), "a weight is no number after the update at step 1 of 9"),
+    ],
+    ids=["loss", "gradient"],
+)
+def test_what_is_no_number_stops_every_process_and_is_said_once(make_task, tmp_path, capfd, spoil, said):
     def run(_rank):
         task = make_task("lsp")
-        loss = task.loss
-        task.loss = lambda batch: {"loss": loss(batch)["loss"] * float("nan")}
+        loss, calls = task.loss, []
+
+        def spoilt(batch):
+            found = loss(batch)["loss"]
+            calls.append(1)
+            return {"loss": spoil(found) if len(calls) == 2 else found}
+
+        task.loss = spoilt
         try:
             engine.fit(task, training(), CPU, tmp_path, "x")
         except UserError as error:
@@ -267,7 +281,7 @@ def test_a_loss_that_is_no_number_stops_every_process_and_is_said_once(make_task
             raise
 
     assert in_processes(run) == [1, 1]
-    assert capfd.readouterr().err.count("loss is nan at step 0 of 9") == 1
+    assert capfd.readouterr().err.count(said) == 1
     assert (tmp_path / "nonfinite.json").exists()
 
 

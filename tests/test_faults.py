@@ -1,7 +1,9 @@
 """What may go wrong in a training run: it is killed, preempted, out of memory, or its disk is full; no step is lost or changed."""
 
+import builtins
 import dataclasses
 import errno
+import io
 import json
 import os
 import random
@@ -20,7 +22,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
-from refers import checkpoint, config, engine, finetuning, optim, store, words
+from refers import checkpoint, config, engine, finetuning, optim, provenance, store, words
 from refers.encoders import build_encoder
 from refers.errors import Preempted, UserError
 from refers.files import atomic_path, write_json, write_parquet, write_text
@@ -168,27 +170,84 @@ def test_parts_of_a_batch_add_up_to_its_gradient(items, parts):
     torch.testing.assert_close(added, whole)
 
 
-def short_of_memory(task, largest):
-    """The task on a device that holds `largest` items."""
+SHORTAGE = torch.OutOfMemoryError("CUDA out of memory")
+
+
+def short_of_memory(task, largest, error=SHORTAGE, after=False):
+    """The task on a device that holds `largest` items, and finds that out before or after it has passed more of them."""
 
     def loss(batch):
+        found = task.module(batch) if after else None
         if len(batch["x"]) > largest:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return task.module(batch)
+            raise error
+        return found or task.module(batch)
 
     return dataclasses.replace(task, loss=loss)
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        SHORTAGE,
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["torch", "cuBLAS", "cuDNN", "driver"],
+)
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys, error):
     plain, short = toy_task(), toy_task()
     for task in (plain, short):
         task.module.body[2].p = 0.0  # dropout masks would differ between one pass and four
     engine.fit(plain, settings(), CPU, tmp_path / "plain", "x")
-    outcome = engine.fit(short_of_memory(short, 2), settings(), CPU, tmp_path / "short", "x")
+    outcome = engine.fit(short_of_memory(short, 2, error), settings(), CPU, tmp_path / "short", "x")
     assert outcome["micro_batches"] == 4
     assert "batches of 8 now pass in 4 parts" in capsys.readouterr().err
     for name, tensor in weights_of(plain).items():
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
+
+
+def test_another_fault_of_the_gpu_is_no_shortage_of_memory(tmp_path):
+    fault = RuntimeError("CUDA error: device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        engine.fit(short_of_memory(toy_task(), 2, fault), settings(), CPU, tmp_path, "x")
+
+
+def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp_path):
+    ends = []
+    for after in (False, True):
+        task = toy_task()
+        task.module.body[1] = torch.nn.BatchNorm1d(8)
+        outcome = engine.fit(
+            short_of_memory(task, 4, after=after), settings(), CPU, tmp_path / str(after), "x"
+        )
+        assert outcome["micro_batches"] == 2
+        ends.append(weights_of(task))
+    assert ends[0]["body.1.num_batches_tracked"] == 2 * outcome["best_step"]
+    assert same(*ends)
+
+
+def test_an_update_that_does_not_fit_is_not_repeated(tmp_path, monkeypatch):
+    training = settings(optimiser=config.Optimiser(lr=0.05, clip_norm=0.5), select="last")
+    unbroken = toy_task()
+    engine.fit(unbroken, training, CPU, tmp_path / "unbroken", "x")
+    step, calls = torch.optim.SGD.step, []
+
+    def breaks_off(self, *given, **named):
+        calls.append(1)
+        if len(calls) == 10:
+            self.param_groups[0]["params"][0].data.add_(1)
+            raise SHORTAGE
+        return step(self, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.SGD, "step", breaks_off)
+        with pytest.raises(UserError, match="out of GPU memory outside forward and backward pass; make"):
+            engine.fit(toy_task(), training, CPU, tmp_path / "short", "x")
+    assert len(calls) == 10
+    resumed = toy_task()
+    assert engine.fit(resumed, training, CPU, tmp_path / "short", "x")["resumed_at"] == 7
+    assert same(weights_of(unbroken), weights_of(resumed))
 
 
 def test_a_validation_that_does_not_fit_is_one_line(tmp_path):
@@ -245,6 +304,37 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_ev
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["step"] == 7
 
 
+@pytest.mark.parametrize(
+    ("step", "moment"), [(13, None), (8, "loss"), (11, "validate")], ids=["due", "SIGTERM", "validation"]
+)
+def test_a_gradient_that_is_no_number_gets_into_no_state(tmp_path, step, moment):
+    """The loss of that step is finite, as are those before it, and at its end a state is to be written."""
+    task, seen = toy_task(), []
+
+    def end(when):
+        if when == moment and len(seen) == step + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def loss(batch):
+        seen.append(1)
+        end("loss")
+        root = (next(task.module.parameters()).sum() * 0).sqrt()  # of zero, with an infinite slope
+        losses = task.module(batch)
+        return {"loss": losses["loss"] + root} if len(seen) == step + 1 else losses
+
+    def validate():
+        end("validate")
+        return {"score": 0.0}
+
+    spoilt = dataclasses.replace(task, loss=loss, validate=validate)
+    with pytest.raises(UserError, match=rf"a weight is no number after the update at step {step} of 20"):
+        engine.fit(spoilt, settings(validate_every=12), CPU, tmp_path, "x")
+    assert json.loads((tmp_path / "nonfinite.json").read_text())["step"] == step
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)["state"]
+    assert state["step"] == 7
+    assert all(tensor.isfinite().all() for tensor in state["module"].values())
+
+
 def test_the_images_behind_a_lost_loss_can_be_looked_up(small_model, context, studies, mimic):
     index = pd.read_parquet(mimic[0])
     task = task_of("refers", small_model, context, studies)
@@ -262,18 +352,22 @@ def stopped_at_7(folder, fingerprint="one"):
         engine.fit(toy_task(spoil_at=8), settings(), CPU, folder, fingerprint)
 
 
-def test_a_state_of_another_config_waits_until_its_config_comes_back(tmp_path, capsys):
+def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, capsys):
+    def refused(owner, then):
+        said = f"resume.pt: refused, another configuration made it; set aside as resume.refused.{owner}.pt, {then}"
+        assert capsys.readouterr().err.partition(f"{tmp_path}/")[2] == f"{said}\n"
+
     stopped_at_7(tmp_path, "one")
-    with pytest.raises(UserError, match="loss is nan"):
-        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "two")
-    said = capsys.readouterr().err.splitlines()
-    refusal = "resume.pt: refused, another configuration made it; set aside as resume.refused.pt, "
-    assert [line.partition(f"{tmp_path}/")[2] for line in said] == [refusal + "starting over"]
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
-    goes_on = "the one set aside before goes on in its place"
-    assert capsys.readouterr().err.strip().endswith(refusal + goes_on)
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "two")["resumed_at"] == 14
-    engine.clear_resume(tmp_path)
+    for owner, name in (("one", "two"), ("two", "three")):
+        with pytest.raises(UserError, match="loss is nan"):
+            engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, name)
+        refused(owner, "starting over")
+    for owner, name, step in (("three", "one", 7), ("one", "two", 14), ("two", "three", 14)):
+        assert engine.fit(toy_task(), settings(), CPU, tmp_path, name)["resumed_at"] == step
+        refused(owner, "the one set aside before goes on in its place")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+    checkpoint.clear_resume(tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -286,6 +380,59 @@ def test_a_truncated_state_is_refused_in_one_line(tmp_path, capsys, size):
     assert re.fullmatch(
         r"\S+resume.pt: refused, the file is damaged \(\w+\); set aside .*\n", capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    "read", [0, 1, 3, 8], ids=["first read", "second read", "fourth read", "a later read"]
+)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM])
+def test_a_disk_that_fails_for_a_moment_costs_no_state(tmp_path, monkeypatch, capsys, number, read):
+    class Failing(io.BufferedReader):
+        reads = 0
+
+        def _next(self):
+            self.reads += 1
+            if self.reads > read:
+                raise OSError(number, os.strerror(number))
+
+        def read(self, *given):
+            self._next()
+            return super().read(*given)
+
+        def readinto(self, *given):
+            self._next()
+            return super().readinto(*given)
+
+    def opened(path, *given, **named):
+        if Path(path).name == "resume.pt":
+            return Failing(io.FileIO(path))
+        return original(path, *given, **named)
+
+    stopped_at_7(tmp_path)
+    original = builtins.open
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "open", opened)
+        with pytest.raises(
+            UserError, match=rf"resume.pt: cannot be read now \({os.strerror(number)}\) .* run again"
+        ):
+            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_to_read_a_state_costs_no_state(tmp_path, monkeypatch, error):
+    def fails(*_given, **_named):
+        raise error
+
+    stopped_at_7(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fails)
+        with pytest.raises(UserError, match=r"resume.pt: cannot be read now \(out of memory\)"):
+            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
 
 
 def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
@@ -302,6 +449,28 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
     assert sidecar.read_bytes() == later
     torch.save(saved | {"version": checkpoint.STATE_VERSION - 1}, sidecar)
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+
+
+# ---- what a record says of a run that was stopped
+
+
+def test_the_history_names_every_process_and_a_library_that_changed(tmp_path, monkeypatch, capsys):
+    stopped_at_7(tmp_path, "x")
+    with pytest.raises(UserError, match="loss is nan"):
+        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "x")
+    assert "the library changed" not in capsys.readouterr().out
+    before = provenance.library_digest()
+    monkeypatch.setattr(provenance, "library_digest", lambda: "f" * 64)
+    began = time.monotonic() - 100
+    history = engine.fit(toy_task(), settings(), CPU, tmp_path, "x", began)["history"]
+    assert "the library changed since these steps" in capsys.readouterr().out
+    assert [(part["steps"], part["library_sha256"]) for part in history] == [
+        (7, before),
+        (7, before),
+        (6, "f" * 64),
+    ]
+    assert {(part["device"], part["processes"]) for part in history} == {("cpu", 1)}
+    assert 100 <= history[-1]["seconds"] < 200
 
 
 # ---- disks

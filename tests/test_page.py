@@ -98,13 +98,16 @@ def test_text_cannot_become_script():
 
 
 def test_facts_name_every_seed_and_average_the_time():
-    facts = facts_of_runs(
-        [RECORD, RECORD | {"settings": {"training": {"seed": 1}}, "wall_seconds": 4.0, "device": "gpu"}]
-    )
+    other = RECORD | {"settings": {"training": {"seed": 1}}, "wall_seconds": 4.0, "device": "gpu"}
+    other["history"] = [other | {"library_sha256": "d" * 64}, other]  # it was stopped once
+    facts = facts_of_runs([RECORD, other])
     assert facts["seeds"] == "0, 1"
     assert facts["time"] == "3.0 s a seed"
     assert facts["device"] == "cpu, gpu"
     assert facts["commit"] == "c" * 40
+    assert facts["library"] == f"{'b' * 12}, {'d' * 12}"
+    assert facts["made in"] == "3 processes"
+    assert "made in" not in facts_of_runs([RECORD])
 
 
 @pytest.fixture(scope="module")

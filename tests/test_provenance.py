@@ -16,6 +16,16 @@ from refers.grid import Planned, read_files
 ROOT = Path(__file__).parents[1]
 SECRET = "bibasilar opacities, likely atelectasis"
 OUTCOME = {"threads": 1, "best_step": 2, "best_score": 0.5, "resumed_at": 0, "micro_batches": 1}
+EARLIER = {
+    "library_sha256": "1" * 64,
+    "commit": None,
+    "device": "an older GPU",
+    "steps": 299_990,
+    "processes": 4,
+    "seconds": 1000.0,
+    "peak_memory_mib": 90_000,
+    "peak_gpu_memory_mib": 70_000,
+}
 
 
 @pytest.fixture
@@ -139,7 +149,7 @@ def test_a_record_that_lacks_a_fact_is_none(tree, key):
         ({"outputs": {}}, "outputs"),
         ({"finished": "yesterday"}, "finished"),
         ({"script": "train.py"}, "script"),
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
     ],
 )
 def test_a_record_that_says_a_wrong_thing_is_none(tree, change, place):
@@ -154,6 +164,32 @@ def test_a_job_that_would_write_half_a_record_fails(tmp_path, monkeypatch):
     outputs = {"predictions": tmp_path / "predictions.parquet"}
     with pytest.raises(UserError, match=r"^run\.json: .*required"):
         provenance.run_record({"a": 1}, 0, {"encoder": "0" * 64}, outputs, "cpu")
+
+
+def stopped_once(tree):
+    """Let another process, with another library, have trained most of the encoder."""
+    _, folder = tree
+    path = folder / "results/encoders/refers/run.json"
+    record, (encoder,) = json.loads(path.read_text()), path.parent.glob("*.safetensors")
+    keys = [*OUTCOME, "parameters", "encoder_parameters", "studies", "method"]
+    facts = {key: record[key] for key in keys} | {"history": [EARLIER, {"steps": 10, "processes": 1}]}
+    given = [record[key] for key in ("settings", "seed", "inputs")]
+    sys.argv = record["command"]
+    found = provenance.run_record(*given, {"encoder": encoder}, "cpu", **facts)
+    path.write_text(json.dumps(found))
+    return record, found
+
+
+def test_a_record_is_of_all_processes_that_worked_on_it(tree):
+    alone, found = stopped_once(tree)
+    assert [part["steps"] for part in found["history"]] == [299_990, 10]
+    assert found["history"][0] == EARLIER
+    assert found["wall_seconds"] == pytest.approx(1000 + found["history"][1]["seconds"])
+    assert found["peak_memory_mib"] == 90_000
+    assert found["peak_gpu_memory_mib"] == 70_000
+    for key in ("library_sha256", "commit", "device"):
+        assert found[key] == found["history"][1][key] == alone[key]
+    assert "peak_gpu_memory_mib" not in alone
 
 
 # ---- the account of a cell
@@ -202,6 +238,16 @@ def test_settings_that_changed_since_are_named(tree):
     text = verdict(account(tree, finetune={"datasets": {"shenzhen": {"training": {"steps": 999}}}}))
     assert "no longer those of seed 0" in text
     assert "pre-training" not in text
+
+
+def test_a_library_that_changed_while_a_run_was_stopped_is_named(tree):
+    stopped_once(tree)
+    text = account(tree)
+    ours = provenance.library_digest()[:12]
+    assert f"the library changed while it was made ({'1' * 12}, then {ours})" in verdict(text)
+    assert re.search(r"\| its process 1, 299,990 steps \|.*1,000 s \| 90,000 MiB \| an older GPU", text)
+    assert "its process 2, 10 steps" in text
+    assert text.count("its process") == 2
 
 
 def test_a_record_that_was_edited_is_named(tree):

@@ -12,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 from refers import config, provenance
-from refers.checkpoint import read_encoder, save_encoder
+from refers.checkpoint import clear_resume, read_encoder, save_encoder
 from refers.encoders import load_encoder
-from refers.engine import clear_resume, fit
+from refers.engine import fit
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
 from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
 from refers.precision import Precision
-from refers.runtime import choose_device, seed_torch, spare_compiler
+from refers.runtime import choose_device, enough_memory, seed_torch, spare_compiler
 from refers.schema import LABEL
 from refers.splits import read_split
 from refers.store import open_store
@@ -88,8 +88,9 @@ def finetune(
     size = encoder.settings.image_size
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
-    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]))
-    with Precision(settings.training.precision, device).autocast():
+    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]), started)
+    memory = enough_memory("in prediction", "lower evaluation_batch")
+    with Precision(settings.training.precision, device).autocast(), memory:
         frames = [
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
             for name in ("val", "test")
@@ -103,9 +104,9 @@ def finetune(
         **outcome,
     }
     record = provenance.run_record(
-        plain, settings.training.seed, inputs, {"predictions": predictions}, device, **facts
+        plain, settings.training.seed, inputs, {"predictions": predictions}, device, started, **facts
     )
-    write_json(folder / "run.json", record | {"wall_seconds": round(time.monotonic() - started, 2)})
+    write_json(folder / "run.json", record)
     return model
 
 

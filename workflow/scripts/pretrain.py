@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from refers import config, distributed, provenance
-from refers.checkpoint import load_start, save_encoder
+from refers.checkpoint import clear_resume, load_start, save_encoder
 from refers.encoders import build_encoder
-from refers.engine import clear_resume, fit
+from refers.engine import fit
 from refers.errors import run
 from refers.files import write_json
 from refers.methods import Context, build_objective

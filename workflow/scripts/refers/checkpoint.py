@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 
 import torch
@@ -17,7 +19,8 @@ from refers import config
 from refers.errors import UserError
 from refers.files import atomic_path
 
-STATE_VERSION = 2  # of resume.pt; one more whenever what `engine.fit` keeps there changes
+STATE_VERSION = 3  # of a resume state; one more whenever what `engine.fit` keeps there changes
+RESUME = "resume.pt"
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -99,24 +102,24 @@ def save_state(target: Path, fingerprint: str, state: dict) -> None:
 def load_state(source: Path, fingerprint: str) -> dict | None:
     """The resume state at `source` that belongs to `fingerprint`, or None where there is none to use.
 
-    A state that another configuration made, or a damaged one, is refused in one line and set aside (`set_aside`);
-    going back to its configuration takes it back. Nothing is deleted before a run's results are on disk.
+    A state that another configuration made, or a damaged one, is refused in one line and set aside under a name of its
+    own; going back to its configuration takes it back. Of every configuration the last state that can be read is kept
+    until a run's results are on disk.
 
     Raises:
-        UserError: a later version of this pipeline wrote it; starting over would lose it in the end.
+        UserError: the file cannot be read now, which says nothing about what it holds; or a later version of this
+            pipeline wrote it, and starting over would lose it in the end.
     """
-    state, reason = _read_state(source, fingerprint)
+    state, reason, label = _read_state(source, fingerprint)
     if state is not None:
         return state
-    aside, spare = set_aside(source), source.with_suffix(".swap")
-    earlier, _ = _read_state(aside, fingerprint)
+    own, aside = _aside(source, _short(fingerprint)), _aside(source, label)
+    earlier, *_ = _read_state(own, fingerprint)
     try:
         if reason:
-            os.replace(source, spare)
+            os.replace(source, aside)
         if earlier is not None:
-            os.replace(aside, source)
-        if reason:
-            os.replace(spare, aside)
+            os.replace(own, source)
     except OSError as error:
         raise UserError(
             f"{source}: refused, {reason}; it cannot be set aside ({error.strerror}); choose a writable folder"
@@ -127,29 +130,61 @@ def load_state(source: Path, fingerprint: str) -> dict | None:
     return earlier
 
 
-def set_aside(source: Path) -> Path:
+def clear_resume(folder: Path) -> None:
+    """Remove the resume state, and those that were set aside, once the results are safely on disk."""
+    for path in [*folder.glob(_aside(folder / RESUME, "*").name), folder / RESUME]:
+        path.unlink(missing_ok=True)
+
+
+def _aside(source: Path, label: str) -> Path:
     """Where a refused resume state is kept."""
-    return source.with_suffix(f".refused{source.suffix}")
+    return source.with_suffix(f".refused.{label}{source.suffix}")
 
 
-def _read_state(source: Path, fingerprint: str) -> tuple[dict | None, str]:
-    """The state in a file or None, and why it is refused; no reason where there is no file."""
-    if not source.exists():
-        return None, ""
+def _short(fingerprint: str) -> str:
+    """What of a fingerprint a name holds, whatever a file gives out as one."""
+    return re.sub(r"\W", "", fingerprint)[:8]
+
+
+def _read_state(source: Path, fingerprint: str) -> tuple[dict | None, str, str]:
+    """The state in a file or None, why it is refused and what it is set aside as; no reason where there is no file."""
     try:
         saved = torch.load(source, map_location="cpu", weights_only=True)
-        version, owner, state = saved["version"], saved["fingerprint"], saved["state"]
+        version, owner, state = int(saved["version"]), str(saved["fingerprint"]), saved["state"]
+    except FileNotFoundError:
+        return None, "", ""
     except Exception as error:
         # torch.load raises many kinds of errors on a damaged file, and on one that is more than tensors
-        return None, f"the file is damaged ({type(error).__name__})"
+        if why := _outside(error):
+            raise UserError(
+                f"{source}: cannot be read now ({why}) and is left as it is; run again, or delete it to start over"
+            ) from None
+        return None, f"the file is damaged ({type(error).__name__})", "damaged"
     if version > STATE_VERSION:
         raise UserError(
             f"{source}: refused, a later version of this pipeline wrote it (format {version}, this one reads "
             f"{STATE_VERSION}); update the pipeline, or delete the file to start over"
         )
     if version < STATE_VERSION:
-        return None, f"an earlier version of this pipeline wrote it (format {version}, now {STATE_VERSION})"
-    return (state, "") if owner == fingerprint else (None, "another configuration made it")
+        reason = f"an earlier version of this pipeline wrote it (format {version}, now {STATE_VERSION})"
+        return None, reason, f"{_short(owner)}-format{version}"
+    if owner != fingerprint:
+        return None, "another configuration made it", _short(owner)
+    return state, "", ""
+
+
+def _outside(error: BaseException | None) -> str:
+    """What of disk or memory made reading fail; empty where the file itself did. torch hides such errors behind its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            EINVAL,
+        ):  # a cut file makes torch seek below 0
+            return error.strerror
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            return "out of memory"
+        error = error.__context__
+    return ""
 
 
 @contextmanager

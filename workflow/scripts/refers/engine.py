@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refers import distributed, optim
-from refers.checkpoint import load_state, save_state, set_aside
+from refers import distributed, optim, provenance
+from refers.checkpoint import RESUME, load_state, save_state
 from refers.config import Training
 from refers.errors import Preempted, UserError
 from refers.files import write_json, write_text
 from refers.precision import Precision
-from refers.runtime import Termination, seed_torch, stream
+from refers.runtime import Termination, enough_memory, out_of_memory, seed_torch, stream
 
 Batch = dict[str, Tensor]
 ORDER, DRAWS, TORCH = 0, 1, 2  # purposes of random streams
@@ -85,6 +85,10 @@ def micro_batches(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     ]
 
 
+class TooLarge(torch.OutOfMemoryError):
+    """A batch, or a part of one, does not fit into memory."""
+
+
 def train_step(
     task: Task,
     batch: Batch,
@@ -93,34 +97,59 @@ def train_step(
     clip_norm: float,
     parts: int = 1,
 ) -> dict[str, Tensor]:
-    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device."""
+    """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device.
+
+    Raises:
+        TooLarge: forward or backward pass do not fit into memory; the module is as before, and the step can be repeated.
+            An update that does not fit is left as it broke off: part of the module has it.
+    """
     totals: dict[str, Tensor] = {}
-    for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
-        with precision.autocast():
-            losses = task.loss(part)
-        precision.backward(losses["loss"] * share, optimiser)
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0) + value.detach() * share
+    # a pass changes some, such as the statistics of batch normalisation
+    before = [buffer.clone() for buffer in task.module.buffers()]
+    try:
+        for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
+            with precision.autocast():
+                losses = task.loss(part)
+            precision.backward(losses["loss"] * share, optimiser)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() * share
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, content in zip(task.module.buffers(), before, strict=True):
+                buffer.copy_(content)
+        raise TooLarge(str(error)) from None
     precision.step(optimiser, clip_norm)
     task.after_step()
     return distributed.average(totals)
 
 
-def fit(task: Task, settings: Training, device: torch.device, folder: Path, fingerprint: str) -> dict:
+@enough_memory("outside forward and backward pass", "make the model, the image or batch_size smaller")
+def fit(
+    task: Task,
+    settings: Training,
+    device: torch.device,
+    folder: Path,
+    fingerprint: str,
+    started: float = provenance.STARTED,
+) -> dict:
     """Train `task` and leave the wanted weights in `task.keep`.
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
     number of processes (`refers.distributed`); the leading one alone ends with the weights. The last state, after all
-    steps, holds the wanted weights alone. The caller ends with `clear_resume`. A batch that does not fit into the
+    steps, holds the wanted weights alone. The caller ends with `checkpoint.clear_resume`. A batch that does not fit into the
     device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
-    `task.coupled` names, which then spans a part only.
+    `task.coupled` names, which then spans a part only. `started`, by `time.monotonic`, is when this process began with
+    the run, for the history.
 
-    Returns the best score, its step, the steps done before this process, the parts of a batch, and where these are
-    several a note that says what they change.
+    Returns the best score, its step, the steps done before this process, the history of the run by process, the parts of
+    a batch, and where these are several a note that says what they change.
 
     Raises:
-        UserError: the loss became non-finite (nonfinite.json says where), one item alone does not fit into memory, or
-            a state cannot be written.
+        UserError: the loss or a weight became non-finite (nonfinite.json says where), one item alone does not fit into
+            memory, or a state cannot be read or written.
         Preempted: SIGTERM came; resume.pt holds every step done.
     """
     task.module.to(device)
@@ -130,9 +159,9 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     every = settings.optimiser.lookahead_every
     lookahead = optim.Lookahead(optimiser, every, settings.optimiser.lookahead_alpha) if every else None
     validate_every = settings.validate_every or task.epoch_steps
-    sidecar, metrics = folder / "resume.pt", folder / "metrics.jsonl"
+    sidecar, metrics = folder / RESUME, folder / "metrics.jsonl"
 
-    start, best, records = 0, {"score": -math.inf, "step": 0, "weights": None}, []
+    start, best, records, history = 0, {"score": -math.inf, "step": 0, "weights": None}, [], []
     since, tally, parts, recent = 0, {}, 1, []
     if (state := distributed.leader_first(lambda: load_state(sidecar, fingerprint))) is not None:
         if "module" in state:
@@ -144,7 +173,15 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         start, best, records = state["step"], state["best"], state["records"]
         since, tally = state["since"], {name: total.to(device) for name, total in state["tally"].items()}
         parts = state["parts"] if distributed.processes() == 1 else 1
+        history = state["history"]
         print(f"resumed at step {start} of {settings.steps}", flush=True)
+    here = provenance.piece(device, started)  # of the code that runs, whatever is edited from now on
+    if history and history[-1]["library_sha256"] != here["library_sha256"]:
+        print("the library changed since these steps; run.json says which one made which", flush=True)
+
+    def pieces(done: int) -> list[dict]:
+        work = {"steps": done - start, "processes": distributed.processes()}
+        return [*history, work | provenance.piece(device, started)]
 
     def save(done: int) -> None:
         if not distributed.leads():
@@ -163,6 +200,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
             "since": since,
             "tally": tally,
             "parts": parts,
+            "history": pieces(done),
         }
         save_state(sidecar, fingerprint, state)
 
@@ -172,14 +210,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def validate(done: int) -> None:
         nonlocal best
         module.eval()
-        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once():
+        memory = enough_memory("in validation", "lower batch_size or evaluation_batch")
+        with distributed.leading(), torch.no_grad(), precision.autocast(), ending.at_once(), memory:
             seed_torch(settings.seed, TORCH, 0)
-            try:
-                scores = task.validate() if distributed.leads() else {}
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    "out of GPU memory in validation; lower batch_size or evaluation_batch"
-                ) from None
+            scores = task.validate() if distributed.leads() else {}
         module.train()
         if not scores:
             return
@@ -193,8 +227,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
     def due(done: int) -> bool:
         return done % validate_every == 0 or done == settings.steps
 
+    @torch.no_grad()
     def check(done: int) -> None:
-        if not math.isfinite(float(tally["loss"])):
+        weights = torch.stack(torch._foreach_norm([*module.parameters()], 2, torch.float32)).sum()
+        if not math.isfinite(float(tally["loss"] + weights)):
             raise distributed.once(_non_finite(task, folder, settings, done, recent))
 
     if settings.compile:
@@ -224,9 +260,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                             task, batch, precision, optimiser, settings.optimiser.clip_norm, parts
                         )
                         break
-                    except torch.OutOfMemoryError:
+                    except TooLarge:
                         pass  # its traceback still holds the step's tensors; they go when this block ends
-                    optimiser.zero_grad(set_to_none=True)
                     parts = _smaller(parts, batch, step)
                 if lookahead:
                     lookahead.after_step(step)
@@ -238,8 +273,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 saving = done % settings.checkpoint_every == 0 or done == settings.steps
                 asked = distributed.any_of(ending.asked)
                 logging = done % settings.log_every == 0 or done == settings.steps
-                if logging or saving or asked:
-                    # nowhere else the host waits for the device; a loss that is no number gets into no state
+                if logging or saving or asked or due(done):
+                    # nowhere else the host waits for the device; what is no number gets into no state
                     check(done)
                 if logging:
                     means = {name: float(total) / (done - since) for name, total in tally.items()}
@@ -269,6 +304,7 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
         "best_step": best["step"],
         "best_score": best["score"],
         "resumed_at": start,
+        "history": pieces(settings.steps),
         "micro_batches": parts,
         **({"micro_batch_note": _note(parts, task)} if parts > 1 else {}),
     }
@@ -301,16 +337,15 @@ def _smaller(parts: int, batch: Batch, step: int) -> int:
 
 
 def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent: list[Tensor]) -> UserError:
-    """The error of a run whose loss is no number; nonfinite.json keeps its step, learning rate and batch.
+    """The error of a run whose loss or weights are no numbers; nonfinite.json keeps its step, learning rate and batch.
 
-    `recent` are the losses of the last steps before `done`. The batches before the one in question are kept as well,
-    since an update may have been what broke.
+    `recent` are the losses of the last steps before `done`. Where all are finite the last step's gradient was not. The
+    batches before the one in question are kept as well, since an update may have been what broke.
     """
-    first = done - len(recent)
-    # where the fault is older than this process, its first step stands for it
-    spoilt = [(place, float(loss)) for place, loss in enumerate(recent) if not math.isfinite(float(loss))]
-    place, loss = spoilt[0] if spoilt else (0, math.nan)
-    step = first + place
+    first, losses = done - len(recent), [float(loss) for loss in recent]
+    spoilt = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
+    step = first + spoilt[0] if spoilt else done - 1
+    fault = f"loss is {losses[spoilt[0]]}" if spoilt else "a weight is no number after the update"
     rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
     about = {
         "step": step,
@@ -321,7 +356,7 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
     if distributed.leads():
         write_json(folder / "nonfinite.json", about)
     return UserError(
-        f"loss is {loss} at step {step} of {settings.steps}, learning rate {rate:.3g} "
+        f"{fault} at step {step} of {settings.steps}, learning rate {rate:.3g} "
         f"({folder / 'nonfinite.json'} names the images); "
         "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
     )
@@ -329,10 +364,3 @@ def _non_finite(task: Task, folder: Path, settings: Training, done: int, recent:
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: copy.deepcopy(tensor.detach().cpu()) for name, tensor in module.state_dict().items()}
-
-
-def clear_resume(folder: Path) -> None:
-    """Remove the resume state, and one that was set aside, once the results are safely on disk."""
-    sidecar = folder / "resume.pt"
-    set_aside(sidecar).unlink(missing_ok=True)
-    sidecar.unlink(missing_ok=True)

@@ -78,6 +78,9 @@ class Trail:
             return {}
         if found["settings_sha256"] != digest(found["settings"]):
             self.notes.append(f"{path}: its settings are not those of its digest; it was edited")
+        libraries = dict.fromkeys(part["library_sha256"][:SHORT] for part in found["history"])
+        if len(libraries) > 1:
+            self.notes.append(f"{path}: the library changed while it was made ({', then '.join(libraries)})")
         return found
 
 
@@ -232,7 +235,7 @@ def _verdict(trail: Trail, records: list[dict]) -> str:
         if line.verdict in (CHANGED, ABSENT)
     ]
     lines += [f"- {note}" for note in dict.fromkeys(trail.notes)]
-    if any(record["library_sha256"] != now for record in records):
+    if any(part["library_sha256"] != now for record in records for part in record["history"]):
         lines.append(
             f"- the library changed since ({now[:SHORT]} now); whether a job of its rules reruns, `snakemake -n` says"
         )
@@ -280,28 +283,35 @@ def _draws(study: Planned, dataset: str, encoders: dict[str, dict]) -> str:
 
 
 def _makers(records: dict[int, dict], encoders: dict[str, dict]) -> str:
+    """Code, machine, time and memory; where several processes worked on a result also those of each."""
     named = {f"encoder of {name}": record for name, record in encoders.items()}
     named |= {f"seed {seed}": record for seed, record in records.items()}
     rows = []
     for name, record in named.items():
         if record:
             versions = ", ".join(f"{key} {record['versions'][key]}" for key in ("python", "torch", "numpy"))
-            rows.append(
-                [
-                    name,
-                    record["finished"],
-                    f"{record['wall_seconds']:,.0f} s",
-                    f"{record['peak_memory_mib']:,} MiB",
-                    record["device"],
-                    str(record["seed"]),
-                    (record["commit"] or "no git")[:SHORT]
-                    + ("+changes" if "+" in (record["commit"] or "") else ""),
-                    record["library_sha256"][:SHORT],
-                    versions,
-                ]
-            )
+            whole, seed = record | {"seconds": record["wall_seconds"]}, str(record["seed"])
+            rows.append(_maker(name, record["finished"], whole, seed, versions))
+            pieces = record["history"] if len(record["history"]) > 1 else []
+            for number, part in enumerate(pieces, 1):
+                rows.append(_maker(f"its process {number}, {part['steps']:,} steps", "", part, "", ""))
     heads = ["what", "finished", "time", "memory", "device", "seed", "commit", "library", "versions"]
     return _table(heads, rows)
+
+
+def _maker(what: str, finished: str, made: dict, seed: str, versions: str) -> list[str]:
+    commit = made["commit"] or "no git"
+    return [
+        what,
+        finished,
+        f"{made['seconds']:,.0f} s",
+        f"{made['peak_memory_mib']:,} MiB",
+        made["device"],
+        seed,
+        commit[:SHORT] + ("+changes" if "+" in commit else ""),
+        made["library_sha256"][:SHORT],
+        versions,
+    ]
 
 
 def _settings(title: str, record: dict) -> str:

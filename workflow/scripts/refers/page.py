@@ -15,18 +15,22 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     """What the run.json files behind one cell say together; differing values are all named."""
     records = list(records)
 
+    # records of earlier versions tell of one process alone
+    pieces = [part for record in records for part in record.get("history", [record])]
+
     def every(key: str) -> str:
-        return ", ".join(dict.fromkeys(str(record[key]) for record in records if key in record))
+        return ", ".join(dict.fromkeys(str(part[key]) for part in pieces))
 
     seconds = [record["wall_seconds"] for record in records]
     return {
         "seeds": ", ".join(str(record["settings"]["training"]["seed"]) for record in records),
         "configuration": ", ".join(record["settings_sha256"][:12] for record in records),
-        "library": every("library_sha256")[:60],
+        "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in pieces)),
         "commit": every("commit"),
         "device": every("device"),
         "time": f"{fmean(seconds):.1f} s a seed",
         "torch": ", ".join(dict.fromkeys(record["versions"].get("torch", "?") for record in records)),
+        **({"made in": f"{len(pieces)} processes"} if len(pieces) > len(records) else {}),
     }
 
 

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,8 +29,8 @@ PACKAGES = (
 )
 LIBRARY = Path(__file__).parent
 SCHEMA = LIBRARY.parents[1] / "schemas/run.schema.json"
-VERSION = 1
-STARTED = time.time()
+VERSION = 2
+STARTED = time.monotonic()
 
 
 def digest(content: Any) -> str:
@@ -44,6 +45,7 @@ def library_digest() -> str:
     return digest({str(path.relative_to(LIBRARY)): file_digest(path) for path in sources})
 
 
+@cache
 def git_commit() -> str | None:
     """Commit of the checkout, with `+changes` when tracked files differ from it; None outside git."""
     try:
@@ -73,8 +75,32 @@ def versions() -> dict[str, str]:
     return found
 
 
+def piece(device: Any, started: float = STARTED) -> dict[str, Any]:
+    """What of a run is this process's own: its code, its torch device, and time (`time.monotonic`) and memory until now."""
+    found = {
+        "library_sha256": library_digest(),
+        "commit": git_commit(),
+        "device": str(device),
+        "seconds": round(time.monotonic() - started, 2),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    if getattr(device, "type", None) == "cuda":
+        import torch
+
+        found["device"] = torch.cuda.get_device_name(device)
+        found["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) >> 20
+    return found
+
+
 def run_record(
-    settings: dict, seed: int, inputs: dict[str, str], outputs: dict[str, Path], device: Any, **facts: Any
+    settings: dict,
+    seed: int,
+    inputs: dict[str, str],
+    outputs: dict[str, Path],
+    device: Any,
+    started: float = STARTED,
+    history: Sequence[dict] = ({},),
+    **facts: Any,
 ) -> dict:
     """The content of run.json, as workflow/schemas/run.schema.json describes it.
 
@@ -83,12 +109,16 @@ def run_record(
         seed: of all its randomness.
         inputs: name -> SHA-256 of what was read.
         outputs: name -> a file that was written.
-        device: the torch device of the run.
+        device: the torch device of this process.
+        started: when this process began with it, by `time.monotonic`.
+        history: what `engine.fit` hands back of the processes that worked on it, this one last.
         facts: results worth keeping beside it (best step, sizes, key reports).
 
     Raises:
         UserError: the record is not what the schema asks for.
     """
+    *earlier, own = history
+    pieces = [*earlier, own | piece(device, started)]
     record = {
         "version": VERSION,
         "script": Path(sys.argv[0]).name,
@@ -98,21 +128,17 @@ def run_record(
         "seed": seed,
         "inputs": inputs,
         "outputs": {name: file_digest(path) for name, path in outputs.items()},
-        "library_sha256": library_digest(),
-        "commit": git_commit(),
+        **{name: pieces[-1][name] for name in ("library_sha256", "commit", "device")},
         "versions": versions(),
-        "device": str(device),
         "system": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "wall_seconds": round(time.time() - STARTED, 2),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "wall_seconds": round(sum(part["seconds"] for part in pieces), 2),
+        "peak_memory_mib": max(part["peak_memory_mib"] for part in pieces),
+        "history": pieces,
         **facts,
     }
-    if getattr(device, "type", None) == "cuda":
-        import torch
-
-        record["device"] = torch.cuda.get_device_name(device)
-        record["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) >> 20
+    if on_gpu := [part["peak_gpu_memory_mib"] for part in pieces if "peak_gpu_memory_mib" in part]:
+        record["peak_gpu_memory_mib"] = max(on_gpu)
     if problem := problem_of(record):
         raise UserError(f"run.json: {problem}; {SCHEMA.name} says what belongs there")
     return record

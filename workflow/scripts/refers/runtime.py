@@ -15,6 +15,8 @@ from refers import devices
 from refers.errors import Preempted, UserError
 
 _GIB = 1 << 30
+# how a GPU's libraries say it where torch's allocator does not
+_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def choose_device(name: str) -> torch.device:
@@ -51,6 +53,26 @@ def keep_freed_pages() -> None:
     mallopt(mmap_threshold, _GIB)
     mallopt(trim_threshold, 2 * _GIB - 1)
     mallopt(top_pad, 64 << 20)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether something failed for want of GPU memory."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _MEMORY)
+
+
+@contextmanager
+def enough_memory(where: str, advice: str) -> Iterator[None]:
+    """A stretch of work that GPU memory must do for.
+
+    Raises:
+        UserError: it did not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"out of GPU memory {where}; {advice}") from None
 
 
 class Termination:
