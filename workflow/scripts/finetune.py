@@ -88,7 +88,7 @@ def finetune(
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]))
-    with Precision(settings.training.precision, device).autocast():
+    with torch.no_grad(), Precision(settings.training.precision, device).autocast():
         frames = [
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
             for name in ("val", "test")

@@ -226,10 +226,10 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                         break
                     except torch.OutOfMemoryError:
                         pass  # its traceback still holds the step's tensors; they go when this block ends
-                    optimiser.zero_grad(set_to_none=True)
+                    optimiser.zero_grad()
                     parts = _smaller(parts, batch, step)
-                if lookahead:
-                    lookahead.after_step(step)
+                if lookahead and lookahead.after_step(step):
+                    precision.publish()
                 for name, value in losses.items():
                     tally[name] = tally.get(name, 0) + value
                 recent.append(losses["loss"])
