@@ -254,7 +254,9 @@ LOOKAHEAD = {"lookahead_every": 3, "lookahead_alpha": 0.5}
 
 
 @pytest.mark.parametrize("level", ["o1", "o2"])
-@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}, LOOKAHEAD], ids=["plain", "clipped", "lookahead"])
+@pytest.mark.parametrize(
+    "options", [{}, {"clip_norm": 0.5}, LOOKAHEAD], ids=["plain", "clipped", "lookahead"]
+)
 def test_a_step_under_apex_is_the_step_without_it(amp, tmp_path, level, options):
     """The stand-in rounds nothing, so that what remains is the order of things: O2's masters are what is updated."""
     values = {"optimiser": config.Optimiser(lr=0.05, **options), "select": "last"}

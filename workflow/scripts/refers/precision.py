@@ -44,8 +44,10 @@ class Precision:
             module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
         )
         optimiser.zero_grad()  # O2 makes its masters now, not in the first backward pass
-        pairs = [pair for pair in zip(before, parameters_of(optimiser), strict=True) if pair[0] is not pair[1]]
-        self.weights, self.masters = [weight for weight, _ in pairs], [master for _, master in pairs]
+        copied = [
+            (old, new) for old, new in zip(before, parameters_of(optimiser), strict=True) if old is not new
+        ]
+        self.weights, self.masters = [weight for weight, _ in copied], [master for _, master in copied]
         return module, optimiser
 
     def autocast(self) -> AbstractContextManager:
