@@ -6,6 +6,7 @@ whatever number a process sees it under. It is the name of a socket, which the k
 however that ends: no file that a cleaner or a logout removes, in no folder that two jobs, or two users, see differently.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -52,18 +53,14 @@ def outdated() -> str:
     known = ctypes.c_int()
     if (cuda := _driver()) is None or cuda.cuDriverGetVersion(ctypes.byref(known)):
         return ""
+    needed = 0
     for package in RUNTIMES:
-        try:
-            wanted = int(version(package).split(".")[0])
-        except PackageNotFoundError:
-            continue
-        if (here := known.value // 1000) < wanted:
-            newer = (
-                f"install driver {DRIVERS[wanted]} or newer" if wanted in DRIVERS else "install a newer one"
-            )
-            return f"its driver knows CUDA {here}, the installed torch needs CUDA {wanted}: {newer}"
+        with contextlib.suppress(PackageNotFoundError):
+            needed = max(needed, int(version(package).split(".")[0]))
+    if (here := known.value // 1000) >= needed:
         return ""
-    return ""
+    newer = f"driver {DRIVERS[needed]} or newer" if needed in DRIVERS else "a newer one"
+    return f"its driver knows CUDA {here}, the installed torch needs CUDA {needed}: install {newer}"
 
 
 def claim(names: list[str], count: int = 1, outlive: bool = False) -> list[int]:
@@ -118,15 +115,15 @@ def absent(device: str) -> str:
     """Why a job with this `device` setting cannot run on this machine, as one line; empty where it can."""
     if device == "cpu" or Path("/dev/kfd").exists():  # AMD's driver
         return ""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    where = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
     if visible():
         reason = outdated()
         return (
-            reason and f"device: {device} is configured and a GPU is here, but {reason}; or set `device: cpu`"
+            f"device: {device} is configured and a GPU is here, but {reason}; or set `device: cpu`"
+            if reason
+            else ""
         )
-    return (
-        f"device: cuda is configured but no GPU is visible{where}; set `device: auto` or `cpu` to train on the CPU"
-        if device == "cuda"
-        else ""
-    )
+    if device == "auto":
+        return ""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    where = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""
+    return f"device: cuda is configured but no GPU is visible{where}; set `device: auto` or `cpu` to train on the CPU"
