@@ -419,6 +419,11 @@ def steps_config(wildcards):
     return as_json({name: config[name] for name in names} | {"plan": {"steps": config["plan"]["steps"]}})
 
 
+def gpu_to_time(wildcards):
+    """A GPU for the calibration where the study wants one and one is here; elsewhere it times processors."""
+    return int(config["device"] != "cpu" and not devices.absent("cuda"))
+
+
 def objective_files():
     """Modules of every objective of the study, which are imported by name."""
     found = {

@@ -20,7 +20,8 @@ rule calibrate:
     conda:
         "../envs/refers.yaml"
     threads: 4
-    resources:  # no gpu: where there is none, processors are timed; where there is one, it is taken by lock
+    resources:
+        gpu=gpu_to_time,
         mem_mb=12000,
         runtime=60,
     params:

@@ -167,3 +167,15 @@ def test_lookahead_moves_slow_weights_every_k_steps():
         lookahead.after_step(step)
     # 0 -> 2, slow 1; 1 -> 3, slow 2
     assert weight.tolist() == [2, 2]
+
+
+def test_every_batch_of_every_task_is_pinned_for_a_gpu(monkeypatch, tmp_path):
+    """From other memory a copy makes the host wait for the GPU at each step."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    batch = {"x": torch.zeros(2)}
+    assert engine.pinned(batch, CPU) is batch
+    assert engine.pinned(batch, torch.device("cuda"))["x"].tolist() == [1, 1]
+    seen, pinned = [], engine.pinned
+    monkeypatch.setattr(engine, "pinned", lambda batch, device: seen.append(device) or pinned(batch, device))
+    engine.fit(toy_task(), settings(), CPU, tmp_path, "x")
+    assert seen == [CPU] * 20

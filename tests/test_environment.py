@@ -16,6 +16,7 @@ import torch
 import yaml
 from kill_lab import Job, Lab
 from refers import config, engine
+from refers.precision import Precision
 from test_engine import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,11 @@ def pins(name):
         package, version = re.match(r"([\w.-]+)(?:\[[\w,]+\])?==(\S+)", line).groups()
         found.setdefault(package, set()).add(version)
     return found
+
+
+def canonical(name):
+    """A package's name as the lock spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked():
@@ -119,21 +125,95 @@ def test_gpu_jobs_have_apex_in_their_environment_where_a_setting_asks_for_it(sna
 
 AMP = """
 import contextlib
+import types
+
+import torch
 
 SCALE = 1024.0
 calls = []
+rounded = False
+
+class Handle:
+    def __init__(self):
+        self.active = True
+
+    def _deactivate(self):
+        self.active = False
+        calls.append(("deactivate",))
+
+class State:
+    pass
+
+_amp_state = State()
+
+def half(tensor):
+    # Halves would not train on the CPU as in fp32: these are fp32 numbers, rounded to halves where a test asks for it
+    return tensor.half().float() if rounded else tensor.clone()
 
 def initialize(models, optimizers, opt_level, verbosity):
     calls.append(("initialize", opt_level))
+    if opt_level == "O1":
+        assert not getattr(getattr(_amp_state, "handle", None), "active", False), "functions are wrapped twice"
+        _amp_state.handle = Handle()
+    if opt_level == "O2":
+        give_masters(models, optimizers)
     return models, optimizers
+
+def give_masters(model, optimizer):
+    step, pairs = optimizer.step, []
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(half(parameter))
+
+    def init(self):
+        if not pairs:
+            for group in self.param_groups:
+                for place, weight in enumerate(group["params"]):
+                    master = weight.detach().clone().requires_grad_()
+                    group["params"][place] = master
+                    pairs.append((weight, master))
+
+    def new_step(self):
+        step()
+        with torch.no_grad():
+            for weight, master in pairs:
+                weight.copy_(half(master))
+                master.grad = None
+
+    def new_zero_grad(self):
+        init(self)
+        for weight, master in pairs:
+            weight.grad = master.grad = None
+
+    def unscale(self):
+        init(self)
+        for weight, master in pairs:
+            if weight.grad is not None:
+                gradient = weight.grad / SCALE
+                master.grad = gradient if master.grad is None else master.grad + gradient
+                weight.grad = None
+
+    optimizer.step = types.MethodType(new_step, optimizer)
+    optimizer.zero_grad = types.MethodType(new_zero_grad, optimizer)
+    optimizer.unscale = types.MethodType(unscale, optimizer)
 
 @contextlib.contextmanager
 def scale_loss(loss, optimizers):
     calls.append(("scale_loss",))
     yield loss * SCALE
-    for parameter in master_params(optimizers):
-        if parameter.grad is not None:
-            parameter.grad.div_(SCALE)
+    if hasattr(optimizers, "unscale"):
+        optimizers.unscale()
+        return
+    for group in optimizers.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                parameter.grad.div_(SCALE)
+
+@contextlib.contextmanager
+def disable_casts():
+    _amp_state.handle.active = False
+    yield
+    _amp_state.handle.active = True
 
 def master_params(optimizer):
     calls.append(("master_params",))
@@ -143,13 +223,14 @@ def state_dict():
     return {"loss_scaler0": {"loss_scale": SCALE, "unskipped": len(calls)}}
 
 def load_state_dict(state):
+    assert state.keys() == {"loss_scaler0"}
     calls.append(("load_state_dict", state["loss_scaler0"]["unskipped"]))
 """
 
 
 @pytest.fixture
 def amp(tmp_path, monkeypatch):
-    """A module in Apex's place with the five functions that its manual documents."""
+    """A module in Apex's place: what its manual documents, O2's masters, and optimisers with the methods that O2 gives them."""
     folder = tmp_path / "site/apex"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
@@ -162,18 +243,58 @@ def amp(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
-def test_apex_is_called_as_its_manual_says(amp, tmp_path, clip_norm):
-    values = {"optimiser": config.Optimiser(lr=0.05, clip_norm=clip_norm)}
-    plain, ours = toy_task(), toy_task()
-    engine.fit(plain, settings(**values), CPU, tmp_path / "plain", "x")
-    engine.fit(ours, settings(precision="apex-o2", **values), CPU, tmp_path / "apex", "x")
-    for name, tensor in plain.keep.state_dict().items():
-        torch.testing.assert_close(ours.keep.state_dict()[name], tensor, msg=name)
-    assert amp.calls[0] == ("initialize", "O2")
+def weights_of(folder, spoil_at=None, **values):
+    """Weights after the toy's training."""
+    task = toy_task(spoil_at=spoil_at)
+    engine.fit(task, settings(**values), CPU, folder, "x")
+    return task.keep.state_dict()
+
+
+LOOKAHEAD = {"lookahead_every": 3, "lookahead_alpha": 0.5}
+
+
+@pytest.mark.parametrize("level", ["o1", "o2"])
+@pytest.mark.parametrize(
+    "options", [{}, {"clip_norm": 0.5}, LOOKAHEAD], ids=["plain", "clipped", "lookahead"]
+)
+def test_a_step_under_apex_is_the_step_without_it(amp, tmp_path, level, options):
+    """The stand-in rounds nothing, so that what remains is the order of things: O2's masters are what is updated."""
+    values = {"optimiser": config.Optimiser(lr=0.05, **options), "select": "last"}
+    plain = weights_of(tmp_path / "plain", **values)
+    ours = weights_of(tmp_path / "apex", precision=f"apex-{level}", **values)
+    for name, tensor in plain.items():
+        torch.testing.assert_close(ours[name], tensor, msg=name)
+    assert amp.calls[0] == ("initialize", level.upper())
     assert amp.calls.count(("scale_loss",)) == 20
-    # once a step in scale_loss, and once more where the gradient's norm is clipped
-    assert amp.calls.count(("master_params",)) == (40 if clip_norm else 20)
+    assert amp.calls.count(("master_params",)) == (20 if "clip_norm" in options else 0)
+
+
+def test_a_run_with_rounded_weights_goes_on_from_its_masters(amp, tmp_path):
+    """The weights that the module computes with are too coarse to go on from."""
+    amp.rounded = True
+    values = {"precision": "apex-o2", "optimiser": config.Optimiser(lr=0.05, **LOOKAHEAD), "select": "last"}
+    whole = weights_of(tmp_path / "whole", **values)
+    with pytest.raises(Exception, match="loss is nan"):
+        weights_of(tmp_path / "broken", spoil_at=12, **values)
+    resumed = weights_of(tmp_path / "broken", **values)
+    for name, tensor in whole.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+def test_the_next_seed_takes_off_what_o1_wrapped_around_torch(amp, tmp_path):
+    for seed in range(2):
+        weights_of(tmp_path / str(seed), precision="apex-o1", seed=seed)
+    marks = [call for call in amp.calls if call[0] in ("initialize", "deactivate")]
+    assert marks == [("initialize", "O1"), ("deactivate",), ("initialize", "O1")]
+
+
+def test_predictions_under_o1_see_no_casts_of_earlier_weights(amp, tmp_path):
+    weights_of(tmp_path, precision="apex-o1")
+    precision = Precision("apex-o1", CPU)
+    with precision.autocast():
+        assert amp._amp_state.handle.active
+    with torch.no_grad(), precision.autocast():
+        assert not amp._amp_state.handle.active
 
 
 def test_apexs_loss_scale_is_part_of_the_resume_state(amp, tmp_path):
@@ -183,22 +304,33 @@ def test_apexs_loss_scale_is_part_of_the_resume_state(amp, tmp_path):
     saved = torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["precision"]
     amp.calls.clear()
     engine.fit(toy_task(), settings(precision="apex-o1"), CPU, tmp_path, "x")
-    assert amp.calls[:2] == [("initialize", "O1"), ("load_state_dict", saved["loss_scaler0"]["unskipped"])]
+    assert amp.calls[:3] == [
+        ("deactivate",),
+        ("initialize", "O1"),
+        ("load_state_dict", saved["loss_scaler0"]["unskipped"]),
+    ]
 
 
 @pytest.mark.install
 def test_the_pins_install_into_an_empty_environment_and_train(demo, tmp_path, capsys):
-    """`pip` part of envs/refers.yaml into a new venv; then the GPU stages of a small study with its Python."""
-    uv, began = shutil.which("uv") or ROOT / ".uv/bin/uv", time.monotonic()
+    """`pip` part of envs/refers.yaml into a new venv, as conda calls pip; then the GPU stages of a small study with its Python.
+
+    pip resolves what the packages ask for: pins that contradict each other fail, and a package beside the pins is one
+    that the lock lacks.
+    """
+    began = time.monotonic()
     requirements = tmp_path / "requirements.txt"
     lines = yaml.safe_load((ROOT / "envs/refers.yaml").read_text())["dependencies"][-1]["pip"]
     requirements.write_text("\n".join(lines))
     venv = tmp_path / "venv"
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
-    subprocess.run(
-        [uv, "pip", "install", "--no-cache", "--quiet", "--no-deps", "--python", venv, "-r", requirements],
-        check=True,
-    )
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    pip = [venv / "bin/python", "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "-r", requirements], check=True)
+    listed = subprocess.run([*pip, "list", "--format=json"], check=True, capture_output=True, text=True)
+    found = {canonical(each["name"]): each["version"] for each in json.loads(listed.stdout)}
+    pinned = pins("refers")
+    extra = {name: version for name, version in found.items() if version not in pinned.get(name, ())}
+    assert extra.keys() <= {"pip"}, "packages beside the pins"
     installed = time.monotonic()
     lab = tmp_path / "lab"
     lab.mkdir()

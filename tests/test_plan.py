@@ -2,12 +2,14 @@
 
 import json
 import multiprocessing
+import os
 import re
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import calibrate
 import pytest
 import torch
 import yaml
@@ -192,6 +194,31 @@ def test_real_steps_have_a_speed(small_model, elsewhere):
     assert found["flops_per_second"] * found["seconds_per_step"] == pytest.approx(flops)
 
 
+@pytest.mark.parametrize("device", ["cuda", "auto", "cpu"])
+def test_a_gpu_is_taken_before_steps_are_counted(values, monkeypatch, device):
+    """Counting opens a context on a GPU, if there is one: on that which is held, or on none."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    here, told = torch.device("cpu" if device == "cpu" else "cuda"), []
+    monkeypatch.setattr(calibrate, "choose_device", lambda name: told.append(name) or here)
+    studies = [Planned(config.merge(values, {"device": each})) for each in (device, "cpu")]
+    assert calibrate.device_of(studies) == here
+    assert told == [device]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ("" if device == "cpu" else "0")
+
+
+def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(values, monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    def choose(name):
+        if name == "cuda":
+            raise UserError("the driver is old")
+        return torch.device(name)
+
+    monkeypatch.setattr(calibrate, "choose_device", choose)
+    assert calibrate.device_of([Planned(values)]) == torch.device("cpu")
+    assert capsys.readouterr().out == "the driver is old; processors are timed\n"
+
+
 # ---- costs
 
 
@@ -247,13 +274,16 @@ def measure(values, job, record=None, lines=('{"s": 40.0, "max_rss": 50}', '{"s"
         beside.write_text(json.dumps(record))
 
 
-def test_the_last_run_of_a_job_counts_instead_of_an_estimate(values):
+def record_of(values, **other):
+    """run.json of a whole pre-training of REFERS on one GPU."""
     settings = Planned(values).pretrain_settings("refers")
-    one, record = (
-        job(values, "pretrain", method="refers"),
-        {"settings_sha256": digest(settings), "resumed_at": 0},
-    )
-    measure(values, one, record)
+    record = {"settings_sha256": digest(settings), "resumed_at": 0, "processes": 1, "device": "some GPU"}
+    return record | other
+
+
+def test_the_last_run_of_a_job_counts_instead_of_an_estimate(values):
+    one = job(values, "pretrain", method="refers")
+    measure(values, one, record_of(values))
     found = prices(values).of(one)
     assert (found.seconds, found.ram_mib, found.source) == (77.5, 321.5, "measured")
     assert found.gpu_mib == 10 * 1024, "what a benchmark file does not hold is still estimated"
@@ -263,21 +293,51 @@ def test_the_last_run_of_a_job_counts_instead_of_an_estimate(values):
 
 
 @pytest.mark.parametrize(
-    ("record", "lines"),
-    [
-        ({"settings_sha256": "of other settings", "resumed_at": 0}, None),
-        ({"resumed_at": 5}, None),
-        (None, ["not JSON"]),
-        (None, ["{}"]),
-        (None, []),
-    ],
-    ids=["other settings", "resumed", "damaged", "no seconds", "empty"],
+    "other",
+    [{"settings_sha256": "of other settings"}, {"resumed_at": 5}, {"processes": 4}, {"device": "cpu"}, None],
+    ids=["other settings", "resumed", "four GPUs", "processors", "no record"],
 )
-def test_a_run_that_says_nothing_about_this_one_does_not_count(values, record, lines):
-    one, settings = job(values, "pretrain", method="refers"), Planned(values).pretrain_settings("refers")
-    record = None if record is None else {"settings_sha256": digest(settings)} | record
-    measure(values, one, record, **({} if lines is None else {"lines": lines}))
+def test_a_run_that_is_not_the_planned_one_does_not_count(values, other):
+    one = job(values, "pretrain", method="refers")
+    measure(values, one, None if other is None else record_of(values, **other))
     assert prices(values).of(one).source == "assumed"
+
+
+@pytest.mark.parametrize("lines", [["not JSON"], ["{}"], []], ids=["damaged", "no seconds", "empty"])
+def test_a_benchmark_file_without_a_time_does_not_count(values, lines):
+    one = job(values, "pretrain", method="refers")
+    measure(values, one, record_of(values), lines)
+    assert prices(values).of(one).source == "assumed"
+
+
+@pytest.mark.parametrize(
+    ("device", "timed", "ran", "source"),
+    [
+        ("cpu", "cpu", "cpu", "measured"),
+        ("cpu", "cpu", "some GPU", "calibrated"),
+        ("auto", "cpu", "cpu", "measured"),
+        ("auto", "cuda", "cpu", "calibrated"),
+        ("auto", "cuda", "some GPU", "measured"),
+    ],
+)
+def test_a_run_counts_on_the_kind_of_device_that_is_planned(values, device, timed, ran, source):
+    values = config.merge(values, {"device": device})
+    one = job(values, "pretrain", method="refers")
+    measure(values, one, record_of(values, device=ran))
+    assert prices(values, kind=timed, flops_per_second=1e12).of(one).source == source
+
+
+def test_a_state_is_on_disk_twice_while_it_is_written(values):
+    """2e8 parameters in all, 1e8 of them the encoder's, SGD: weights, momentum and the best weights, four bytes each."""
+    pretraining, tuning = (
+        job(values, "pretrain", method="refers"),
+        job(values, "finetune", method="refers", dataset="shenzhen", ratio=100),
+    )
+    assert prices(values).of(pretraining).transient == 2 * 4 * (2e8 + 2e8 + 1e8)
+    assert prices(values).of(tuning).transient == 2 * 4 * 3e8 + 2 * 4 * 1e8, "and two seeds are done"
+    ahead = config.merge(values, {"pretrain": {"training": {"optimiser": {"lookahead_every": 5}}}})
+    more = prices(ahead).of(pretraining).transient - prices(values).of(pretraining).transient
+    assert more == 2 * 4 * 2e8
 
 
 def test_what_is_indexed_here_counts_instead_of_the_published_total(values):

@@ -6,6 +6,7 @@ that is a GPU and there is none, on processors, labelled so. No data are needed.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -29,10 +30,28 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     steps, speeds = {}, {}
-    for values in read_studies(args.config, args.demo).values():
-        count_steps(Planned(values), steps)
-        time_steps(Planned(values), values["plan"]["steps"], speeds)
+    studies = [Planned(values) for values in read_studies(args.config, args.demo).values()]
+    device = device_of(studies)
+    for study in studies:
+        count_steps(study, steps)
+        time_steps(study, device, study.values["plan"]["steps"], speeds)
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
+
+
+def device_of(studies: list[Planned]) -> torch.device:
+    """A GPU if a study asks for one and one can be used, else the CPU.
+
+    Taken before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
+    """
+    wanted = {study.values["device"] for study in studies} - {"cpu"}
+    try:
+        device = choose_device(max(wanted, default="cpu"))
+    except UserError as error:
+        print(f"{error}; processors are timed", flush=True)
+        device = choose_device("cpu")
+    if device.type == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    return device
 
 
 def count_steps(study: Planned, found: dict[str, dict]) -> None:
@@ -54,10 +73,9 @@ def count_steps(study: Planned, found: dict[str, dict]) -> None:
                     found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
 
 
-def time_steps(study: Planned, steps: int, found: dict[str, dict]) -> None:
+def time_steps(study: Planned, device: torch.device, steps: int, found: dict[str, dict]) -> None:
     """Add the speed of every kind of encoder in a study that `found` lacks; `steps` 0 times nothing."""
-    wanted = study.values["device"]
-    device = choose_device("auto" if wanted == "cuda" else wanted)
+    device = choose_device("cpu") if study.values["device"] == "cpu" else device
     for method in study.methods if steps else []:
         for cell in study.cells:
             settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)

@@ -90,7 +90,7 @@ def finetune(
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]), started)
     memory = enough_memory("in prediction", "lower evaluation_batch")
-    with Precision(settings.training.precision, device).autocast(), memory:
+    with torch.no_grad(), Precision(settings.training.precision, device).autocast(), memory:
         frames = [
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
             for name in ("val", "test")

@@ -39,6 +39,7 @@ GPU_RULES = ("pretrain", "finetune", "attend")
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
 ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: a row's ids, and a label with its score
 MOMENTS = {"sgd": 1, "adam": 2}
+WRITING = 2  # states on disk while one is written beside its place
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Cost:
 
     source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
     seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
-    peaks, None where unknown. disk: bytes that stay; transient: bytes of its resume states while it runs.
+    peaks, None where unknown. disk: bytes that stay; transient: most bytes of resume states while it runs.
     """
 
     seconds: float
@@ -87,6 +88,14 @@ class Prices:
     def threads(self, rule: str) -> int:
         return int(self.resources.get(rule, {}).get("threads", 1))
 
+    @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`, on which the study trains; `auto` takes the CPU where nothing else was timed."""
+        wanted, timed = self.study.values["device"], {speed["kind"] for speed in self.speeds.values()}
+        if wanted == "auto":
+            return "cpu" if timed == {"cpu"} else "cuda"
+        return wanted
+
     def uses_gpu(self, job: Job) -> bool:
         return job.rule in GPU_RULES and self.study.values["device"] != "cpu"
 
@@ -109,7 +118,7 @@ class Prices:
         return found if self._whole(job) else (None, None)
 
     def _whole(self, job: Job) -> bool:
-        """Whether the records beside a training job's outputs, where there are some, fit its benchmark file."""
+        """Whether the records beside a training job's outputs say that its benchmark file is of such a run as is planned."""
         if job.rule not in ("pretrain", "finetune"):
             return True
         if job.rule == "pretrain":
@@ -124,13 +133,14 @@ class Prices:
                 for seed in self.study.seeds
             }
         for path, settings in wanted.items():
-            if path.exists():
-                try:
-                    record = read_json(path)
-                except UserError:
-                    return False
-                if record.get("settings_sha256") != digest(settings) or record.get("resumed_at"):
-                    return False
+            try:
+                record = read_json(path)
+            except UserError:
+                return False
+            if record.get("settings_sha256") != digest(settings) or record.get("resumed_at"):
+                return False
+            if record.get("processes", 1) != 1 or (record.get("device") == "cpu") != (self.kind == "cpu"):
+                return False
         return True
 
     # ---- estimated
@@ -211,15 +221,15 @@ class Prices:
             total = self.studies if step["unit"] == "study" else self.images("mimic")
             train, val = round(total * (1 - held_out)), round(total * held_out)
         flops = self._training(training, step, train, val)
-        module, encoder = step["parameters"], step["encoder_parameters"]
+        encoder = FLOAT * step["encoder_parameters"]
         return Cost(
             START + flops / self.speed(method, training["precision"])[0],
             self.speed(method, training["precision"])[1],
             flops,
             self._ram(job),
             step["gpu_bytes"] / 2**20,
-            FLOAT * encoder,
-            FLOAT * (module * (1 + MOMENTS[training["optimiser"]["name"]]) + encoder),
+            encoder,
+            WRITING * _state(training["optimiser"], FLOAT * step["parameters"], encoder),
         )
 
     def _finetuning(self, job: Job) -> Cost:
@@ -231,7 +241,7 @@ class Prices:
         flops = self._training(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
         speed, source = self.speed(method, training["precision"])
-        encoder = step["encoder_parameters"]
+        encoder = FLOAT * step["encoder_parameters"]
         classes = len(self.study.dataset(dataset)["classes"])
         rows = sizes["val"] + sizes["test"]
         return Cost(
@@ -241,8 +251,9 @@ class Prices:
             self._ram(job),
             step["gpu_bytes"] / 2**20,
             seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
-            + self.study.keeps(method, dataset, ratio) * FLOAT * encoder,
-            seeds * FLOAT * encoder * (2 + MOMENTS[training["optimiser"]["name"]]),
+            + self.study.keeps(method, dataset, ratio) * encoder,
+            # a seed that is done leaves its best weights alone
+            WRITING * _state(training["optimiser"], encoder, encoder) + (seeds - 1) * encoder,
         )
 
     def _training(self, training: dict, step: dict, train: int, val: int) -> float:
@@ -310,3 +321,8 @@ class Prices:
     def _index(self, source: str) -> dict | None:
         path = Path(self.study.place("store")) / source / "index.json"
         return read_json(path) if path.exists() else None
+
+
+def _state(optimiser: dict, module: float, best: float) -> float:
+    """Bytes of a resume state of a module, its optimiser's moments, Lookahead's slow weights and the best weights so far."""
+    return module * (1 + MOMENTS[optimiser["name"]] + bool(optimiser["lookahead_every"])) + best

@@ -2,29 +2,41 @@
 
 CUDA's driver is asked, without torch: it honours CUDA_VISIBLE_DEVICES, opens no context on a GPU that another job
 holds, and answers in a Snakemake whose environment has no torch. A lock bears the GPU's UUID, which is the same
-whatever number a process sees it under. The operating system drops the lock of a job that is killed.
+whatever number a process sees it under. It is the name of a socket, which the kernel keeps for as long as the job lives,
+however that ends: no file that a cleaner or a logout removes, in no folder that two jobs, or two users, see differently.
 """
 
+import contextlib
 import ctypes
+import errno
 import os
+import random
+import socket
 import sys
-import tempfile
 import time
 import uuid
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_HELD = []  # locks, to the end of the process
+RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")  # torch's CUDA, as a package
+DRIVERS = {12: "525", 13: "580"}  # the oldest that a major version of CUDA runs on
 PATIENCE = 5.0  # seconds between looks at GPUs that are all taken
+_HELD: list[socket.socket] = []  # locks, to the end of the process
+
+
+def _driver() -> ctypes.CDLL | None:
+    """CUDA's driver library, ready to be asked; None where there is none, or no GPU."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    return None if cuda.cuInit(0) else cuda
 
 
 def visible() -> list[str]:
     """UUIDs of the GPUs that CUDA shows this process, in CUDA's order; none where there is no driver."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return []
     count = ctypes.c_int()
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+    if (cuda := _driver()) is None or cuda.cuDeviceGetCount(ctypes.byref(count)):
         return []
     # the second version of the call tells the slices of a divided GPU (MIG) apart
     ask = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid
@@ -36,44 +48,81 @@ def visible() -> list[str]:
     return found
 
 
-def lock_folder() -> Path:
-    """Where the locks lie: one folder a user and, inside a Slurm job, a job, whose GPUs are the scheduler's to divide."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return Path(tempfile.gettempdir()) / f"refers-gpu-{os.getuid()}" / (f"slurm-{job}" if job else "machine")
+def outdated() -> str:
+    """How the driver is older than the CUDA that was installed with torch, as a clause; empty where it is not, or unknown."""
+    known = ctypes.c_int()
+    if (cuda := _driver()) is None or cuda.cuDriverGetVersion(ctypes.byref(known)):
+        return ""
+    needed = 0
+    for package in RUNTIMES:
+        with contextlib.suppress(PackageNotFoundError):
+            needed = max(needed, int(version(package).split(".")[0]))
+    if (here := known.value // 1000) >= needed:
+        return ""
+    newer = f"driver {DRIVERS[needed]} or newer" if needed in DRIVERS else "a newer one"
+    return f"its driver knows CUDA {here}, the installed torch needs CUDA {needed}: install {newer}"
 
 
-def claim(names: list[str], folder: Path | None = None) -> int:
-    """Take the first free one of the GPUs `names` to the end of this process, and wait where all are taken.
+def claim(names: list[str], count: int = 1, outlive: bool = False) -> list[int]:
+    """Take `count` free ones of the GPUs `names` to the end of this process, all at once; wait where fewer are free.
 
-    Returns its place in `names`, which is its number for torch.
+    Args:
+        names: UUIDs.
+        count: at most as many.
+        outlive: whether the program that this process becomes (`os.exec`) holds them too.
+
+    Returns their places in `names`, which are their numbers for torch.
     """
-    from filelock import FileLock, Timeout  # Snakemake's own environment may lack it and asks `absent` only
-
-    folder = folder or lock_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # a scheduler divides the GPUs among its jobs, and may let two of them share one
+    scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
     said = False
     while True:
+        locks = {}
         for place, name in enumerate(names):
-            lock = FileLock(folder / f"{name}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            _HELD.append(lock)
-            return place
+            if len(locks) < count and (lock := _lock(f"refers-gpu-{scope}{name}")):
+                locks[place] = lock
+        if len(locks) == count:
+            for lock in locks.values():
+                lock.set_inheritable(outlive)
+            _HELD.extend(locks.values())
+            return list(locks)
+        for lock in locks.values():  # two jobs that keep what they have would wait for each other
+            lock.close()
         if not said:
             print(
-                f"all {len(names)} visible GPUs are taken by other jobs ({folder}); waiting for one",
+                f"{len(names) - len(locks)} of {len(names)} visible GPUs are taken by other jobs; waiting for {count}",
                 file=sys.stderr,
                 flush=True,
             )
             said = True
-        time.sleep(PATIENCE)
+        time.sleep(PATIENCE * random.uniform(0.5, 1.5))  # else two jobs may stay in each other's way
+
+
+def _lock(name: str) -> socket.socket | None:
+    """A socket of this name in Linux's abstract namespace; None if another process has one."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0{name}")
+    except OSError as error:
+        lock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return lock
 
 
 def absent(device: str) -> str:
     """Why a job with this `device` setting cannot run on this machine, as one line; empty where it can."""
-    if device != "cuda" or visible() or Path("/dev/kfd").exists():  # the latter is AMD's driver
+    if device == "cpu" or Path("/dev/kfd").exists():  # AMD's driver
+        return ""
+    if visible():
+        reason = outdated()
+        return (
+            f"device: {device} is configured and a GPU is here, but {reason}; or set `device: cpu`"
+            if reason
+            else ""
+        )
+    if device == "auto":
         return ""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     where = f" (CUDA_VISIBLE_DEVICES is {hidden!r})" if hidden is not None else ""

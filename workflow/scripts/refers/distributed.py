@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from refers.errors import Preempted, UserError
-from refers.runtime import seed_torch
+from refers.runtime import hold_gpus, seed_torch
 
 PATIENCE = timedelta(hours=2)  # others wait while the leader validates; a dead process is noticed by torchrun
 Result = TypeVar("Result")
@@ -31,13 +31,17 @@ _rank, _size = 0, 1
 def launch(processes: int, device: str) -> None:
     """Become torchrun with this very command line in `processes` processes; nothing for one, or below torchrun.
 
+    The GPUs are taken first, all of them: processes that took one each could wait for those of another run for ever.
+
     Raises:
         UserError: there are fewer GPUs, and `device` is not "cpu".
     """
     if processes < 2 or dist.is_torchelastic_launched():
         return
-    if device != "cpu" and 0 < (here := torch.cuda.device_count()) < processes:
-        raise UserError(f"{processes} processes but {here} visible GPUs; ask for one process a GPU")
+    if device != "cpu" and (here := torch.cuda.device_count()):
+        if here < processes:
+            raise UserError(f"{processes} processes but {here} visible GPUs; ask for one process a GPU")
+        hold_gpus(processes)
     sys.stdout.flush()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     os.execv(sys.executable, [*torchrun, "--nproc-per-node", str(processes), *sys.argv])

@@ -69,6 +69,11 @@ def _epoch_order(rows: int, epoch: int, seed: int) -> Any:
     return stream(seed, ORDER, epoch).permutation(rows)
 
 
+def pinned(batch: Batch, device: torch.device) -> Batch:
+    """A batch in memory that a GPU copies from while the host goes on; for the CPU as it is."""
+    return {name: tensor.pin_memory() for name, tensor in batch.items()} if device.type == "cuda" else batch
+
+
 def micro_batches(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     """`parts` slices of a batch along its items, and each one's share of them. A tensor may hold several rows an item."""
     items = min(len(tensor) for tensor in batch.values())
@@ -116,7 +121,7 @@ def train_step(
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         with torch.no_grad():
             for buffer, content in zip(task.module.buffers(), before, strict=True):
                 buffer.copy_(content)
@@ -224,6 +229,9 @@ def fit(
         if done and better:  # the untrained module's only shows where the curve begins
             best = {"score": scores["score"], "step": done, "weights": _snapshot(task.keep)}
 
+    def load(step: int) -> Batch:
+        return pinned(task.load(step), device)
+
     def due(done: int) -> bool:
         return done % validate_every == 0 or done == settings.steps
 
@@ -239,7 +247,7 @@ def fit(
     began, done = time.monotonic(), start
     with ThreadPoolExecutor(1) as reader, Termination() as ending:
         try:
-            ahead = reader.submit(task.load, start)
+            ahead = reader.submit(load, start)
             module.train()
             if due(start) and not validated(start):
                 validate(start)  # the first one, or one that was broken off
@@ -248,7 +256,7 @@ def fit(
                     name: tensor.to(device, non_blocking=True) for name, tensor in ahead.result().items()
                 }
                 if step + 1 < settings.steps:
-                    ahead = reader.submit(task.load, step + 1)
+                    ahead = reader.submit(load, step + 1)
                 factor = optim.multiplier(step, settings.warmup_steps, settings.steps)
                 for group in optimiser.param_groups:
                     group["lr"] = group["peak_lr"] * factor
@@ -263,8 +271,8 @@ def fit(
                     except TooLarge:
                         pass  # its traceback still holds the step's tensors; they go when this block ends
                     parts = _smaller(parts, batch, step)
-                if lookahead:
-                    lookahead.after_step(step)
+                if lookahead and lookahead.after_step(step):
+                    precision.publish()
                 for name, value in losses.items():
                     tally[name] = tally.get(name, 0) + value
                 recent.append(losses["loss"])

@@ -55,8 +55,9 @@ class Lookahead:
         self.every, self.alpha = every, alpha
 
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """Call after optimiser step `step`, counted from 0."""
-        if (step + 1) % self.every == 0:
+    def after_step(self, step: int) -> bool:
+        """Call after optimiser step `step`, counted from 0; whether it changed the weights."""
+        if changes := (step + 1) % self.every == 0:
             torch._foreach_lerp_(self.slow, self.fast, self.alpha)
             torch._foreach_copy_(self.fast, self.slow)
+        return changes

@@ -169,7 +169,11 @@ def device_line(values: dict, measured: dict) -> str:
         return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated here' if timed else 'assumed'}"
     if any(speed["kind"] == "cuda" for speed in speeds):
         return f"hours of {', '.join(sorted(timed))}, calibrated here"
-    here = f"; this machine ({', '.join(sorted(timed))}) was timed too, and has no GPU" if timed else ""
+    here = (
+        f"; this machine ({', '.join(sorted(timed))}) was timed too; it has no GPU that the installed torch can use"
+        if timed
+        else ""
+    )
     return f"GPU hours of {assumed}{here}"
 
 

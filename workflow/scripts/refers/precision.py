@@ -26,6 +26,8 @@ class Precision:
                 ) from None
             self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        self.weights: list[Tensor] = []  # half-precision weights of the module, and
+        self.masters: list[Tensor] = []  # their originals in fp32, which the optimiser updates (Apex O2)
 
     def prepare(
         self, module: nn.Module, optimiser: torch.optim.Optimizer
@@ -33,14 +35,31 @@ class Precision:
         """Wrap module and optimiser where the backend asks for it (Apex), after both sit on their device."""
         if self.amp is None:
             return module, optimiser
-        return self.amp.initialize(
+        # Apex wants to be initialised once a process, and here every seed has a module of its own. What outlives a
+        # module is O1's wrappers around torch's functions; Apex's own tests take them off like this.
+        if (handle := getattr(self.amp._amp_state, "handle", None)) is not None:
+            handle._deactivate()
+        before = parameters_of(optimiser)
+        module, optimiser = self.amp.initialize(
             module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
         )
+        optimiser.zero_grad()  # O2 makes its masters now, not in the first backward pass
+        copied = [
+            (old, new) for old, new in zip(before, parameters_of(optimiser), strict=True) if old is not new
+        ]
+        self.weights, self.masters = [weight for weight, _ in copied], [master for _, master in copied]
+        return module, optimiser
 
     def autocast(self) -> AbstractContextManager:
-        """Context of the forward pass."""
+        """Context of the forward pass; without gradients O1 computes in fp32.
+
+        O1 keeps its casts of the weights until the next backward pass, and would predict with those of the last
+        validation after the best weights have been put back.
+        """
         if self.name in ("bf16", "fp16"):
             return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
+        if self.name == "apex-o1" and not torch.is_grad_enabled():
+            return self.amp.disable_casts()
         return nullcontext()
 
     def backward(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
@@ -54,20 +73,35 @@ class Precision:
     def step(self, optimiser: torch.optim.Optimizer, clip_norm: float) -> None:
         """Clip (0 switches it off), update, and clear the gradients."""
         if clip_norm:
-            parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
             if self.amp is None:
                 self.scaler.unscale_(optimiser)
+                parameters = parameters_of(optimiser)
             else:
                 parameters = list(self.amp.master_params(optimiser))
             nn.utils.clip_grad_norm_(parameters, clip_norm, foreach=True)
         self.scaler.step(optimiser)
         self.scaler.update()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Bring the optimiser's weights, changed behind its back, to the module; they are the same but for Apex O2."""
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            weight.copy_(master)
 
     def state_dict(self) -> dict:
-        """Loss-scale state for the resume file."""
-        return self.amp.state_dict() if self.amp else self.scaler.state_dict()
+        """Loss-scale state and fp32 masters for the resume file."""
+        return (self.amp or self.scaler).state_dict() | ({"masters": self.masters} if self.masters else {})
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
         """Take back what `state_dict` gave."""
-        (self.amp or self.scaler).load_state_dict(state)
+        scale = {name: value for name, value in state.items() if name != "masters"}
+        (self.amp or self.scaler).load_state_dict(scale)
+        for master, saved in zip(self.masters, state.get("masters", []), strict=True):
+            master.copy_(saved)
+
+
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """Every parameter that an optimiser updates, group by group."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

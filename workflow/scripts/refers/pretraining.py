@@ -62,16 +62,13 @@ def pretraining_task(
         else:
             rows = chosen.pop("row")
         length = int(data.lengths[owner].max())
-        batch = {
+        return {
             "images": torch.from_numpy(np.ascontiguousarray(data.store[rows])),
             "tokens": torch.from_numpy(data.tokens[owner, :length].astype(np.int64)),
             "swapped": torch.from_numpy(data.swapped[owner, :length].astype(np.int64)),
             "labels": torch.from_numpy(data.labels[owner]),
             **{name: torch.from_numpy(values) for name, values in chosen.items()},
         }
-        return (
-            {name: tensor.pin_memory() for name, tensor in batch.items()} if device.type == "cuda" else batch
-        )
 
     def positions_of(step: int) -> np.ndarray:
         return engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)

@@ -1,6 +1,7 @@
 """The process around a training job: device, memory allocator, random streams."""
 
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import torch
 from refers import devices
 from refers.errors import Preempted, UserError
 
+HELD = "REFERS_GPUS"  # environment variable: names of GPUs, in the order of torchrun's processes
 _GIB = 1 << 30
 # how a GPU's libraries say it where torch's allocator does not
 _MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -23,16 +25,25 @@ def choose_device(name: str) -> torch.device:
     """The device to train on: `cuda`, `cpu`, or `auto` (a GPU where there is one). A GPU is held to the end of the process.
 
     Raises:
-        UserError: `cuda` is asked for and there is none.
+        UserError: `cuda` is asked for and there is none, or there is one that this torch cannot use.
     """
     there = name != "cpu" and torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise UserError(devices.absent(name) or "device: cuda is configured but this torch finds no GPU")
+    if not there and name != "cpu":
+        if reason := devices.absent(name):
+            raise UserError(reason)
+        if name == "cuda" or devices.visible():
+            raise UserError(
+                f"device: {name} is configured but this torch, made for CUDA {torch.version.cuda}, finds no GPU;"
+                " install one for this machine's GPU, or set `device: cpu`"
+            )
     device = torch.device("cpu")
     if there:
-        # AMD's GPUs have no UUID from CUDA's driver; their numbers do where nothing renumbers them
-        names = devices.visible() or [str(place) for place in range(torch.cuda.device_count())]
-        device = torch.device("cuda", devices.claim(names))
+        names = gpus()
+        if held := os.environ.get(HELD):  # by torchrun, for all of its processes
+            place = names.index(held.split(",")[int(os.environ["LOCAL_RANK"])])
+        else:
+            [place] = devices.claim(names)
+        device = torch.device("cuda", place)
         torch.cuda.set_device(device)
         print(f"GPU {device.index} of {len(names)}: {torch.cuda.get_device_name(device)}", flush=True)
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -40,6 +51,18 @@ def choose_device(name: str) -> torch.device:
     else:
         keep_freed_pages()
     return device
+
+
+def hold_gpus(count: int) -> None:
+    """Take `count` GPUs for the processes of torchrun, which this process is about to become; each finds its own in HELD."""
+    names = gpus()
+    os.environ[HELD] = ",".join(names[place] for place in devices.claim(names, count, outlive=True))
+
+
+def gpus() -> list[str]:
+    """A name for each GPU that torch sees, in its order."""
+    # AMD's GPUs have no UUID from CUDA's driver; their numbers do where nothing renumbers them
+    return devices.visible() or [str(place) for place in range(torch.cuda.device_count())]
 
 
 def keep_freed_pages() -> None:
