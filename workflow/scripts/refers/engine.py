@@ -39,9 +39,11 @@ class Task:
     module: everything with trainable parameters; keep: the part whose best weights are wanted.
     load(step): the step's batch on the host, called ahead in a thread. loss(batch): scalar tensors, one named
     "loss" that is minimised. validate(): numbers, one named "score", higher is better. rates: prefixes of parameter
-    names with their own peak learning rate. after_step(): for instance a teacher's moving average. items(step): what the
-    step's batch was drawn from, as rows of the index, for the report of a loss that is no number. coupled: what of
-    the loss an item shares with the others of its batch, so that a batch in parts is not quite the whole one.
+    names with their own peak learning rate. after_step(): for instance a teacher's moving average. before_step(): comes
+    before the first part of a batch, and again where the step is repeated because the batch did not fit into memory.
+    items(step): what the step's batch was drawn from, as rows of the index, for the report of a loss that is no number.
+    coupled: what of the loss an item shares with the others of its batch, so that a batch in parts is not quite the
+    whole one.
     """
 
     module: nn.Module
@@ -51,6 +53,7 @@ class Task:
     validate: Callable[[], dict[str, float]]
     epoch_steps: int
     rates: dict[str, float] = field(default_factory=dict)
+    before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
     items: Callable[[int], list[int]] = lambda step: []
     coupled: str = ""
@@ -95,6 +98,7 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One update of the module from a batch in `parts`; the step's losses over all processes, still on the device."""
     totals: dict[str, Tensor] = {}
+    task.before_step()
     for part, share in micro_batches(batch, parts) if parts > 1 else [(batch, 1.0)]:
         with precision.autocast():
             losses = task.loss(part)

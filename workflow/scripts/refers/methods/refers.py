@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from refers import distributed
 from refers.config import Optimiser, option
+from refers.contrast import contrastive_loss
 from refers.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.methods import Context
 from refers.report_decoder import ReportDecoder, ReportTransformer
@@ -69,12 +70,6 @@ def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str)
     if reduction == "mean":
         return F.cross_entropy(logits, targets)
     return F.cross_entropy(logits, targets, reduction="sum") / studies
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, temperature: float) -> Tensor:
-    """Equation 2, averaged over the batch: images and texts (B, D), matching rows are pairs, cosine similarity."""
-    similarity = F.normalize(images.float(), dim=1) @ F.normalize(texts.float(), dim=1).T
-    return F.cross_entropy(similarity / temperature, torch.arange(len(images), device=images.device))
 
 
 class Objective(nn.Module):
