@@ -1,11 +1,12 @@
 """Losses against hand formulas, batches of studies, and what every objective owes the pipeline."""
 
+import contextlib
 import math
 
 import numpy as np
 import pytest
 import torch
-from refers import config, engine
+from refers import config, engine, step_costs
 from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder
 from refers.errors import UserError
@@ -217,6 +218,31 @@ def test_every_transformer_exports_the_same_tensors(small_model, context):
     classifier = Classifier(build_encoder(small_model), 3, 0.0)
     for name, state in found.items():
         load_strictly(classifier.encoder, state, name)
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, "nce"])
+def test_a_step_asks_nothing_of_the_device(name, small_model, context, monkeypatch):
+    """Tensors without contents refuse whatever would make the host wait for a GPU: masks as indices, conditions, numbers."""
+    objective, settings = OBJECTIVES.get(name, ("c2l", {"width": 8, "queue": 16, "loss": "nce"}))
+    module = build_objective(objective, build_encoder(small_model), settings, context).to("meta").train()
+    for part in module.modules():
+        if type(part).__name__ == "Dropout":
+            part.p = 0.0  # off a GPU its masks are the host's
+    by_study = module.unit == "study"
+    views = module.settings.views if by_study else getattr(module, "crops", 1)
+    batch = {
+        "images": torch.rand(4, *([views] if by_study or views > 1 else []), 1, 32, 32, device="meta"),
+        "tokens": torch.ones(4, 12, dtype=torch.int64, device="meta"),
+        "labels": torch.zeros(4, len(context.label_names), device="meta"),
+        "word": torch.zeros(4, dtype=torch.int64, device="meta"),
+    }
+    monkeypatch.setattr(
+        torch, "autocast", lambda *_given, **_options: contextlib.nullcontext()
+    )  # no such device
+    # task 1 of REFERS looks where the padding is, once a step
+    with step_costs.full_masks() if by_study else contextlib.nullcontext():
+        module(batch)["loss"].backward()
+    getattr(module, "after_step", lambda: None)()
 
 
 def test_an_unmixed_loss_is_the_same_in_any_order(small_model, context):

@@ -243,7 +243,8 @@ def fit(task: Task, settings: Training, device: torch.device, folder: Path, fing
                 asked = distributed.any_of(ending.asked)
                 logging = done % settings.log_every == 0 or done == settings.steps
                 if logging or saving or asked:
-                    # nowhere else the host waits for the device; a loss that is no number gets into no state
+                    # nowhere else the host waits for the device, but for task 1 of REFERS, which counts a batch's tokens;
+                    # a loss that is no number gets into no state
                     check(done)
                 if logging:
                     means = {name: float(total) / (done - since) for name, total in tally.items()}

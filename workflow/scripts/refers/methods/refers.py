@@ -14,7 +14,6 @@ equation as printed); one linear map from BERT's pooled output to the width of v
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
