@@ -8,12 +8,14 @@ import pytest
 import torch
 from refers import config, engine, step_costs
 from refers.checkpoint import load_strictly
+from refers.contrast import contrastive_loss
 from refers.encoders import build_encoder
 from refers.errors import UserError
 from refers.finetuning import Classifier
 from refers.methods import build_objective
+from refers.methods import refers as refers_method
 from refers.methods.lsp import masked_cross_entropy, targets
-from refers.methods.refers import contrastive_loss, language_loss
+from refers.methods.refers import language_loss
 from refers.pretraining import choose_views, pretraining_task
 
 DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
@@ -83,6 +85,41 @@ def test_the_transposed_term_of_the_released_code_has_no_gradient(small_model, c
     (gradient,) = torch.autograd.grad(total, v)
     (image_to_text,) = torch.autograd.grad(contrastive_loss(v, t, 0.1), v)
     torch.testing.assert_close(gradient, 0.75 * image_to_text)
+
+
+def test_recomputing_bert_saves_its_memory_changes_no_gradient_and_comes_last(
+    small_model, context, monkeypatch
+):
+    settings = {**REFERS, "views": 1, "fusion": "none", "recompute": True}
+    batch = {"images": torch.randn(4, 1, 1, 32, 32), "tokens": torch.randint(5, 50, (4, 12))}
+    gradients, kept, events = [], [], []
+    for again in (True, False):
+        if not again:  # the same order of draws, without the second pass
+            monkeypatch.setattr(
+                refers_method, "checkpoint", lambda function, *given, **_options: function(*given)
+            )
+        torch.manual_seed(0)
+        objective = build_objective("refers", build_encoder(small_model), settings, context).train()
+        if again:
+            objective.text.register_forward_pre_hook(lambda *_given: events.append("BERT"))
+            objective.encoder.norm.register_full_backward_hook(
+                lambda *_given: events.append("encoder's backward")
+            )
+        saved = {}
+
+        def keep(tensor, saved=saved):
+            saved[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = objective(batch)  # dropout is on: both passes must draw the same masks
+        losses["loss"].backward()
+        gradients.append({name: parameter.grad for name, parameter in objective.named_parameters()})
+        kept.append(sum(tensor.nbytes for tensor in saved.values()))
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, msg=name)
+    assert kept[0] < 0.85 * kept[1]
+    assert events == ["BERT", "encoder's backward", "BERT"]
 
 
 def test_padding_takes_no_part_in_the_loss(small_model, context):
