@@ -8,7 +8,7 @@ import pytest
 import torch
 from refers import config, engine, step_costs
 from refers.checkpoint import load_strictly
-from refers.contrast import contrastive_loss
+from refers.contrast import contrastive_loss, similarity
 from refers.encoders import build_encoder
 from refers.errors import UserError
 from refers.finetuning import Classifier
@@ -74,6 +74,17 @@ def test_equation_2_by_hand():
     ]
     assert float(contrastive_loss(v, t, tau)) == pytest.approx(sum(each) / 4, rel=1e-5)
     assert float(contrastive_loss(v, t, tau)) != pytest.approx(float(contrastive_loss(t, v, tau)), rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_equation_2_is_fp32_inside_autocast(dtype):
+    torch.manual_seed(0)
+    v, t = torch.randn(4, 6).to(dtype), torch.randn(4, 6).to(dtype)
+    exact = contrastive_loss(v.float(), t.float(), 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(contrastive_loss(v, t, 0.1), exact)
+        found = similarity(v, t)
+    assert torch.equal(found, v.float() @ t.float().T)
 
 
 def test_the_transposed_term_of_the_released_code_has_no_gradient(small_model, context):

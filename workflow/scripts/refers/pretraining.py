@@ -105,9 +105,8 @@ def pretraining_task(
             batch = {name: tensor.to(device) for name, tensor in read("val", positions, None).items()}
             about = training.augment, len(batch["images"]) * crops, stored, size, device
             drawn = augment.still(*about)
-            if (
-                crops > 1
-            ):  # several still ones would be one picture; the loop's seed makes the others the same every time
+            # several still ones would be one picture; the loop's seed makes the others the same every time
+            if crops > 1:
                 drawn = augment.keep_first(drawn, augment.draw(*about), crops)
             if "aim" in batch:
                 drawn = augment.aim(drawn, batch["aim"])
