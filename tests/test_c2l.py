@@ -1,25 +1,38 @@
 """C2L: mixing, queue, teacher, and both of its losses."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
+from refers import augment, config, engine
 from refers.encoders import build_encoder
 from refers.methods import build_objective
 from refers.methods.c2l import infonce, nce
+from refers.pretraining import pretraining_task
 from torch.nn import functional as F
+
+CPU = torch.device("cpu")
+
+
+def build(model, context, **settings):
+    torch.manual_seed(0)
+    return build_objective(
+        "c2l", build_encoder(model), {"width": 8, "queue": 10, "momentum": 0.9} | settings, context
+    )
 
 
 @pytest.fixture
 def objective(small_model, context):
-    torch.manual_seed(0)
-    return build_objective(
-        "c2l", build_encoder(small_model), {"width": 8, "queue": 10, "momentum": 0.9}, context
-    )
+    return build(dataclasses.replace(small_model, dropout=0.0), context)
 
 
 def units(*shape):
     return F.normalize(torch.randn(*shape), dim=-1)
+
+
+def logits_of(query, key, queue, temperature):
+    return torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], dim=1) / temperature
 
 
 def test_infonce_by_hand():
@@ -29,17 +42,43 @@ def test_infonce_by_hand():
     for q, k in zip(query, key, strict=True):
         scores = [math.exp(float(q @ other) / 0.07) for other in [k, *queue]]
         each.append(-math.log(scores[0] / sum(scores)))
-    assert float(infonce(query, key, queue, 0.07)) == pytest.approx(sum(each) / 3, rel=1e-4)
+    assert float(infonce(logits_of(query, key, queue, 0.07))) == pytest.approx(sum(each) / 3, rel=1e-4)
+
+
+def test_noise_contrastive_estimation_by_hand():
+    """The publication's form: P = exp(s) / Z against uniform noise over n items, of which K are drawn; here n = K."""
+    torch.manual_seed(0)
+    query, key, queue, z = units(3, 8), units(3, 8), units(5, 8), 20.0
+    each = []
+    for q, k in zip(query, key, strict=True):
+        positive, *negatives = (math.exp(float(q @ other) / 0.07) / z for other in [k, *queue])
+        each.append(-math.log(positive / (positive + 1)) - sum(math.log(1 / (one + 1)) for one in negatives))
+    found = nce(logits_of(query, key, queue, 0.07), torch.tensor(z))
+    assert float(found) == pytest.approx(sum(each) / 3, rel=1e-4)
 
 
 def test_losses_at_chance():
     torch.manual_seed(0)
-    query, key, queue = units(4, 128), units(4, 128), units(16384, 128)
-    assert float(infonce(query, key, queue, 1e4)) == pytest.approx(math.log(16385), abs=1e-3)
+    logits = logits_of(units(4, 128), units(4, 128), units(16384, 128), 1e6)
+    assert float(infonce(logits)) == pytest.approx(math.log(16385), abs=1e-3)
     # where every normalised score is 1/n the estimate is ln(1 + K) + K ln(1 + 1/K), whatever n
-    items = 1000
-    chance = nce(query, key, queue[:items], 1e6, items, torch.tensor(float(items)))
-    assert float(chance) == pytest.approx(math.log(1 + items) + items * math.log(1 + 1 / items), rel=1e-3)
+    keys = 16384
+    chance = nce(logits, torch.tensor(float(keys)))
+    assert float(chance) == pytest.approx(math.log(1 + keys) + keys * math.log(1 + 1 / keys), rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "nce"])
+def test_contrasts_are_fp32_inside_autocast(small_model, context, loss):
+    objective = build(dataclasses.replace(small_model, dropout=0.0), context, loss=loss, queue=64)
+    query, key = units(4, 8), units(4, 8)
+    for training in (True, False):
+        objective.train(training).normaliser.zero_()
+        exact = objective.contrast(query, key)
+        objective.normaliser.zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = objective.contrast(query, key)
+        assert mixed.dtype == torch.float32
+        assert torch.equal(mixed, exact)
 
 
 def test_only_the_student_learns_by_gradient(objective):
@@ -48,8 +87,9 @@ def test_only_the_student_learns_by_gradient(objective):
     assert all(parameter.grad is not None for parameter in objective.encoder.parameters())
 
 
-def test_without_mixing_the_three_contrasts_agree(objective, monkeypatch):
-    objective.eval()
+@pytest.mark.parametrize("training", [True, False])
+def test_without_mixing_the_three_contrasts_agree(objective, monkeypatch, training):
+    objective.train(training)
     monkeypatch.setattr(torch, "rand", lambda *_shape, **_options: torch.ones(()))
     losses = objective({"images": torch.randn(4, 2, 1, 32, 32)})
     torch.testing.assert_close(losses["homogeneous"], losses["plain"])
@@ -69,26 +109,114 @@ def test_the_queue_is_first_in_first_out_around_its_end(objective):
 def test_the_queue_takes_keys_of_the_second_view_only(objective):
     images = torch.randn(4, 2, 1, 32, 32)
     key = F.normalize(objective.keys(images[:, 1]), dim=1)
-    objective.train()({"images": images})
+    objective.train()
+    objective.before_step()
+    objective({"images": images})
+    objective.after_step()
     torch.testing.assert_close(objective.queue[:4], key)
+    assert int(objective.pointer) == 4
+
+
+def test_a_step_that_is_repeated_in_parts_queues_each_key_once(objective):
+    images, before = torch.randn(4, 2, 1, 32, 32), objective.queue.clone()
+    objective.train()
+    seen = []
+    for parts in (1, 2):  # the first attempt runs out of memory after its forward pass
+        objective.before_step()
+        for part in images.chunk(parts):
+            objective({"images": part})
+            seen.append(objective.queue.clone())
+    assert all(torch.equal(queue, before) for queue in seen)  # no part has its own batch among its negatives
+    key = F.normalize(objective.keys(images[:, 1]), dim=1)
+    objective.after_step()
+    assert int(objective.pointer) == 4
+    torch.testing.assert_close(objective.queue[:4], key)
+    assert torch.equal(objective.queue[4:], before[4:])
+
+
+def test_the_engine_repeats_a_step_without_the_keys_of_the_first_attempt(
+    small_model, context, studies, tmp_path
+):
+    """Out of memory in the backward pass: the keys of the forward pass before it are not queued."""
+    training = config.Training(steps=1, warmup_steps=0, batch_size=4, precision="fp32")
+    objective = build(small_model, context)
+    task = pretraining_task(studies, objective, training, 32, CPU)
+    whole = task.loss
+
+    def loss(batch):
+        found = whole(batch)
+        if len(batch["images"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
     before = objective.queue.clone()
-    objective.eval()({"images": images})
-    assert torch.equal(objective.queue, before)
+    outcome = engine.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
+    assert outcome["micro_batches"] == 2
+    assert int(objective.pointer) == 4
+    assert (objective.queue[:4] != before[:4]).any(1).all()
+    assert torch.equal(objective.queue[4:], before[4:])
+
+
+@pytest.mark.parametrize("loss", ["infonce", "nce"])
+def test_validation_knows_neither_queue_nor_normaliser_and_leaves_them(small_model, context, loss):
+    objective = build(small_model, context, loss=loss).eval()
+    images = torch.randn(6, 2, 1, 32, 32)
+    torch.manual_seed(1)
+    start = objective({"images": images})["loss"]
+    assert float(objective.normaliser) == 0
+    assert objective.fresh == []
+    objective.enqueue(units(10, 8))
+    objective.normaliser.fill_(3.0)
+    torch.manual_seed(1)
+    assert torch.equal(objective({"images": images})["loss"], start)
+
+
+def test_the_first_training_batch_fixes_the_normaliser(small_model, context):
+    objective = build(small_model, context, loss="nce").train()
+    query = units(4, 8)
+    objective.contrast(query, units(4, 8))
+    first = float((query @ objective.queue.T / 0.07).exp().mean() * 10)
+    assert float(objective.normaliser) == pytest.approx(first, rel=1e-4)
+    objective.contrast(units(4, 8), units(4, 8))
+    assert float(objective.normaliser) == pytest.approx(first, rel=1e-4)
+
+
+def test_validation_compares_two_different_views_in_the_same_way_every_time(small_model, context, studies):
+    training = config.Training(steps=4, warmup_steps=1, batch_size=32)
+    task = pretraining_task(studies, build(small_model, context).eval(), training, 32, CPU)
+    seen = []
+    task.module.encoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    task.module.teacher[0].register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    values = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        with torch.no_grad():
+            values.append(task.validate())
+    assert values[0] == values[1]
+    rows = studies.images_of(studies.splits["val"])[0]
+    second, first = seen[0], seen[1]  # the teacher comes first
+    still = augment.still(training.augment, len(rows), 36, 32, CPU)
+    assert torch.equal(first, augment.apply(still, torch.from_numpy(studies.store[rows]), 32))
+    assert (first - second).abs().amax((1, 2, 3)).min() > 0.1
+    # one picture twice would be found at once; chance is log(n), or more where scores are far apart
+    assert values[0]["plain"] > 0.9 * math.log(len(rows))
 
 
 def test_the_teacher_is_a_moving_average(objective):
     before = [parameter.clone() for parameter in objective.teacher.parameters()]
-    with torch.no_grad():
-        for parameter in objective.encoder.parameters():
-            parameter.add_(1)
-    objective.after_step()
     student = [*objective.encoder.parameters(), *objective.head.parameters()]
+    with torch.no_grad():
+        for parameter in student:
+            parameter.add_(1)
+    objective.fresh = [units(2, 8)]
+    objective.after_step()
+    assert len(before) == len(student)
     for old, new, learnt in zip(before, objective.teacher.parameters(), student, strict=True):
         torch.testing.assert_close(new, 0.9 * old + 0.1 * learnt)
 
 
-def test_the_teacher_never_drops_out(objective):
-    objective.train()
+def test_the_teacher_never_drops_out(small_model, context):
+    objective = build(small_model, context).train()
     images = torch.randn(2, 1, 32, 32)
     torch.testing.assert_close(objective.keys(images), objective.keys(images))
 

@@ -13,7 +13,7 @@ LEARNT = {  # validation loss at the end against the untrained objective's, at m
     "model_genesis": 0.5,
     "context_restoration": 0.4,
     "transvw": 0.6,
-    "c2l": 0.7,
+    "c2l": 0.65,
     "lsp_transformer": 0.6,
     "refers_no_fusion": 0.7,
     "refers_no_contrast": 0.5,
@@ -38,10 +38,7 @@ def test_the_validation_loss_falls_well_below_its_start(full, method):
     lines = (full / f"results/encoders/{method}/metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     losses = {entry["step"]: entry["validation"]["loss"] for entry in records if "validation" in entry}
-    start = min(losses)
-    if method == "c2l":  # against a random queue any pair is close; the task begins when keys have filled it
-        start = sorted(losses)[1]
-    assert losses[max(losses)] < LEARNT[method] * losses[start]
+    assert losses[max(losses)] < LEARNT[method] * losses[min(losses)]
 
 
 def gain(demo, method, cell):

@@ -207,20 +207,27 @@ def close(one, two):
             assert other[kind] == pytest.approx(line[kind], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["refers", "c2l"])
+@pytest.mark.parametrize("name", ["refers", "c2l", "nce"])
 def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
-    def run(folder):
+    def run(folder, rank=0):
         task = make_task(name)
-        outcome = engine.fit(task, training(), CPU, folder, "x")
+        engine.fit(task, training(), CPU, folder, "x")
+        torch.save(dict(task.module.named_buffers()), folder / f"buffers{rank}.pt")
         if distributed.leads():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
-        return outcome
 
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     run(tmp_path / "one")
-    assert in_processes(lambda _rank: run(tmp_path / "two")) == [0, 0]
+    assert in_processes(lambda rank: run(tmp_path / "two", rank)) == [0, 0]
     close(tmp_path / "one", tmp_path / "two")
+    # only the leader validates, which must not show in what the processes keep beside their weights
+    whole, *shared = (
+        torch.load(tmp_path / name) for name in ("one/buffers0.pt", "two/buffers0.pt", "two/buffers1.pt")
+    )
+    for key, value in whole.items():
+        torch.testing.assert_close(shared[0][key], value, rtol=1e-3, atol=1e-4)
+        assert torch.equal(shared[0][key], shared[1][key]), key
 
 
 @pytest.mark.parametrize("asked", [0, 1])

@@ -1,18 +1,21 @@
 """Losses against hand formulas, batches of studies, and what every objective owes the pipeline."""
 
+import contextlib
 import math
 
 import numpy as np
 import pytest
 import torch
-from refers import config, engine
+from refers import config, engine, step_costs
 from refers.checkpoint import load_strictly
+from refers.contrast import contrastive_loss, similarity
 from refers.encoders import build_encoder
 from refers.errors import UserError
 from refers.finetuning import Classifier
 from refers.methods import build_objective
+from refers.methods import refers as refers_method
 from refers.methods.lsp import masked_cross_entropy, targets
-from refers.methods.refers import contrastive_loss, language_loss
+from refers.methods.refers import language_loss
 from refers.pretraining import choose_views, pretraining_task
 
 DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
@@ -73,6 +76,17 @@ def test_equation_2_by_hand():
     assert float(contrastive_loss(v, t, tau)) != pytest.approx(float(contrastive_loss(t, v, tau)), rel=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_equation_2_is_fp32_inside_autocast(dtype):
+    torch.manual_seed(0)
+    v, t = torch.randn(4, 6).to(dtype), torch.randn(4, 6).to(dtype)
+    exact = contrastive_loss(v.float(), t.float(), 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(contrastive_loss(v, t, 0.1), exact)
+        found = similarity(v, t)
+    assert torch.equal(found, v.float() @ t.float().T)
+
+
 def test_the_transposed_term_of_the_released_code_has_no_gradient(small_model, context):
     objective = make("code", small_model, context)
     v, t = torch.randn(4, 6, requires_grad=True), torch.randn(4, 6)
@@ -82,6 +96,41 @@ def test_the_transposed_term_of_the_released_code_has_no_gradient(small_model, c
     (gradient,) = torch.autograd.grad(total, v)
     (image_to_text,) = torch.autograd.grad(contrastive_loss(v, t, 0.1), v)
     torch.testing.assert_close(gradient, 0.75 * image_to_text)
+
+
+def test_recomputing_bert_saves_its_memory_changes_no_gradient_and_comes_last(
+    small_model, context, monkeypatch
+):
+    settings = {**REFERS, "views": 1, "fusion": "none", "recompute": True}
+    batch = {"images": torch.randn(4, 1, 1, 32, 32), "tokens": torch.randint(5, 50, (4, 12))}
+    gradients, kept, events = [], [], []
+    for again in (True, False):
+        if not again:  # the same order of draws, without the second pass
+            monkeypatch.setattr(
+                refers_method, "checkpoint", lambda function, *given, **_options: function(*given)
+            )
+        torch.manual_seed(0)
+        objective = build_objective("refers", build_encoder(small_model), settings, context).train()
+        if again:
+            objective.text.register_forward_pre_hook(lambda *_given: events.append("BERT"))
+            objective.encoder.norm.register_full_backward_hook(
+                lambda *_given: events.append("encoder's backward")
+            )
+        saved = {}
+
+        def keep(tensor, saved=saved):
+            saved[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = objective(batch)  # dropout is on: both passes must draw the same masks
+        losses["loss"].backward()
+        gradients.append({name: parameter.grad for name, parameter in objective.named_parameters()})
+        kept.append(sum(tensor.nbytes for tensor in saved.values()))
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, msg=name)
+    assert kept[0] < 0.85 * kept[1]
+    assert events == ["BERT", "encoder's backward", "BERT"]
 
 
 def test_padding_takes_no_part_in_the_loss(small_model, context):
@@ -217,6 +266,31 @@ def test_every_transformer_exports_the_same_tensors(small_model, context):
     classifier = Classifier(build_encoder(small_model), 3, 0.0)
     for name, state in found.items():
         load_strictly(classifier.encoder, state, name)
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, "nce"])
+def test_a_step_asks_nothing_of_the_device(name, small_model, context, monkeypatch):
+    """Tensors without contents refuse whatever would make the host wait for a GPU: masks as indices, conditions, numbers."""
+    objective, settings = OBJECTIVES.get(name, ("c2l", {"width": 8, "queue": 16, "loss": "nce"}))
+    module = build_objective(objective, build_encoder(small_model), settings, context).to("meta").train()
+    for part in module.modules():
+        if type(part).__name__ == "Dropout":
+            part.p = 0.0  # off a GPU its masks are the host's
+    by_study = module.unit == "study"
+    views = module.settings.views if by_study else getattr(module, "crops", 1)
+    batch = {
+        "images": torch.rand(4, *([views] if by_study or views > 1 else []), 1, 32, 32, device="meta"),
+        "tokens": torch.ones(4, 12, dtype=torch.int64, device="meta"),
+        "labels": torch.zeros(4, len(context.label_names), device="meta"),
+        "word": torch.zeros(4, dtype=torch.int64, device="meta"),
+    }
+    monkeypatch.setattr(
+        torch, "autocast", lambda *_given, **_options: contextlib.nullcontext()
+    )  # no such device
+    # task 1 of REFERS looks where the padding is, once a step
+    with step_costs.full_masks() if by_study else contextlib.nullcontext():
+        module(batch)["loss"].backward()
+    getattr(module, "after_step", lambda: None)()
 
 
 def test_an_unmixed_loss_is_the_same_in_any_order(small_model, context):

@@ -1,5 +1,6 @@
 """The plan: its jobs are Snakemake's, its FLOPs torch's, finished jobs count as measured, and its sums add up."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -20,8 +21,8 @@ from refers.errors import UserError
 from refers.finetuning import Classifier
 from refers.grid import Planned, finetune_key, jobs_of, pretrain_key, read_files, speed_key
 from refers.provenance import digest
-from refers.step_costs import cost_of_finetuning, cost_of_pretraining, speed_of_steps
-from refers.study import check
+from refers.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.study import Study, check
 from test_objectives import OBJECTIVES, make
 from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode
@@ -183,6 +184,29 @@ def test_memory_grows_with_the_batch_and_with_adams_moments(small_model, elsewhe
         tensor.numel() for tensor in Classifier(build_encoder(small_model), 14, 0.0).parameters()
     )
     assert peak(8, "adam") - peak(8) == 4 * parameters
+
+
+PUBLISHED = Study(read_files([ROOT / "config/config.yaml"]))
+
+
+@pytest.fixture(scope="module")
+def published_text(tmp_path_factory):
+    """A random BERT-base and the label names, as every objective of the published study is told."""
+    return context_of(tmp_path_factory.mktemp("bert"), PUBLISHED.values["text"])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLISHED.methods if "checkpoint" not in PUBLISHED.method(name)]
+)
+def test_a_step_of_the_published_study_fits_into_22_gigabytes(name, published_text, elsewhere):
+    context_and_workspaces = 1e9
+    pretraining = config.load(config.Pretrain, PUBLISHED.pretrain_settings(name), name)
+    context = dataclasses.replace(published_text, words=pretraining.words.count)
+    found = [elsewhere(cost_of_pretraining, pretraining, context)]
+    tuning = config.load(config.Finetune, PUBLISHED.finetune_settings(name, "nih", 100), name)
+    found.append(elsewhere(cost_of_finetuning, pretraining.model, tuning.training))
+    for cost in found:
+        assert 1e9 < cost["gpu_bytes"] + context_and_workspaces < 22e9
 
 
 def test_real_steps_have_a_speed(small_model, elsewhere):

@@ -1,14 +1,18 @@
 """Distortions and the decoder of the methods that restore radiographs."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from refers import config, distortions
 from refers.encoders import build_encoder
 from refers.errors import UserError
-from refers.methods import context_restoration, model_genesis
+from refers.methods import context_restoration, model_genesis, transvw
 from refers.restoration import Restoration, RestorationDecoder
 
 SIDE = 224
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -40,6 +44,18 @@ def test_one_swap_exchanges_two_disjoint_squares_and_swapping_back_restores(imag
             assert int((before != after).sum()) == 2 * 16 * 16
         torch.manual_seed(seed)
         assert torch.equal(context_restoration.swap_patches(swapped, 1, 16, 16), images)
+
+
+def test_replaying_the_swaps_in_reverse_restores(images, monkeypatch):
+    draws, rand = [], torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *shape, **on: draws.append(rand(*shape, **on)) or draws[-1])
+    torch.manual_seed(3)
+    swapped = context_restoration.swap_patches(images, 40, 16, 40)
+    assert len(draws) == 40
+    assert (swapped != images).flatten(1).any(1).all()
+    monkeypatch.setattr(torch, "rand", lambda *_shape, **_on: draws.pop())
+    torch.manual_seed(3)  # of the sizes
+    assert torch.equal(context_restoration.swap_patches(swapped, 40, 16, 40), images)
 
 
 def test_changed_share_of_twenty_swaps(images):
@@ -96,29 +112,85 @@ def test_intensity_curves_are_monotone_between_both_corners():
 
 def test_boxes_keep_off_the_border_and_to_their_sizes():
     torch.manual_seed(0)
-    holes = distortions.boxes(400, SIDE, SIDE // 6, SIDE // 3, 5, torch.device("cpu"))
-    assert not holes[..., :3, :].any()
-    assert not holes[..., -3:, :].any()
-    assert not holes[..., :3].any()
-    assert not holes[..., -3:].any()
-    assert float(holes.float().mean()) == pytest.approx(0.225, abs=0.02)
-    windows = distortions.boxes(400, SIDE, SIDE - 4 * SIDE // 7, SIDE - 3 * SIDE // 7, 5, torch.device("cpu"))
-    assert float(1 - windows.float().mean()) == pytest.approx(0.456, abs=0.02)
+    shares = {"inside": [], "outside": []}
+    for _ in range(5):
+        holes = distortions.boxes(400, SIDE, SIDE // 6, SIDE // 3, 0, 5, CPU)
+        assert not holes[..., :3, :].any()
+        assert not holes[..., -3:, :].any()
+        assert not holes[..., :3].any()
+        assert not holes[..., -3:].any()
+        windows = distortions.boxes(400, SIDE, SIDE - 4 * SIDE // 7, SIDE - 3 * SIDE // 7, 1, 5, CPU)
+        shares["inside"].append(float(holes.float().mean()))
+        shares["outside"].append(float(1 - windows.float().mean()))
+    # noise in the published loops
+    assert np.mean(shares["inside"]) == pytest.approx(0.2232, abs=0.005)
+    assert np.mean(shares["outside"]) == pytest.approx(0.456, abs=0.005)
 
 
-def test_distortions_come_at_their_published_rates(images):
+def test_each_box_beyond_the_fewest_is_a_draw():
     torch.manual_seed(0)
-    clean = torch.rand(1, 1, 64, 64).repeat(4000, 1, 1, 1)
+    empty = ~distortions.boxes(20_000, 16, 2, 5, 0, 5, CPU).flatten(1).any(1)
+    assert float(empty.float().mean()) == pytest.approx(0.05, abs=0.005)
+    assert distortions.boxes(2000, 16, 2, 5, 1, 5, CPU).flatten(1).any(1).all()
+    single = distortions.boxes(20_000, 16, 2, 2, 0, 1, CPU).flatten(1).sum(1)
+    assert set(single.tolist()) == {0, 4}
+    # five boxes of one pixel, hardly ever on one place: their number is the number of draws
+    number = distortions.boxes(5000, 100, 1, 1, 1, 5, CPU).flatten(1).sum(1)
+    assert float((number == 5).float().mean()) == pytest.approx(0.95**4, abs=0.015)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Distortions that leave their number in the image instead, the last one rightmost."""
+
+    def trace(module, **numbers):
+        for name, number in numbers.items():
+            monkeypatch.setattr(module, name, lambda images, *_, number=number: 10 * images + number)
+
+    return trace
+
+
+def test_model_genesis_distorts_in_its_order_at_its_rates_and_never_paints_twice(traced):
+    traced(model_genesis, shuffle_locally=1, apply_curves=2, paint_inside=3, paint_outside=4)
+    torch.manual_seed(0)
+    found = model_genesis.distort(torch.zeros(10_000, 1, 4, 4), model_genesis.Settings())
+    assert (found == found[..., :1, :1]).all()
+    codes = Counter(f"{int(code)}" for code in found[:, 0, 0, 0].tolist())
+    assert codes.keys() <= {"0", *"1234", "12", "13", "14", "23", "24", "123", "124"}
+    for number, rate in (("1", 0.5), ("2", 0.9), ("3", 0.18), ("4", 0.72)):
+        seen = sum(count for code, count in codes.items() if number in code)
+        assert seen / 10_000 == pytest.approx(rate, abs=0.02), number
+
+
+def test_transvw_warps_and_then_distorts_in_exactly_one_way(traced):
+    traced(transvw, warp=5, shuffle_locally=1, apply_curves=2, paint_inside=3, paint_outside=4)
+    torch.manual_seed(0)
+    found = transvw.distort(torch.zeros(10_000, 1, 4, 4), transvw.Settings())
+    assert (found == found[..., :1, :1]).all()
+    codes = Counter(int(code) for code in found[:, 0, 0, 0].tolist())
+    assert codes.keys() == {51, 52, 53, 54}
+    for code, count in codes.items():
+        assert count / 10_000 == pytest.approx(0.25, abs=0.02), code
+
+
+def test_each_distortion_shows_at_its_rate():
+    torch.manual_seed(0)
+    clean = torch.rand(1, 1, 32, 32).repeat(10_000, 1, 1, 1)
     only = {"shuffle": 0.0, "intensity": 0.0, "paint": 0.0}
-    for name, rate in (("shuffle", 0.5), ("intensity", 0.9), ("paint", 0.9)):
+    # in-painting, a fifth of painting, is without a box at a rate of 0.05
+    for name, rate, seen in (
+        ("shuffle", 0.5, 0.5),
+        ("intensity", 0.9, 0.9),
+        ("paint", 0.9, 0.9 * (1 - 0.2 * 0.05)),
+    ):
         settings = model_genesis.Settings(**{**only, name: rate, "windows": 40})
-        found = model_genesis.distort(clean, settings)
-        share = (found != clean).flatten(1).any(1).float().mean()
-        assert float(share) == pytest.approx(rate, abs=0.02)
-    settings = model_genesis.Settings(**{**only, "paint": 1.0})
-    noisy = (model_genesis.distort(clean, settings) != clean).flatten(1)
-    border = noisy.view(-1, 64, 64)[:, 0].any(1)  # out-painting reaches the border, in-painting never does
+        share = (model_genesis.distort(clean, settings) != clean).flatten(1).any(1).float().mean()
+        assert float(share) == pytest.approx(seen, abs=0.02), name
+    noisy = model_genesis.distort(clean, model_genesis.Settings(**{**only, "paint": 1.0})) != clean
+    border = noisy[:, 0, 0].any(1)  # out-painting reaches the border, in-painting never does
     assert float(border.float().mean()) == pytest.approx(0.8, abs=0.02)
+    untouched = ~noisy.flatten(1).any(1)
+    assert float(untouched.float().mean()) == pytest.approx(0.2 * 0.05, abs=0.005)
 
 
 def test_the_same_seed_distorts_the_same_way_and_never_the_input(images):
@@ -234,7 +306,7 @@ def test_a_warp_of_no_distance_is_the_image(images):
 @pytest.mark.parametrize(("smallest", "largest"), [(SIDE // 6, SIDE // 3), (96, 128)])
 def test_one_box_is_a_rectangle_with_sides_in_its_range(smallest, largest):
     torch.manual_seed(0)
-    holes = distortions.boxes(200, SIDE, smallest, largest, 1, torch.device("cpu"))[:, 0]
+    holes = distortions.boxes(200, SIDE, smallest, largest, 1, 1, CPU)[:, 0]
     rows, columns = holes.any(2), holes.any(1)
     assert torch.equal(holes, rows[:, :, None] & columns[:, None, :])
     for sides in (rows.sum(1), columns.sum(1)):
@@ -242,11 +314,13 @@ def test_one_box_is_a_rectangle_with_sides_in_its_range(smallest, largest):
         assert largest - 3 <= int(sides.max()) <= largest
 
 
-@pytest.mark.parametrize("paint", [distortions.paint_inside, distortions.paint_outside])
-def test_painting_changes_nothing_but_what_it_paints_over(images, paint):
+@pytest.mark.parametrize(
+    ("paint", "boxes"), [(distortions.paint_inside, (1, 5)), (distortions.paint_outside, (5,))]
+)
+def test_painting_changes_nothing_but_what_it_paints_over(images, paint, boxes):
     torch.manual_seed(0)
     clean = images.clone()
-    painted = paint(images, 5)
+    painted = paint(images, *boxes)
     assert torch.equal(images, clean)
     share = (painted != clean).float().mean()
     assert 0.02 < float(share) < 0.9

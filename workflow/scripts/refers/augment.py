@@ -66,6 +66,12 @@ def still(settings: Augment, count: int, stored: int, size: int, device: torch.d
     return Draw(scale, scale, zero, zero, zero.bool(), zero, one, one)
 
 
+def keep_first(still: Draw, drawn: Draw, crops: int) -> Draw:
+    """Of the `crops` crops of an image, which follow one another, the first one as in `still`, the others as drawn."""
+    first = torch.arange(len(drawn.flip), device=drawn.flip.device) % crops == 0
+    return Draw(*(torch.where(first, *pair) for pair in zip(still, drawn, strict=True)))
+
+
 def repeat_flip(drawn: Draw, views: int) -> Draw:
     """Give the `views` images of a study, which follow one another, the flip of the first one."""
     return drawn._replace(flip=drawn.flip[::views].repeat_interleave(views))

@@ -14,6 +14,11 @@ from torch.nn import functional as F
 MARGIN, AGAIN, BANK = 3, 0.95, 8
 
 
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the host, on the device, without waiting for what the device still has to do."""
+    return (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True)
+
+
 @cache
 def _permutations(largest: int, device: torch.device) -> Tensor:
     """Bank of permutations: [height, width, which, place] -> place, for windows up to `largest` a side."""
@@ -29,34 +34,32 @@ def _permutations(largest: int, device: torch.device) -> Tensor:
 def shuffle_locally(images: Tensor, windows: int, largest: int) -> Tensor:
     """Permute the pixels inside random windows of images (B, 1, S, S): read from the original, written in order.
 
-    Where windows overlap the last one stands. All windows are resolved at once: each pixel asks for the last window
-    that covers it and takes the pixel that this window's permutation sends there.
+    Where windows overlap the last one stands. All windows are resolved at once: the pixels of all windows stand in one
+    row, in order, and each pixel of an image looks for the last entry that covers it.
     """
     count, side, device = len(images), images.shape[-1], images.device
-    shape = torch.randint(1, largest + 1, (count, windows, 2), device=device)
-    corner = (torch.rand(count, windows, 2, device=device) * (side - shape + 1)).long()
-    which = torch.randint(0, BANK, (count, windows), device=device)
-    ticks = torch.arange(largest, device=device)
-    covered = (ticks < shape[..., :1])[..., :, None] & (ticks < shape[..., 1:])[..., None, :]
-    pixel = (corner[..., 0] * side + corner[..., 1])[..., None, None] + (ticks[:, None] * side + ticks)
-    image, number = (
-        part.expand(count, windows)
-        for part in (torch.arange(count, device=device)[:, None], torch.arange(windows, device=device))
-    )
-    last = torch.full((count * side * side,), -1, device=device)
-    target = (image * side * side)[..., None, None] + pixel
-    last.scatter_reduce_(0, target[covered], number[..., None, None].expand_as(pixel)[covered], "amax")
-    changed = torch.nonzero(last >= 0)[:, 0]
-    row, within = changed // (side * side), changed % (side * side)
-    window = last[changed]
-    top, left = corner[row, window].unbind(1)
-    height, width = shape[row, window].unbind(1)
-    place = (within // side - top) * width + within % side - left
-    source = _permutations(largest, device)[height, width, which[row, window], place]
-    shuffled = images.clone().flatten()
-    origin = row * side * side + (top + source // width) * side + left + source % width
-    shuffled[changed] = images.flatten()[origin]
-    return shuffled.view_as(images)
+    # drawn on the host, which then knows the length of the row without waiting for the device
+    shape = torch.randint(1, largest + 1, (count, windows, 2))
+    entries = int(shape.prod(2).sum())
+    shape = to_device(shape, device)
+    corner = (torch.rand(count, windows, 2, device=device) * (side - shape + 1)).long().flatten(0, 1)
+    which = torch.randint(0, BANK, (count, windows), device=device).flatten()
+    height, width = shape.flatten(0, 1).unbind(1)
+    image = torch.arange(count, device=device).repeat_interleave(windows, output_size=count * windows)
+    origin = image * side * side + corner[:, 0] * side + corner[:, 1]
+
+    area = height * width
+    window = torch.repeat_interleave(area, output_size=entries)
+    entry = torch.arange(entries, device=device)
+    place = entry - (area.cumsum(0) - area)[window]
+    source = _permutations(largest, device)[height[window], width[window], which[window], place]
+    origin, width = origin[window], width[window]
+    last = torch.full((images.numel(),), -1, device=device)
+    last.scatter_reduce_(0, origin + place // width * side + place % width, entry, "amax")
+
+    pixels = images.flatten()
+    taken = pixels[origin + source // width * side + source % width]
+    return torch.where(last >= 0, taken[last.clamp(min=0)], pixels).view_as(images)
 
 
 def intensity_curves(count: int, device: torch.device, samples: int = 1000, levels: int = 256) -> Tensor:
@@ -80,29 +83,32 @@ def apply_curves(images: Tensor, curves: Tensor) -> Tensor:
     return (start + (end - start) * (position - low)).view_as(images)
 
 
-def boxes(count: int, side: int, smallest: int, largest: int, most: int, device: torch.device) -> Tensor:
-    """Union of one to `most` random boxes (each further one with probability 0.95), 3 pixels off the border: (B, 1, S, S) bool."""
+def boxes(
+    count: int, side: int, smallest: int, largest: int, fewest: int, most: int, device: torch.device
+) -> Tensor:
+    """Union of `fewest` to `most` random boxes, each beyond the fewest tried with probability 0.95 until one fails,
+    3 pixels off the border: (B, 1, S, S) bool."""
     shape = torch.randint(smallest, largest + 1, (count, most, 2), device=device)
     corner = MARGIN + (torch.rand(count, most, 2, device=device) * (side - 2 * MARGIN - shape + 1)).long()
-    drawn = (torch.rand(count, most, device=device) < AGAIN).cumprod(1).roll(1, 1)
-    drawn[:, 0] = 1
+    tried = torch.rand(count, most, device=device) < AGAIN
+    tried[:, :fewest] = True
     ticks = torch.arange(side, device=device)
     inside = (ticks >= corner[..., None]) & (ticks < (corner + shape)[..., None])
-    covered = inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & drawn.bool()[..., None, None]
-    return covered.any(1, keepdim=True)
+    drawn = tried.cumprod(1).bool()[..., None, None]
+    return (inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & drawn).any(1, keepdim=True)
 
 
-def paint_inside(images: Tensor, most: int) -> Tensor:
-    """In-painting: up to `most` boxes of a sixth to a third of the side become uniform noise."""
+def paint_inside(images: Tensor, fewest: int, most: int) -> Tensor:
+    """In-painting: `fewest` to `most` boxes of a sixth to a third of the side become uniform noise."""
     side = images.shape[-1]
-    hole = boxes(len(images), side, side // 6, side // 3, most, images.device)
+    hole = boxes(len(images), side, side // 6, side // 3, fewest, most, images.device)
     return torch.where(hole, torch.rand_like(images), images)
 
 
 def paint_outside(images: Tensor, most: int) -> Tensor:
-    """Out-painting: all but up to `most` windows of three to four sevenths of the side becomes uniform noise."""
+    """Out-painting: all but one to `most` windows of three to four sevenths of the side becomes uniform noise."""
     side = images.shape[-1]
-    window = boxes(len(images), side, side - 4 * side // 7, side - 3 * side // 7, most, images.device)
+    window = boxes(len(images), side, side - 4 * side // 7, side - 3 * side // 7, 1, most, images.device)
     return torch.where(window, images, torch.rand_like(images))
 
 

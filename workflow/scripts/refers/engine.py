@@ -39,9 +39,11 @@ class Task:
     module: everything with trainable parameters; keep: the part whose best weights are wanted.
     load(step): the step's batch on the host, called ahead in a thread. loss(batch): scalar tensors, one named
     "loss" that is minimised. validate(): numbers, one named "score", higher is better. rates: prefixes of parameter
-    names with their own peak learning rate. after_step(): for instance a teacher's moving average. items(step): what the
-    step's batch was drawn from, as rows of the index, for the report of a loss that is no number. coupled: what of
-    the loss an item shares with the others of its batch, so that a batch in parts is not quite the whole one.
+    names with their own peak learning rate. after_step(): for instance a teacher's moving average. before_step(): comes
+    before the first part of a batch, and again where the step is repeated because the batch did not fit into memory.
+    items(step): what the step's batch was drawn from, as rows of the index, for the report of a loss that is no number.
+    coupled: what of the loss an item shares with the others of its batch, so that a batch in parts is not quite the
+    whole one.
     """
 
     module: nn.Module
@@ -51,6 +53,7 @@ class Task:
     validate: Callable[[], dict[str, float]]
     epoch_steps: int
     rates: dict[str, float] = field(default_factory=dict)
+    before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
     items: Callable[[int], list[int]] = lambda step: []
     coupled: str = ""
@@ -109,6 +112,7 @@ def train_step(
             An update that does not fit is left as it broke off: part of the module has it.
     """
     totals: dict[str, Tensor] = {}
+    task.before_step()
     # a pass changes some, such as the statistics of batch normalisation
     before = [buffer.clone() for buffer in task.module.buffers()]
     try:
@@ -282,7 +286,8 @@ def fit(
                 asked = distributed.any_of(ending.asked)
                 logging = done % settings.log_every == 0 or done == settings.steps
                 if logging or saving or asked or due(done):
-                    # nowhere else the host waits for the device; what is no number gets into no state
+                    # nowhere else the host waits for the device, but for task 1 of REFERS, which counts a batch's tokens;
+                    # what is no number gets into no state
                     check(done)
                 if logging:
                     means = {name: float(total) / (done - since) for name, total in tally.items()}

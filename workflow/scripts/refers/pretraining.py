@@ -100,7 +100,11 @@ def pretraining_task(
         for start in range(0, count, training.batch_size):
             positions = np.arange(start, min(start + training.batch_size, count))
             batch = {name: tensor.to(device) for name, tensor in read("val", positions, None).items()}
-            drawn = augment.still(training.augment, len(batch["images"]) * crops, stored, size, device)
+            about = training.augment, len(batch["images"]) * crops, stored, size, device
+            drawn = augment.still(*about)
+            # several still ones would be one picture; the loop's seed makes the others the same every time
+            if crops > 1:
+                drawn = augment.keep_first(drawn, augment.draw(*about), crops)
             if "aim" in batch:
                 drawn = augment.aim(drawn, batch["aim"])
             losses = objective(prepare(batch, drawn))
@@ -126,5 +130,6 @@ def pretraining_task(
         rates=objective.rates(training.optimiser) if hasattr(objective, "rates") else {},
         items=rows_of,
         coupled=getattr(objective, "coupled", ""),
+        before_step=getattr(objective, "before_step", lambda: None),
         after_step=getattr(objective, "after_step", lambda: None),
     )

@@ -56,4 +56,6 @@ class TextEncoder(nn.Module):
                     setattr(part, name, Dropout(child.p))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.bert(input_ids=tokens, attention_mask=(tokens != 0).long()).pooler_output
+        # of a mask with two dimensions BERT asks the device in every step whether it is full, and the host waits
+        real = (tokens != 0)[:, None, None].expand(-1, 1, tokens.shape[1], -1)
+        return self.bert(input_ids=tokens, attention_mask=real).pooler_output

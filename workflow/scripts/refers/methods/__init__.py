@@ -8,10 +8,11 @@ A file defines `Settings` (a frozen dataclass of documented options) and `Object
 - `__init__(encoder, settings, context)`, which keeps the encoder as `self.encoder`; `build_objective` puts the settings
   beside it as `self.settings`, where the pipeline reads how to draw views and crops;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
-- optional class attribute `crops`: augmentations of an image in a step (1);
+- optional class attribute `crops`: augmentations of an image in a step (1); in validation the first is the image as it is;
 - optional attribute `coupled`: what of the loss the items of a batch share, such as negatives. Where a batch does not
   fit into memory and passes in parts, `run.json` names it as what spans a part only;
-- optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}` and `after_step()`.
+- optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}`;
+- optional `after_step()`; and `before_step()`, for what `forward` leaves to it: a batch that does not fit comes again.
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
 each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding, already side-swapped where the study

@@ -6,9 +6,15 @@ two augmentations of each image. Three contrasts share one queue of teacher keys
 images); heterogeneous (mixed image against mixed features). The loss is their mean.
 
 Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
-queue, which takes the plain keys once a step; no cut-out, the shared augmentation; keys are computed in fp32. Two
-passes of 96 images do not both fit beside a teacher on a 24 GB card: the plain pass keeps only its images and is
-computed a second time in the backward pass, with the same dropout (`recompute`).
+queue, which takes the plain keys once a step; no cut-out, the shared augmentation. What follows the networks is fp32:
+unit features and their mixing, the queue, the contrasts. Two passes of 96 images do not both fit beside a teacher on a
+24 GB card: the plain pass keeps only its images and is computed a second time in the backward pass, with the same
+dropout (`recompute`).
+
+Validation cannot use the queue, whose keys age and change from one validation to the next. There each of the three
+contrasts is InfoNCE against the other keys of the validation batch, whichever `loss` trains: about log(batch) for an
+encoder that knows nothing, and comparable at all steps. The first view of an image is the image as it is, the second
+one augmented, in the same way every time.
 """
 
 import copy
@@ -22,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from refers import distributed
 from refers.config import option
+from refers.contrast import contrastive_loss, similarity
 from refers.methods import Context
 
 
@@ -37,24 +44,15 @@ class Settings:
     recompute: bool = option(True, "Compute the plain pass again for its gradient: less memory, more time.")
 
 
-def infonce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """Mean InfoNCE of unit vectors: query and key (B, D) are pairs, queue (K, D) holds the negatives."""
-    positive = (query * key).sum(1, keepdim=True)
-    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+def infonce(logits: Tensor) -> Tensor:
+    """Mean InfoNCE of logits (B, 1 + K): a query's score with its own key, then with the K of the queue."""
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
-def nce(
-    query: Tensor, key: Tensor, queue: Tensor, temperature: float, items: int, normaliser: Tensor
-) -> Tensor:
-    """Mean noise-contrastive estimate: scores over a fixed normaliser against uniform noise over `items`."""
-    noise, tiny = 1 / items, 1e-7
-    positive = ((query * key).sum(1) / temperature).exp() / normaliser
-    negative = (query @ queue.T / temperature).exp() / normaliser
-    drawn = len(queue) * noise
-    data = (positive / (positive + drawn + tiny)).log()
-    noises = (drawn / (negative + drawn + tiny)).log().sum(1)
-    return -(data + noises).mean()
+def nce(logits: Tensor, normaliser: Tensor) -> Tensor:
+    """Mean noise-contrastive estimate of the same logits: exp(logit) / normaliser against noise of density 1 / K."""
+    score = logits - normaliser.log()
+    return -(F.logsigmoid(score[:, 0]) + F.logsigmoid(-score[:, 1:]).sum(1)).mean()
 
 
 class Objective(nn.Module):
@@ -62,7 +60,7 @@ class Objective(nn.Module):
 
     unit = "image"
     crops = 2
-    coupled = "the images that are mixed and the keys that are compared with"
+    coupled = "the images that are mixed"
 
     def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
         super().__init__()
@@ -71,7 +69,8 @@ class Objective(nn.Module):
         self.teacher = copy.deepcopy(nn.ModuleList([encoder, self.head])).requires_grad_(False).eval()
         self.register_buffer("queue", F.normalize(torch.randn(settings.queue, settings.width), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("normaliser", torch.zeros(()))
+        self.register_buffer("normaliser", torch.zeros(()))  # 0: no batch has set it yet
+        self.fresh: list[Tensor] = []  # unit keys of the step's batch, or of its parts so far
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
@@ -93,13 +92,18 @@ class Objective(nn.Module):
         return F.normalize(distributed.gather(features), dim=1)
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
-        """One contrast against the queue as it stands."""
+        """One contrast of unit features (B, width), matching rows being pairs."""
+        temperature = self.settings.temperature
+        if not self.training:
+            return contrastive_loss(query, key, temperature)
+        positive = (query * key).sum(1, keepdim=True)
+        logits = torch.cat([positive, similarity(query, self.queue)], dim=1) / temperature
         if self.settings.loss == "infonce":
-            return infonce(query, key, self.queue, self.settings.temperature)
-        if self.normaliser == 0:  # set once, by the first batch
-            scores = (query.detach() @ self.queue.T / self.settings.temperature).exp()
-            self.normaliser.copy_(scores.mean() * self.settings.queue)
-        return nce(query, key, self.queue, self.settings.temperature, self.settings.queue, self.normaliser)
+            return infonce(logits)
+        # by the first batch, once; the host need not know whether this is it
+        first = logits.detach()[:, 1:].exp().mean() * self.settings.queue
+        self.normaliser = torch.where(self.normaliser == 0, first, self.normaliser)
+        return nce(logits, self.normaliser)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         first, second = batch["images"].unbind(1)
@@ -125,19 +129,23 @@ class Objective(nn.Module):
             "heterogeneous": self.contrast(query, F.normalize(mix(key), dim=1)),
         }
         if self.training:
-            self.enqueue(unit_key)
+            self.fresh.append(unit_key)
         return {"loss": sum(losses.values()) / 3, **losses}
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Write keys over the oldest ones, around the end."""
         places = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        # a new tensor: the graph of this step still needs the queue it was computed against
-        self.queue = self.queue.index_copy(0, places, keys)
+        self.queue.index_copy_(0, places, keys)
         self.pointer.add_(len(keys)).remainder_(len(self.queue))
+
+    def before_step(self) -> None:
+        """Forget the keys of a batch that did not fit into memory: it comes again, in parts."""
+        self.fresh = []
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Teacher <- momentum * teacher + (1 - momentum) * student."""
+        """Queue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
+        self.enqueue(torch.cat(self.fresh))
         student = [*self.encoder.parameters(), *self.head.parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - self.settings.momentum)

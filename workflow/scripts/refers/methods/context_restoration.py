@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from refers.config import option
 from refers.methods import Context
@@ -41,14 +42,14 @@ def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Ten
     swap is left out.
     """
     count, side, device = len(images), images.shape[-1], images.device
-    swapped = images.clone().flatten(1)
+    # one place more than there are pixels: what is no pixel of a patch is swapped there, so that nobody has to count
+    flat = F.pad(images.flatten(), (0, 1))
     size = torch.randint(smallest, largest + 1, (count, 1), device=device)
     ticks = torch.arange(largest, device=device)
     inside = (ticks < size)[:, :, None] & (ticks < size)[:, None, :]
     offset = (ticks[:, None] * side + ticks)[None] + (torch.arange(count, device=device) * side * side)[
         :, None, None
     ]
-    flat = swapped.view(-1)
     for _ in range(swaps):
         # corners of both patches: (B, tries, first or second, row or column)
         corner = (torch.rand(count, TRIES, 2, 2, device=device) * (side - size + 1)[..., None, None]).long()
@@ -57,13 +58,17 @@ def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Ten
         corner = corner[torch.arange(count, device=device), best]
         where = inside & apart.any(1)[:, None, None]
         first, second = (
-            (offset + (corner[:, place, 0] * side + corner[:, place, 1])[:, None, None])[where]
+            torch.where(
+                where,
+                offset + (corner[:, place, 0] * side + corner[:, place, 1])[:, None, None],
+                images.numel(),
+            )
             for place in (0, 1)
         )
-        kept = flat[first].clone()
+        kept = flat[first]
         flat[first] = flat[second]
         flat[second] = kept
-    return swapped.view_as(images)
+    return flat[:-1].view_as(images)
 
 
 class Objective(Restoration):

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from refers.config import option
-from refers.distortions import apply_curves, intensity_curves, paint_inside, paint_outside, shuffle_locally
+from refers.distortions import (
+    apply_curves,
+    intensity_curves,
+    paint_inside,
+    paint_outside,
+    shuffle_locally,
+    to_device,
+)
 from refers.methods import Context
 from refers.restoration import Restoration
 
@@ -43,12 +50,15 @@ def distort(images: Tensor, settings: Settings) -> Tensor:
     def chosen(probability: float) -> Tensor:
         return (torch.rand(count, device=device) < probability).view(-1, 1, 1, 1)
 
-    picked = chosen(settings.shuffle).flatten()
+    # drawn on the host, which then knows how many they are
+    picked = to_device((torch.rand(count) < settings.shuffle).nonzero()[:, 0], device)
     found = images.clone()
     found[picked] = shuffle_locally(images[picked], settings.windows, max(1, images.shape[-1] // 10))
     curved = apply_curves(found, intensity_curves(count, device))
     found = torch.where(chosen(settings.intensity), curved, found)
-    painted = torch.where(chosen(settings.inpaint), paint_inside(found, BOXES), paint_outside(found, BOXES))
+    painted = torch.where(
+        chosen(settings.inpaint), paint_inside(found, 0, BOXES), paint_outside(found, BOXES)
+    )
     return torch.where(chosen(settings.paint), painted, found)
 
 

@@ -26,6 +26,7 @@ from refers.distortions import (
     paint_inside,
     paint_outside,
     shuffle_locally,
+    to_device,
     warp,
 )
 from refers.errors import UserError
@@ -57,16 +58,17 @@ def distort(images: Tensor, settings: Settings) -> Tensor:
     """Elastic warp, then exactly one of four distortions for each image: (B, 1, S, S) in [0, 1]."""
     side, device = images.shape[-1], images.device
     found = warp(images, settings.displacement * side, settings.smoothness * side)
-    kind = torch.randint(KINDS, (len(images),), device=device)
+    kind = torch.randint(KINDS, (len(images),))  # on the host, which then knows how many there are of each
     for number, change in enumerate(
         (
             lambda part: shuffle_locally(part, settings.windows, max(1, side // 10)),
             lambda part: apply_curves(part, intensity_curves(len(part), device)),
-            lambda part: paint_inside(part, 1),
+            lambda part: paint_inside(part, 1, 1),
             lambda part: paint_outside(part, 1),
         )
     ):
-        found[kind == number] = change(found[kind == number])
+        members = to_device((kind == number).nonzero()[:, 0], device)
+        found[members] = change(found[members])
     return found
 
 
