@@ -274,7 +274,7 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
     )
     axes.set_ylabel("findings")
     figure.suptitle(
-        f"{spec['title']}: radiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line",
+        f"{spec['title']}\nradiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line",
         x=0.01,
         ha="left",
     )
