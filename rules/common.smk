@@ -10,7 +10,7 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
-from refers import devices, grid, study
+from refers import code_digests, devices, study
 from refers.errors import UserError
 from refers.files import file_digest
 
@@ -75,7 +75,7 @@ GPU_ENVIRONMENT = "../envs/apex.yaml" if STUDY.wants_apex else "../envs/refers.y
 
 def code(script, *extra):
     """Parameter that changes when a statement changes in the script or in the library behind it."""
-    return study.code_of(script, *extra)
+    return code_digests.code_of(script, *extra)
 
 
 def as_json(settings):

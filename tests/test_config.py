@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from refers import config, study
+from refers import code_digests, config, study
 from refers.errors import UserError
 from refers.methods import load_objective
 
@@ -259,11 +259,11 @@ def test_comments_change_no_digest_and_statements_do(tmp_path, monkeypatch):
     library = {"a": "from refers.b import f\n", "b": "def f():\n    return 1\n", "c": "x = 1\n"}
     for name, text in library.items():
         (tmp_path / f"refers/{name}.py").write_text(text)
-    monkeypatch.setattr(study, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(code_digests, "SCRIPTS", tmp_path)
 
     def digests():
-        study._digest_and_imports.cache_clear()
-        return study.code_of("job")
+        code_digests._digest_and_imports.cache_clear()
+        return code_digests.code_of("job")
 
     before = digests()
     assert list(before) == ["job.py", "refers/a.py", "refers/b.py"]
