@@ -210,7 +210,7 @@ def test_the_decoder_doubles_up_to_the_image_and_keeps_places():
     tokens = torch.randn(2, 16, 12, requires_grad=True)
     image = decoder(tokens)
     assert image.shape == (2, 1, 32, 32)
-    assert 0 < float(image.min()) < float(image.max()) < 1
+    assert 0 < image.min().item() < image.max().item() < 1
     at_paper_size = RestorationDecoder(1536, 14, 16)
     assert at_paper_size(torch.randn(1, 196, 1536)).shape == (1, 1, 224, 224)
 
