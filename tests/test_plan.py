@@ -59,9 +59,9 @@ def test_the_jobs_are_those_that_snakemake_would_run(snakemake, downloads):
     counts = Counter(job.rule for job in jobs_of(read_files([ROOT / "config/config.yaml"])).values())
     found.jobs["finetune"] += found.jobs.pop("finetune_kept")
     assert counts["finetune"] == 135
-    for rule, count in counts.items():
+    for rule in counts.keys() | found.jobs.keys() - {"tables", "cells", "total"}:
         if rule != "figure":
-            assert found.jobs[rule] == count, rule
+            assert found.jobs.get(rule) == counts[rule], rule
 
 
 def test_an_imagenet_start_needs_the_imported_encoder(values):

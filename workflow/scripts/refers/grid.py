@@ -19,6 +19,9 @@ class Planned(Study):
     def source_status(self, source: str) -> str:
         return ""
 
+    def boxes_status(self, source: str) -> str:
+        return ""
+
     def dataset_status(self, dataset: str) -> str:
         return ""
 

@@ -264,6 +264,12 @@ class Study:
             if all(next(folder.glob(part), None) is None for part in pattern.split("|"))
         ]
 
+    def boxes_status(self, source: str) -> str:
+        """Empty when the radiologists' boxes of a source are on disk; otherwise why not."""
+        where, boxes = self.folder(source), self.values["sources"][source]["boxes"]
+        here = next(where.glob(boxes), None)
+        return "" if here else f"data absent: {where}/{boxes} not found; docs/data.md says how to get it"
+
     def source_status(self, source: str) -> str:
         """Empty when the source is on disk; otherwise why not and what to do."""
         absent = [pattern.replace("|", " or ") for pattern in self.missing(source)]
@@ -476,18 +482,15 @@ class Study:
         entry = self.values["figures"][name]
         dataset, method = entry["dataset"], entry["methods"][0]
         source = self.dataset(dataset)["source"]
-        boxes = self.values["sources"][source].get("boxes")
         if Cell(dataset, entry["ratio"]) not in self.cells:
             return f"not run: {dataset}/{entry['ratio']} is no cell of the study"
         if self.lies(f"attention/{name}/maps.npz"):
             return ""
         if self.model_settings(method).get("classifier", "mean") != "mean":
             return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
-        if not boxes:
+        if "boxes" not in self.values["sources"][source]:
             return f"not run: sources.{source} names no boxes"
-        if next(self.folder(source).glob(boxes), None) is None:
-            return f"data absent: {self.folder(source)}/{boxes} not found; docs/data.md says how to get it"
-        return ""
+        return self.boxes_status(source)
 
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
