@@ -488,7 +488,7 @@ class Study:
             return ""
         if self.model_settings(method).get("classifier", "mean") != "mean":
             return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
-        if "boxes" not in self.values["sources"][source]:
+        if not self.values["sources"][source].get("boxes"):
             return f"not run: sources.{source} names no boxes"
         return self.boxes_status(source)
 
