@@ -288,10 +288,14 @@ def seeds_of_baseline(wildcards):
     return prediction_paths(wildcards.baseline, wildcards.dataset, wildcards.ratio)
 
 
+def cells_of_tables():
+    """(method, cell) pairs behind every table."""
+    return sorted({pair for table in config["tables"] for pair in STUDY.table_cells(table)})
+
+
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    cells = {pair for table in config["tables"] for pair in STUDY.table_cells(table)}
-    return [path for method, cell in sorted(cells) for path in prediction_paths(method, *cell)]
+    return [path for method, cell in cells_of_tables() for path in prediction_paths(method, *cell)]
 
 
 def cells_of_table(wildcards):
@@ -390,14 +394,12 @@ def augment_of_figure(wildcards):
 
 def records_of_tables():
     """run.json of every fine-tune behind the tables; none of predictions that came here without it."""
-    cells = {pair for table in config["tables"] for pair in STUDY.table_cells(table)}
-    return [
-        path.replace("predictions.parquet", "run.json")
-        for method, cell in sorted(cells)
+    found = [
+        (path.replace("predictions.parquet", "run.json"), STUDY.training_status(method, cell))
+        for method, cell in cells_of_tables()
         for path in prediction_paths(method, *cell)
-        if not STUDY.training_status(method, cell)
-        or STUDY.lies(path.removeprefix("<results>/").replace("predictions.parquet", "run.json"))
     ]
+    return [path for path, absent in found if not absent or STUDY.lies(path.removeprefix("<results>/"))]
 
 
 def remake_command():

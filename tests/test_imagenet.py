@@ -45,19 +45,10 @@ def test_our_forward_pass_equals_timms(reference, position, tmp_path):
     torch.testing.assert_close(features.tokens[..., 48:], expected[:, 1:], atol=1e-5, rtol=1e-5)
 
 
-def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, reference):
+def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, timm_vit):
     np.savez(tmp_path / "vit.npz", **random_arrays(SETTINGS, seed=0))
     ours = read_tensors(str(tmp_path / "vit.npz"))
-    model = timm.create_model(
-        "vit_tiny_patch16_224",
-        pretrained=False,
-        num_classes=10,
-        img_size=32,
-        patch_size=8,
-        embed_dim=48,
-        depth=2,
-        num_heads=3,
-    )
+    model = timm_vit(classes=10)
     model.load_pretrained(str(tmp_path / "vit.npz"))
     ours = {name: tensor for name, tensor in ours.items() if not name.startswith("head.")}
     theirs = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head")}

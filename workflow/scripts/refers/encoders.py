@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from refers import config
 from refers.checkpoint import load_strictly, read_encoder
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 from refers.vit import Features, RadiographTransformer
 
 
@@ -62,7 +62,7 @@ class TimmNetwork(nn.Module):
             self.feature_width = self.network.head_hidden_size
             tokens, pooled = self._shapes()
         except Exception as error:  # its networks each raise their own kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UserError(
                 f"model.name: {settings.name} does not take grey images of {settings.image_size} pixels ({reason});"
                 " choose another image_size or network"

@@ -16,6 +16,11 @@ class Preempted(UserError):
     code = 143  # what a shell reports of a process that SIGTERM ended
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; turn a `UserError` into one line on stderr and its exit code, 1 as a rule."""
     try:

@@ -46,11 +46,16 @@ def build(module: nn.Module, settings: Optimiser, rates: dict[str, float]) -> to
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """Every parameter that an optimiser updates, group by group."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
 class Lookahead:
     """Slow weights that step towards the fast ones every k steps (used by the released code, absent from the paper)."""
 
     def __init__(self, optimiser: torch.optim.Optimizer, every: int, alpha: float) -> None:
-        self.fast = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        self.fast = parameters_of(optimiser)
         self.slow = [parameter.detach().clone() for parameter in self.fast]
         self.every, self.alpha = every, alpha
 

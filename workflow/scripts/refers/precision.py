@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from refers.errors import UserError
+from refers.optim import parameters_of
 
 
 class Precision:
@@ -100,8 +101,3 @@ class Precision:
         (self.amp or self.scaler).load_state_dict(scale)
         for master, saved in zip(self.masters, state.get("masters", []), strict=True):
             master.copy_(saved)
-
-
-def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """Every parameter that an optimiser updates, group by group."""
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

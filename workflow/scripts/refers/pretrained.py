@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from refers import config
 from refers.checkpoint import load_strictly
 from refers.encoders import build_encoder, load_encoder
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 from refers.imagenet import from_authors, from_google, to_radiograph_transformer
 
 DOWNLOAD, RANDOM = "timm:", "random"
@@ -86,7 +86,7 @@ def read_tensors(source: str) -> dict[str, Tensor]:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
     except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
         reason = (
             "damaged, or more than tensors in it" if isinstance(error, pickle.UnpicklingError) else str(error)
@@ -103,7 +103,7 @@ def _download(name: str) -> dict[str, Tensor]:
         with _tensors_only():  # not every version of timm asks for it
             return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # network, hub and registry each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{DOWNLOAD}{name}: cannot be downloaded ({reason}); give the path of a file instead"
         ) from None
