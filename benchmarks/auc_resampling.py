@@ -20,8 +20,8 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
-from refers.metrics import auc
-from refers.statistics import Bootstrap
+from refers.evaluation.metrics import auc
+from refers.evaluation.statistics import Bootstrap
 
 IMAGES = 22433
 POSITIVES = (2420, 582, 2754, 3938, 1133, 1335, 242, 1089, 957, 413, 509, 362, 734, 42)

@@ -18,10 +18,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
 from refers import config
-from refers.encoders import build_encoder
 from refers.methods import context_restoration, model_genesis, transvw
-from refers.precision import Precision
-from refers.runtime import choose_device
+from refers.model.encoders import build_encoder
+from refers.training.precision import Precision
+from refers.training.runtime import choose_device
 
 SIDE = 224
 

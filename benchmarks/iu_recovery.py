@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
 from refers.demo.report_styles import STYLES, Sections
-from refers.reports import clean_report, clean_section
+from refers.text.cleaning import clean_report, clean_section
 
 MARK = 0.995
 

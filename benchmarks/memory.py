@@ -1,4 +1,4 @@
-"""Peak GPU memory of one training step at the paper's shapes, estimated from its tensors (`refers.step_costs`); no GPU is needed.
+"""Peak GPU memory of one training step at the paper's shapes, estimated from its tensors (`refers.planning.step_costs`); no GPU is needed.
 
 python benchmarks/memory.py                    # every method of the published study, pre-training and fine-tuning
 python benchmarks/memory.py refers c2l --precision fp16
@@ -14,9 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
 from refers import config
-from refers.grid import read_files
-from refers.step_costs import context_of, cost_of_finetuning, cost_of_pretraining
-from refers.study import Study
+from refers.planning.jobs import read_files
+from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining
+from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 GIB = 1 << 30

@@ -23,7 +23,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
-from refers.datasets.mimic import CLASSES, JPG
+from refers.data.adapters.mimic import CLASSES, JPG
 from refers.demo.report_styles import STYLES, Sections
 from refers.demo.reports import SENTENCES
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
-from refers.images import load_square
-from refers.store import pack
+from refers.data.images import load_square
+from refers.data.store import pack
 
 KINDS = {".jpg": (2544, 3056), ".png": (1024, 1024)}
 SUFFIXES = (*KINDS, ".jpeg", ".dicom", ".dcm")

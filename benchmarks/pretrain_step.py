@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
-from refers import config, optim
-from refers.encoders import build_encoder
-from refers.engine import Task, train_step
+from refers import config
 from refers.methods import Context, build_objective
-from refers.precision import Precision
-from refers.runtime import choose_device
+from refers.model.encoders import build_encoder
+from refers.training import optim
+from refers.training.engine import Task, train_step
+from refers.training.precision import Precision
+from refers.training.runtime import choose_device
 
 VOCABULARY, TOKENS, SIDE = 30522, 100, 2048
 

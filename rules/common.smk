@@ -10,7 +10,9 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
-from refers import code_digests, devices, study
+from refers.provenance import code_digests
+from refers.training import devices
+from refers.study import study
 from refers.errors import UserError
 from refers.files import file_digest
 
@@ -109,7 +111,7 @@ def layout_of(wildcards):
 
 
 def adapter_code(wildcards):
-    return code("index_source", f"refers/datasets/{layout_of(wildcards)}.py")
+    return code("index_source", f"refers/data/adapters/{layout_of(wildcards)}.py")
 
 
 @one_line

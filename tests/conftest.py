@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 from refers import config
+from refers.data.mimic_studies import Studies
+from refers.data.visual_words import discover
 from refers.methods import Context
-from refers.studies import Studies
-from refers.words import discover
 
 ROOT = Path(__file__).parents[1]
 WORDS = config.Words(count=3, instances=6, held_out=3, features=4)

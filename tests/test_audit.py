@@ -15,10 +15,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refers.audit.similarity import compare_files
 from refers.errors import UserError
-from refers.similarity import compare_files
-from refers.statistics import Bootstrap
-from refers.study import Study
+from refers.evaluation.statistics import Bootstrap
+from refers.study.study import Study
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 

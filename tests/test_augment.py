@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from refers import augment, config
+from refers import config
+from refers.training import augment
 from torch.nn import functional as F
 
 CPU = torch.device("cpu")

@@ -5,11 +5,12 @@ import math
 
 import pytest
 import torch
-from refers import augment, config, engine
-from refers.encoders import build_encoder
+from refers import config
 from refers.methods import build_objective
 from refers.methods.c2l import infonce, nce
-from refers.pretraining import pretraining_task
+from refers.model.encoders import build_encoder
+from refers.training import augment, engine
+from refers.training.pretraining import pretraining_task
 from torch.nn import functional as F
 
 CPU = torch.device("cpu")

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from refers.claims import judge_all, read_claims, to_markdown
 from refers.errors import UserError
-from refers.judging import FAILS, HOLDS, UNJUDGED, Number, Numbers, Overlap, judge, our_numbers, paper_numbers
-from refers.reported import read_reported
-from refers.table_formats import FIELDS
+from refers.reporting.claims import judge_all, read_claims, to_markdown
+from refers.reporting.judging import (
+    FAILS,
+    HOLDS,
+    UNJUDGED,
+    Number,
+    Numbers,
+    Overlap,
+    judge,
+    our_numbers,
+    paper_numbers,
+)
+from refers.reporting.published import read_reported
+from refers.reporting.table_formats import FIELDS
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "config/claims.yaml"
@@ -303,7 +313,7 @@ def test_the_sentence_about_boxes_is_judged_on_the_overlaps_of_figure_3(shipped)
 
 
 def test_shipped_claims_name_columns_and_rows_of_the_shipped_study():
-    from refers.study import check
+    from refers.study.study import check
 
     study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     specs = [study.table(name) for name in study.values["tables"]]

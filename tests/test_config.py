@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from refers import code_digests, config, study
+from refers import config
 from refers.errors import UserError
 from refers.methods import load_objective
+from refers.provenance import code_digests
+from refers.study import study
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ["", "demo", "code", "trial"]

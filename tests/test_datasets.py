@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from refers.datasets import adapter, read_boxes, summarise, validate_index
+from refers.data.adapters import adapter, read_boxes, summarise, validate_index
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"

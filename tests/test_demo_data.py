@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refers.datasets import adapter
+from refers.data.adapters import adapter
+from refers.data.images import decode
 from refers.demo.anatomy import SIZE
 from refers.demo.findings import CATALOGUE, EITHER, place
 from refers.demo.generate import generate, make_plan
@@ -16,7 +17,6 @@ from refers.demo.plan import SOURCES
 from refers.demo.reports import CHEXPERT, DENIALS, WORDS, write_report
 from refers.demo.style import Picture, dicom_bytes, render
 from refers.errors import UserError
-from refers.images import decode
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 SCALE = 0.02

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from refers import devices, distributed, runtime
 from refers.errors import UserError
+from refers.training import devices, distributed, runtime
 
 ROOT = Path(__file__).parents[1]
 HOLDER = """
 import os, sys
 sys.path.insert(0, {scripts!r})
-from refers import devices
+from refers.training import devices
 devices.PATIENCE = 0.05
 print(*devices.claim({names!r}, {count}, outlive={outlive}), flush=True)
 if {outlive}:

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import pytest
-from refers.reports import clean_report
+from refers.text.cleaning import clean_report
 
 
 class Case(NamedTuple):
-    """A report; its Findings and Impression, cleaned; and the rules of `refers.reports.RULES` that are counted."""
+    """A report; its Findings and Impression, cleaned; and the rules of `refers.text.cleaning.RULES` that are counted."""
 
     report: str
     findings: str

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from refers import config, distributed, engine
-from refers.encoders import build_encoder
+from refers import config
 from refers.errors import Preempted, UserError
 from refers.methods import build_objective
-from refers.pretraining import pretraining_task
+from refers.model.encoders import build_encoder
+from refers.training import distributed, engine
+from refers.training.pretraining import pretraining_task
 from test_engine import CPU
 from test_objectives import OBJECTIVES, REFERS
 from torch import nn

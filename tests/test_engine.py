@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from refers import config, engine, optim
+from refers import config
 from refers.errors import UserError
-from refers.precision import Precision
+from refers.training import engine, optim
+from refers.training.precision import Precision
 from torch import nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,8 +15,9 @@ import pytest
 import torch
 import yaml
 from kill_lab import Job, Lab
-from refers import config, engine
-from refers.precision import Precision
+from refers import config
+from refers.training import engine
+from refers.training.precision import Precision
 from test_engine import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]

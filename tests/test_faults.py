@@ -22,10 +22,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
-from refers import checkpoint, config, engine, finetuning, optim, provenance, store, words
-from refers.encoders import build_encoder
+from refers import config
+from refers.data import store, visual_words
 from refers.errors import Preempted, UserError
 from refers.files import atomic_path, write_json, write_parquet, write_text
+from refers.model import encoder_file
+from refers.model.encoders import build_encoder
+from refers.provenance import run_record
+from refers.training import engine, finetuning, optim
 from test_engine import CPU, settings, toy_task
 from test_finetuning import finetune_command, world  # noqa: F401
 from test_objectives import OBJECTIVES, task_of
@@ -367,7 +371,7 @@ def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, ca
         refused(owner, "the one set aside before goes on in its place")
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
     assert len(list(tmp_path.glob("*.pt"))) == 3
-    checkpoint.clear_resume(tmp_path)
+    encoder_file.clear_resume(tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -439,7 +443,7 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
     stopped_at_7(tmp_path)
     sidecar = tmp_path / "resume.pt"
     saved = torch.load(sidecar, weights_only=True)
-    torch.save(saved | {"version": checkpoint.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
+    torch.save(saved | {"version": encoder_file.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
     later = sidecar.read_bytes()
     with pytest.raises(
         UserError, match=r"resume.pt: refused, a later version .* update the pipeline"
@@ -447,7 +451,7 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
         engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
     assert "\n" not in str(caught.value)
     assert sidecar.read_bytes() == later
-    torch.save(saved | {"version": checkpoint.STATE_VERSION - 1}, sidecar)
+    torch.save(saved | {"version": encoder_file.STATE_VERSION - 1}, sidecar)
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
 
 
@@ -459,8 +463,8 @@ def test_the_history_names_every_process_and_a_library_that_changed(tmp_path, mo
     with pytest.raises(UserError, match="loss is nan"):
         engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "x")
     assert "the library changed" not in capsys.readouterr().out
-    before = provenance.library_digest()
-    monkeypatch.setattr(provenance, "library_digest", lambda: "f" * 64)
+    before = run_record.library_digest()
+    monkeypatch.setattr(run_record, "library_digest", lambda: "f" * 64)
     began = time.monotonic() - 100
     history = engine.fit(toy_task(), settings(), CPU, tmp_path, "x", began)["history"]
     assert "the library changed since these steps" in capsys.readouterr().out
@@ -484,8 +488,8 @@ def write_all(folder):
     )
     frame = pd.DataFrame({"score": np.random.default_rng(0).random(40_000)})
     return {
-        "resume.pt": lambda: checkpoint.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
-        "encoder.safetensors": lambda: checkpoint.save_encoder(folder / "encoder.safetensors", encoder, {}),
+        "resume.pt": lambda: encoder_file.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
+        "encoder.safetensors": lambda: encoder_file.save_encoder(folder / "encoder.safetensors", encoder, {}),
         "predictions.parquet": lambda: write_parquet(folder / "predictions.parquet", frame),
         "run.json": lambda: write_json(folder / "run.json", list(range(40_000))),
     }
@@ -634,7 +638,7 @@ def test_the_search_for_words_ends_at_once_and_leaves_nothing(mimic, tmp_path):
     for name, path in zip(("index", "store", "tokens"), mimic, strict=True):
         argv += [f"--{name}", str(path)]
     argv += ["--manifest", str(tmp_path / "images.json"), "--out", str(tmp_path / "out/words.csv")]
-    code, seconds = asked_to_end(argv, term_in(words, "principal_components"))
+    code, seconds = asked_to_end(argv, term_in(visual_words, "principal_components"))
     assert (code, list(tmp_path.iterdir())) == (-signal.SIGTERM, [tmp_path / "images.json"])
     assert seconds < 10
     assert asked_to_end(argv, lambda: None)[0] == 0

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from refers import figures, localisation
+from refers.evaluation import localisation
+from refers.reporting import figures
 from sklearn.metrics import roc_auc_score
 
 SPEC = {

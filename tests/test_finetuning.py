@@ -11,10 +11,16 @@ import pandas as pd
 import pytest
 import torch
 from refers import config
-from refers.checkpoint import save_encoder
-from refers.encoders import build_encoder
-from refers.finetuning import Classifier, LabelledImages, classification_loss, finetuning_task, probabilities
-from refers.metrics import auc
+from refers.evaluation.metrics import auc
+from refers.model.encoder_file import save_encoder
+from refers.model.encoders import build_encoder
+from refers.training.finetuning import (
+    Classifier,
+    LabelledImages,
+    classification_loss,
+    finetuning_task,
+    probabilities,
+)
 from torch.nn import functional as F
 
 ROOT = Path(__file__).parents[1]

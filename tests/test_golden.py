@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from refers import config, engine
-from refers.encoders import build_encoder
+from refers import config
 from refers.methods import build_objective
-from refers.pretraining import pretraining_task
+from refers.model.encoders import build_encoder
+from refers.training import engine
+from refers.training.pretraining import pretraining_task
 from test_objectives import OBJECTIVES
 
 GOLDEN = Path(__file__).with_name("golden") / "losses.json"

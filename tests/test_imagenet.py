@@ -11,11 +11,11 @@ import timm
 import torch
 from generate_checkpoint import random_arrays
 from refers import config
-from refers.checkpoint import load_start, load_strictly, save_encoder
-from refers.encoders import build_encoder, load_encoder
 from refers.errors import UserError
-from refers.imagenet import resize_positions, to_radiograph_transformer
-from refers.pretrained import import_encoder, read_tensors
+from refers.model.encoder_file import load_start, load_strictly, save_encoder
+from refers.model.encoders import build_encoder, load_encoder
+from refers.model.import_checkpoint import import_encoder, read_tensors
+from refers.model.vit_checkpoints import resize_positions, to_radiograph_transformer
 from safetensors.torch import save_file
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refers.data.images import decode, image_size, load_square
 from refers.errors import UserError
-from refers.images import decode, image_size, load_square
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 RAMP = np.linspace(0, 255, 48 * 64).round().astype(np.uint8).reshape(48, 64)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refers.layers import Dropout, attention
+from refers.model.layers import Dropout, attention
 from torch.nn import functional as F
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from refers.errors import UserError
-from refers.metrics import ResampledAuc, auc, midranks, outranked
+from refers.evaluation.metrics import ResampledAuc, auc, midranks, outranked
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 

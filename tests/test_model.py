@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 from refers import config
-from refers.encoders import build_encoder
-from refers.fusion import PatchFusion, ViewFusion
-from refers.report_decoder import ReportDecoder, ReportTransformer
-from refers.vit import RadiographTransformer
+from refers.model.encoders import build_encoder
+from refers.model.fusion import PatchFusion, ViewFusion
+from refers.model.report_decoder import ReportDecoder, ReportTransformer
+from refers.model.vit import RadiographTransformer
 from torch import nn
 
 

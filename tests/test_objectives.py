@@ -6,17 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from refers import config, engine, step_costs
-from refers.checkpoint import load_strictly
-from refers.contrast import contrastive_loss, similarity
-from refers.encoders import build_encoder
+from refers import config
 from refers.errors import UserError
-from refers.finetuning import Classifier
 from refers.methods import build_objective
 from refers.methods import refers as refers_method
+from refers.methods.common.contrast import contrastive_loss, similarity
 from refers.methods.lsp import masked_cross_entropy, targets
 from refers.methods.refers import language_loss
-from refers.pretraining import choose_views, pretraining_task
+from refers.model.encoder_file import load_strictly
+from refers.model.encoders import build_encoder
+from refers.planning import step_costs
+from refers.training import engine
+from refers.training.finetuning import Classifier
+from refers.training.pretraining import choose_views, pretraining_task
 
 DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
 REFERS = {"decoder": DECODER, "fusion_hidden": 8}

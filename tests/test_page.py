@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from browser import BROWSERS, browser
 from PIL import Image
-from refers.page import facts_of_runs, render
+from refers.reporting.page import facts_of_runs, render
 
 TARGET = "results/cells/refers/nih/1pct/auc.json"
 OTHER = "results/cells/c2l/nih/1pct/auc.json"

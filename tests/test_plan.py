@@ -14,15 +14,16 @@ import calibrate
 import pytest
 import torch
 import yaml
-from refers import config, plan
-from refers.costs import START, Prices
-from refers.encoders import build_encoder
+from refers import config
 from refers.errors import UserError
-from refers.finetuning import Classifier
-from refers.grid import Planned, finetune_key, jobs_of, pretrain_key, read_files, speed_key
-from refers.provenance import digest
-from refers.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
-from refers.study import Study, check
+from refers.model.encoders import build_encoder
+from refers.planning import plan
+from refers.planning.costs import START, Prices
+from refers.planning.jobs import Planned, finetune_key, jobs_of, pretrain_key, read_files, speed_key
+from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.provenance.run_record import digest
+from refers.study.study import Study, check
+from refers.training.finetuning import Classifier
 from test_objectives import OBJECTIVES, make
 from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode

@@ -9,8 +9,9 @@ import pytest
 import test_datasets as downloads
 import yaml
 from PIL import Image
-from refers import config, preflight
-from refers.study import Study
+from refers import config
+from refers.data import preflight
+from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 

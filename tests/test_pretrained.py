@@ -10,14 +10,16 @@ import pytest
 import timm
 import torch
 import yaml
-from refers import config, engine, study
-from refers.checkpoint import save_encoder
-from refers.encoders import build_encoder
+from refers import config
 from refers.errors import UserError
-from refers.finetuning import Classifier
 from refers.methods import build_objective
-from refers.pretrained import import_encoder, read_tensors
-from refers.pretraining import pretraining_task
+from refers.model.encoder_file import save_encoder
+from refers.model.encoders import build_encoder
+from refers.model.import_checkpoint import import_encoder, read_tensors
+from refers.study import study
+from refers.training import engine
+from refers.training.finetuning import Classifier
+from refers.training.pretraining import pretraining_task
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 

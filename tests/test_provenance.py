@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from refers import provenance
 from refers.config import merge
 from refers.errors import UserError
-from refers.explain import explain
 from refers.files import file_digest
-from refers.grid import Planned, read_files
+from refers.planning.jobs import Planned, read_files
+from refers.provenance import run_record
+from refers.reporting.explain_cell import explain
 
 ROOT = Path(__file__).parents[1]
 SECRET = "bibasilar opacities, likely atelectasis"
@@ -51,7 +51,7 @@ def tree(tmp_path, monkeypatch):
         seed = settings["training"]["seed"]
         return put(
             folder / "run.json",
-            provenance.run_record(settings, seed, digests, outputs, "cpu", **OUTCOME, **facts),
+            run_record.run_record(settings, seed, digests, outputs, "cpu", **OUTCOME, **facts),
         )
 
     for source in ("mimic", "shenzhen"):
@@ -122,8 +122,8 @@ def test_a_record_is_whole(tree):
     _, folder = tree
     for path in (folder / "results").rglob("run.json"):
         record = json.loads(path.read_text())
-        assert provenance.problem_of(record) == ""
-        assert record["settings_sha256"] == provenance.digest(record["settings"])
+        assert run_record.problem_of(record) == ""
+        assert record["settings_sha256"] == run_record.digest(record["settings"])
         assert record["command"][0] == f"workflow/scripts/{record['script']}"
 
 
@@ -135,7 +135,7 @@ def test_a_record_that_lacks_a_fact_is_none(tree, key):
     _, folder = tree
     record = json.loads((folder / "results/encoders/refers/run.json").read_text())
     del record[key]
-    assert key in provenance.problem_of(record)
+    assert key in run_record.problem_of(record)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_record_that_lacks_a_fact_is_none(tree, key):
 def test_a_record_that_says_a_wrong_thing_is_none(tree, change, place):
     _, folder = tree
     record = json.loads((folder / "results/encoders/refers/run.json").read_text())
-    assert place in provenance.problem_of(record | change)
+    assert place in run_record.problem_of(record | change)
 
 
 def test_a_job_that_would_write_half_a_record_fails(tmp_path, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_job_that_would_write_half_a_record_fails(tmp_path, monkeypatch):
     (tmp_path / "predictions.parquet").touch()
     outputs = {"predictions": tmp_path / "predictions.parquet"}
     with pytest.raises(UserError, match=r"^run\.json: .*required"):
-        provenance.run_record({"a": 1}, 0, {"encoder": "0" * 64}, outputs, "cpu")
+        run_record.run_record({"a": 1}, 0, {"encoder": "0" * 64}, outputs, "cpu")
 
 
 def stopped_once(tree):
@@ -175,7 +175,7 @@ def stopped_once(tree):
     facts = {key: record[key] for key in keys} | {"history": [EARLIER, {"steps": 10, "processes": 1}]}
     given = [record[key] for key in ("settings", "seed", "inputs")]
     sys.argv = record["command"]
-    found = provenance.run_record(*given, {"encoder": encoder}, "cpu", **facts)
+    found = run_record.run_record(*given, {"encoder": encoder}, "cpu", **facts)
     path.write_text(json.dumps(found))
     return record, found
 
@@ -243,7 +243,7 @@ def test_settings_that_changed_since_are_named(tree):
 def test_a_library_that_changed_while_a_run_was_stopped_is_named(tree):
     stopped_once(tree)
     text = account(tree)
-    ours = provenance.library_digest()[:12]
+    ours = run_record.library_digest()[:12]
     assert f"the library changed while it was made ({'1' * 12}, then {ours})" in verdict(text)
     assert re.search(r"\| its process 1, 299,990 steps \|.*1,000 s \| 90,000 MiB \| an older GPU", text)
     assert "its process 2, 10 steps" in text
@@ -280,7 +280,7 @@ def test_a_cell_outside_the_study_is_one_line(tree):
 
 def test_large_files_are_hashed_when_asked(tree, monkeypatch):
     values, _ = tree
-    monkeypatch.setattr("refers.explain.HASHED", 3)
+    monkeypatch.setattr("refers.reporting.explain_cell.HASHED", 3)
     text = account(tree)
     assert "not hashed" in text
     assert "too large to hash unasked" in verdict(text)
@@ -303,4 +303,4 @@ def test_every_record_of_the_demo_is_whole(demo):
     records = sorted((demo / "results").rglob("run.json"))
     assert len(records) >= 3 + 81
     for path in records:
-        assert provenance.problem_of(json.loads(path.read_text())) == "", path
+        assert run_record.problem_of(json.loads(path.read_text())) == "", path

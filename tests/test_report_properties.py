@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from refers.demo.report_styles import STYLES, Sections
-from refers.reports import DROPPED, MIN_TOKENS, RULES, clean_report, clean_section, normalise
+from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report, clean_section, normalise
 
 untimed = settings(deadline=None)
 

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refers.errors import UserError
-from refers.reports import clean_report, clean_section, count_tokens, normalise, read_reports, swap_sides
+from refers.text.cleaning import (
+    clean_report,
+    clean_section,
+    count_tokens,
+    normalise,
+    read_reports,
+    swap_sides,
+)
 
 MINI = Path(__file__).parents[2] / "shared/data/mini-mimic/mimic-cxr-reports"
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/clean_reports.py"

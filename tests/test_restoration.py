@@ -5,11 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from refers import config, distortions
-from refers.encoders import build_encoder
+from refers import config
 from refers.errors import UserError
 from refers.methods import context_restoration, model_genesis, transvw
-from refers.restoration import Restoration, RestorationDecoder
+from refers.methods.common import distortions
+from refers.methods.common.restoration import Restoration, RestorationDecoder
+from refers.model.encoders import build_encoder
 
 SIDE = 224
 CPU = torch.device("cpu")

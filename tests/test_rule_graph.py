@@ -5,8 +5,8 @@ from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
-from refers import figures, rule_graph
 from refers.errors import UserError
+from refers.reporting import figures, rule_graph
 
 ROOT = Path(__file__).parents[1]
 DOT = """digraph snakemake_dag {

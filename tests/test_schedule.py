@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refers.errors import UserError
-from refers.schedule import Task, critical_path, simulate, tails
+from refers.planning.schedule import Task, critical_path, simulate, tails
 
 
 @st.composite

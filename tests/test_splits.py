@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refers import leakage
-from refers.datasets import adapter, nih
+from refers.data import leakage
+from refers.data.adapters import adapter, nih
+from refers.data.splits import Split, draw_subset, hash_order, make_split, read_list
 from refers.errors import UserError
-from refers.splits import Split, draw_subset, hash_order, make_split, read_list
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 RELEASED = SHARED / "refers-released/DataProcessed"

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from refers.metrics import auc
-from refers.statistics import (
+from refers.evaluation.metrics import auc
+from refers.evaluation.statistics import (
     Bootstrap,
     bootstrap_p,
     compare,

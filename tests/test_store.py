@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from refers import images, store
+from refers.data import images, store
+from refers.data.mimic_studies import Studies
+from refers.data.store import WORK_FILES, open_store, pack, read_quarantine, verify
 from refers.errors import UserError
-from refers.processes import process_pool
-from refers.store import WORK_FILES, open_store, pack, read_quarantine, verify
-from refers.studies import Studies
+from refers.workers import process_pool
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
 NAMES = [f"{row:02d}.png" for row in range(70)]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import yaml
 from refers.errors import UserError
-from refers.reported import read_reported, verdict
-from refers.statistics import compare, holm
-from refers.table_formats import to_csv, to_html, to_latex, to_markdown
-from refers.tables import build, format_p, index_results
+from refers.evaluation.statistics import compare, holm
+from refers.reporting.build_table import build, format_p, index_results
+from refers.reporting.published import read_reported, verdict
+from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = [
@@ -503,7 +503,7 @@ def test_cells_of_two_test_sets_are_refused():
 
 
 def test_the_shipped_study_describes_the_extended_tables():
-    from refers.study import check
+    from refers.study.study import check
 
     study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     for name, dataset, rows in (

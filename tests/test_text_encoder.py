@@ -8,7 +8,7 @@ import pytest
 import tokenize_reports
 from build_text_encoder import SPECIAL, write_vocabulary
 from refers.errors import UserError
-from refers.text_encoder import load_tokenizer
+from refers.model.text_encoder import load_tokenizer
 
 
 def test_the_vocabulary_is_characters_then_words_by_frequency_then_by_name(tmp_path):

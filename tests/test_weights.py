@@ -11,11 +11,11 @@ import pytest
 import timm
 import torch
 from refers import config
-from refers.checkpoint import load_state, read_encoder
+from refers.data.store import open_store
 from refers.errors import UserError
-from refers.pretrained import import_encoder, read_tensors
-from refers.store import open_store
-from refers.text_encoder import TextEncoder
+from refers.model.encoder_file import load_state, read_encoder
+from refers.model.import_checkpoint import import_encoder, read_tensors
+from refers.model.text_encoder import TextEncoder
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[1]

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
-from refers import augment, config, words
-from refers.encoders import build_encoder
+from refers import config
+from refers.data import visual_words
+from refers.data.mimic_studies import Studies
+from refers.data.visual_words import COLUMNS, discover, is_informative, principal_components, thumbnails
 from refers.errors import UserError
 from refers.methods import build_objective, transvw
-from refers.pretraining import pretraining_task
-from refers.studies import Studies
-from refers.words import COLUMNS, discover, is_informative, principal_components, thumbnails
+from refers.model.encoders import build_encoder
+from refers.training import augment
+from refers.training.pretraining import pretraining_task
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_held_out_images_stay_held_out(studies, found):
 
 
 def test_a_word_is_its_reference_and_the_images_nearest_to_it(studies, monkeypatch):
-    references, free_corner = [], words._free_corner
+    references, free_corner = [], visual_words._free_corner
 
     def watched(image, *others):
         corner = free_corner(image, *others)
@@ -59,7 +61,7 @@ def test_a_word_is_its_reference_and_the_images_nearest_to_it(studies, monkeypat
             references.append(image.copy())
         return corner
 
-    monkeypatch.setattr(words, "_free_corner", watched)
+    monkeypatch.setattr(visual_words, "_free_corner", watched)
     found = discover(studies, WORDS)
     rows = {name: studies.images_of(members)[0] for name, members in studies.splits.items()}
     rows = {name: rows[name][studies.frontal[rows[name]]] for name in ("train", "val")}

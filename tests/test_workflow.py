@@ -213,7 +213,7 @@ def test_a_finished_study_has_nothing_to_do(snakemake, demo):
 def test_touching_code_and_config_reruns_nothing(snakemake, demo):
     for path in (
         "workflow/scripts/finetune.py",
-        "workflow/scripts/refers/vit.py",
+        "workflow/scripts/refers/model/vit.py",
         "config/demo.yaml",
         "rules/finetune.smk",
     ):

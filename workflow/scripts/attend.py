@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from refers import attention, augment, localisation
+from refers.columns import LABEL
 from refers.config import Augment
-from refers.datasets import read_boxes
+from refers.data.adapters import read_boxes
+from refers.data.splits import read_split
+from refers.data.store import open_store
 from refers.errors import run
+from refers.evaluation import class_activation, localisation
 from refers.files import atomic_path, read_parquet, write_text
-from refers.runtime import choose_device
-from refers.schema import LABEL
-from refers.splits import read_split
-from refers.store import open_store
+from refers.training import augment
+from refers.training.runtime import choose_device
 
 BATCH = 64
 
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     device = choose_device(args.device)
-    model = attention.load_classifier(args.classifier).to(device)
+    model = class_activation.load_classifier(args.classifier).to(device)
     side = model.encoder.settings.image_size
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
@@ -67,7 +68,7 @@ def main() -> None:
         images = torch.from_numpy(store[test.loc[[name for (name, _), _ in part], "row"].to_numpy()])
         still = augment.still(how, len(part), store.shape[1], side, device)
         pixels = augment.apply(still, images.to(device), side)
-        maps = attention.class_activation(model, pixels).cpu().numpy()
+        maps = class_activation.class_activation(model, pixels).cpu().numpy()
         grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
         for place, ((name, label), outlined) in enumerate(part):
             evidence = maps[place, classes.index(label)]

@@ -18,12 +18,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from refers.audit import AUC_FIELDS, PAIR_FIELDS, auc_rows, pair_rows
-from refers.audit_report import to_markdown
+from refers.audit.released import Cell, read, read_lists
+from refers.audit.report import to_markdown
+from refers.audit.rows import AUC_FIELDS, PAIR_FIELDS, auc_rows, pair_rows
 from refers.errors import UserError, run
 from refers.files import write_text
-from refers.released import Cell, read, read_lists
-from refers.reported import read_reported
+from refers.reporting.published import read_reported
 
 
 def parse_args() -> argparse.Namespace:

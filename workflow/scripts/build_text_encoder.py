@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 from refers.errors import run
 from refers.files import read_parquet
-from refers.text_encoder import load_tokenizer  # sets the offline switches before transformers is imported
+from refers.model.text_encoder import (
+    load_tokenizer,  # sets the offline switches before transformers is imported
+)
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

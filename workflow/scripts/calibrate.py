@@ -14,9 +14,9 @@ import torch
 from refers import config
 from refers.errors import UserError, run
 from refers.files import write_json
-from refers.grid import Planned, finetune_key, pretrain_key, read_studies, speed_key
-from refers.runtime import choose_device
-from refers.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.planning.jobs import Planned, finetune_key, pretrain_key, read_studies, speed_key
+from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.training.runtime import choose_device
 
 
 def parse_args() -> argparse.Namespace:

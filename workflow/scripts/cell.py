@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 
 from refers.errors import UserError, run
+from refers.evaluation.predictions import read_seeds
+from refers.evaluation.statistics import Bootstrap, summarise
 from refers.files import file_digest, write_json
-from refers.predictions import read_seeds
-from refers.statistics import Bootstrap, summarise
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from refers.errors import run
 from refers.files import write_text
-from refers.table_formats import read_csv
+from refers.reporting.table_formats import read_csv
 
 HEADER = ["table", "row", "method", "column", "printed", "target"]
 

@@ -6,11 +6,11 @@ In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json; l
 import argparse
 from pathlib import Path
 
+from refers.data.leakage import KINDS, check
+from refers.data.splits import read_split
+from refers.data.store import open_store
 from refers.errors import UserError, run
 from refers.files import read_parquet, write_json
-from refers.leakage import KINDS, check
-from refers.splits import read_split
-from refers.store import open_store
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """The paper's checkable sentences, judged on our tables and on the paper's own printed numbers.
 
-In: config/claims.yaml (`refers/claims.py` says what a claim is), the tables as csv, the overlaps behind Figure 3, the
+In: config/claims.yaml (`refers/reporting/claims.py` says what a claim is), the tables as csv, the overlaps behind Figure 3, the
 paper's numbers.
 Out: claims.csv and claims.md.
 """
@@ -9,13 +9,13 @@ import argparse
 import json
 from pathlib import Path
 
-from refers.claims import judge_all, read_claims, to_csv, to_markdown
 from refers.errors import UserError, run
+from refers.evaluation.localisation import NO_BOX, read_overlap
 from refers.files import write_text
-from refers.judging import Overlap, our_numbers, paper_numbers
-from refers.localisation import NO_BOX, read_overlap
-from refers.reported import read_reported
-from refers.table_formats import read_csv
+from refers.reporting.claims import judge_all, read_claims, to_csv, to_markdown
+from refers.reporting.judging import Overlap, our_numbers, paper_numbers
+from refers.reporting.published import read_reported
+from refers.reporting.table_formats import read_csv
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 In: the folder mimic-cxr-reports and the index of the images. Out: reports.parquet (study_id, patient_id, text) and the
 funnel as JSON: reports, those with Findings or Impression, those of three tokens, those of studies with images; why each
-of the others was dropped; and in how many reports each rule of `refers.reports.RULES` was used.
+of the others was dropped; and in how many reports each rule of `refers.text.cleaning.RULES` was used.
 The text is credentialed: it stays in the store and is never printed.
 """
 
@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
-from refers.processes import process_pool
-from refers.reports import DROPPED, MIN_TOKENS, RULES, clean_report, list_patients, read_reports
+from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report, list_patients, read_reports
+from refers.workers import process_pool
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])
 PATIENTS = 256  # read and cleaned at a time, some 900 reports

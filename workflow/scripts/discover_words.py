@@ -7,10 +7,10 @@ import argparse
 from pathlib import Path
 
 from refers import config
+from refers.data.mimic_studies import Studies
+from refers.data.visual_words import discover
 from refers.errors import run
 from refers.files import write_text
-from refers.studies import Studies
-from refers.words import discover
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from refers.config import parse_json
 from refers.errors import run
-from refers.explain import explain
 from refers.files import write_text
-from refers.grid import read_files
+from refers.planning.jobs import read_files
+from refers.reporting.explain_cell import explain
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,14 +10,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-from refers import figures, localisation, rule_graph
 from refers.errors import run
-from refers.predictions import read_seeds
+from refers.evaluation import localisation
+from refers.evaluation.predictions import read_seeds
+from refers.reporting import figures, rule_graph
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--spec", type=json.loads, required=True, help="refers.study.Study.figure as JSON")
+    parser.add_argument(
+        "--spec", type=json.loads, required=True, help="refers.study.study.Study.figure as JSON"
+    )
     parser.add_argument("--inputs", type=Path, nargs="*", default=[], help="one a source, in its order")
     parser.add_argument("--out", type=Path, required=True, help="figure.pdf; figure.png is written beside it")
     return parser.parse_args()

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from refers import config, provenance
-from refers.checkpoint import clear_resume, read_encoder, save_encoder
-from refers.encoders import load_encoder
-from refers.engine import fit
+from refers import config
+from refers.columns import LABEL
+from refers.data.splits import read_split
+from refers.data.store import open_store
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
-from refers.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
-from refers.precision import Precision
-from refers.runtime import choose_device, enough_memory, seed_torch, spare_compiler
-from refers.schema import LABEL
-from refers.splits import read_split
-from refers.store import open_store
+from refers.model.encoder_file import clear_resume, read_encoder, save_encoder
+from refers.model.encoders import load_encoder
+from refers.provenance import run_record
+from refers.training.engine import fit
+from refers.training.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
+from refers.training.precision import Precision
+from refers.training.runtime import choose_device, enough_memory, seed_torch, spare_compiler
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +61,7 @@ def main() -> None:
     # it holds the digest of the store, which is too large to hash here
     manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
-    inputs = {name: provenance.file_digest(path) for name, path in files.items()}
+    inputs = {name: run_record.file_digest(path) for name, path in files.items()}
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
@@ -88,7 +89,7 @@ def finetune(
     size = encoder.settings.image_size
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
-    outcome = fit(task, settings.training, device, folder, provenance.digest([plain, inputs]), started)
+    outcome = fit(task, settings.training, device, folder, run_record.digest([plain, inputs]), started)
     memory = enough_memory("in prediction", "lower evaluation_batch")
     with torch.no_grad(), Precision(settings.training.precision, device).autocast(), memory:
         frames = [
@@ -103,7 +104,7 @@ def finetune(
         "threads": torch.get_num_threads(),
         **outcome,
     }
-    record = provenance.run_record(
+    record = run_record.run_record(
         plain, settings.training.seed, inputs, {"predictions": predictions}, device, started, **facts
     )
     write_json(folder / "run.json", record)

@@ -7,12 +7,13 @@ with the key report.
 import argparse
 from pathlib import Path
 
-from refers import config, provenance
-from refers.checkpoint import save_encoder
+from refers import config
 from refers.errors import run
 from refers.files import write_json
-from refers.pretrained import import_encoder
-from refers.runtime import seed_torch
+from refers.model.encoder_file import save_encoder
+from refers.model.import_checkpoint import import_encoder
+from refers.provenance import run_record
+from refers.training.runtime import seed_torch
 
 SEED = 0  # of weights that no checkpoint brings
 
@@ -37,9 +38,9 @@ def main() -> None:
         f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded, left out: {left_out}"
     )
     is_file = Path(args.checkpoint).is_file()
-    origin = provenance.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint
+    origin = run_record.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint
     save_encoder(args.out, encoder, {"method": args.method, "checkpoint": origin})
-    record = provenance.run_record(
+    record = run_record.run_record(
         config.to_dict(encoder.settings),
         SEED,
         {"checkpoint": origin},

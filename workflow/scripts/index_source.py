@@ -1,4 +1,4 @@
-"""Read an official download into the index schema of `refers.datasets`: one row an image that is on disk.
+"""Read an official download into the index schema of `refers.data.adapters`: one row an image that is on disk.
 
 In: the source's folder. Out: index.parquet, and index.json with counts of rows, patients, labels, missing images and
 whatever was left out.
@@ -7,14 +7,14 @@ whatever was left out.
 import argparse
 from pathlib import Path
 
-from refers.datasets import adapter, summarise
+from refers.data.adapters import adapter, summarise
 from refers.errors import run
 from refers.files import write_json, write_parquet
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layout", required=True, help="adapter: a module of refers.datasets")
+    parser.add_argument("--layout", required=True, help="adapter: a module of refers.data.adapters")
     parser.add_argument("--folder", type=Path, required=True, help="official download")
     parser.add_argument("--source", required=True, help="name of the source, for the report")
     parser.add_argument("--out", type=Path, required=True, help="index.parquet")

@@ -7,9 +7,9 @@ size, and its positives by class.
 import argparse
 from pathlib import Path
 
+from refers.data.splits import draw_subset, positives, read_split
 from refers.errors import run
 from refers.files import file_digest, write_json, write_text
-from refers.splits import draw_subset, positives, read_split
 
 
 def parse_args() -> argparse.Namespace:

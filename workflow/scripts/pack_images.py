@@ -8,11 +8,11 @@ With --verify an existing store is compared with its manifest instead.
 import argparse
 from pathlib import Path
 
+from refers.data.store import pack, verify
 from refers.errors import UserError, run
 from refers.files import is_below, read_parquet, write_json
 from refers.progress import progress_bar
-from refers.provenance import file_digest
-from refers.store import pack, verify
+from refers.provenance.run_record import file_digest
 
 
 def parse_args() -> argparse.Namespace:

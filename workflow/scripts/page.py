@@ -12,8 +12,8 @@ from pathlib import Path
 
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
-from refers.page import facts_of_runs, render
-from refers.plan import to_html
+from refers.planning.plan import to_html
+from refers.reporting.page import facts_of_runs, render
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from refers.errors import run
 from refers.files import read_json, write_json, write_text
-from refers.grid import read_studies
-from refers.plan import report, to_markdown
+from refers.planning.jobs import read_studies
+from refers.planning.plan import report, to_markdown
 
 
 def parse_args() -> argparse.Namespace:

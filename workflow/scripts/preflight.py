@@ -9,11 +9,11 @@ import csv
 import io
 from pathlib import Path
 
-from refers import preflight
 from refers.config import parse_json
+from refers.data import preflight
 from refers.errors import UserError, run
 from refers.files import write_json, write_text
-from refers.study import Study
+from refers.study.study import Study
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,16 +8,18 @@ import argparse
 from pathlib import Path
 
 import torch
-from refers import config, distributed, provenance
-from refers.checkpoint import clear_resume, load_start, save_encoder
-from refers.encoders import build_encoder
-from refers.engine import fit
+from refers import config
+from refers.data.mimic_studies import Studies
 from refers.errors import run
 from refers.files import write_json
 from refers.methods import Context, build_objective
-from refers.pretraining import pretraining_task
-from refers.runtime import choose_device, seed_torch
-from refers.studies import Studies
+from refers.model.encoder_file import clear_resume, load_start, save_encoder
+from refers.model.encoders import build_encoder
+from refers.provenance import run_record
+from refers.training import distributed
+from refers.training.engine import fit
+from refers.training.pretraining import pretraining_task
+from refers.training.runtime import choose_device, seed_torch
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,14 +66,14 @@ def main() -> None:
     task = pretraining_task(data, objective, settings.training, settings.model.image_size, device)
 
     inputs = {
-        name: provenance.file_digest(getattr(args, name))
+        name: run_record.file_digest(getattr(args, name))
         for name in ("index", "manifest", "tokens", "init", "words")
         if getattr(args, name)
     }
     text = args.text_encoder / "model.safetensors"
-    inputs |= {"text_encoder": provenance.file_digest(text)} if text.exists() else {}
+    inputs |= {"text_encoder": run_record.file_digest(text)} if text.exists() else {}
     plain = config.to_dict(settings)
-    outcome = fit(task, settings.training, device, args.out.parent, provenance.digest([plain, inputs]))
+    outcome = fit(task, settings.training, device, args.out.parent, run_record.digest([plain, inputs]))
     if not distributed.leads():
         return
     facts = {
@@ -84,8 +86,8 @@ def main() -> None:
         "quarantined_images": len(data.quarantined),
         **outcome,
     }
-    save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": provenance.digest(plain)})
-    record = provenance.run_record(
+    save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": run_record.digest(plain)})
+    record = run_record.run_record(
         plain, settings.training.seed, inputs, {"encoder": args.out}, device, **facts
     )
     write_json(args.out.with_name("run.json"), record)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from refers.errors import UserError, run
 from refers.files import write_text
-from refers.rule_graph import read_dot, stages, to_csv
+from refers.reporting.rule_graph import read_dot, stages, to_csv
 
 PATHVARS = ("results", "store", "interim", "logs", "benchmarks")
 

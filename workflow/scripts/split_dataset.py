@@ -8,16 +8,16 @@ import argparse
 from pathlib import Path
 
 from refers.config import load_json
+from refers.data.splits import Split, make_split
+from refers.data.store import read_quarantine
 from refers.errors import run
 from refers.files import read_parquet, write_json, write_parquet
-from refers.splits import Split, make_split
-from refers.store import read_quarantine
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument("--config", required=True, help="JSON of refers.splits.Split")
+    parser.add_argument("--config", required=True, help="JSON of refers.data.splits.Split")
     parser.add_argument(
         "--manifest", type=Path, help="images.json; the unreadable images it names are left out"
     )

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
-from refers.reported import read_reported
-from refers.table_formats import to_csv, to_html, to_latex, to_markdown
-from refers.tables import build, index_results
+from refers.reporting.build_table import build, index_results
+from refers.reporting.published import read_reported
+from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from refers.errors import UserError, run
 from refers.files import atomic_path, read_parquet
-from refers.reports import swap_sides
-from refers.text_encoder import load_tokenizer
+from refers.model.text_encoder import load_tokenizer
+from refers.text.cleaning import swap_sides
 
 
 def parse_args() -> argparse.Namespace:

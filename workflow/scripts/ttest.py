@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError, run
+from refers.evaluation.predictions import read_seeds, same_images
+from refers.evaluation.statistics import Bootstrap, compare, compare_paired
 from refers.files import read_json, write_json
-from refers.predictions import read_seeds, same_images
-from refers.statistics import Bootstrap, compare, compare_paired
 
 
 def parse_args() -> argparse.Namespace:

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from refers import distributed
 from refers.config import option
-from refers.contrast import contrastive_loss, similarity
 from refers.methods import Context
+from refers.methods.common.contrast import contrastive_loss, similarity
+from refers.training import distributed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from refers.config import option
 from refers.methods import Context
-from refers.restoration import Restoration
+from refers.methods.common.restoration import Restoration
 
 TRIES = 16
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refers import distributed
 from refers.config import option
 from refers.errors import UserError
 from refers.methods import Context
+from refers.training import distributed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from refers.config import option
-from refers.distortions import (
+from refers.methods import Context
+from refers.methods.common.distortions import (
     apply_curves,
     intensity_curves,
     paint_inside,
@@ -23,8 +24,7 @@ from refers.distortions import (
     shuffle_locally,
     to_device,
 )
-from refers.methods import Context
-from refers.restoration import Restoration
+from refers.methods.common.restoration import Restoration
 
 BOXES = 5
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from refers import distributed
 from refers.config import Optimiser, option
-from refers.contrast import contrastive_loss
-from refers.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.methods import Context, StudySettings
-from refers.report_decoder import ReportDecoder, ReportTransformer
-from refers.text_encoder import TextEncoder
+from refers.methods.common.contrast import contrastive_loss
+from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
+from refers.model.report_decoder import ReportDecoder, ReportTransformer
+from refers.model.text_encoder import TextEncoder
+from refers.training import distributed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Paper: F. Haghighi et al., "Transferable visual words", IEEE TMI 40(10), 2021. Compared in REFERS, §4, baselines, which
 describes it as contrasting local patches; the publication's objective is restoration plus classification of words
-found by `refers.words`. Every crop is warped elastically and then undergoes exactly one of four distortions with equal
+found by `refers.data.visual_words`. Every crop is warped elastically and then undergoes exactly one of four distortions with equal
 chance: local shuffling, a non-linear intensity map, in-painting, out-painting. Loss: squared error + 0.01 x
 cross-entropy over the words; the target is the crop before the warp.
 
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refers import distributed
 from refers.config import option
-from refers.distortions import (
+from refers.errors import UserError
+from refers.methods import Context, CropSettings
+from refers.methods.common.distortions import (
     apply_curves,
     intensity_curves,
     paint_inside,
@@ -29,9 +30,8 @@ from refers.distortions import (
     to_device,
     warp,
 )
-from refers.errors import UserError
-from refers.methods import Context, CropSettings
-from refers.restoration import Restoration
+from refers.methods.common.restoration import Restoration
+from refers.training import distributed
 
 KINDS = 4
 

@@ -1,0 +1,231 @@
+"""The authors' released prediction files, read: out of a clone of their repository or an archive of it.
+
+Each file holds one class of one method, a line `label score` per test image, in the order of the released test list.
+Archives are read in place: nothing is extracted, so no name in one can reach another folder.
+"""
+
+import io
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from refers.data.splits import parse_list
+from refers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A folder of released files that belongs to a column of the tables: a folder per method in it, a file per class."""
+
+    folder: str
+    dataset: str
+    ratio: int
+    classes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.ratio}"
+
+
+@dataclass
+class Scored:
+    """Files of one method in one cell."""
+
+    cell: Cell
+    method: str
+    folder: str  # below the folder of results, as released
+    files: dict[str, str]  # path by class
+    labels: np.ndarray  # (N, classes with a file), bool
+    scores: np.ndarray
+    patients: np.ndarray | None  # (N,) names; None where they are not known
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name in self.cell.classes if name not in self.files]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The released list of a dataset's test images."""
+
+    labels: np.ndarray  # (N, classes), bool
+    patients: np.ndarray  # (N,) names
+
+
+@dataclass
+class Released:
+    """What was found of what the config expects."""
+
+    scored: list[Scored]
+    missing: list[tuple[Cell, str, str]]  # cell, method, path that was not found
+    unread: list[str]  # text files that no cell and method of the config accounts for
+
+
+# ---- reading
+
+
+def read(
+    source: Path, top: str, cells: list[Cell], methods: dict[str, str], lists: dict[str, Listed]
+) -> Released:
+    """Read the released files of `cells`.
+
+    Args:
+        source: the folder of results, or an archive that holds a folder `top` of them.
+        top: its name in an archive.
+        cells: what is expected.
+        methods: method by its folder's name.
+        lists: test list by dataset. The patients of a method's files are those of the list where both have the same
+            labels row for row.
+
+    Raises:
+        UserError: the source cannot be read, nothing expected is in it, or a line is not `label score`.
+    """
+    folders = {f"{cell.folder}/{name}": (cell, name) for cell in cells for name in methods}
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
+    released = Released([], [], [])
+    for path, text in _texts(source, top):
+        folder, _, name = path.rpartition("/")
+        known = folder in folders and (
+            len(folders[folder][0].classes) == 1 or PurePosixPath(name).stem in folders[folder][0].classes
+        )
+        if known:
+            found[folder][path] = parse(text, path)
+        else:
+            released.unread.append(path)
+    if not found:
+        raise UserError(
+            f"{source}: no file of {', '.join(folders)[:200]} ...; is it the authors' repository?"
+        )
+    for folder, (cell, name) in folders.items():
+        method, files = methods[name], {}
+        for path in sorted(found[folder]):
+            # The file of a dataset of one class has the name of the task.
+            label = cell.classes[0] if len(cell.classes) == 1 else PurePosixPath(path).stem
+            if label in files:
+                raise UserError(f"{path}: a second file of {label} beside {files[label]}; keep one")
+            files[label] = path
+        files = {label: files[label] for label in cell.classes if label in files}
+        lost = [label for label in cell.classes if label not in files]
+        released.missing += [(cell, method, f"{folder}/{label}.txt") for label in lost]
+        if files:
+            columns = [found[folder][path] for path in files.values()]
+            first = next(iter(files.values()))
+            for path, (labels, _) in zip(files.values(), columns, strict=True):
+                if len(labels) != len(columns[0][0]):
+                    raise UserError(
+                        f"{path}: {len(labels)} rows, but {first} has {len(columns[0][0])}; is it complete?"
+                    )
+            labels, scores = (np.column_stack(parts) for parts in zip(*columns, strict=True))
+            patients = _patients(
+                lists.get(cell.dataset), [cell.classes.index(name) for name in files], labels
+            )
+            released.scored.append(Scored(cell, method, folder, files, labels, scores, patients))
+    released.unread.sort()
+    return released
+
+
+def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, Listed]:
+    """Test lists by dataset, of those whose list is there.
+
+    Args:
+        source: the folder of lists, or an archive that holds a folder `top` of them.
+        top: its name in an archive.
+        wanted: by dataset, the list's path below it, the regular expression of the part of an image's name that is its
+            patient's, and the number of classes.
+
+    Raises:
+        UserError: the source cannot be read, a list has a wrong row, or a name in it has no such part.
+    """
+    paths = {path for path, *_ in wanted.values()}
+    texts = {path: text for path, text in _texts(source, top) if path in paths}
+    found = {}
+    for dataset, (path, pattern, classes) in wanted.items():
+        if path in texts:
+            images, labels = parse_list(texts[path], path, classes)
+            patients = [re.search(pattern, image) for image in images]
+            if None in patients:
+                row = patients.index(None)
+                raise UserError(
+                    f"{path}: entry {row + 1}: no patient in the name {images[row]!r}; correct audit.patients.{dataset}"
+                )
+            found[dataset] = Listed(labels == 1, np.array([match[0] for match in patients]))
+    return found
+
+
+def _patients(listed: Listed | None, columns: list[int], labels: np.ndarray) -> np.ndarray | None:
+    same = listed is not None and np.array_equal(listed.labels[:, columns], labels)
+    return listed.patients if same else None
+
+
+def parse(text: bytes, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) as bool and scores (N,) of a released file.
+
+    Raises:
+        UserError: the file is empty, or a row is not a label of 0 or 1 and a finite score.
+    """
+    try:
+        table = np.loadtxt(io.BytesIO(text), comments=None, ndmin=2) if text.strip() else np.empty((0, 2))
+    except ValueError:
+        table = None
+    if table is not None and table.shape[1] == 2 and len(table):
+        labels, scores = table.T
+        if np.isin(labels, (0, 1)).all() and np.isfinite(scores).all():
+            return labels == 1, scores
+    for row, line in enumerate(text.decode(errors="replace").splitlines(), 1):
+        try:
+            label, score = map(float, line.split())
+            good = label in (0, 1) and np.isfinite(score)
+        except ValueError:
+            good = not line.strip()
+        if not good:
+            raise UserError(
+                f"{path}: row {row}: {line.strip()[:60]!r}, a label of 0 or 1 and a finite score are expected; fetch the file again"
+            )
+    raise UserError(f"{path}: no row; fetch the file again")
+
+
+def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
+    """Path below the folder, and bytes, of every text file of a folder, or of the folder `top` of an archive.
+
+    Raises:
+        UserError: it cannot be read, or an archive holds a path twice.
+    """
+    if source.is_dir():
+        for path in sorted(source.rglob("*.txt")):
+            yield path.relative_to(source).as_posix(), path.read_bytes()
+        return
+    seen = set()
+    try:
+        for name, text in (_zipped if source.suffix == ".zip" else _tarred)(source):
+            parts = PurePosixPath(name).parts
+            if top in parts and name.endswith(".txt"):
+                path = "/".join(parts[parts.index(top) + 1 :])
+                if path in seen:
+                    raise UserError(f"{source}: {top}/{path} is in it twice; fetch it again")
+                seen.add(path)
+                yield path, text()
+    # RuntimeError: a zip file with a password, or packed in a way that Python does not know.
+    except (
+        OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    ) as error:  # fmt: skip
+        raise UserError(f"{source}: cannot be read as an archive ({error}); fetch it again") from None
+
+
+def _tarred(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with tarfile.open(source) as archive:
+        for member in archive:
+            if member.isfile():
+                yield member.name, lambda member=member: archive.extractfile(member).read()
+
+
+def _zipped(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with zipfile.ZipFile(source) as archive:
+        for member in archive.infolist():
+            yield member.filename, lambda member=member: archive.read(member)

@@ -1,0 +1,243 @@
+"""audit.md: what the rows of the audit's auc.csv and pairs.csv say, in short."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from refers.audit.released import Released
+from refers.audit.rows import GAMMAS, MEAN, SHARES
+from refers.audit.similarity import FEW, HALVES, MIN_LEVELS, NONE, RELATIONS
+
+Rows = list[dict[str, Any]]
+MEAN_TITLES = [
+    "Cell", "Method", "Mean AUC", "95 % interval", "Resampled", "Printed", "Difference", "Rounds to it", "Baseline",
+    "Minus baseline",
+]  # fmt: skip
+MEASURES = (*SHARES, *GAMMAS)
+OTHERS = tuple(name for name in MEASURES if not name.startswith(("identical", "expected")))
+
+
+def to_markdown(
+    rows: Rows, pairs: Rows, released: Released, resamples: int, gamma: float, kappa: float
+) -> str:
+    """Render.
+
+    Args:
+        rows: of auc.csv.
+        pairs: of pairs.csv.
+        released: what was read.
+        resamples: of the bootstrap behind the intervals.
+        gamma, kappa: from which on two files are nearly maps of one another, or have many identical scores.
+    """
+    means = [row for row in rows if row["class"] == MEAN]
+    related = [pair for pair in pairs if pair["relation"] not in (FEW, NONE)]
+    lines = [
+        "# Audit of the released prediction files",
+        "",
+        f"Measured on {sum(len(each.files) for each in released.scored)} files of {len(released.scored)} cells and methods. "
+        "AUC in percent. Full numbers, every class: auc.csv; every pair of files: pairs.csv.",
+        "",
+        *_beside_printed(means),
+        f"- {len(released.missing)} expected files are missing.",
+        f"- {len(related)} of {len(pairs)} pairs of files over the same test images have a relation named below.",
+        "",
+        "## Mean AUC and the printed number",
+        "",
+        f"Intervals: {resamples} bootstrap resamples. Whole patients are drawn where the files have the labels of a released "
+        "test list row for row and its image names hold the patient (`audit.patients` in the config), single images elsewhere. "
+        "Baseline: the complete method with the highest mean AUC of the cell, the paper's own aside; differences from it are "
+        "paired.",
+        "",
+        *_table(MEAN_TITLES, [_mean_cells(row) for row in means]),
+        "",
+        "## Positives and negatives",
+        "",
+        *_table(["Dataset", "Class", "Positives", "Negatives"], _label_counts(released)),
+        "",
+        "## Missing and unread files",
+        "",
+        *(_missing(released) or ["Every expected file is there."]),
+        *(f"- not read, since no cell and method of the config has it: {path}" for path in released.unread),
+        "",
+        "## Pairs of files over the same test images",
+        "",
+        "Every two files of one class with the same labels in the same order are compared, whatever they are called, among the "
+        "positives and among the negatives. These measures say how files relate, not how they came to be.",
+        "",
+        "- *Identical*: the share of images with equal scores. *Expected*: that share if one file's scores were shuffled within "
+        "the label.",
+        "- *Correlation*: Spearman's, within the label.",
+        "- *Gamma* (Goodman and Kruskal's): of the pairs of images that neither file ties, the share in the same order less the "
+        "share in opposite order; *between*: pairs of a positive and a negative. 1 is an increasing map, however scores are "
+        "rounded, and -1 a decreasing one; 0 is no relation of the orders.",
+        "",
+        "A pair of files has the first of these relations that holds:",
+        "",
+        "- *identical*: every score is.",
+        "- *one monotone map*: gamma is 1, or -1, in all three.",
+        "- *monotone map by label*: it is 1 or -1 among the positives and among the negatives, but not one map over both.",
+        f"- *nearly a monotone map by label*: it is at least {gamma:g} in size in both, so of the pairs of images "
+        f"that neither file ties at most {50 * (1 - gamma):.3g} % depart from the map.",
+        f"- *many identical scores*: among the positives or among the negatives, (identical - expected) / (1 - expected) is at "
+        f"least {kappa:g}.",
+        f"- *too few distinct scores*: orders agree as above, but a file has fewer than {MIN_LEVELS} scores within a label, so "
+        "they may do so by chance.",
+        "",
+        *_table(["Dataset", "Pairs", *RELATIONS], _relation_counts(pairs)),
+        "",
+        "Medians over all pairs:",
+        "",
+        *_table(["Dataset", *map(_title, MEASURES)], _medians(pairs)),
+        "",
+        "Pairs with a relation, those of two folders in one row; numbers are the smallest and the largest of their classes:",
+        "",
+        *(_related(related, pairs) or ["There is none."]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _beside_printed(means: Rows) -> list[str]:
+    compared = [row for row in means if row["printed"]]
+    if not compared:
+        return []
+    most = max(compared, key=lambda row: abs(row["minus_printed"]))
+    rounds = sum(row["rounds_to_printed"] == "yes" for row in compared)
+    return [
+        f"- {rounds} of {len(compared)} mean AUCs round to the printed number; the largest difference is "
+        f"{most['minus_printed']:+.2f} ({most['cell']}, {most['method']})."
+    ]
+
+
+def _mean_cells(row: dict[str, Any]) -> list[str]:
+    if row["auc"] == "":
+        return [row["cell"], row["method"], row["status"], *[""] * 7]
+    mean = f"{row['auc']:.2f}" + ("" if row["status"] == "ok" else f" ({row['status']})")
+    printed = [f"{row['minus_printed']:+.2f}", row["rounds_to_printed"]] if row["printed"] else ["", ""]
+    return [
+        row["cell"],
+        row["method"],
+        mean,
+        _range(row["low"], row["high"]),
+        f"{row['units']} {row['unit']}s",
+        row["printed"],
+        *printed,
+        row["baseline"],
+        f"{row['minus_baseline']:+.2f} ({_range(row['minus_baseline_low'], row['minus_baseline_high'])})"
+        if row["baseline"]
+        else "",
+    ]
+
+
+def _range(low: float | str, high: float | str) -> str:
+    return "undefined" if low == "" else f"{low:.2f} to {high:.2f}"
+
+
+def _label_counts(released: Released) -> list[list[str]]:
+    counts = {
+        (each.cell.dataset, name, int(labels.sum()), int((~labels).sum())): None
+        for each in released.scored
+        for name, labels in zip(each.files, each.labels.T, strict=True)
+    }
+    return [list(map(str, key)) for key in counts]
+
+
+def _missing(released: Released) -> list[str]:
+    """One line a cell that lacks every file of some methods, and one a folder that lacks some files."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    classes = {}
+    for cell, _, path in released.missing:
+        folder, _, name = path.rpartition("/")
+        folders[folder].append(name)
+        classes[folder] = len(cell.classes)
+    whole: dict[str, list[str]] = defaultdict(list)
+    lines = []
+    for folder, names in folders.items():
+        if len(names) == classes[folder]:
+            cell, _, name = folder.rpartition("/")
+            whole[cell].append(name)
+        else:
+            lines.append(
+                f"- missing: {folder}/{{{', '.join(names)}}}"
+                if len(names) > 1
+                else f"- missing: {folder}/{names[0]}"
+            )
+    return [
+        f"- missing: every file in {cell}/ of {', '.join(names)}" for cell, names in whole.items()
+    ] + lines
+
+
+def _by_dataset(pairs: Rows) -> dict[str, Rows]:
+    found = defaultdict(list)
+    for pair in pairs:
+        found[pair["dataset"]].append(pair)
+    return found
+
+
+def _relation_counts(pairs: Rows) -> list[list[str]]:
+    return [
+        [
+            dataset,
+            str(len(group)),
+            *(str(sum(pair["relation"] == name for pair in group)) for name in RELATIONS),
+        ]
+        for dataset, group in _by_dataset(pairs).items()
+    ]
+
+
+def _medians(pairs: Rows) -> list[list[str]]:
+    return [
+        [dataset, *(_over(np.median, (pair[name] for pair in group)) for name in MEASURES)]
+        for dataset, group in _by_dataset(pairs).items()
+    ]
+
+
+def _related(related: Rows, pairs: Rows) -> list[str]:
+    """A row a pair of folders: how many of its classes have which relation, and between which values they measure."""
+    compared = Counter(map(_folders, pairs))
+    groups = defaultdict(list)
+    for pair in related:
+        groups[_folders(pair)].append(pair)
+    rows = []
+    for folders in filter(groups.__contains__, compared):
+        group = groups[folders]
+        relations = Counter(pair["relation"] for pair in group)
+        of = f" of {compared[folders]} classes" if compared[folders] > 1 else ""
+        shown = [f"{name} ({count}{of})" if of else name for name, count in relations.items()]
+        identical = [
+            f"{_span(group, f'identical_{half}')} ({_span(group, f'expected_{half}')})" for half in HALVES
+        ]
+        others = [_span(group, name) for name in OTHERS]
+        rows.append([*folders, "; ".join(shown), *identical, *others])
+    heads = [f"{_title(f'identical_{half}')} (expected)" for half in HALVES]
+    return _table(["First", "Second", "Relation", *heads, *map(_title, OTHERS)], rows) if rows else []
+
+
+def _folders(pair: dict[str, Any]) -> tuple[str, str]:
+    return pair["first"].rpartition("/")[0], pair["second"].rpartition("/")[0]
+
+
+def _span(group: Rows, name: str) -> str:
+    low, high = (_over(function, (pair[name] for pair in group)) for function in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def _over(function, values: Iterable[float | None]) -> str:
+    """A summary of those values that are defined."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return "undefined"
+    value = function(defined)
+    if 0.9995 <= abs(value) < 1 - 1e-12:  # 1 and -1 mean something, so only they look like it
+        return ">0.999" if value > 0 else "<-0.999"
+    return f"{value:.3f}"
+
+
+def _title(measure: str) -> str:
+    return measure.replace("_", ", ").capitalize()
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heads, [":--"] * len(heads), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]

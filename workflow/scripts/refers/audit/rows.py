@@ -1,0 +1,161 @@
+"""The authors' released prediction files: their AUCs beside the printed ones, and how alike the files of a test set are.
+
+The measures of pairs know no method: a file is a path, its lines' order is the order of the images.
+"""
+
+from collections import defaultdict
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from refers.audit.released import Released, Scored
+from refers.audit.similarity import HALVES, KINDS, compare_files
+from refers.evaluation.metrics import auc
+from refers.evaluation.statistics import Bootstrap, interval
+
+MEAN = "mean"
+AUC_FIELDS = (
+    "cell", "method", "class", "file", "status", "positives", "negatives", "distinct_scores", "auc", "low", "high",
+    "unit", "units", "printed", "minus_printed", "rounds_to_printed", "baseline", "minus_baseline", "minus_baseline_low",
+    "minus_baseline_high",
+)  # fmt: skip
+SHARES = tuple(f"{measure}_{half}" for measure in ("identical", "expected", "correlation") for half in HALVES)
+GAMMAS = tuple(f"gamma_{kind}" for kind in KINDS)
+PAIR_FIELDS = ("dataset", "class", "first", "second", *HALVES, *SHARES, *GAMMAS, "relation")
+
+
+# ---- AUCs
+
+
+def auc_rows(
+    released: Released, printed: dict[tuple[str, str], str], reference: str, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Rows of auc.csv, in percent: every class, then their mean, of every cell and method; `AUC_FIELDS`.
+
+    Intervals are percentiles of a bootstrap over patients where they are known, else over images: `units` of them, each
+    a `unit`. The baseline of a cell is the complete method with the highest mean AUC that is not the reference;
+    differences from it are paired.
+
+    Args:
+        released: what was read.
+        printed: the paper's number by (method, cell).
+        reference: the method that the paper compares with the others.
+        resamples, seed: of the bootstrap.
+    """
+    rows, cells = [], defaultdict(list)
+    for scored in released.scored:
+        cells[scored.cell].append(scored)
+    for cell, group in cells.items():
+        values = [100 * auc(each.labels, each.scores) for each in group]
+        drawn = [
+            Bootstrap(
+                np.arange(len(each.labels)) if each.patients is None else each.patients, resamples, seed
+            )
+            for each in group
+        ]
+        samples = [
+            100 * bootstrap.auc(each.labels, each.scores)
+            for bootstrap, each in zip(drawn, group, strict=True)
+        ]
+        means = [
+            np.nanmean(each) if not np.isnan(each).all() and not one.missing else np.nan
+            for one, each in zip(group, values, strict=True)
+        ]
+        best = max(
+            (
+                place
+                for place, each in enumerate(group)
+                if each.method != reference and means[place] == means[place]
+            ),
+            key=lambda place: means[place],
+            default=None,
+        )
+        for place, each in enumerate(group):
+            about = {"cell": str(cell), "method": each.method}
+            about |= {key: drawn[place].about[key] for key in ("unit", "units")}
+            against, note = None, ""
+            if best not in (None, place) and not each.missing:
+                if np.array_equal(each.labels, group[best].labels):
+                    about["baseline"], against = group[best].method, (values[best], samples[best])
+                else:
+                    note = f"; labels differ from those of {group[best].method}"
+            rows += _class_rows(each, about, values[place], samples[place], against)
+            row = _mean_row(each, about, values[place], samples[place], against, printed)
+            rows.append(row | {"status": row["status"] + note})
+    for cell, method, path in released.missing:
+        about = {"cell": str(cell), "method": method, "file": path, "class": PurePosixPath(path).stem}
+        rows.append(dict.fromkeys(AUC_FIELDS, "") | about | {"status": "missing"})
+    return rows
+
+
+def _class_rows(each: Scored, about: dict, values: np.ndarray, samples: np.ndarray, against) -> list[dict]:
+    rows = []
+    for place, (name, path) in enumerate(each.files.items()):
+        one = slice(place, place + 1)
+        row = dict.fromkeys(AUC_FIELDS, "") | about | {"class": name, "file": path}
+        row["positives"] = int(each.labels[:, place].sum())
+        row["negatives"] = len(each.labels) - row["positives"]
+        row["distinct_scores"] = len(np.unique(each.scores[:, place]))
+        row["status"] = "undefined: one label only" if np.isnan(values[place]) else "ok"
+        rows.append(
+            row | _measured(values[one], samples[:, one], against and [part[..., one] for part in against])
+        )
+    return rows
+
+
+def _mean_row(
+    each: Scored, about: dict, values: np.ndarray, samples: np.ndarray, against, printed: dict
+) -> dict[str, Any]:
+    row = dict.fromkeys(AUC_FIELDS, "") | about | {"class": MEAN, "file": each.folder}
+    defined = ~np.isnan(values)
+    undefined = [name for name, good in zip(each.files, defined, strict=True) if not good]
+    if each.missing or not defined.any():
+        what = "missing" if each.missing else "undefined"
+        return row | {"status": f"{what}: {', '.join(each.missing or undefined)}"}
+    row["status"] = f"undefined: {', '.join(undefined)}" if undefined else "ok"
+    row |= _measured(
+        values[defined], samples[:, defined], against and [part[..., defined] for part in against]
+    )
+    if text := printed.get((each.method, str(each.cell))):
+        decimals = len(text.partition(".")[2])
+        row |= {"printed": text, "minus_printed": row["auc"] - float(text)}
+        row["rounds_to_printed"] = "yes" if f"{row['auc']:.{decimals}f}" == text else "no"
+    return row
+
+
+def _measured(values: np.ndarray, samples: np.ndarray, against) -> dict[str, Any]:
+    """AUC, interval and difference from `against`, averaged over the given classes; blank where undefined."""
+    found = {}
+    mean, drawn = values.mean(), samples.mean(axis=1)
+    if not np.isnan(mean):
+        found["auc"] = float(mean)
+        found["low"], found["high"] = interval(drawn) or ("", "")
+        if against:
+            found["minus_baseline"] = float(mean - against[0].mean())
+            low, high = interval(drawn - against[1].mean(axis=1)) or ("", "")
+            found["minus_baseline_low"], found["minus_baseline_high"] = low, high
+    return found
+
+
+# ---- pairs of files
+
+
+def pair_rows(released: Released, gamma: float, kappa: float) -> list[dict[str, Any]]:
+    """Rows of pairs.csv: every two files of one class that hold the same labels in the same order; `PAIR_FIELDS`.
+
+    `gamma` and `kappa` are those of `refers.audit.similarity.compare_files`.
+    """
+    groups: dict[tuple[str, str, bytes], list[tuple[str, np.ndarray, np.ndarray]]] = defaultdict(list)
+    for each in released.scored:
+        for place, (name, path) in enumerate(each.files.items()):
+            labels = each.labels[:, place]
+            key = each.cell.dataset, name, np.packbits(labels).tobytes() + len(labels).to_bytes(8, "big")
+            groups[key].append((path, labels, each.scores[:, place]))
+    rows = []
+    for (dataset, name, _), files in groups.items():
+        labels, scores = files[0][1], np.column_stack([scores for _, _, scores in files])
+        for first, second, measured in compare_files(labels, scores, gamma, kappa):
+            about = {"dataset": dataset, "class": name, "first": files[first][0], "second": files[second][0]}
+            rows.append(about | measured)
+    return rows

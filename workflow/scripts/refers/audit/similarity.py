@@ -1,0 +1,127 @@
+"""How alike score files of one test set are, label by label; blind to where a file comes from."""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from refers.evaluation.metrics import midranks
+
+MIN_LEVELS = 10  # distinct scores of a label below which two orders may agree by chance
+HALVES = ("positives", "negatives")
+KINDS = (*HALVES, "between")  # of pairs of images: two positives, two negatives, one of either
+IDENTICAL, ONE_MAP, MAP_BY_LABEL = "identical", "one monotone map", "monotone map by label"
+NEARLY, SHARED = "nearly a monotone map by label", "many identical scores"
+FEW, NONE = "too few distinct scores", "none"
+RELATIONS = (IDENTICAL, ONE_MAP, MAP_BY_LABEL, NEARLY, SHARED, FEW, NONE)
+
+
+def compare_files(
+    labels: np.ndarray, scores: np.ndarray, gamma: float, kappa: float
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """How alike any two score files of one test set are, among its positives and among its negatives.
+
+    Args:
+        labels: (N,) bool.
+        scores: (N, M), a column a file.
+        gamma: size of Goodman and Kruskal's gamma from which on an order is nearly that of the other file, in (0, 1].
+        kappa: Cohen's kappa of equal scores from which on they are many, in (0, 1].
+
+    Yields:
+        (first, second, measures) with first < second. For either label: `identical`, the share of images with equal
+        scores; `expected`, that share if one file's scores were shuffled among the label's images; `correlation`,
+        Spearman's, None where a file is constant (all three None where the label does not occur). For either label and
+        for pairs of one image each, `gamma`: of the pairs of images that neither file ties, the share in the same order
+        less the share in opposite order, None where there is no such pair. It is 1 exactly where both files can be
+        increasing maps of one score, however rounded, and -1 where one of the maps is decreasing. `relation` is one of
+        RELATIONS; a map may increase on one label and decrease on the other.
+    """
+    masks = dict(zip(HALVES, (labels, ~labels), strict=True))
+    codes = np.empty(scores.shape, np.int64)
+    for place, column in enumerate(scores.T):
+        codes[:, place] = np.unique(column, return_inverse=True)[1]
+    shared, expected, ranked, levels = {}, {}, {}, {}
+    for half, mask in masks.items():
+        shared[half], expected[half] = _identical(scores[mask])
+        ranked[half] = _rank_correlation(scores[mask])
+        levels[half] = np.array([len(np.unique(column)) for column in codes[mask].T])
+    inside = {half: codes[mask] for half, mask in masks.items()}
+    for first, second in combinations(range(scores.shape[1]), 2):
+        pair = [first, second]
+        row: dict[str, Any] = {half: int(mask.sum()) for half, mask in masks.items()}
+        for half in HALVES:
+            for name, measure in (("identical", shared), ("expected", expected), ("correlation", ranked)):
+                value = float(measure[half][first, second])
+                row[f"{name}_{half}"] = None if np.isnan(value) else value
+        orders = {half: _orders(*inside[half].T[pair]) for half in HALVES}
+        # What is left of all pairs of images holds one of either label.
+        orders["between"] = _orders(*codes.T[pair]) - sum(orders.values())
+        for kind in KINDS:
+            net, untied = map(int, orders[kind])
+            row[f"gamma_{kind}"] = net / untied if untied else None
+        varied = {half: levels[half][pair].min() >= MIN_LEVELS for half in HALVES}
+        same = (scores[:, first] == scores[:, second]).all()
+        yield first, second, row | {"relation": IDENTICAL if same else _relation(row, varied, gamma, kappa)}
+
+
+def _relation(row: dict[str, Any], varied: dict[str, bool], gamma: float, kappa: float) -> str:
+    """The first of RELATIONS after IDENTICAL that the measures of a pair show."""
+    found = [row[f"gamma_{half}"] for half in HALVES]
+    alike = all(value is None or abs(value) >= gamma for value in found)
+    if alike and all(varied.values()):
+        if {row[f"gamma_{kind}"] for kind in KINDS} in ({1}, {-1}):
+            return ONE_MAP
+        return MAP_BY_LABEL if all(abs(value) == 1 for value in found) else NEARLY
+    if any(varied[half] and _kappa(row, half) >= kappa for half in HALVES):
+        return SHARED
+    return FEW if alike else NONE
+
+
+def _kappa(row: dict[str, Any], half: str) -> float:
+    """Cohen's kappa of equal scores; the two files have several scores in this label."""
+    return (row[f"identical_{half}"] - row[f"expected_{half}"]) / (1 - row[f"expected_{half}"])
+
+
+def _identical(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of equal scores between the columns of (n, M), measured and expected from how often each score occurs."""
+    images, files = values.shape
+    if not images:
+        return np.full((2, files, files), np.nan)
+    shared = np.array([(values == column[:, None]).mean(axis=0) for column in values.T])
+    levels, codes = np.unique(values, return_inverse=True)
+    counts = np.stack(
+        [np.bincount(column, minlength=len(levels)) for column in codes.reshape(values.shape).T]
+    )
+    return shared, counts @ counts.T / images**2
+
+
+def _rank_correlation(values: np.ndarray) -> np.ndarray:
+    """Spearman's correlation between the columns of (n, M); NaN for a constant column."""
+    ranks = midranks(values) - (len(values) + 1) / 2
+    norms = np.sqrt((ranks**2).sum(axis=0))
+    scale = np.divide(1, norms, out=np.full(len(norms), np.nan), where=norms > 0)
+    return np.clip(ranks.T @ ranks * np.outer(scale, scale), -1, 1)
+
+
+def _orders(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Of all pairs of images: those in the same less those in opposite order, and those that neither file ties.
+
+    Args:
+        first, second: (n,) whole numbers from 0 in the order of a file's scores.
+    """
+    from scipy.stats import kendalltau
+
+    pairs = len(first) * (len(first) - 1) // 2
+    both = np.unique(first * (second.max(initial=0) + 1) + second, return_counts=True)[1]
+    tied = [_pairs(np.bincount(codes)) for codes in (first, second)]
+    untied = pairs - sum(tied) + _pairs(both)
+    if not untied:
+        return np.zeros(2, np.int64)
+    # SciPy counts the pairs in n log n and returns Kendall's tau-b, whose numerator is a whole number.
+    tau = kendalltau(first, second).statistic
+    return np.array([round(tau * np.sqrt(pairs - tied[0]) * np.sqrt(pairs - tied[1])), untied], np.int64)
+
+
+def _pairs(counts: np.ndarray) -> int:
+    return int((counts * (counts - 1) // 2).sum())

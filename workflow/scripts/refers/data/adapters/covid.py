@@ -1,0 +1,119 @@
+"""COVID-19 Image Data Collection: metadata.csv (words or paths in `finding`) and images/*."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.data.adapters import LABEL, expect, expect_file_names, finish, list_files, read_table
+
+COVID = r"\bCOVID-19\b"
+VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
+BACTERIAL = (
+    r"\b(?:bacterial|streptococcus|klebsiella|legionella|mycoplasma|E\.? ?coli|chlamydophila|nocardia|staphylococcus"
+    r"|tuberculosis)\b"
+)
+# Every word of the findings of both forms of the table. Another one, or a misspelling, would quietly be "no COVID-19".
+WORDS = {
+    "", "no", "finding", "todo", "unknown", "pneumonia", "viral", "bacterial", "fungal", "lipoid", "aspiration", "ards",
+    "covid-19", "sars", "mers", "mers-cov", "influenza", "h1n1", "varicella", "herpes", "streptococcus", "klebsiella",
+    "legionella", "mycoplasma", "e.coli", "e.", "e", "coli", "chlamydophila", "nocardia", "staphylococcus", "mrsa",
+    "tuberculosis", "pneumocystis", "aspergillosis",
+}  # fmt: skip
+UNKNOWN = "(?:todo|unknown)?"
+FRONTAL = ("pa", "ap", "ap supine", "ap erect", "ap semi erect")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.data.adapters`.
+
+    `finding` is words (June 2020) or a path as Pneumonia/Viral/COVID-19 (final form). RT_PCR_positive, which only the
+    final form has, is not read: it is blank for most, and the finding already says COVID-19 where the test did.
+    Labels: COVID-19 against every other known finding, and Viral (COVID-19 included) against bacterial. A finding that
+    names both a virus and a bacterium, or neither, has no Viral label.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = folder / "metadata.csv"
+    table = read_table(path, ["patientid", "offset", "finding", "view", "modality", "filename"])
+    names = table["filename"]
+    volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
+    expect(
+        names != "", path, table["patientid"], "(patientid) has no filename; complete the row or delete it"
+    )
+    expect_file_names(path, names)
+    known = table["finding"].map(lambda text: {*re.split(r"[/,\s]+", text.lower())} <= WORDS)
+    expect(
+        known,
+        path,
+        table["finding"],
+        "is no known finding; correct it, or add the word to WORDS in refers/data/adapters/covid.py",
+    )
+    patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)  # as pandas saves numbers
+    expect(patients != "", path, names, "has no patientid; complete the row or delete it")
+    again = names.duplicated()
+    same = ~again | table.duplicated(["filename", "finding", "view", "modality"])
+    expect(same, path, names, "is listed a second time with another finding or view; keep one row")
+    patients = _merged(names, patients)
+
+    here = list_files(folder / "images", SUFFIXES)
+    frame = pd.DataFrame(
+        {
+            "image_id": names,
+            "patient_id": patients,
+            "study_id": patients + "_" + table["offset"],
+            "view": _views(table["modality"], table["view"]),
+            "split": "",
+            "path": "images/" + names,
+            **_labels(table["finding"]),
+        }
+    )
+    present = names.isin(here) & ~again
+    skipped = {
+        "volume (.nii.gz)": int(volumes.sum()),
+        "row of an image listed before": int(again.sum()),
+        f"image not in {path.name}": len(here) - int(present.sum()),
+    }
+    return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
+
+
+def _merged(names: pd.Series, patients: pd.Series) -> pd.Series:
+    """One id for patients that share an image: a split must not take them for different people."""
+    merged: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while patient in merged:
+            patient = merged[patient]
+        return patient
+
+    for name, patient in zip(names, patients, strict=True):
+        one, other = root(first.setdefault(name, patient)), root(patient)
+        if one != other:
+            merged[other] = one
+    return patients.map(root)
+
+
+def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:
+    modality, view = modality.str.lower(), view.str.lower()
+    radiograph = modality == "x-ray"
+    return np.select(
+        [radiograph & view.isin(FRONTAL), radiograph & (view == "l"), modality == "ct"],
+        ["frontal", "lateral", "ct"],
+        "other",
+    )
+
+
+def _labels(finding: pd.Series) -> dict[str, np.ndarray]:
+    def says(pattern: str) -> pd.Series:
+        return finding.str.contains(pattern, case=False, regex=True)
+
+    unknown = finding.str.fullmatch(UNKNOWN, case=False)
+    viral, bacterial = says(VIRAL), says(BACTERIAL)
+    return {
+        f"{LABEL}COVID-19": np.where(unknown, np.nan, says(COVID).astype(float)),
+        f"{LABEL}Viral": np.select([viral & ~bacterial, bacterial & ~viral], [1.0, 0.0], np.nan),
+    }

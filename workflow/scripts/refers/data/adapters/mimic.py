@@ -1,0 +1,136 @@
+"""MIMIC-CXR-JPG: metadata, official split and CheXpert labels; files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.data.adapters import (
+    LABEL,
+    digits,
+    expect,
+    expect_file_names,
+    expect_unique,
+    finish,
+    numbers,
+    read_table,
+)
+from refers.errors import UserError
+
+JPG = "mimic-cxr-jpg"
+VIEWS = {"PA": "frontal", "AP": "frontal", "LATERAL": "lateral", "LL": "lateral"}
+SPLITS = {"train": "train", "validate": "val", "test": "test"}
+CLASSES = (
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
+    "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
+)  # fmt: skip
+LABELS = {"1.0": 1, "0.0": 0, "-1.0": -1, "1": 1, "0": 0, "-1": -1, "": np.nan}
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images below `folder`/mimic-cxr-jpg/files; see `refers.data.adapters`.
+
+    The tables may list more images than are here. A study without CheXpert labels has blank ones.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = _table(folder, "metadata")
+    table = read_table(path, ["dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns"])
+    expect_file_names(path, table["dicom_id"])
+    expect_unique(path, table["dicom_id"], "is listed")
+    for name in ("subject_id", "study_id"):
+        table[name] = digits(path, table[name], name)
+    paths = _paths(table)
+    found = _on_disk(folder / JPG)
+    present = paths.isin(found)
+    missing, extra = int((~present).sum()), len(found) - int(present.sum())
+    table, paths = table[present], paths[present]
+    frame = pd.DataFrame(
+        {
+            "image_id": table["dicom_id"],
+            "patient_id": "p" + table["subject_id"],
+            "study_id": "s" + table["study_id"],
+            "view": table["ViewPosition"].map(VIEWS).fillna("other"),
+            "split": _splits(folder, table["dicom_id"], table["subject_id"]),
+            "path": paths,
+            "width": numbers(path, table["Columns"], "width"),
+            "height": numbers(path, table["Rows"], "height"),
+        }
+    )
+    frame = pd.concat([frame, _labels(folder, table["study_id"])], axis=1)
+    return finish(frame, folder, path, missing, {"image not in the metadata": extra})
+
+
+def _table(folder: Path, name: str) -> Path:
+    """An official table, gzipped as it comes or unpacked; versions 2.0.0 and 2.1.0 name it alike."""
+    path = folder / JPG / f"mimic-cxr-2.0.0-{name}.csv"
+    packed = path.with_name(f"{path.name}.gz")
+    return path if path.exists() and not packed.exists() else packed
+
+
+def _paths(table: pd.DataFrame) -> pd.Series:
+    subject = table["subject_id"]
+    folders = f"{JPG}/files/p" + subject.str[:2] + "/p" + subject + "/s" + table["study_id"]
+    return folders + "/" + table["dicom_id"] + ".jpg"
+
+
+def _on_disk(folder: Path) -> set[str]:
+    """Paths of all JPEGs, each folder read once: asking for 377,000 files one by one is slow on network disks."""
+    found: set[str] = set()
+    waiting = [(folder / "files", f"{JPG}/files")]
+    try:
+        while waiting:
+            path, name = waiting.pop()
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name.endswith(".jpg"):
+                        found.add(f"{name}/{entry.name}")
+                    elif entry.is_dir():
+                        waiting.append((entry.path, f"{name}/{entry.name}"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); place the official images there"
+        ) from None
+    return found
+
+
+def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
+    """Official set of every image; a subject in two would be trained on and validated with."""
+    path = _table(folder, "split")
+    table = read_table(path, ["dicom_id", "split"])
+    expect_unique(path, table["dicom_id"], "is listed")
+    expect(table["split"].isin(SPLITS), path, table["split"], f"is none of {', '.join(SPLITS)}")
+    owner = table["dicom_id"].map(subjects.set_axis(images))
+    first = table["split"].groupby(owner).transform("first")
+    expect(
+        owner.isna() | (table["split"] == first),
+        path,
+        table["dicom_id"],
+        "is of a subject whose earlier images are in another set; download the file again",
+    )
+    splits = images.map(table.set_index("dicom_id")["split"].map(SPLITS))
+    if splits.isna().any():
+        raise UserError(
+            f"{path}: {splits.isna().sum()} images have no row, first {images[splits.isna()].iloc[0]}; download it again"
+        )
+    return splits
+
+
+def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
+    path = _table(folder, "chexpert")
+    table = read_table(path, ["study_id", *CLASSES])
+    table["study_id"] = digits(path, table["study_id"], "study_id")
+    expect_unique(path, table["study_id"], "is listed")
+    if len(studies) and not studies.isin(table["study_id"]).any():
+        raise UserError(
+            f"{path}: no study with images here has a row, first {studies.iloc[0]}; download it again"
+        )
+    for name in CLASSES:
+        expect(
+            table[name].isin(LABELS), path, table[name], f"is no label of {name} (1.0, 0.0, -1.0 or blank)"
+        )
+    values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
+    labels = values.set_axis(table["study_id"]).reindex(studies).set_axis(studies.index)
+    return labels.add_prefix(LABEL)

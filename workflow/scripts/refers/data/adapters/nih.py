@@ -1,0 +1,157 @@
+"""NIH ChestX-ray14: images_0NN/images/*.png, Data_Entry_2017*.csv and the official lists."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.data.adapters import (
+    LABEL,
+    checked_boxes,
+    digits,
+    expect,
+    expect_file_names,
+    expect_unique,
+    finish,
+    list_files,
+    numbers,
+    read_table,
+)
+from refers.errors import UserError
+
+CLASSES = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+NONE = "No Finding"
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first: it corrects some labels
+# "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
+WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
+BOXES, BOX_SPACE = "BBox_List_2017.csv", 1024  # pixels a side, whatever the original's size
+BOX_COLUMNS = {
+    "Image Index": "image_id",
+    "Finding Label": "class",
+    "Bbox [x": "x",
+    "y": "y",
+    "w": "w",
+    "h]": "h",
+}
+LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images below `folder`; see `refers.data.adapters`. The entry table may list more images than are here.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
+    table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
+    expect_file_names(path, table["Image Index"])
+    expect_unique(path, table["Image Index"], "is listed")
+    expect(
+        table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download the file again"
+    )
+    labels = _labels(path, table["Finding Labels"])
+    sizes = {"width": numbers(path, table[WIDTH], "width"), "height": numbers(path, table[HEIGHT], "height")}
+    found, twice = _images(folder)
+    names = table["Image Index"]
+    frame = pd.DataFrame(
+        {
+            "image_id": names,
+            "patient_id": digits(path, table["Patient ID"], "Patient ID"),
+            "study_id": names.str.removesuffix(".png"),  # a follow-up number is one image
+            "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
+            "split": _splits(folder, names, path.name),
+            "path": names.map(found),
+            **sizes,
+        }
+    )
+    frame = pd.concat([frame, labels], axis=1)
+    here = frame["path"].notna()
+    skipped = {
+        f"image not in {path.name}": len(found) - int(here.sum()),
+        "same image in a later folder": twice,
+    }
+    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
+    if (folder / BOXES).exists():
+        read_boxes(folder, index)  # a mistake in them is found now, not when the figure is drawn
+    return index, counts
+
+
+def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """Boxes of BBox_List_2017.csv, with the spelling "Infiltrate" mended; see `refers.data.adapters.read_boxes`."""
+    path = folder / BOXES
+    table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS)
+    expect_file_names(path, table["image_id"])
+    table["class"] = table["class"].replace({"Infiltrate": "Infiltration"})
+    expect(
+        table["class"].isin(CLASSES), path, table["class"], f"is no class of this dataset ({CLASSES[0]}, ...)"
+    )
+    square = pd.Series(BOX_SPACE, table.index)
+    boxes = checked_boxes(path, table, square, square)
+    place = index.set_index("image_id")[["width", "height"]]
+    boxes = boxes[boxes["image_id"].isin(place.index)].reset_index(drop=True)
+    scale = place.loc[boxes["image_id"]].to_numpy(np.float64) / BOX_SPACE
+    boxes[["x", "y", "w", "h"]] *= np.hstack([scale, scale])
+    return boxes
+
+
+def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
+    """One column a class; a few hundred distinct combinations stand for all rows."""
+    codes, combinations = pd.factorize(findings)
+    parts = [{part.strip() for part in text.split("|")} for text in combinations]
+    good = np.array([bool(part) and part <= {*CLASSES, NONE} for part in parts], bool)
+    expect(
+        pd.Series(good[codes]), path, findings, f"is no finding of this dataset ({NONE}, {CLASSES[0]}, ...)"
+    )
+    table = np.array([[name in part for name in CLASSES] for part in parts], np.float32).reshape(
+        -1, len(CLASSES)
+    )
+    return pd.DataFrame(table[codes], columns=[LABEL + name for name in CLASSES])
+
+
+def _images(folder: Path) -> tuple[dict[str, str], int]:
+    found: dict[str, str] = {}
+    twice = 0
+    for images in sorted(path for path in folder.glob("images*") if path.is_dir()):  # archives may lie there
+        inner = "images" if (images / "images").is_dir() else ""
+        for name in list_files(images / inner, (".png",)):
+            twice += name in found
+            found.setdefault(name, (Path(images.name) / inner / name).as_posix())
+    return found, twice
+
+
+def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
+    """Set of every image by the official lists, which name each image of the table once."""
+    known = set(names)
+    splits = pd.Series("", index=names.index)
+    taken: set[str] = set()
+    for split, file in LISTS.items():
+        try:
+            lines = (folder / file).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{folder / file}: cannot be read ({error}); download the official list"
+            ) from None
+        entries = pd.Series(lines, dtype=object).str.strip()
+        for row, name in enumerate(entries, 1):
+            if name and name not in known:
+                raise UserError(
+                    f"{folder / file}: row {row}: {name[:80]!r} is no image of {table}; download the list again"
+                )
+        listed = set(entries) - {""}
+        if not listed:
+            raise UserError(f"{folder / file}: names no image; download the official list")
+        if both := taken & listed:
+            raise UserError(
+                f"{folder / file}: {min(both)} is in {LISTS['train_val']} too; download the lists again"
+            )
+        taken |= listed
+        splits[names.isin(listed)] = split
+    if (absent := names[splits == ""]).size:
+        raise UserError(
+            f"{folder / LISTS['train_val']}: {absent.size} images of {table} are neither here nor in {LISTS['test']},"
+            f" first {absent.iloc[0]}; download the lists again"
+        )
+    return splits

@@ -1,0 +1,85 @@
+"""Shenzhen tuberculosis set: CHNCXR_NNNN_{0,1}.png, where 1 is tuberculosis, as the NLM or as Kaggle lays it out.
+
+NLM: CXR_png/*.png and ClinicalReadings/*.txt, one reading an image. Kaggle: images/*.png, or one folder deeper, and
+shenzhen_metadata.csv. With both tables the CSV counts.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.data.adapters import LABEL, expect, expect_unique, finish, list_files, read_table
+from refers.errors import UserError
+
+NAME = re.compile(r"(CHNCXR_\d+)_([01])\.png")
+TABLE, READINGS = "shenzhen_metadata.csv", "ClinicalReadings"
+IMAGES = ("images", "images/images", "CXR_png")
+NORMAL = "normal"
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images below `folder`; see `refers.data.adapters`. The label is the file name's suffix.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = folder / TABLE
+    names = (
+        _listed(path) if path.exists() or not (folder / READINGS).is_dir() else _readings(folder / READINGS)
+    )
+    path = path if path.exists() else folder / READINGS
+    found, twice = _images(folder)
+    parts = names.str.extract(NAME.pattern)
+    frame = pd.DataFrame(
+        {
+            "image_id": names,
+            "patient_id": parts[0],
+            "study_id": parts[0],
+            "view": "frontal",
+            "split": "",
+            "path": names.map(found),
+            f"{LABEL}Tuberculosis": parts[1].astype(float),
+        }
+    )
+    here = frame["path"].notna()
+    skipped = {
+        f"image not in {path.name}": len(found) - int(here.sum()),
+        "same image in a later folder": twice,
+    }
+    return finish(frame[here], folder, path, int((~here).sum()), skipped)
+
+
+def _listed(path: Path) -> pd.Series:
+    table = read_table(path, ["study_id", "findings"])
+    names, findings = table["study_id"], table["findings"].str.lower()
+    good = names.map(lambda name: NAME.fullmatch(name) is not None)
+    expect(good, path, names, "is not CHNCXR_NNNN_0.png or _1.png")
+    expect_unique(path, names, "is listed")
+    expect(findings != "", path, names, "has no findings")
+    agree = pd.Series(
+        np.where(names.str.endswith("_0.png"), findings == NORMAL, findings != NORMAL), names.index
+    )
+    expect(agree, path, findings, "is not what the image's name says (_0 normal, _1 tuberculosis)")
+    return names
+
+
+def _readings(folder: Path) -> pd.Series:
+    names = [name[: -len(".txt")] + ".png" for name in list_files(folder, (".txt",))]
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise UserError(
+                f"{folder / name.replace('.png', '.txt')}: is not CHNCXR_NNNN_0.txt or _1.txt; remove it or rename it"
+            )
+    return pd.Series(names, dtype=object)
+
+
+def _images(folder: Path) -> tuple[dict[str, str], int]:
+    found: dict[str, str] = {}
+    twice = 0
+    for images in IMAGES:
+        for name in list_files(folder / images, (".png",)) if (folder / images).exists() else ():
+            twice += name in found
+            found.setdefault(name, f"{images}/{name}")
+    return found, twice

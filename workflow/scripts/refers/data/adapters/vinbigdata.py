@@ -1,0 +1,104 @@
+"""VinBigData Chest X-ray (Kaggle): train.csv with one row a box and radiologist, train/*.dicom or *.png."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.data.adapters import (
+    LABEL,
+    checked_boxes,
+    expect,
+    expect_file_names,
+    finish,
+    list_files,
+    read_table,
+)
+
+CLASSES = (
+    "Aortic enlargement", "Atelectasis", "Pneumothorax", "Lung Opacity", "Pleural thickening", "ILD", "Pulmonary fibrosis",
+    "Calcification", "Pleural effusion", "Consolidation", "Cardiomegaly", "Other lesion", "Nodule-Mass", "Infiltration",
+)  # fmt: skip
+RENAMED = {"Nodule/Mass": "Nodule-Mass"}  # the authors' spelling, which also makes a file name
+NONE = "No finding"
+CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")  # converted images stand in where the DICOM is absent
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index of the images in `folder`/train; see `refers.data.adapters`.
+
+    A class is present where any radiologist saw it. Patients are not published: every image is its own.
+
+    Raises:
+        UserError: file, row and what is wrong with it.
+    """
+    path = folder / "train.csv"
+    table = _read(path)
+    names = table["class_name"]
+    codes, images = pd.factorize(table["image_id"], sort=True)
+    column = pd.Categorical(names, categories=CLASSES).codes
+    labels = np.zeros((len(images), len(CLASSES)), np.float32)
+    labels[codes[column >= 0], column[column >= 0]] = 1
+
+    found: dict[str, str] = {}
+    files = list_files(folder / "train", SUFFIXES)
+    for suffix in SUFFIXES:
+        for name in files:
+            if name.lower().endswith(suffix):
+                found.setdefault(name[: -len(suffix)], f"train/{name}")
+    images = pd.Series(images, dtype=object)
+    frame = pd.DataFrame(
+        {
+            "image_id": images,
+            "patient_id": images,
+            "study_id": images,
+            "view": "frontal",
+            "split": "",
+            "path": images.map(found),
+        }
+    )
+    frame = pd.concat([frame, pd.DataFrame(labels, columns=[LABEL + name for name in CLASSES])], axis=1)
+    here = frame["path"].notna()
+    skipped = {
+        "image not in train.csv": len(found) - int(here.sum()),
+        "same image in another format": len(files) - len(found),
+    }
+    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
+    _boxes(path, table)  # a mistake in them is found now, not when the figure is drawn
+    return index, counts
+
+
+def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """Every radiologist's boxes of train.csv; see `refers.data.adapters.read_boxes`."""
+    path = folder / "train.csv"
+    return _boxes(path, _read(path), index)  # images that were shrunk beforehand do not fit their boxes
+
+
+def _read(path: Path) -> pd.DataFrame:
+    table = read_table(path, ["image_id", "class_name", *CORNERS])
+    expect_file_names(path, table["image_id"])
+    names = table["class_name"] = table["class_name"].replace(RENAMED)
+    expect(
+        names.isin([*CLASSES, NONE]),
+        path,
+        names,
+        f"is no class of this dataset ({CLASSES[0]}, ..., {NONE})",
+    )
+    return table
+
+
+def _boxes(path: Path, table: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Boxes of the images of an index, which must hold them; without an index all boxes."""
+    table = table[table["class_name"] != NONE]
+    low_x, low_y, high_x, high_y = (pd.to_numeric(table[name], errors="coerce") for name in CORNERS)
+    boxes = table[["image_id", "class_name"]].rename(columns={"class_name": "class"})
+    boxes = boxes.assign(
+        x=table["x_min"], y=table["y_min"], w=(high_x - low_x).astype(str), h=(high_y - low_y).astype(str)
+    )
+    if index is not None:
+        boxes = boxes[boxes["image_id"].isin(index["image_id"])]
+        sizes = index.set_index("image_id").loc[boxes["image_id"]].set_axis(boxes.index)
+        return checked_boxes(path, boxes, sizes["width"], sizes["height"]).reset_index(drop=True)
+    everywhere = pd.Series(np.inf, boxes.index)
+    return checked_boxes(path, boxes, everywhere, everywhere)

@@ -1,0 +1,390 @@
+"""Training, validation and test sets by patient, and nested label subsets (paper §4).
+
+Every draw is a rank by SHA-256 of names and a seed: it depends on no library's random generator, and an image that is
+missing here moves no other one's rank.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from refers.columns import LABEL
+from refers.config import option
+from refers.errors import UserError
+from refers.files import MAKERS, check_column, read_parquet
+
+PARTS = ("train", "val", "test")
+# A released list contradicts the download where, of at least so many images that one of the two calls positive, more than
+# this share are negative to the other: its columns stand for something else. The real ones, NIH's and C-T1's, stay below 0.1.
+CONTRADICTION = (10, 0.25)
+LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How a dataset is divided."""
+
+    dataset: str = option("", "Column of the tables.")
+    kind: Literal["official", "released", "random"] = option(
+        "random",
+        "The download's own lists, the lists of the authors' repository, or a seeded draw of patients.",
+    )
+    fractions: tuple[float, float, float] = option(
+        (0.7, 0.1, 0.2),
+        "Training, validation and test shares; official lists take the first two's ratio.",
+        0,
+        1,
+    )
+    seed: int = option(0, "Seed of the draw of patients.", 0, 2**31 - 1)
+    classes: list = option(list, "Classes, in the order of the dataset's tables and released lists.")
+    views: list = option(list, "Views that take part.")
+
+    def __post_init__(self) -> None:
+        if not self.classes or not self.views:
+            raise UserError("classes and views need at least one name each")
+        for names in (self.classes, self.views):
+            if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+                raise UserError(f"{twice[0]!r} is in classes or views twice; keep one of the two")
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise UserError(f"fractions {self.fractions} do not add up to 1")
+
+
+def hash_order(names: Iterable[str], *key: object) -> np.ndarray:
+    """Positions of `names` in a random order that depends on the names and on `key` alone."""
+    start = hashlib.sha256("/".join(map(str, key)).encode() + b"/")
+    digests = []
+    for name in names:
+        state = start.copy()
+        state.update(name.encode())
+        digests.append(state.digest())
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
+
+
+def make_split(
+    index: pd.DataFrame, settings: Split, lists: Path | None = None, quarantined: Iterable[int] = ()
+) -> tuple[pd.DataFrame, dict]:
+    """Divide the rows of an index: (split, report).
+
+    split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
+    report: sizes, patients, positives and negatives of each set, and what was left out, by reason.
+
+    Args:
+        lists: folder of the authors' lists, for kind `released`.
+        quarantined: rows of the index whose image cannot be read; they are left out.
+
+    Raises:
+        UserError: an empty training, validation or test set, a binary training set of one kind, or lists that cannot be used.
+    """
+    columns = [LABEL + name for name in settings.classes]
+    if absent := [name for name in columns if name not in index.columns]:
+        known = [name.removeprefix(LABEL) for name in index.columns if name.startswith(LABEL)]
+        raise UserError(
+            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these"
+        )
+    frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
+    frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
+    left_out: dict[str, int] = {}
+    notes: dict = {}
+
+    def keep(wanted: pd.Series, reason: str) -> None:
+        nonlocal frame
+        if dropped := int((~wanted).sum()):
+            left_out[reason] = left_out.get(reason, 0) + dropped
+        frame = frame[wanted]
+
+    if settings.kind == "released":
+        frame["split"], notes = _released(frame, settings, columns, lists, left_out)
+        keep(frame["split"] != "", "in no released list")
+    keep(~frame["row"].isin(list(quarantined)), "unreadable image")
+    for view in sorted(set(frame["view"]) - set(settings.views)):
+        keep(frame["view"] != view, f"view {view}")
+    keep(~(frame[columns] == -1).any(axis=1), "uncertain label")
+    keep(frame[columns].notna().all(axis=1), "undefined label")
+    if settings.kind == "official":
+        frame["split"] = _official(frame, settings)
+        keep(frame["split"] != "", "in no official list")
+    elif settings.kind == "random":
+        frame["split"] = _by_patient(frame, PARTS, settings.fractions, settings)
+
+    frame = frame.drop(columns="view").reset_index(drop=True)
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    report = _report(frame, settings) | {"left_out": left_out, **notes}
+    if empty := [part for part, count in report["images"].items() if not count]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
+        raise UserError(
+            f"{settings.dataset}: the {settings.kind} split has no {' and no '.join(empty)} image here (left out:"
+            f" {reasons}); place more images, or use other fractions or another split"
+        )
+    if len(columns) == 1:
+        found = report["labels"][settings.classes[0]]["train"]
+        if only := next((kind for kind, count in found.items() if count == report["images"]["train"]), None):
+            raise UserError(
+                f"{settings.dataset}: every training image of the {settings.kind} split is {only} for"
+                f" {settings.classes[0]}; place the other images too, or use another split"
+            )
+    return frame, report
+
+
+def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
+    """A split as `make_split` gives it, checked, so that no reader trips over it.
+
+    Args:
+        images: rows of the index and of the store that it is of, where the caller has them.
+
+    Raises:
+        UserError: no split is there, or a row of it has no place among the images, no name, an unknown set or no label;
+            or a set is empty.
+    """
+    frame = read_parquet(path, "split", ("row", "image_id", "patient_id", "split"), rest=True)
+    remedy = f"make it again with {MAKERS['split']}"
+
+    def check(good: pd.Series, column: str, what: str) -> None:
+        check_column(good, path, frame, column, what, remedy)
+
+    place = frame["row"] if pd.api.types.is_integer_dtype(frame["row"]) else pd.Series(-1, frame.index)
+    check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is no row of the index")
+    check(~place.duplicated(), "row", "is there twice")
+    for name in ("image_id", "patient_id"):
+        check(frame[name].map(type).eq(str), name, "is no text")
+    check(frame["split"].isin(PARTS), "split", f"is none of {', '.join(PARTS)}")
+    for name in (name for name in frame.columns if name.startswith(LABEL)):
+        check(frame[name].isin([0, 1]), name, "is no label 0 or 1")
+    for part in PARTS:
+        if not (frame["split"] == part).any():
+            raise UserError(f"{path}: no {part} image; {remedy}")
+    return frame
+
+
+def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
+    """Part of every row: patients in random order, cut where the images reach the shares."""
+    codes, patients = pd.factorize(frame["patient_id"], sort=True)
+    order = hash_order(patients, settings.dataset, settings.seed)
+    counts = np.bincount(codes, minlength=len(patients))[order]
+    middle = counts.cumsum() - counts / 2  # a patient goes where most of its images fall
+    cuts = np.cumsum(shares)[:-1] / sum(shares) * counts.sum()
+    part = np.empty(len(patients), np.int64)
+    part[order] = np.searchsorted(cuts, middle, side="left")
+    return np.array(parts, dtype=object)[part[codes]]
+
+
+def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
+    split = frame["split"].copy()
+    both = split == "train_val"
+    if not (split != "").any():
+        raise UserError(
+            f"{settings.dataset}: this download has no official split; use kind: random or released"
+        )
+    if both.any():
+        split[both] = _by_patient(frame[both], PARTS[:2], settings.fractions[:2], settings)
+    return split
+
+
+def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
+    """A released list, of a file; see `parse_list`.
+
+    Raises:
+        UserError: the file cannot be read, or as `parse_list`.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); take the list from the authors' repository"
+        ) from None
+    return parse_list(text, str(path), classes)
+
+
+def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndarray]:
+    """A released list: image names without folders, and labels (N, classes) in 0 and 1.
+
+    Lines are `<image> <label> ...`, as whole or decimal numbers, with either line ending. For one class they hold two
+    columns, negative and positive, of which one is 1.
+
+    Raises:
+        UserError: the text is not UTF-8, or a row is not of that form; `path` begins the message.
+    """
+    width = max(classes, 2)
+    try:
+        lines = text.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); take the list from the authors' repository"
+        ) from None
+    names, rows = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, *values = line.strip().rsplit(maxsplit=width)  # file names may hold spaces
+        labels = [{"0": 0, "1": 1, "0.0": 0, "1.0": 1}.get(value, -1) for value in values]
+        if len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1):
+            what = (
+                "an image and two one-hot columns" if classes == 1 else f"an image and {width} labels 0 or 1"
+            )
+            raise UserError(
+                f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}; take the list anew"
+            )
+        names.append(name.replace("\\", "/").rsplit("/", 1)[-1])
+        rows.append(labels)
+    table = np.array(rows, np.float32).reshape(-1, width)
+    return names, table[:, 1:] if classes == 1 else table
+
+
+def _released(
+    frame: pd.DataFrame, settings: Split, columns: list[str], folder: Path | None, left_out: dict[str, int]
+) -> tuple[np.ndarray, dict]:
+    """Split of every row by the authors' lists; labels of `frame` become the lists'.
+
+    Raises:
+        UserError: lists that are absent, name an image twice, or contradict the download's labels (CONTRADICTION).
+    """
+    if folder is None:
+        raise UserError(
+            f"{settings.dataset}: a released split needs the folder of the authors' lists (--lists)"
+        )
+    files = {
+        part: next((folder / name for name in LIST_NAMES[part] if (folder / name).exists()), None)
+        for part in PARTS
+    }
+    for part in ("val", "test"):
+        if files[part] is None:
+            raise UserError(
+                f"{folder}: no {LIST_NAMES[part][0]}; place the authors' lists there (docs/data.md)"
+            )
+
+    place = {name: row for row, name in enumerate(frame["image_id"])}
+    stems = {name.rsplit(".", 1)[0]: row for name, row in place.items()}
+    split = np.full(len(frame), "", dtype=object)
+    labels = frame[columns].to_numpy(np.float32)
+    disagree, either = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
+    listed: dict[int | str, str] = {}  # by row, for one image may be listed under two names
+    for part, path in files.items():
+        if path is None:
+            continue
+        names, table = read_list(path, len(columns))
+        rows = _rows_of(names, place, stems)
+        for number, (name, row) in enumerate(zip(names, rows.tolist(), strict=True), 1):
+            key = name if row < 0 else row
+            if key in listed:
+                raise UserError(
+                    f"{path}: entry {number}: {name} is in {listed[key]} already; keep one of the two"
+                )
+            listed[key] = path.name
+        here = rows >= 0
+        left_out["listed, not in the index"] = left_out.get("listed, not in the index", 0) + int(
+            (~here).sum()
+        )
+        rows, table = rows[here], table[here]
+        split[rows] = part
+        known = np.isfinite(labels[rows])
+        disagree += ((labels[rows] != table) & known).sum(axis=0)
+        either += (((labels[rows] == 1) | (table == 1)) & known).sum(axis=0)
+        labels[rows] = table
+    if files["train"] is None:
+        split[split == ""] = "train"
+    for name, count, total in zip(settings.classes, disagree, either, strict=True):
+        if count >= CONTRADICTION[0] and count > CONTRADICTION[1] * total:
+            raise UserError(
+                f"{folder}: the lists call {count} images otherwise than the download does for {name}, of {total} that"
+                " one of the two calls positive; use the lists of this dataset, their columns in the order of `classes`"
+            )
+    frame[columns] = labels
+    found = {name: int(count) for name, count in zip(settings.classes, disagree, strict=True) if count}
+    return split, {
+        "lists": {part: path.name if path else "the rest of the index" for part, path in files.items()},
+        "label_disagreements": found,
+    }
+
+
+def _rows_of(names: list[str], place: dict[str, int], stems: dict[str, int]) -> np.ndarray:
+    """Rows (N,) of the images of one list, -1 for those that the index lacks.
+
+    Lists name files; an index names images as the official table does, which may be without the suffix, or with another one
+    where they were converted. But x.jpg beside x.png is another image: the COVID lists have several such pairs.
+    """
+    exact = {place[name] for name in names if name in place}
+
+    def row(name: str) -> int:
+        alike = stems.get(name.rsplit(".", 1)[0], -1)
+        return place.get(name, -1 if alike in exact else alike)
+
+    return np.array([row(name) for name in names], np.int64)
+
+
+def _report(frame: pd.DataFrame, settings: Split) -> dict:
+    found = describe(frame)
+    warnings = [
+        f"{name} has no positive in train"
+        for name, counts in found["labels"].items()
+        if not counts["train"]["positive"]
+    ]
+    return {
+        "dataset": settings.dataset,
+        "kind": settings.kind,
+        "seed": settings.seed,
+        "classes": settings.classes,
+        "views": settings.views,
+        **found,
+        "warnings": warnings,
+    }
+
+
+def describe(split: pd.DataFrame) -> dict[str, Any]:
+    """Counts of a split: images and patients by set, patients in several sets, positives and negatives by class and set."""
+    parts = {part: split[split["split"] == part] for part in PARTS}
+    return {
+        "images": {part: len(rows) for part, rows in parts.items()},
+        "patients": {part: int(rows["patient_id"].nunique()) for part, rows in parts.items()},
+        "patients_across_sets": int((split.groupby("patient_id")["split"].nunique() > 1).sum()),
+        "labels": {
+            column.removeprefix(LABEL): {
+                part: {"positive": int((rows[column] == 1).sum()), "negative": int((rows[column] == 0).sum())}
+                for part, rows in parts.items()
+            }
+            for column in split.columns
+            if column.startswith(LABEL)
+        },
+    }
+
+
+def positives(rows: pd.DataFrame) -> dict[str, int]:
+    """Positive images of each class."""
+    return {
+        name.removeprefix(LABEL): int((rows[name] == 1).sum())
+        for name in rows.columns
+        if name.startswith(LABEL)
+    }
+
+
+def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
+    """Training rows of a label ratio in percent: columns row and image_id, in the order of `row`.
+
+    One random order of the training images serves every ratio, so 1 % lies inside 10 %. It begins with the order's
+    first positive of every class (rarest first; of a binary set, also the first negative), and at least these are
+    taken: no class that training has goes without a positive.
+
+    Raises:
+        UserError: a ratio outside (0, 100], or no training image.
+    """
+    if not 0 < ratio <= 100:
+        raise UserError(f"ratio {ratio}: no percentage; choose one above 0 and up to 100")
+    train = split[split["split"] == "train"]
+    if train.empty:
+        raise UserError("the split has no training image; make it again")
+    train = train.iloc[hash_order(train["image_id"], "subset", seed)]
+    columns = [name for name in train.columns if name.startswith(LABEL)]
+    wanted = train[columns].to_numpy() == 1
+    if len(columns) == 1:
+        wanted = np.hstack([wanted, ~wanted])
+    first: list[int] = []
+    for column in sorted(range(wanted.shape[1]), key=lambda column: wanted[:, column].sum()):
+        if wanted[:, column].any() and not wanted[first, column].any():
+            first.append(int(wanted[:, column].argmax()))
+    count = max(len(first), int(len(train) * ratio / 100 + 0.5))
+    rest = np.setdiff1d(np.arange(len(train)), first)
+    chosen = np.concatenate([np.array(first, np.int64), rest])[:count]
+    return train.iloc[chosen].sort_values("row")[["row", "image_id"]]

@@ -1,0 +1,261 @@
+"""The image store: every image of an index decoded once, memory-mapped, resumable after a kill, verified by checksum.
+
+While `images.npy` is made, two work files lie beside it: `images.npy.part`, and the journal `images.npy.part.jsonl` with
+a line for each finished chunk of rows. A run that was killed, or stopped at unreadable images, is taken up by the next
+one of the same images, size and decoder. The row of an unreadable image stays black; the manifest names it, and whoever
+reads the store leaves it out.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from refers.data import images
+from refers.errors import UserError
+from refers.files import atomic_path, file_digest, read_json, write_text
+from refers.workers import process_pool
+
+CHUNK = 16  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
+NAMED = 3  # unreadable files that an error names
+WORK_FILES = (".part", ".part.jsonl")
+
+
+class Chunk(NamedTuple):
+    """Rows from `start` on that a worker finished: their checksum, and (row, reason) of each unreadable image."""
+
+    start: int
+    count: int
+    crc: int
+    unreadable: list[tuple[int, str]]
+
+
+def open_store(path: str | Path) -> np.memmap:
+    """The image store (N, size, size) uint8, read-only and memory-mapped; row i is row i of the index.
+
+    Raises:
+        UserError: the file is missing or is no image store.
+    """
+    try:
+        store = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        text = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: no image store ({text}); make it with pack_images.py") from None
+    if (
+        not isinstance(store, np.memmap)
+        or store.dtype != np.uint8
+        or store.ndim != 3
+        or store.shape[1] != store.shape[2]
+    ):
+        raise UserError(f"{path}: no square uint8 images; make it again with pack_images.py")
+    return store
+
+
+def read_quarantine(manifest: Path) -> list[int]:
+    """Rows of the store whose image could not be read; they must be neither trained nor tested on.
+
+    Raises:
+        UserError: no manifest of a store.
+    """
+    content = read_json(manifest)
+    rows = content.get("quarantined") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
+        raise UserError(f"{manifest}: no list of quarantined rows; make the store again with pack_images.py")
+    return rows
+
+
+def verify(store: Path, manifest: Path) -> dict:
+    """The manifest of a store, after count, size and sha256 of the store were compared with it.
+
+    Raises:
+        UserError: the store differs from its manifest.
+    """
+    wanted, (count, size, _) = read_json(manifest), open_store(store).shape
+    for name, value in {"count": count, "size": size, "sha256": file_digest(store)}.items():
+        if not isinstance(wanted, dict) or wanted.get(name) != value:
+            raise UserError(f"{store}: {name} is {value}, not that of {manifest}; make the store again")
+    return wanted
+
+
+def pack(
+    paths: Sequence[str | Path],
+    size: int,
+    out: Path,
+    quarantine: Path,
+    *,
+    workers: int = 1,
+    tolerance: float = 0.0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict:
+    """Decode `paths` into the store `out`, in their order; what its manifest says of it: count, size, sha256, quarantined.
+
+    Args:
+        quarantine: CSV of the unreadable images (row, path, reason); there is none where every image was read.
+        tolerance: largest share of unreadable images that still gives a store, in [0, 1].
+        progress: hears the number of images done, of an earlier run's too.
+
+    Raises:
+        UserError: more unreadable images than that, counted and the first ones named: then there is no store, and
+            the work files stay, so that a run after their repair decodes little. A full disk, or one that keeps other
+            bytes than were written.
+    """
+    out = Path(out)
+    if not len(paths):
+        raise UserError(f"{out}: no image to pack; index the source again")
+    paths = [str(path) for path in paths]
+    try:
+        return _pack(paths, size, out, quarantine, workers, tolerance, progress)
+    except OSError as error:
+        raise UserError(
+            f"{out}: write failed ({error.strerror or error}); free space or choose a writable folder"
+        ) from None
+
+
+def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
+    part, journal = (out.with_name(out.name + suffix) for suffix in WORK_FILES)
+    key = _key(paths, size)
+    chunks = _resume(part, journal, key) or _begin(part, journal, key, (len(paths), size, size))
+    done = sum(chunk.count for chunk in chunks)
+    if done:
+        progress(done)
+    finished = {chunk.start for chunk in chunks}
+    waiting = [
+        (start, paths[start : start + CHUNK])
+        for start in range(0, len(paths), CHUNK)
+        if start not in finished
+    ]
+    with open(journal, "a", encoding="utf-8") as log:
+        for chunk in _in_parallel(_Rows(part, size), waiting, workers):
+            log.write(json.dumps(chunk) + "\n")
+            log.flush()
+            chunks.append(chunk)
+            progress(done := done + chunk.count)
+    _check_quarantine([item for chunk in chunks for item in chunk.unreadable], paths, quarantine, tolerance)
+    sha256 = _checksum(part, size, chunks, out)
+    os.chmod(part, 0o644)
+    os.replace(part, out)
+    journal.unlink()
+    rows = sorted(row for chunk in chunks for row, _ in chunk.unreadable)
+    return {"count": len(paths), "size": size, "sha256": sha256, "quarantined": rows}
+
+
+def _key(paths: list[str], size: int) -> str:
+    """What the work files belong to: the images in their order, their size, and the decoder."""
+    decoder = Path(images.__file__).read_text(encoding="utf-8")
+    return hashlib.sha256(json.dumps([paths, size, CHUNK, decoder]).encode()).hexdigest()
+
+
+def _begin(part: Path, journal: Path, key: str, shape: tuple[int, int, int]) -> list[Chunk]:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    journal.unlink(missing_ok=True)
+    try:
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here; later, writing through the memory map would kill the process.
+            with open(part, "rb+") as opened:
+                os.posix_fallocate(opened.fileno(), 0, part.stat().st_size)
+        write_text(journal, json.dumps(key) + "\n")
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    return []
+
+
+def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
+    """Chunks of an earlier run that lie on the disk as they were written; those with unreadable images are tried again."""
+    try:
+        head, *lines = journal.read_text(encoding="utf-8").splitlines()
+        rows = np.lib.format.open_memmap(part, mode="r")
+    except (OSError, ValueError):
+        return []
+    if head != json.dumps(key):
+        return []
+    kept = {}
+    for line in lines:
+        try:
+            chunk = Chunk(*json.loads(line))
+        except ValueError:  # the last line of a killed run
+            break
+        if not chunk.unreadable and zlib.crc32(rows[chunk.start : chunk.start + chunk.count]) == chunk.crc:
+            kept[chunk.start] = chunk
+    write_text(journal, "".join(json.dumps(line) + "\n" for line in (key, *kept.values())))
+    return list(kept.values())
+
+
+def _check_quarantine(
+    unreadable: list[tuple[int, str]], paths: list[str], quarantine: Path, tolerance: float
+) -> None:
+    """Write the list of unreadable images, and stop where there are too many."""
+    if not unreadable:
+        quarantine.unlink(missing_ok=True)
+        return
+    unreadable = sorted(unreadable)
+    with atomic_path(quarantine) as path, open(path, "w", encoding="utf-8", newline="") as opened:
+        table = csv.writer(opened, lineterminator="\n")
+        table.writerow(("row", "path", "reason"))
+        table.writerows((row, paths[row], reason) for row, reason in unreadable)
+    if len(unreadable) > tolerance * len(paths):
+        names = "; ".join(f"row {row}: {paths[row]}: {reason}" for row, reason in unreadable[:NAMED])
+        rest = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+        raise UserError(
+            f"{len(unreadable)} of {len(paths)} images are unreadable: {names}{rest}. {quarantine} lists them; replace"
+            " them and run again, what was decoded is kept, or raise images.tolerance to leave them out"
+        )
+
+
+def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
+    """SHA-256 of the whole file, while each chunk's rows are compared with what its worker wrote."""
+    state, content = hashlib.sha256(), np.memmap(part, np.uint8, mode="r")
+    end = len(content) - sum(chunk.count for chunk in chunks) * size * size
+    with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:  # disk, comparison and digest at a time
+        synced = aside.submit(os.fsync, opened.fileno())
+        digested = aside.submit(state.update, content[:end])
+        for chunk in sorted(chunks):
+            start, end = end, end + chunk.count * size * size
+            if zlib.crc32(content[start:end]) != chunk.crc:
+                raise UserError(
+                    f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} are not what was written;"
+                    " check the disk and run again"
+                )
+            digested.result()
+            digested = aside.submit(state.update, content[start:end])
+        digested.result()
+        synced.result()
+    return state.hexdigest()
+
+
+class _Rows:
+    """Rows of the store being made, for workers to fill."""
+
+    def __init__(self, store: Path, size: int) -> None:
+        self.store, self.size = store, size
+        self.offset = np.lib.format.open_memmap(store, mode="r").offset
+
+    def fill(self, start: int, paths: list[str]) -> Chunk:
+        """Decode some images into their rows; the row of an unreadable one becomes black."""
+        block, unreadable = np.zeros((len(paths), self.size, self.size), np.uint8), []
+        for row, path in enumerate(paths):
+            try:
+                block[row] = images.load_square(path, self.size)
+            except UserError as error:
+                unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
+        with open(self.store, "rb+") as opened:  # half the time of writing through a map, page by page
+            opened.seek(self.offset + start * self.size**2)
+            opened.write(block)
+        return Chunk(start, len(paths), zlib.crc32(block), unreadable)
+
+
+def _in_parallel(rows: _Rows, chunks: list[tuple[int, list[str]]], workers: int) -> Iterator[Chunk]:
+    if workers < 2 or len(chunks) < 2:
+        yield from (rows.fill(*chunk) for chunk in chunks)
+        return
+    with process_pool(min(workers, len(chunks))) as pool:
+        for job in as_completed([pool.submit(rows.fill, *chunk) for chunk in chunks]):
+            yield job.result()

@@ -1,0 +1,124 @@
+"""predictions.parquet of a cell, read and checked; no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from refers.columns import LABEL, SCORE
+from refers.errors import UserError
+
+
+@dataclass
+class Half:
+    """The test or the validation set of a cell, sorted by image id."""
+
+    ids: np.ndarray  # (N,)
+    patients: np.ndarray  # (N,), the image's own id where the patient is unknown
+    labels: np.ndarray  # (N, C) of 0 and 1
+    scores: list[np.ndarray]  # one (N, C) per seed, in [0, 1]
+
+
+@dataclass
+class Predictions:
+    """Predictions of one cell."""
+
+    path: Path  # the first seed's file, for messages
+    classes: list[str]
+    test: Half
+    val: Half
+
+
+def read_seeds(paths: list[Path]) -> Predictions:
+    """Predictions of every seed of a cell; all must hold the same images, patients and labels.
+
+    Raises:
+        UserError: a file is no table of predictions, or does not belong to the others.
+    """
+    found = _read(paths[0])
+    for path in paths[1:]:
+        other = _read(path)
+        same_images(
+            found, other, "predictions of one cell come from one split; fine-tune the older seed again"
+        )
+        found.test.scores += other.test.scores
+        found.val.scores += other.val.scores
+    return found
+
+
+def same_images(first: Predictions, other: Predictions, advice: str) -> None:
+    """Raise a UserError ending in `advice` unless classes, images, patients and labels are the same."""
+    if other.classes != first.classes:
+        raise UserError(
+            f"{other.path}: classes {', '.join(other.classes)}, but {first.path} has {', '.join(first.classes)}; {advice}"
+        )
+    for name in ("test", "val"):
+        one, two = getattr(first, name), getattr(other, name)
+        if odd := set(one.ids) ^ set(two.ids):
+            raise UserError(
+                f"{other.path}: {name} image {min(odd)} is in this file or in {first.path} only ({len(odd)} such); {advice}"
+            )
+        for what, differ in (
+            ("labels", (one.labels != two.labels).any(axis=1)),
+            ("patient", one.patients != two.patients),
+        ):
+            if differ.any():
+                raise UserError(
+                    f"{other.path}: {what} of {name} image {one.ids[differ][0]} differ from {first.path}; {advice}"
+                )
+
+
+def _read(path: Path) -> Predictions:
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path) as opened:
+            table = opened.read()
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as Parquet ({reason}); fine-tune this seed again") from None
+    names = table.column_names
+    classes = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
+    scored = [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
+    if not classes or set(classes) != set(scored) or not {"split", "image_id"} <= set(names):
+        raise UserError(
+            f"{path}: columns {', '.join(names)}; split, image_id and a {LABEL} and a {SCORE} column for every class are expected"
+        )
+    split, ids = table["split"].to_numpy(), table["image_id"].to_numpy().astype(str)
+    known = table["patient_id"].to_pylist() if "patient_id" in names else []
+    patients = (
+        np.array([str(patient or image) for patient, image in zip(known, ids, strict=True)]) if known else ids
+    )
+    labels = np.column_stack([table[LABEL + name].to_numpy() for name in classes])
+    scores = np.column_stack([table[SCORE + name].to_numpy() for name in classes])
+    _check_values(path, ids, classes, labels, scores)
+    if unknown := set(split) - {"val", "test"}:
+        raise UserError(f"{path}: split {min(unknown, key=str)!r}; val and test are expected")
+    halves = {}
+    for name in ("test", "val"):
+        rows = np.flatnonzero(split == name)
+        if not len(rows):
+            raise UserError(f"{path}: no {name} image; remake the split, then fine-tune this seed again")
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        if (twice := ids[rows][1:] == ids[rows][:-1]).any():
+            raise UserError(
+                f"{path}: {name} image {ids[rows][1:][twice][0]} occurs twice; fine-tune this seed again"
+            )
+        halves[name] = Half(ids[rows], patients[rows], labels[rows], [scores[rows]])
+    return Predictions(path, classes, **halves)
+
+
+def _check_values(
+    path: Path, ids: np.ndarray, classes: list[str], labels: np.ndarray, scores: np.ndarray
+) -> None:
+    checks = [
+        ("label", labels, (labels == 0) | (labels == 1), "0 or 1"),
+        ("score", scores, (scores >= 0) & (scores <= 1), "a number in [0, 1]"),
+    ]
+    for kind, values, good, expected in checks:
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            raise UserError(
+                f"{path}: row {row} (image {ids[row]}): {kind} of {classes[column]} is {values[row, column]}, {expected} is expected;"
+                " fine-tune this seed again"
+            )

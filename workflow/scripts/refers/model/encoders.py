@@ -1,0 +1,112 @@
+"""Encoders by their settings: every architecture that a method may pre-train or a classifier may start from."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from refers import config
+from refers.errors import UserError, first_line
+from refers.model.encoder_file import load_strictly, read_encoder
+from refers.model.vit import Features, RadiographTransformer
+
+
+class ResidualNetwork(nn.Module):
+    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the last map's cells, the feature is their mean."""
+
+    def __init__(self, settings: config.ResNet) -> None:
+        super().__init__()
+        from torchvision.models import get_model  # slow to import, so only where it is needed
+
+        self.settings = settings
+        network = get_model(settings.architecture, weights=None)
+        self.grid = math.ceil(settings.image_size / 32)
+        self.token_width = self.feature_width = self.width = network.fc.in_features
+        network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        network.fc = nn.Identity()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Features:
+        network = self.network
+        x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+            x = stage(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        pooled = tokens.mean(1)
+        return Features(tokens, pooled, pooled)
+
+
+class TimmNetwork(nn.Module):
+    """A network of timm on grey images (B, 1, S, S): its last map's cells or its patch tokens, and its own pooled feature.
+
+    Raises:
+        UserError: no such network, or one that does not turn such images into one map or one row of tokens.
+    """
+
+    def __init__(self, settings: config.Timm) -> None:
+        super().__init__()
+        import timm
+
+        if not timm.is_model(settings.name):
+            near = ", ".join(timm.list_models(f"*{settings.name.split('_')[0]}*")[:4]) or "timm.list_models()"
+            raise UserError(f"model.name: timm has no network {settings.name!r}; it has {near}")
+        fixed = timm.get_pretrained_cfg(settings.name).fixed_input_size
+        sizes = {"img_size": settings.image_size} if fixed else {}
+        self.settings = settings
+        try:
+            self.network = timm.create_model(
+                settings.name, pretrained=False, num_classes=0, in_chans=1, **sizes
+            )
+            self.token_width = self.width = self.network.num_features
+            self.feature_width = self.network.head_hidden_size
+            tokens, pooled = self._shapes()
+        except Exception as error:  # its networks each raise their own kinds
+            reason = first_line(error)
+            raise UserError(
+                f"model.name: {settings.name} does not take grey images of {settings.image_size} pixels ({reason});"
+                " choose another image_size or network"
+            ) from None
+        if len(tokens) != 3 or (tokens[2], pooled) != (self.token_width, (1, self.feature_width)):
+            raise UserError(
+                f"model.name: {settings.name} gives neither one map nor one row of tokens; choose another network"
+            )
+        side = math.isqrt(tokens[1])
+        self.grid = side if side**2 == tokens[1] else 0
+
+    @torch.no_grad()
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of the tokens and of the pooled feature of one blank image; no weight and no statistic changes."""
+        size = self.settings.image_size
+        found = self.eval()(torch.zeros(1, 1, size, size))
+        self.train()
+        return tuple(found.tokens.shape), tuple(found.pooled.shape)
+
+    def forward(self, images: Tensor) -> Features:
+        last = self.network.forward_features(images)
+        pooled = self.network.forward_head(last, pre_logits=True)
+        if last.ndim == 3:
+            tokens = last[:, getattr(self.network, "num_prefix_tokens", 0) :]
+        else:  # convolutions keep channels first, some transformers keep them last
+            last = last if last.shape[1] == self.token_width else last.permute(0, 3, 1, 2)
+            tokens = last.flatten(2).transpose(1, 2)
+        return Features(tokens, pooled, pooled)
+
+
+KINDS = {config.Transformer: RadiographTransformer, config.ResNet: ResidualNetwork, config.Timm: TimmNetwork}
+
+
+def build_encoder(settings: config.Model) -> nn.Module:
+    """A randomly initialised encoder: (B, 1, S, S) -> `refers.model.vit.Features`.
+
+    It carries `settings`, `width`, `token_width`, `feature_width` and `grid`, its tokens along a side (0: no square).
+    """
+    return KINDS[type(settings)](settings)
+
+
+def load_encoder(source: Path) -> tuple[nn.Module, dict]:
+    """The encoder at `source`, rebuilt from the settings it carries, and what its file says about itself."""
+    tensors, settings, about = read_encoder(source)
+    encoder = build_encoder(config.load_model(settings, str(source)))
+    load_strictly(encoder, tensors, str(source))
+    return encoder, about

@@ -1,0 +1,84 @@
+"""The report transformer: a causal transformer decoder over the study's tokens (paper §4.2, task 1)."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from refers.config import option
+from refers.model.layers import CrossAttention, Dropout, Perceptron, SelfAttention
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportTransformer:
+    """Sizes of the decoder; the defaults are the base decoder of Vaswani et al., which the paper cites."""
+
+    width: int = option(512, "Width of a token.", 8, 4096)
+    depth: int = option(6, "Decoder layers.", 1, 48)
+    heads: int = option(8, "Attention heads.", 1, 64)
+    mlp_width: int = option(2048, "Hidden width of the perceptron.", 8, 16384)
+    activation: Literal["relu", "gelu"] = option("relu", "Perceptron activation.")
+    dropout: float = option(0.1, "Dropout rate.", 0, 0.9)
+
+
+class DecoderLayer(nn.Module):
+    """Post-norm decoder layer: causal self-attention, attention over the memory, perceptron."""
+
+    def __init__(self, settings: ReportTransformer) -> None:
+        super().__init__()
+        width = settings.width
+        self.self_attention = SelfAttention(width, settings.heads)
+        self.cross_attention = CrossAttention(width, settings.heads)
+        self.mlp = Perceptron(width, settings.mlp_width, settings.activation)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.dropout = Dropout(settings.dropout)
+
+    def forward(self, x: Tensor, memory: Tensor, causal: Tensor) -> Tensor:
+        x = self.norms[0](x + self.dropout(self.self_attention(x, causal)))
+        x = self.norms[1](x + self.dropout(self.cross_attention(x, memory)))
+        return self.norms[2](x + self.dropout(self.mlp(x)))
+
+
+class ReportDecoder(nn.Module):
+    """Tokens so far (B, T) and a memory (B, M, D) -> logits of the next token (B, T, vocabulary).
+
+    Learned positions, input and output embeddings tied. Padding needs no mask: it stands at the end, where
+    the causal mask hides it from every real token.
+    """
+
+    def __init__(
+        self, settings: ReportTransformer, vocabulary: int, max_length: int, memory_width: int
+    ) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, settings.width)
+        self.positions = nn.Parameter(torch.empty(max_length, settings.width))
+        self.memory = nn.Linear(memory_width, settings.width)
+        self.dropout = Dropout(settings.dropout)
+        self.layers = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.depth))
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.scale = math.sqrt(settings.width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.words.weight, std=settings.width**-0.5)
+        nn.init.normal_(self.positions, std=0.02)
+
+    def hidden(self, tokens: Tensor, memory: Tensor) -> Tensor:
+        """Last layer's states (B, T, width); position t has seen tokens 0 to t and the whole memory."""
+        length = tokens.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+        memory = self.memory(memory)
+        x = self.dropout(self.words(tokens) * self.scale + self.positions[:length])
+        for layer in self.layers:
+            x = layer(x, memory, causal)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Vocabulary logits of states (..., width)."""
+        return nn.functional.linear(hidden, self.words.weight, self.bias)
+
+    def forward(self, tokens: Tensor, memory: Tensor) -> Tensor:
+        return self.logits(self.hidden(tokens, memory))

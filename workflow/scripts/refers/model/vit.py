@@ -1,0 +1,110 @@
+"""The radiograph transformer: a vision transformer with recurrent concatenation (paper §4.1)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from refers.config import Transformer
+from refers.model.layers import Dropout, Perceptron, SelfAttention
+
+
+class Features(NamedTuple):
+    """What an encoder says about a batch of B images.
+
+    tokens: (B, N, token_width), one a patch in row-major order; pooled: (B, feature_width), the image's feature;
+    aggregation: (B, width), the aggregation embedding's output g, or the pooled feature where there is none.
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    aggregation: Tensor
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention block."""
+
+    def __init__(self, settings: Transformer) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(settings.width, eps=1e-6)
+        self.attention = SelfAttention(settings.width, settings.heads)
+        self.norm2 = nn.LayerNorm(settings.width, eps=1e-6)
+        self.mlp = Perceptron(settings.width, settings.mlp_width, settings.activation, settings.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class RadiographTransformer(nn.Module):
+    """Grey images (B, 1, S, S) -> `Features`.
+
+    Patches are embedded linearly, meet their position feature (concatenated and projected back, or added),
+    pass the pre-norm blocks together with the aggregation embedding, and after the last block every patch
+    output p is fused with the aggregation output g: [g; p] (`concat`), p + g (`add`) or p (`none`).
+
+    The input has one channel: for a grey image replicated to three, summing the patch kernel over its
+    channels gives the same embedding, which is how three-channel checkpoints are imported.
+    """
+
+    def __init__(self, settings: Transformer) -> None:
+        super().__init__()
+        self.settings = settings
+        width, patch = settings.width, settings.patch_size
+        self.grid = settings.image_size // patch
+        self.patch = nn.Linear(patch * patch, width)
+        self.position = nn.Parameter(torch.empty(self.grid**2, width))
+        self.mix = nn.Linear(2 * width, width) if settings.position == "concat" else nn.Identity()
+        self.aggregation = nn.Parameter(torch.zeros(width))
+        self.dropout = Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.token_width = 2 * width if settings.aggregation == "concat" else width
+        self.feature_width = self.token_width if settings.classifier == "mean" else width
+        self.width = width
+        self.reset()
+
+    def reset(self) -> None:
+        """Initialise: aggregation embedding zero and positions random (paper §4.2), Xavier-uniform weights (code)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.position, std=0.02)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Patch tokens with their positions, before the blocks: (B, 1, S, S) -> (B, N, width)."""
+        batch, _, size, _ = images.shape
+        patch = self.settings.patch_size
+        if size != self.settings.image_size:
+            raise ValueError(f"the transformer takes {self.settings.image_size} pixels a side, found {size}")
+        cells = (
+            images.view(batch, self.grid, patch, self.grid, patch)
+            .transpose(2, 3)
+            .reshape(batch, self.grid**2, patch**2)
+        )
+        tokens = self.patch(cells)
+        if self.settings.position == "add":
+            return tokens + self.position
+        # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is done once.
+        weight_x, weight_e = self.mix.weight.split(self.width, dim=1)
+        return nn.functional.linear(tokens, weight_x, self.mix.bias) + nn.functional.linear(
+            self.position, weight_e
+        )
+
+    def forward(self, images: Tensor) -> Features:
+        patches = self.embed(images)
+        aggregation = self.aggregation.to(patches.dtype).expand(len(patches), 1, -1)
+        x = self.dropout(torch.cat([aggregation, patches], dim=1))
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        g, p = x[:, 0], x[:, 1:]
+        if self.settings.aggregation == "concat":
+            tokens = torch.cat([g.unsqueeze(1).expand_as(p), p], dim=2)
+        elif self.settings.aggregation == "add":
+            tokens = p + g.unsqueeze(1)
+        else:
+            tokens = p
+        pooled = tokens.mean(1) if self.settings.classifier == "mean" else g
+        return Features(tokens, pooled, g)

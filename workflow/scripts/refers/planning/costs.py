@@ -1,0 +1,328 @@
+"""What a job costs: seconds, memory and bytes, from its benchmark file where it ran, else from what it has to do.
+
+Training is counted in FLOPs (a multiply-add is two), by `refers.planning.step_costs` on fake tensors, and divided by a speed: that
+of twenty steps on the device here, or the one that the config assumes for a device which is not here. What runs on
+processors has rough rates, which one finished run replaces. No torch.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from refers.errors import UserError
+from refers.files import read_json
+from refers.planning.jobs import Job, Planned, finetune_key, pretrain_key, speed_key
+from refers.provenance.run_record import digest
+
+# Seconds of a job on one core: start and finish, and per image of its source (per report, per test image). Assumed.
+CPU_SECONDS = {
+    "index_source": (5, 1e-4),
+    "pack_images": (5, 0.02),
+    "clean_reports": (5, 2e-4),
+    "build_text_encoder": (15, 0),
+    "tokenize_reports": (10, 2e-4),
+    "discover_words": (30, 2e-3),
+    "generate_checkpoint": (10, 0),
+    "import_encoder": (10, 0),
+    "split_dataset": (3, 1e-5),
+    "check_split": (3, 2e-4),
+    "label_subset": (2, 0),
+    "cell": (3, 1e-3),
+    "ttest": (3, 1e-3),
+    "figure": (8, 0),
+}
+DICOM_SECONDS = 0.1
+UNCOUNTED = "uncounted"  # a kind of step that `refers.planning.step_costs` could not count, and the source of its cost
+START = 10  # of a program that trains: torch, the device, the data
+PARALLEL = ("pack_images", "clean_reports", "discover_words")
+GPU_RULES = ("pretrain", "finetune", "attend")
+FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
+ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: a row's ids, and a label with its score
+MOMENTS = {"sgd": 1, "adam": 2}
+WRITING = 2  # states on disk while one is written beside its place
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job takes.
+
+    source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
+    seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
+    peaks, None where unknown. disk: bytes that stay; transient: most bytes of resume states while it runs.
+    """
+
+    seconds: float
+    source: str
+    flops: float = 0.0
+    ram_mib: float | None = None
+    gpu_mib: float | None = None
+    disk: float = 0.0
+    transient: float = 0.0
+
+
+class Prices:
+    """Answers what a job of a study costs.
+
+    Args:
+        study: the study.
+        measured: content of steps.json (calibrate.py).
+        resources: rule -> threads and mem_mb as the rules ask for them.
+
+    Raises:
+        UserError: steps.json is of another study, or a source's size is unknown.
+    """
+
+    def __init__(self, study: Planned, measured: dict, resources: dict[str, dict]) -> None:
+        self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
+        self.resources, self.plan = resources, study.values["plan"]
+        self.benchmarks = Path(study.place("benchmarks"))
+
+    def of(self, job: Job) -> Cost:
+        """The cost of a job; what was measured wins."""
+        cost = self._estimate(job)
+        seconds, ram = self._measured(job)
+        if seconds is None:
+            return cost
+        return Cost(seconds, "measured", cost.flops, ram, cost.gpu_mib, cost.disk, cost.transient)
+
+    def threads(self, rule: str) -> int:
+        return int(self.resources.get(rule, {}).get("threads", 1))
+
+    @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`, on which the study trains; `auto` takes the CPU where nothing else was timed."""
+        wanted, timed = self.study.values["device"], {speed["kind"] for speed in self.speeds.values()}
+        if wanted == "auto":
+            return "cpu" if timed == {"cpu"} else "cuda"
+        return wanted
+
+    def uses_gpu(self, job: Job) -> bool:
+        return job.rule in GPU_RULES and self.study.values["device"] != "cpu"
+
+    # ---- measured
+
+    def _measured(self, job: Job) -> tuple[float | None, float | None]:
+        """Seconds and MiB of a job's last run, if that was a whole one with the settings of today."""
+        path = self.benchmarks / f"{job.benchmark}.jsonl"
+        try:
+            lines = [
+                json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+            last = lines[-1]
+            found = (
+                float(last["s"]),
+                float(last["max_rss"]) if last.get("max_rss") not in (None, "NA") else None,
+            )
+        except (OSError, ValueError, IndexError, KeyError, TypeError):
+            return None, None
+        return found if self._whole(job) else (None, None)
+
+    def _whole(self, job: Job) -> bool:
+        """Whether the records beside a training job's outputs say that its benchmark file is of such a run as is planned."""
+        if job.rule not in ("pretrain", "finetune"):
+            return True
+        if job.rule == "pretrain":
+            wanted = {
+                Path(job.target).with_name("run.json"): self.study.pretrain_settings(job.about["method"])
+            }
+        else:
+            settings, folder = self.study.finetune_settings(**job.about), Path(job.target).parents[1]
+            wanted = {
+                folder / f"seed{seed}/run.json": settings
+                | {"training": settings["training"] | {"seed": seed}}
+                for seed in self.study.seeds
+            }
+        for path, settings in wanted.items():
+            try:
+                record = read_json(path)
+            except UserError:
+                return False
+            if record.get("settings_sha256") != digest(settings) or record.get("resumed_at"):
+                return False
+            if record.get("processes", 1) != 1 or (record.get("device") == "cpu") != (self.kind == "cpu"):
+                return False
+        return True
+
+    # ---- estimated
+
+    def _estimate(self, job: Job) -> Cost:
+        if job.rule == "pretrain":
+            return self._pretraining(job)
+        if job.rule == "finetune":
+            return self._finetuning(job)
+        fixed, each = CPU_SECONDS.get(job.rule, (2, 0))
+        items = self._items(job)
+        if (
+            job.rule == "pack_images"
+            and self.study.values["sources"][job.about["source"]]["layout"] == "vinbigdata"
+        ):
+            each = DICOM_SECONDS
+        if job.rule == "attend":
+            fixed = START
+        workers = self.threads(job.rule) if job.rule in PARALLEL else 1
+        return Cost(
+            fixed + each * items / workers, "assumed", 0.0, self._ram(job), None, self._disk(job, items)
+        )
+
+    def _items(self, job: Job) -> int:
+        about = job.about
+        if "source" in about:
+            return self.images(about["source"])
+        if job.rule in ("clean_reports", "tokenize_reports"):
+            return self.studies
+        if job.rule == "discover_words":
+            return self.images("mimic")
+        if "dataset" in about:
+            return (
+                self.sizes(about["dataset"])["test"]
+                if job.rule in ("cell", "ttest")
+                else sum(self.sizes(about["dataset"]).values())
+            )
+        return 0
+
+    def _disk(self, job: Job, items: int) -> float:
+        if job.rule == "pack_images":
+            return items * self.study.values["images"]["size"] ** 2
+        if job.rule == "clean_reports":
+            return items * REPORT_BYTES
+        if job.rule == "tokenize_reports":
+            return items * 2 * TOKEN_BYTES * self.study.values["text"]["max_length"]
+        if job.rule == "import_encoder":
+            cell = self.study.cells[0]
+            return (
+                FLOAT * self._step(finetune_key(self.study, job.about["method"], *cell))["encoder_parameters"]
+            )
+        return 0.0
+
+    def _ram(self, job: Job) -> float | None:
+        asked = self.resources.get(job.rule, {}).get("mem_mb")
+        return None if asked is None else asked * 1e6 / 2**20
+
+    def _step(self, key: str) -> dict:
+        if key not in self.steps:
+            raise UserError(
+                f"steps.json knows no {key}; it was made for other settings: remake it with `snakemake -f`"
+            )
+        return self.steps[key]
+
+    def _pretraining(self, job: Job) -> Cost:
+        method = job.about["method"]
+        settings, step = self.study.pretrain_settings(method), self._step(pretrain_key(self.study, method))
+        if UNCOUNTED in step:
+            tuning = self._step(finetune_key(self.study, method, *self.study.cells[0]))
+            disk = FLOAT * tuning["encoder_parameters"]
+            return Cost(START, UNCOUNTED, ram_mib=self._ram(job), disk=disk)
+        training = settings["training"]
+        held_out = self.plan["held_out"]
+        if step["unit"] == "crop":
+            words = settings["words"]
+            train, val = words["count"] * words["instances"], words["count"] * words["held_out"]
+        else:
+            total = self.studies if step["unit"] == "study" else self.images("mimic")
+            train, val = round(total * (1 - held_out)), round(total * held_out)
+        flops = self._training(training, step, train, val)
+        encoder = FLOAT * step["encoder_parameters"]
+        return Cost(
+            START + flops / self.speed(method, training["precision"])[0],
+            self.speed(method, training["precision"])[1],
+            flops,
+            self._ram(job),
+            step["gpu_bytes"] / 2**20,
+            encoder,
+            WRITING * _state(training["optimiser"], FLOAT * step["parameters"], encoder),
+        )
+
+    def _finetuning(self, job: Job) -> Cost:
+        method, dataset, ratio = (job.about[name] for name in ("method", "dataset", "ratio"))
+        settings = self.study.finetune_settings(method, dataset, ratio)
+        training, step = settings["training"], self._step(finetune_key(self.study, method, dataset, ratio))
+        sizes, seeds = self.sizes(dataset), len(self.study.seeds)
+        train = max(1, round(sizes["train"] * ratio / 100))
+        flops = self._training(training, step, train, sizes["val"])
+        flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
+        speed, source = self.speed(method, training["precision"])
+        encoder = FLOAT * step["encoder_parameters"]
+        classes = len(self.study.dataset(dataset)["classes"])
+        rows = sizes["val"] + sizes["test"]
+        return Cost(
+            START + seeds * flops / speed,
+            source,
+            seeds * flops,
+            self._ram(job),
+            step["gpu_bytes"] / 2**20,
+            seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
+            + self.study.keeps(method, dataset, ratio) * encoder,
+            # a seed that is done leaves its best weights alone
+            WRITING * _state(training["optimiser"], encoder, encoder) + (seeds - 1) * encoder,
+        )
+
+    def _training(self, training: dict, step: dict, train: int, val: int) -> float:
+        """FLOPs of a run of the training loop: its steps, and a forward pass over the held-out items at each validation."""
+        batch = min(training["batch_size"], train)
+        every = training["validate_every"] or max(1, train // batch)
+        validations = 1 + -(-training["steps"] // every)
+        item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
+        return training["steps"] * batch * item + validations * val * forward
+
+    def speed(self, method: str, precision: str) -> tuple[float, str]:
+        """FLOP/s of a method's jobs, and where the number is from."""
+        found = self.speeds.get(speed_key(self.study, method, precision))
+        wanted = self.study.values["device"]
+        if found and (wanted != "cuda" or found["kind"] == "cuda"):
+            return found["flops_per_second"], "calibrated"
+        if wanted == "cpu":
+            return self.plan["cpu_tflops"] * 1e12, "assumed"
+        return self.plan["tflops"] * 1e12 * self.plan["utilisation"], "assumed"
+
+    def here(self, job: Job, cost: Cost) -> float | None:
+        """Seconds of a training job at the speed of this machine, whatever the study's device; None where unknown."""
+        if job.rule not in ("pretrain", "finetune"):
+            return cost.seconds
+        if not cost.flops:
+            return None
+        method = job.about["method"]
+        settings = (
+            self.study.pretrain_settings(method)
+            if job.rule == "pretrain"
+            else self.study.finetune_settings(**job.about)
+        )
+        found = self.speeds.get(speed_key(self.study, method, settings["training"]["precision"]))
+        return START + cost.flops / found["flops_per_second"] if found else None
+
+    # ---- sizes of the data
+
+    def images(self, source: str) -> int:
+        """Images of a source: those indexed here, else those that the config expects."""
+        if (found := self._index(source)) is not None:
+            return found["rows"]
+        expected = (self.study.values["sources"][source].get("expected") or {}).get("images")
+        count = self.plan["images"].get(source, expected)
+        if count is None:
+            raise UserError(f"plan.images: {source} publishes no number of images; give one")
+        return count
+
+    @property
+    def studies(self) -> int:
+        """Studies of MIMIC-CXR with images and a report."""
+        path = Path(self.study.place("store")) / "mimic/reports.json"
+        return read_json(path)["studies_with_images"] if path.exists() else self.plan["studies"]
+
+    def sizes(self, dataset: str) -> dict[str, int]:
+        """Images of train, val and test: those of the split here, else the configured shares of the source."""
+        entry = self.study.dataset(dataset)
+        path = Path(self.study.place("interim")) / dataset / "split.json"
+        if path.exists():
+            return read_json(path)["images"]
+        total, shares = self.images(entry["source"]), entry["split"].get("fractions", [0.7, 0.1, 0.2])
+        return {
+            name: round(total * share) for name, share in zip(("train", "val", "test"), shares, strict=True)
+        }
+
+    def _index(self, source: str) -> dict | None:
+        path = Path(self.study.place("store")) / source / "index.json"
+        return read_json(path) if path.exists() else None
+
+
+def _state(optimiser: dict, module: float, best: float) -> float:
+    """Bytes of a resume state of a module, its optimiser's moments, Lookahead's slow weights and the best weights so far."""
+    return module * (1 + MOMENTS[optimiser["name"]] + bool(optimiser["lookahead_every"])) + best

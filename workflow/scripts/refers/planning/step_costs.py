@@ -1,0 +1,279 @@
+"""FLOPs and peak GPU memory of one training step at its real shapes, from fake tensors; no GPU is needed or used.
+
+FLOPs are torch's count of matrix products, convolutions and attention, forward and backward (a multiply-add is two).
+For the memory the forward pass runs on fake tensors that claim to lie on a GPU: shapes, types and what autograd keeps for
+the backward pass are real, contents are not. The estimate is weights, their gradients and the optimiser's state, plus
+everything that autograd keeps; as gradients arrive while kept tensors go, the true peak is a little lower. The
+allocator's rounding, workspaces and the CUDA context (about 1 GB together) come on top.
+"""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from refers import config
+from refers.methods import Context, build_objective
+from refers.model.encoders import build_encoder
+from refers.training import optim
+from refers.training.engine import Task, train_step
+from refers.training.finetuning import Classifier, classification_loss
+from refers.training.precision import Precision
+
+UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
+LABELS = tuple(map(str, range(14)))
+CPU_STEP, CPU_BATCH = (
+    0.5,
+    4,
+)  # seconds of a timed step on processors, which ask for no full batches; images at least
+Loss = Callable[[nn.Module, str], Tensor]
+
+
+def context_of(folder: Path, text: dict, words: int = 0) -> Context:
+    """What objectives may ask of the data, for a study's `text` settings; a random BERT of their sizes goes to `folder`.
+
+    A text encoder that is named but not here counts as BERT-base.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    named = Path(text["encoder"]) if text.get("encoder") else None
+    build = text.get("build", {})
+    if named and (named / "config.json").exists():
+        sizes = transformers.BertConfig.from_pretrained(named)
+    elif named or not build:
+        sizes = transformers.BertConfig()
+    else:
+        sizes = transformers.BertConfig(
+            vocab_size=build["vocabulary"],
+            hidden_size=build["width"],
+            num_hidden_layers=build["depth"],
+            num_attention_heads=build["heads"],
+            intermediate_size=4 * build["width"],
+            max_position_embeddings=build["max_length"],
+        )
+    if not (folder / "config.json").exists():
+        transformers.BertModel(sizes).save_pretrained(folder)
+    return Context(
+        text_encoder=folder,
+        vocabulary=sizes.vocab_size,
+        max_length=text["max_length"],
+        label_names=LABELS,
+        words=words,
+    )
+
+
+def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str, Any]:
+    """What a pre-training step costs; see `cost_of_step`. `unit` is the objective's, `batch` counts its items.
+
+    An objective that asks for the contents of a tensor, as `int(tensor)` does, cannot be counted: `uncounted` is then
+    the only entry and says why.
+    """
+    objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
+    if hasattr(objective, "distort"):
+        objective.distort = torch.clone  # its tensors are gone before the step begins
+    batch, size = settings.training.batch_size, settings.model.image_size
+    by_study = objective.unit == "study"
+    views = objective.settings.views if by_study else getattr(objective, "crops", 1)
+    shape = (batch, views) if by_study or views > 1 else (batch,)
+
+    def loss(module: nn.Module, device: str) -> Tensor:
+        return module(
+            {
+                "images": torch.rand(*shape, 1, size, size, device=device),
+                "tokens": torch.ones(batch, context.max_length, dtype=torch.int64, device=device),
+                "labels": torch.zeros(batch, len(context.label_names), device=device),
+                "word": torch.zeros(batch, dtype=torch.int64, device=device),
+            }
+        )["loss"]
+
+    encoder = sum(tensor.numel() for tensor in objective.encoder.state_dict().values())
+    try:
+        cost = cost_of_step(objective, loss, settings.training)
+    except UNCOUNTABLE as error:
+        return {"uncounted": f"it depends on the contents of a tensor ({' '.join(str(error).split())})"}
+    return {**cost, "batch": batch, "unit": objective.unit, "encoder_parameters": encoder}
+
+
+def cost_of_finetuning(model: config.Model, training: config.Training, classes: int = 14) -> dict[str, Any]:
+    """What a fine-tuning step costs; see `cost_of_step`."""
+    classifier = Classifier(build_encoder(model), classes, 0.0)
+    batch = training.batch_size
+
+    def loss(module: nn.Module, device: str) -> Tensor:
+        images = torch.rand(batch, 1, model.image_size, model.image_size, device=device)
+        return classification_loss(module(images), torch.zeros(batch, classes, device=device))
+
+    cost = cost_of_step(classifier, loss, training)
+    encoder = sum(tensor.numel() for tensor in classifier.encoder.state_dict().values())
+    return {**cost, "batch": batch, "unit": "image", "encoder_parameters": encoder}
+
+
+def cost_of_step(module: nn.Module, loss: Loss, training: config.Training) -> dict[str, Any]:
+    """flops (forward and backward), forward_flops, parameters and gpu_bytes of a step; the module's tensors are lost.
+
+    Args:
+        loss: (module, device) -> the loss of a batch on that device.
+    """
+    module.train()
+    parameters = sum(tensor.numel() for tensor in module.parameters())
+    with FakeTensorMode(allow_non_fake_inputs=True), full_masks():
+        pretend(module, "cpu")
+        counter = FlopCounterMode(display=False)
+        with counter:
+            value = loss(module, "cpu")
+            forward = counter.get_total_flops()
+            value.backward()
+        gpu_bytes = _peak(module, loss, training)
+    return {
+        "flops": counter.get_total_flops(),
+        "forward_flops": forward,
+        "parameters": parameters,
+        "gpu_bytes": gpu_bytes,
+    }
+
+
+def _peak(module: nn.Module, loss: Loss, training: config.Training) -> int:
+    """Bytes of weights, gradients, optimiser state and tensors kept for the backward pass; in FakeTensorMode."""
+    pretend(module, "cuda")
+    everything = [*module.parameters(), *module.buffers()]
+    own = {tensor.untyped_storage()._cdata for tensor in everything}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, cuda_autocast(training.precision):
+        _value = loss(module, "cuda")
+    states = 2 if training.optimiser.name == "adam" else 1
+    trained = sum(tensor.nbytes for tensor in module.parameters() if tensor.requires_grad)
+    total = sum(tensor.nbytes for tensor in everything) + trained * (1 + states)
+    return total + sum(storage.nbytes() for storage in kept.values())
+
+
+def speed_of_steps(
+    model: config.Model, training: config.Training, device: torch.device, steps: int = 20, seconds: float = 20
+) -> dict[str, Any]:
+    """FLOP/s of fine-tuning steps on a device: `steps` of them are timed, fewer where they would take over `seconds`.
+
+    A batch that the device has no memory for, or that processors would be long at, is made smaller; `batch` says so.
+
+    Raises:
+        torch.OutOfMemoryError: one image does not fit.
+    """
+    cost = cost_of_finetuning(model, training)
+    batch = cost["batch"]
+    if device.type == "cpu":
+        probe = min(batch, CPU_BATCH)
+        image = min(_timed(model, training, device, probe, 2, 0)) / probe
+        batch = max(probe, min(batch, int(CPU_STEP / image)))
+    while True:
+        try:
+            taken = _timed(model, training, device, batch, steps, seconds)
+            break
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {
+        "flops_per_second": cost["flops"] / cost["batch"] * batch / statistics.median(taken),
+        "seconds_per_step": statistics.median(taken),
+        "steps": len(taken),
+        "batch": batch,
+        "device": name,
+        "kind": device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _timed(
+    model: config.Model,
+    training: config.Training,
+    device: torch.device,
+    batch: int,
+    steps: int,
+    seconds: float,
+) -> list[float]:
+    """Seconds of each step, two for warming up left out."""
+    classifier = Classifier(build_encoder(model), len(LABELS), 0.0).to(device).train()
+    precision = Precision(training.precision, device)
+    classifier, optimiser = precision.prepare(classifier, optim.build(classifier, training.optimiser, {}))
+    images = torch.rand(batch, 1, model.image_size, model.image_size, device=device)
+    labels = torch.zeros(batch, len(LABELS), device=device)
+    task = Task(
+        module=classifier,
+        keep=classifier,
+        load=None,
+        loss=lambda given: {"loss": classification_loss(classifier(given["images"]), given["labels"])},
+        validate=None,
+        epoch_steps=1,
+    )
+    taken: list[float] = []
+    began = time.perf_counter()
+    while len(taken) < steps + 2 and (len(taken) < 4 or time.perf_counter() - began < seconds):
+        started = time.perf_counter()
+        train_step(task, {"images": images, "labels": labels}, precision, optimiser, 0.0)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return taken[2:]
+
+
+@contextlib.contextmanager
+def cuda_autocast(precision: str) -> Iterator[None]:
+    """Autocast of CUDA tensors, which `torch.autocast` refuses on a machine without CUDA."""
+    dtype = {"bf16": torch.bfloat16, "fp32": None}.get(precision, torch.float16)
+    torch.set_autocast_enabled("cuda", dtype is not None)
+    torch.set_autocast_dtype("cuda", dtype or torch.float16)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        torch.autocast_decrement_nesting()
+        torch.clear_autocast_cache()
+        torch.set_autocast_enabled("cuda", False)
+
+
+def pretend(module: nn.Module, device: str) -> None:
+    """Put fake tensors on a fake device in the place of a module's own; tied weights stay tied."""
+    replaced: dict[int, Tensor] = {}
+    for part in module.modules():
+        for name, tensor in part._parameters.items():
+            if tensor is not None:
+                fake = nn.Parameter(torch.empty(tensor.shape, device=device), tensor.requires_grad)
+                part._parameters[name] = replaced.setdefault(id(tensor), fake)
+        for name, tensor in part._buffers.items():
+            if tensor is not None:
+                part._buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+
+@contextlib.contextmanager
+def full_masks() -> Iterator[None]:
+    """Take every boolean mask to be full: a fake tensor has no contents that a shape could depend on."""
+    take = torch.Tensor.__getitem__
+
+    def all_of(tensor: Tensor, index: Any) -> Tensor:
+        masked = isinstance(index, torch.Tensor) and index.dtype == torch.bool
+        return tensor.flatten(0, index.ndim - 1) if masked else take(tensor, index)
+
+    torch.Tensor.__getitem__ = all_of
+    try:
+        yield
+    finally:
+        torch.Tensor.__getitem__ = take

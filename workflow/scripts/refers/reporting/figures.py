@@ -1,0 +1,367 @@
+"""Figures out of cells, predictions and training curves: AUC against label share (Figure 2), ROC panels, learning curves.
+
+Every line has a colour, a marker or dash of its own and a width that survive grey printing and colour blindness (Okabe and Ito's
+palette); fonts are embedded as outlines that stay text.
+"""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+
+from refers.files import atomic_path
+from refers.reporting import rule_graph
+
+COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+DASHES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2))]
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8,
+    "figure.titlesize": 9,
+    "legend.handlelength": 3.5,  # long enough to show a dash and a marker
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+PANEL, COLUMNS = 1.9, 4  # inches a side of a small panel, panels in a row
+POINTS = np.linspace(0, 1, 201)  # false-positive rates at which curves of several seeds are averaged
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour, dash and marker of the line at `place`; the first one, ours, is the heaviest."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": DASHES[place % len(DASHES)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linewidth": 1.8 if place == 0 else 1.1,
+        "markersize": 4,
+    }
+
+
+def equal_share(ratios: Sequence[float], means: Sequence[float], wanted: float) -> float | None:
+    """Share of labels in percent at which a method first reaches the AUC `wanted`, linear in the logarithm of the share.
+
+    None where it never does; the smallest measured share where it does from the start, which is then an upper bound.
+    """
+    order = np.argsort(ratios)
+    x, y = np.log(np.asarray(ratios, float)[order]), np.asarray(means, float)[order]
+    if y[0] >= wanted:
+        return float(np.exp(x[0]))
+    for left in range(len(x) - 1):
+        if y[left] < wanted <= y[left + 1]:
+            share = (wanted - y[left]) / (y[left + 1] - y[left])
+            return float(np.exp(x[left] + share * (x[left + 1] - x[left])))
+    return None
+
+
+def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
+    """AUC against label share for some methods on one dataset, and the share at which the first equals the others at 100 %.
+
+    spec: `title`, `methods` [{id, title}], the first being ours; cells: contents of auc.json files.
+    """
+    figure, axes = plt.subplots(figsize=(3.6, 2.9))
+    points = {}
+    for place, method in enumerate(spec["methods"]):
+        mine = sorted(
+            (cell["ratio"], cell["test"]["mean"], cell["test"]["sd"])
+            for cell in cells
+            if cell["method"] == method["id"] and cell["test"]["mean"] is not None
+        )
+        if not mine:
+            continue
+        ratios, means, spreads = zip(*mine, strict=True)
+        means = 100 * np.array(means)
+        points[method["id"]] = (ratios, means)
+        axes.errorbar(
+            ratios,
+            means,
+            yerr=[100 * (spread or 0) for spread in spreads],
+            capsize=2,
+            label=method["title"],
+            **look(place),
+        )
+    _draw_equal_shares(axes, spec, points)
+    axes.set_xscale("log")
+    shown = sorted({ratio for ratios, _ in points.values() for ratio in ratios})
+    axes.set_xticks(shown, [f"{ratio} %" for ratio in shown])
+    axes.minorticks_off()
+    axes.set_xlabel("training labels used")
+    axes.set_ylabel("mean AUC (%)")
+    axes.set_title(spec["title"], loc="left")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
+    ours = spec["methods"][0]["id"]
+    if ours not in points:
+        return
+    for place, method in enumerate(spec["methods"][1:], 1):
+        ratios, means = points.get(method["id"], ((), ()))
+        if not len(ratios) or max(ratios) != 100:
+            continue
+        wanted = means[list(ratios).index(100)]
+        share = equal_share(*points[ours], wanted)
+        if share is not None and share < 100:
+            axes.plot([share, 100], [wanted, wanted], color=COLOURS[place], linewidth=0.8, linestyle=":")
+            sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
+            axes.plot(share, wanted, marker="o", markersize=5, color=COLOURS[place], fillstyle="none")
+            axes.annotate(
+                f"{sign}{share:.2g} %",
+                (share, wanted),
+                xytext=(4, -9),  # our line rises to the right, so there is room below it
+                textcoords="offset points",
+                color=COLOURS[place],
+                path_effects=_halo("white", 2),
+            )
+
+
+def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """True-positive rate at 201 even false-positive rates, by steps with ties taken at once; NaN with one label only."""
+    positives, negatives = labels.sum(), (1 - labels).sum()
+    if not positives or not negatives:
+        return np.full(len(POINTS), np.nan)
+    order = np.argsort(-scores, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]
+    rates = [
+        np.r_[0, np.cumsum(part[order])[last] / total]
+        for part, total in ((1 - labels, negatives), (labels, positives))
+    ]
+    return np.interp(POINTS, *rates)
+
+
+def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) -> Figure:
+    """A panel a class: the mean curve over seeds of every method. curves: method id -> (classes, 201)."""
+    columns = min(COLUMNS, len(classes))
+    rows = -(-len(classes) // columns)
+    side = PANEL if len(classes) > 1 else 3.2
+    figure, panels = plt.subplots(
+        rows,
+        columns,
+        figsize=(side * columns + 2.0, side * rows + 0.5),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    for place, panel in enumerate(panels.flat):
+        if place >= len(classes):
+            panel.axis("off")
+            continue
+        panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
+        for line, method in enumerate(spec["methods"]):
+            if method["id"] in curves:
+                style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
+                panel.plot(POINTS, curves[method["id"]][place], label=method["title"], **style)
+        if all(np.isnan(curve[place]).any() for curve in curves.values()):
+            panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
+        panel.set_title(classes[place].replace("_", " "), loc="left")
+        panel.set_aspect("equal")
+        panel.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        if place % columns == 0:
+            panel.set_ylabel("true-positive rate")
+        if place + columns >= len(classes):
+            panel.set_xlabel("false-positive rate")
+            panel.tick_params(labelbottom=True)
+    _legend(figure, panels[0, 0])
+    figure.suptitle(spec["title"], x=0.01, ha="left")
+    return figure
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    """One legend for all panels, beside them: below, the axes' labels and the note would be in its way."""
+    handles, names = panel.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper")
+
+
+def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
+    """A panel an encoder: training loss and held-out loss against the step. records: method id -> lines of metrics.jsonl."""
+    shown = [method for method in spec["methods"] if method["id"] in records]
+    columns = max(1, min(COLUMNS, len(shown)))
+    rows = max(1, -(-len(shown) // columns))
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(PANEL * columns + 0.3, PANEL * 0.8 * rows + 0.5), squeeze=False
+    )
+    for panel, method in zip(panels.flat, shown, strict=False):
+        for kind, place in (("train", 2), ("validation", 0)):
+            lines = [line for line in records[method["id"]] if kind in line]
+            style = look(place) | {"marker": "o" if kind == "validation" else None, "markersize": 2.5}
+            panel.plot(
+                [line["step"] for line in lines],
+                [line[kind]["loss"] for line in lines],
+                label={"train": "training", "validation": "held-out"}[kind],
+                **style,
+            )
+        panel.set_title(textwrap.fill(method["title"], 24), loc="left", fontsize=7)
+        panel.tick_params(labelsize=6)
+    for panel in panels.flat[len(shown) :]:
+        panel.axis("off")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("loss")
+    for panel in panels[-1]:
+        panel.set_xlabel("step")
+    _legend(figure, panels[0, 0])
+    figure.suptitle(spec["title"], x=0.01, ha="left")
+    return figure
+
+
+def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
+    """Radiograph with boxes beside its class activation map, and the distribution of the overlap over all boxed findings.
+
+    maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts` as attend.py writes them; ious: one a finding.
+    Halos round the boxes, and a line where the map passes the threshold, show in grey print too.
+    """
+    facts = json.loads(str(maps["facts"]))
+    pairs = 3
+    rows = -(-len(facts) // pairs)
+    figure = plt.figure(figsize=(2 * 1.35 * pairs, 1.6 * rows + 1.5))
+    grid = figure.add_gridspec(rows + 1, 2 * pairs, height_ratios=[1.6] * rows + [1.2])
+    for place, fact in enumerate(facts):
+        row, column = divmod(place, pairs)
+        for half in (0, 1):
+            axes = figure.add_subplot(grid[row, 2 * column + half])
+            axes.imshow(maps["images"][place], cmap="gray", vmin=0, vmax=255)
+            axes.axis("off")
+            if half:
+                heat = np.asarray(maps["maps"][place], float)
+                axes.imshow(_fuchsia(heat))
+                if heat.max() > spec["threshold"]:
+                    edge = axes.contour(heat, levels=[spec["threshold"]], colors="white", linewidths=0.6)
+                    edge.set_path_effects(_halo("black", 1.4))
+                axes.set_title(f"score {fact['score']:.2f}, IoU {fact['iou']:.2f}", loc="left", fontsize=6)
+                continue
+            axes.set_title(fact["class"].replace("_", " "), loc="left", fontsize=6)
+            for colour, halo, dash, boxes in (
+                ("#FF3B30", "white", "-", fact["red"]),
+                ("#34C759", "black", "--", fact["green"]),
+            ):
+                for x, y, w, h in boxes:
+                    axes.add_patch(
+                        plt.Rectangle(
+                            (x - 0.5, y - 0.5),
+                            w,
+                            h,
+                            fill=False,
+                            color=colour,
+                            linestyle=dash,
+                            clip_on=False,
+                            path_effects=_halo(halo, 3),
+                        )
+                    )
+    axes = figure.add_subplot(grid[rows, :])
+    axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
+    axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(
+        f"IoU of {len(ious)} boxed findings; median {np.median(ious):.2f} (dashed), {100 * np.mean(ious > 0.5):.0f} % above 0.5"
+    )
+    axes.set_ylabel("findings")
+    figure.suptitle(
+        f"{spec['title']}\nradiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line",
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _halo(colour: str, width: float) -> list:
+    """An outline that sets a line or a word off from any ground."""
+    return [withStroke(linewidth=width, foreground=colour)]
+
+
+def _fuchsia(heat: np.ndarray) -> np.ndarray:
+    """A map in [0, 1] as fuchsia whose opacity is the attention, (S, S, 4)."""
+    shade = np.empty((*heat.shape, 4))
+    shade[..., :3] = (0.85, 0.0, 0.55)
+    shade[..., 3] = 0.75 * heat
+    return shade
+
+
+def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> Figure:
+    """The rules of a study, from the data down; an arrow leads to a rule that reads the other's output (Figure 1).
+
+    Arrows that others imply are left out.
+    """
+    places, ways = rule_graph.layout(rule_graph.reduced(graph))
+    wide, high = 1.35, 0.72  # inches between the centres of neighbours
+    half = (0.61, 0.18)  # of a box
+    x, y = (np.array(each) for each in zip(*places.values(), strict=True))
+    figure = plt.figure(figsize=(wide * np.ptp(x) + 2 * half[0] + 0.3, high * np.ptp(y) + 2 * half[1] + 0.5))
+    axes = figure.add_subplot()
+    stages = list(dict.fromkeys(stage[rule] for rule in sorted(places, key=lambda rule: places[rule][1])))
+    for way in ways:
+        centres = [(wide * (across - x.min()), -high * down) for across, down in way]
+        # Straight beside the boxes of a layer, bent between layers.
+        ends = [(across, down + side) for across, down in centres for side in (half[1], -half[1])][1:-1]
+        axes.add_patch(PathPatch(_curve(ends), fill=False, color="0.45", linewidth=0.9))
+        axes.plot(ends[-1][0], ends[-1][1] + 0.04, marker="v", markersize=4, color="0.45")
+    for rule, (across, down) in places.items():
+        across, down = wide * (across - x.min()), -high * down
+        shade = plt.get_cmap("Pastel1")(stages.index(stage[rule]) % 9)
+        corner, size = (across - half[0], down - half[1]), (2 * half[0], 2 * half[1])
+        box = FancyBboxPatch(
+            corner, *size, "round,pad=0,rounding_size=0.06", facecolor=shade, edgecolor="0.2"
+        )
+        axes.add_patch(box)
+        axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=7.5)
+        axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
+    axes.set_aspect("equal")
+    axes.margins(0.01)
+    axes.autoscale_view()
+    axes.axis("off")
+    axes.set_title(spec["title"], loc="left")
+    return figure
+
+
+def _curve(points: list[tuple[float, float]]) -> Outline:
+    """A line through points that leaves and meets each vertically."""
+    corners, codes = [points[0]], [Outline.MOVETO]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        corners += [(x0, middle), (x1, middle), (x1, y1)]
+        codes += [Outline.CURVE4] * 3
+    return Outline(corners, codes)
+
+
+def absent_figure(spec: dict) -> Figure:
+    """A figure that nothing could be drawn for, with the reasons."""
+    figure, axes = plt.subplots(figsize=(5, 1.2))
+    axes.axis("off")
+    lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
+    axes.text(0, 1, "\n".join(lines), va="top", wrap=True)
+    return figure
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Lines of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def save(figure: Figure, out: Path, note: str) -> None:
+    """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
+    if note:
+        figure.text(0.005, -0.01, note, fontsize=5, color="0.3", va="top", wrap=True)
+    for target, options in (
+        (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
+        (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
+    ):
+        with atomic_path(target) as path:
+            figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
+    plt.close(figure)

@@ -1,0 +1,357 @@
+"""A table of `refers.reporting.build_table` as csv, Markdown, LaTeX and HTML.
+
+All but csv print the same grids: methods by cells, or, in a table by class, one grid of classes by methods for every
+cell.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from itertools import accumulate, groupby
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from refers.errors import UserError
+from refers.reporting.build_table import TESTS, Entry, Table
+from refers.reporting.published import sign
+
+FIELDS = [
+    "table",
+    "row",
+    "title",
+    "method",
+    "column",
+    "dataset",
+    "ratio",
+    "class",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "resamples",
+    "undefined_resamples",
+    "printed",
+    "seeds",
+    "positives",
+    "negatives",
+    "reported",
+    "difference",
+    "verdict",
+    "status",
+    "target",
+]
+TERMINAL_WIDTH = 200  # characters; a wider grid goes on in a second panel
+PAGE_WIDTH = 180  # the same in LaTeX: what scriptsize puts on a page
+HEAD_WIDTH = 13  # letters of a LaTeX column's head: about a mean and its deviation
+TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
+TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+TEX |= {"±": r"$\pm$", "×": r"$\times$", "<": "$<$", ">": "$>$", "/": r"/\allowbreak{}"}
+TEX |= {"−": "$-$", "=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": r"$\surd$"}
+
+
+def to_csv(table: Table) -> str:
+    """Long form, one line a number, AUC in percent."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        for column in table.columns:
+            writer.writerow({"table": table.name} | _record(table.entries[row["id"], column["id"]]))
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines that `to_csv` wrote.
+
+    Raises:
+        UserError: the file cannot be read or has another header.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as opened:
+            reader = csv.DictReader(opened)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remake the table") from None
+    if reader.fieldnames != FIELDS:
+        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; remake the table")
+    return rows
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    """Everything known about one number, as text."""
+    column = entry.column
+    numbers = {"mean": entry.mean, "sd": entry.sd, "low": entry.low, "high": entry.high}
+    counts = {"seeds": entry.seeds or None, "positives": entry.positives, "negatives": entry.negatives}
+    counts |= {"resamples": entry.resamples, "undefined_resamples": entry.undefined_resamples}
+    return {
+        **{"row": entry.row, "title": entry.title, "method": entry.method, "column": column["id"]},
+        **{"dataset": column["dataset"], "ratio": column["ratio"], "class": column.get("class", "")},
+        **{name: "" if value is None else f"{value:.10g}" for name, value in numbers.items()},
+        **{name: "" if value is None else value for name, value in counts.items()},
+        **{"printed": entry.printed, "reported": entry.reported},
+        "difference": "" if entry.difference is None else f"{entry.difference:.10g}",
+        **{"verdict": entry.verdict, "status": entry.status, "target": entry.target},
+    }
+
+
+# ---- grids
+
+
+@dataclass
+class Label:
+    """Words in a grid, with the letter of their footnote."""
+
+    text: str
+    marker: str = ""
+
+
+@dataclass
+class Grid:
+    """What one panel prints. The first `lead` cells of a line describe it, the others are numbers."""
+
+    lead: int
+    groups: list[
+        tuple[str, int]
+    ]  # headings over the numbers and how many columns each spans; none in a table by class
+    heads: list[Label]
+    lines: list[list[Label | Entry]]
+
+    def part(self, groups: list[tuple[str, int]], places: list[int]) -> "Grid":
+        """The leading cells with some of the groups."""
+        kept = [*range(self.lead), *places]
+        lines = [[line[place] for place in kept] for line in self.lines]
+        return Grid(self.lead, groups, [self.heads[place] for place in kept], lines)
+
+    def of_tests(self, line: list[Label | Entry]) -> bool:
+        """Whether a line holds nothing but tests between methods."""
+        return all(isinstance(cell, Entry) and cell.row in TESTS for cell in line[self.lead :])
+
+    def starts_tests(self, place: int) -> bool:
+        """Whether the line at `place` is the first of nothing but tests."""
+        return self.of_tests(self.lines[place]) and not (place and self.of_tests(self.lines[place - 1]))
+
+
+def _grids(table: Table) -> list[Grid]:
+    groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
+    titles = [Label(row["title"], table.marker(row["note"])) for row in table.printed_rows]
+    if table.by_class:
+        return [
+            Grid(3, [], [Label(title), Label("n+"), Label("n-"), *titles], _class_lines(table, columns))
+            for title, columns in groups
+        ]
+    heads = [Label(text) for text in ("Method", *table.marks, *(column["title"] for column in table.columns))]
+    lines = [
+        [
+            title,
+            *(Label("✓" if mark in row["marks"] else "") for mark in table.marks),
+            *(table.entries[row["id"], column["id"]] for column in table.columns),
+        ]
+        for title, row in zip(titles, table.printed_rows, strict=True)
+    ]
+    return [Grid(1 + len(table.marks), [(title, len(columns)) for title, columns in groups], heads, lines)]
+
+
+def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label | Entry]]:
+    lines = []
+    for column in columns:
+        entries = [table.entries[row["id"], column["id"]] for row in table.printed_rows]
+        counted = next((entry for entry in entries if entry.positives is not None), None)
+        counts = (counted.positives, counted.negatives) if counted else ("", "")
+        lines.append([Label(column["title"]), *(Label(str(count)) for count in counts), *entries])
+    return lines
+
+
+def _panels(table: Table, limit: int) -> list[Grid]:
+    """The grids, each cut between groups so that a panel takes `limit` characters of a terminal at most."""
+    return [panel for grid in _grids(table) for panel in _cut(grid, table, limit)]
+
+
+def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
+    if not grid.groups:
+        return [grid]
+    widths = _widths(_texts(grid, table))
+    ends = accumulate((span for _, span in grid.groups), initial=grid.lead)
+    chosen: list[tuple[list[tuple[str, int]], list[int]]] = []
+    for group, start in zip(grid.groups, ends, strict=False):
+        places = [*range(start, start + group[1])]
+        if chosen:
+            beside = [*range(grid.lead), *chosen[-1][1], *places]
+            if sum(widths[place] + 3 for place in beside) + 1 <= limit:
+                chosen[-1][0].append(group)
+                chosen[-1][1].extend(places)
+                continue
+        chosen.append(([group], places))
+    return [grid.part(groups, places) for groups, places in chosen]
+
+
+# ---- Markdown
+
+
+def to_markdown(table: Table) -> str:
+    """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
+    lines = [f"**{_pipes(table.heading)}**"]
+    panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
+    widths: dict[int, int] = {}  # panels below each other line up
+    for texts in panels:
+        for place, width in enumerate(_widths(texts)):
+            widths[place] = max(width, widths.get(place, 0))
+    for texts in panels:
+        rows = [" | ".join(text.ljust(widths[place]) for place, text in enumerate(line)) for line in texts]
+        rule = "|".join(f":{'-' * (widths[place] + 1)}" for place in range(len(texts[0])))
+        lines += ["", f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])]
+    lines += [text for note in table.notes for text in ("", note)]
+    for texts in ([f"[{table.marker(text)}] {text}" for text in table.footnotes], table.missing):
+        lines += ["", *(f"- {text}" for text in texts)] if texts else []
+    return "\n".join(lines) + "\n"
+
+
+def _texts(grid: Grid, table: Table) -> list[list[str]]:
+    groups = [""] * grid.lead + [title for title, span in grid.groups for _ in range(span)]
+    heads = [
+        f"{group} {_with_marker(head.text, head.marker)}".strip()
+        for group, head in zip(groups + [""] * (len(grid.heads) - len(groups)), grid.heads, strict=True)
+    ]
+    body = [[_markdown_cell(cell, table) for cell in line] for line in grid.lines]
+    return [[_pipes(text) for text in line] for line in (heads, *body)]
+
+
+def _widths(texts: list[list[str]]) -> list[int]:
+    return [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
+
+
+def _pipes(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _with_marker(text: str, marker: str) -> str:
+    return f"{text} [{marker}]" if marker else text
+
+
+def _markdown_cell(cell: Label | Entry, table: Table) -> str:
+    if isinstance(cell, Label):
+        return _with_marker(cell.text, cell.marker)
+    text = _with_marker(f"**{cell.printed}**" if cell.best else cell.printed, table.marker(cell.note))
+    return _beside_reported(text, cell)
+
+
+def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -> str:
+    """`84.1 ± 0.4 ≈ (84.7)`: ours, the verdict, the paper's."""
+    if not entry.reported:
+        return text
+    return " ".join(filter(None, [text, tex(sign(entry.verdict)), f"({tex(entry.reported)})"]))
+
+
+# ---- LaTeX
+
+
+def to_latex(table: Table) -> str:
+    """A float for `article` with the booktabs package; panels wider than the text block are centred on the page."""
+    panels = _panels(table, PAGE_WIDTH)
+    # Three ratios of 14 classes just fit on a page, six methods and four p-values across it.
+    gap, stretch = ("2pt", "0.95") if table.by_class else ("3pt", "1.1")
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}[t]",
+        "\\centering",
+        f"\\caption{{{_tex(table.title)}}}",
+        f"\\label{{tab:{table.name}}}",
+        f"\\smallskip\\scriptsize\\setlength{{\\tabcolsep}}{{{gap}}}\\renewcommand{{\\arraystretch}}{{{stretch}}}",
+        *("\n\\par\\medskip\n".join(_latex_panel(panel, table) for panel in panels)).splitlines(),
+        "\\par\\medskip",
+        "\\begin{minipage}{\\textwidth}\\raggedright",
+    ]
+    footnotes = [f"{_superscript(table.marker(text))} {_tex(text)}" for text in table.footnotes]
+    lines += [f"{text}\\par" for text in [*map(_tex, table.notes), *footnotes, *map(_tex, table.missing)]]
+    return "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
+
+
+def _latex_panel(grid: Grid, table: Table) -> str:
+    lines = [
+        f"\\makebox[\\textwidth][c]{{\\begin{{tabular}}{{l{'c' * (len(grid.heads) - 1)}}}",
+        "\\toprule",
+    ]
+    if grid.groups:
+        starts = accumulate((span for _, span in grid.groups), initial=grid.lead + 1)
+        spans = [(start, start + span - 1) for (_, span), start in zip(grid.groups, starts, strict=False)]
+        titles = [f"\\multicolumn{{{span}}}{{c}}{{{_tex(title)}}}" for title, span in grid.groups]
+        lines.append(" & ".join([""] * grid.lead + titles).strip() + r" \\")
+        lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
+    lines += [" & ".join(map(_latex_head, grid.heads)) + r" \\", "\\midrule"]
+    for place, line in enumerate(grid.lines):
+        lines += ["\\midrule"] if grid.starts_tests(place) else []
+        lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
+
+
+def _latex_head(label: Label) -> str:
+    """A name that is longer than a number takes two lines."""
+    lines = [_tex(line) for line in wrap(label.text, HEAD_WIDTH, break_on_hyphens=False)] or [""]
+    lines[-1] += _superscript(label.marker)
+    stacked = "\\\\".join(lines)
+    return f"\\shortstack{{{stacked}}}" if len(lines) > 1 else stacked
+
+
+def _latex_cell(cell: Label | Entry, table: Table) -> str:
+    if isinstance(cell, Label):
+        return _tex(cell.text) + _superscript(cell.marker)
+    mean, _, sd = cell.printed.partition(" ± ")
+    text = f"\\textbf{{{_tex(mean)}}}" if cell.best else _tex(mean)
+    text += (f" $\\pm$ {sd}" if sd else "") + _superscript(table.marker(cell.note))
+    return _beside_reported(text, cell, _tex)
+
+
+def _superscript(marker: str) -> str:
+    return f"\\textsuperscript{{{marker}}}" if marker else ""
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(letter, letter) for letter in text)
+
+
+# ---- HTML
+
+
+def to_html(table: Table) -> str:
+    """One `figure`, escaped and well formed. Each number's cell carries its csv line as data attributes."""
+    lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.heading))]
+    for grid in _grids(table):
+        lines += ["<table>", "<thead>"]
+        if grid.groups:
+            empty = f'<td colspan="{grid.lead}"></td>'
+            titles = (
+                f'<th scope="colgroup" colspan="{span}">{escape(title)}</th>' for title, span in grid.groups
+            )
+            lines.append(_tag("tr", empty + "".join(titles)))
+        lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
+        lines += ["</thead>", "<tbody>"]
+        for place, line in enumerate(grid.lines):
+            if grid.starts_tests(place):  # what is below stays there when methods are sorted
+                lines += ["</tbody>", "<tfoot>"]
+            head = f'<th scope="row">{_html_label(line[0])}</th>'
+            lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
+        lines += ["</tfoot>" if grid.of_tests(grid.lines[-1]) else "</tbody>", "</table>"]
+    lines += [_tag("p", escape(note)) for note in table.notes]
+    footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
+    if texts := [*footnotes, *map(escape, table.missing)]:
+        lines += ["<ul>", *(_tag("li", text) for text in texts), "</ul>"]
+    return "\n".join([*lines, "</figure>"]) + "\n"
+
+
+def _tag(name: str, content: str) -> str:
+    return f"<{name}>{content}</{name}>"
+
+
+def _html_label(label: Label) -> str:
+    return escape(label.text) + (f"<sup>{label.marker}</sup>" if label.marker else "")
+
+
+def _html_cell(cell: Label | Entry, table: Table) -> str:
+    if isinstance(cell, Label):
+        return _tag("td", _html_label(cell))
+    known = {name: str(value) for name, value in _record(cell).items() if value != "" and name != "title"}
+    data = "".join(f' data-{name}="{escape(value)}"' for name, value in known.items())
+    text = _html_label(Label(cell.printed, table.marker(cell.note)))
+    return f"<td{data}>{_beside_reported(_tag('strong', text) if cell.best else text, cell)}</td>"

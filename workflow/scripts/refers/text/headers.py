@@ -1,0 +1,223 @@
+"""Headers of a radiology report: where they stand and what they open. The rules are named in `refers.text.cleaning.RULES`.
+
+Titles are data: `_TITLES` has those that are known, `_VIEW` and `_TOPIC` the words of those that may stand for Findings.
+Any other title is text.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+MARK = "\x1f"  # stands for a mark of de-identification: white space to every pattern, yet no blank line
+
+
+def _words(title: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Z0-9]+", title))
+
+
+_VIEW = _words(
+    "AP PA LATERAL LAT FRONTAL PORTABLE UPRIGHT SUPINE ERECT SEMI SEMIUPRIGHT SEMIERECT SEATED BEDSIDE DECUBITUS OBLIQUE"
+    " SINGLE ONE TWO THREE FOUR FIVE VIEW VIEWS CHEST THORAX RADIOGRAPH RADIOGRAPHS RADIOGRAPHY X RAY XRAY FILM FILMS"
+    " IMAGE IMAGES LEFT RIGHT STANDARD LINE PLACEMENT"
+)
+_NAMES_VIEW = _words("VIEW VIEWS CHEST RADIOGRAPH RADIOGRAPHS RADIOGRAPHY XRAY FILM FILMS")
+_TOPIC = _words(
+    "LUNG LUNGS PLEURA PLEURAL SPACE SPACES HEART CARDIAC SILHOUETTE CARDIOMEDIASTINAL CARDIOMEDIASTINUM MEDIASTINUM"
+    " MEDIASTINAL CONTOUR CONTOURS HILA HILAR HILUM BONES BONY OSSEOUS STRUCTURES SKELETAL THORAX SOFT TISSUES ABDOMEN"
+    " UPPER LOWER DIAPHRAGM DIAPHRAGMS AORTA VESSELS VASCULATURE VASCULARITY PULMONARY AIRWAY AIRWAYS TRACHEA LINES TUBES"
+    " DEVICES CATHETERS SUPPORT HARDWARE CHEST WALL PARENCHYMA FIELDS RIBS SPINE LEFT RIGHT EFFUSION EFFUSIONS"
+    " PNEUMOTHORAX CONSOLIDATION EDEMA ATELECTASIS OPACITIES"
+)
+_FILLER = _words("THE OF AND WITH IN ON AT FROM DATED")
+_NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")  # a time too
+
+# What a header says, in capitals and single spaces.
+_LIMIT = r"(?: ?\([^()]{1,30}\))?"  # (S), or what limits it: (PRELIMINARY)
+_AND = r" ?(?:AND|&|/|,) ?"
+_VIEWED = "|".join(sorted(_VIEW | _TOPIC)) + "|CT|RADIOGRAPHIC|RADIOLOGICAL|IMAGING|PERTINENT|REFERENCE"
+_BEFORE = rf"(?:(?:{_VIEWED})(?:(?:,? |-|/)(?:{_VIEWED}|{'|'.join(sorted(_FILLER))}))* )?"
+_SEEN = rf"{_BEFORE}(?:FINDINGS?|OBSERVATIONS?){_LIMIT}"
+_MORE = rf"(?:(?:ADDITIONAL|INCIDENTAL|OTHER|FURTHER) )+{_SEEN}"
+_IMPRESSION = rf"(?:(?:FINAL|OVERALL|CHEST|RADIOGRAPHIC) )*IMPRESSIONS?{_LIMIT}"
+_CONCLUSION = rf"(?:IN )?(?:(?:FINAL|OVERALL) )?(?:CONCLUSIONS?|SUMMARY|OPINION){_LIMIT}"
+_BOTH = rf"{_SEEN}{_AND}(?:{_IMPRESSION}|{_CONCLUSION})|{_IMPRESSION}{_AND}{_SEEN}"
+_PLAN = r"(?:RECOMMENDATIONS?(?: ?\(S\))?|(?:DISPOSITION )?PLAN(?: OF CARE)?)"
+# Sections that hold no observation under their header.
+_ASIDE = (
+    r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*HISTORY"
+    r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
+    r"|(?:CLINICAL|ADMITTING) DIAGNOSIS|REASON(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?"
+    r"|(?:TYPE OF |PRIOR |PREVIOUS |REFERENCE )?(?:EXAM(?:INATION)?S?|STUDY)|(?:EXAM(?:INATION)? |STUDY )?DATE"
+    r"|(?:DATE|TIME) OF [A-Z]+|PROCEDURES?|TECHNIQUES?|TECHNICAL FACTORS|CONTRAST|COMPARISONS?(?: [A-Z]+)?|PRIORS?"
+    r"|REFERENCE|DOSE|MEDICATIONS|ALLERGIES|ACCESSION(?: NUMBER)?|(?:REFERRING|ORDERING) (?:PHYSICIAN|PROVIDER))"
+)
+_TITLES = {
+    "both": _BOTH,
+    "findings": rf"(?:{_ASIDE}{_AND})*{_SEEN}",
+    "more findings": _MORE,
+    "impression": rf"{_IMPRESSION}(?:{_AND}{_PLAN})?",
+    "conclusion": rf"{_CONCLUSION}(?:{_AND}{_PLAN})?",
+    "final": r"FINAL REPORT",
+    "wet read": r"WET ?READ|PRELIMINARY (?:REPORT|READ|INTERPRETATION)|(?:PROVISIONAL FINDINGS IMPRESSION|PFI)(?: \(PFI\)| REPORT)?",
+    "addendum": r"(?:FINAL )?ADDENDUM",
+    "report as header": rf"{_BEFORE}(?:REPORT|INTERPRETATION|RESULTS?){_LIMIT}",
+    "aside": rf"{_ASIDE}(?:{_AND}{_ASIDE})*{_LIMIT}",  # in front of the observations
+    "closing": (  # behind them
+        rf"{_PLAN}|NOTIFICATIONS?|COMMUNICATIONS?|DISPOSITION|(?:ELECTRONICALLY )?SIGNED(?: BY)?|DICTATED(?: BY)?"
+        r"|ATTENDING(?: [A-Z]+)?|RADIOLOGIST"
+    ),
+}
+
+# Section that a kind of header opens, where it is one that is kept.
+OPENS = {
+    "both": "findings",
+    "findings": "findings",
+    "more findings": "findings",
+    "impression": "impression",
+    "conclusion": "impression",
+    "report as header": "findings",
+    "view as header": "findings",
+    "topic as header": "findings",
+    "paragraph as header": "findings",
+}
+# They open it in a report without a Findings header only, and never within a section that is kept.
+STANDS_IN = {kind for kind in OPENS if kind.endswith("as header")}
+
+
+def _spaced(pattern: str) -> str:
+    """A pattern of titles that takes any white space for a space."""
+    return pattern.replace(" ?", r"\s*").replace(" ", r"\s+")
+
+
+_NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _TITLES.items())
+_TITLE = re.compile(_NAMED)
+_BULLET = r"(?:[-*#>=+]+\s*|\d{1,2}[.)]\s+)?"
+_LEAD = re.compile(rf"\s*{_BULLET}")
+_INSIDE = re.compile(rf"(?:^|(?<=\s))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
+_BARE = re.compile(
+    rf"\s*{_BULLET}(?:(?P<word>{_spaced('(?:FINAL )?ADDENDUM|WET READ')})\b(?!\s*:)|(?P<words>"
+    + _spaced(rf"FINAL REPORT|PRELIMINARY REPORT|{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}")
+    + r")\s*(?:[-.;]+(?=\s|$)|$))"
+)
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
+_STOP = re.compile(r"[.;?!]\s+")
+_CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
+_WORD = re.compile(r"[A-Z]+")
+_LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
+_COLON = re.compile(r"(?<!\d):|:(?!\d)")  # "AP CHEST, 5:09 A.M." has none
+_REACH = 80  # characters before a colon that can be a header
+
+
+def _misspelt(word: str) -> set[str]:
+    """A word with one letter missing, added, changed, or out of order."""
+    halves = [(word[:place], word[place:]) for place in range(len(word) + 1)]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    shorter = {left + right[1:] for left, right in halves}
+    swapped = {left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1}
+    longer = {left + letter + right for left, right in halves for letter in letters}
+    changed = {left + letter + right[1:] for left, right in halves if right for letter in letters}
+    return shorter | swapped | longer | changed
+
+
+_MEANT = {
+    wrong: word
+    for word in ("FINDINGS", "IMPRESSION", "CONCLUSION", "INDICATION", "COMPARISON", "COMPARISONS", "TECHNIQUE", "EXAMINATION")
+    for wrong in _misspelt(word)
+}  # fmt: skip
+
+
+class Header(NamedTuple):
+    """A header in a text: from `start` to `end`, its kind, and the rules that took it for one.
+
+    A header of which the words are kept, and a paragraph that has none, end where they start.
+    """
+
+    start: int
+    end: int
+    kind: str
+    rules: tuple[str, ...] = ()
+
+
+def find_headers(text: str) -> list[Header]:
+    """Headers of a plain text, in order; a line is cut at its colons, so the time is linear in the text's length.
+
+    A paragraph that opens with none counts as one, and so do the first lines of the report. Lines that do nothing but
+    name a view are no part of a paragraph.
+    """
+    found: list[Header] = []
+    start, fresh = 0, True
+    for line in text.split("\n"):
+        here = len(found)
+        if line.lstrip(f" {MARK}-*#>=+0123456789.)")[:2].isupper() and (bare := _BARE.match(line)):
+            kind = _named(" ".join((bare["word"] or bare["words"]).split()))
+            rules = ("no colon",) if kind in OPENS else ()  # FINAL REPORT has none anyway
+            found.append(Header(start, start + bare.end(), kind, rules))
+        if ":" in line:
+            at = start
+            for piece in _COLON.split(line)[:-1]:
+                if header := _before_colon(piece[-_REACH:], at == start and len(piece) <= _REACH):
+                    begin, kind, rules = header
+                    begin += at + max(len(piece) - _REACH, 0)
+                    if not found or begin >= found[-1].end:
+                        end = begin if kind == "topic as header" else at + len(piece) + 1
+                        found.append(Header(begin, end, kind, rules))
+                at += len(piece) + 1
+        if not line.strip():
+            fresh = True
+        elif len(found) > here and not line[: max(found[here].start - start, 0)].strip():
+            fresh = fresh and found[here].kind == "final"
+        elif fresh and not _is_view(line.upper()):
+            begin = start + len(line) - len(line.lstrip(" "))
+            found.insert(here, Header(begin, begin, "paragraph as header"))
+            fresh = False
+        start += len(line) + 1
+    return found
+
+
+@lru_cache(4096)
+def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ...]] | None:
+    """The header that a piece of a line before a colon ends in: (where it begins, kind, rules), or None."""
+    words = " ".join(piece[_LEAD.match(piece).end() :].split())
+    if opens_line and words[:1].isupper():
+        begin = len(piece) - len(piece.lstrip())
+        title = words.upper()
+        if kind := _named(title):
+            return begin, kind, ()
+        if kind := _named(_WORD.sub(_meant, title)):
+            return begin, kind, ("misspelt",)
+        if _CAPITALS.fullmatch(words) and (kind := _unnamed(words)):
+            return begin, kind, ()
+    for spelt, rules in ((piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))):
+        if found := _INSIDE.search(spelt):
+            begin, kind = found.start(), found.lastgroup.replace("_", " ")
+            # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
+            if (kind in OPENS and kind not in STANDS_IN) or not _CAPITAL_WORD.search(spelt[:begin]):
+                return begin, kind, ("inside a line", *rules)
+    begin = max((stop.end() for stop in _STOP.finditer(piece)), default=0)
+    sentence = piece[begin:].strip()
+    if sentence[:1].isupper() and (kind := _named(sentence.upper())) in OPENS and kind not in STANDS_IN:
+        return begin, kind, ("inside a line",)  # "Clear. Impression: normal"
+    return None
+
+
+def _named(words: str) -> str:
+    """Kind of a known header in capitals, or ""."""
+    found = _TITLE.fullmatch(words)
+    return found.lastgroup.replace("_", " ") if found else ""
+
+
+def _meant(found: re.Match) -> str:
+    return _MEANT.get(found[0], found[0])
+
+
+def _unnamed(words: str) -> str:
+    """What a title in capitals that is no known header may stand for; "" where it is text."""
+    if _is_view(words):
+        return "view as header"
+    parts = _words(_NUMBER.sub("", words)) - _FILLER
+    return "topic as header" if parts and parts <= _TOPIC else ""
+
+
+def _is_view(words: str) -> bool:
+    parts = _words(_NUMBER.sub("", words)) - _FILLER
+    return parts <= _VIEW and not parts.isdisjoint(_NAMES_VIEW)

@@ -1,0 +1,103 @@
+"""Arithmetic of a training step: fp32, bf16, fp16 with loss scaling, or NVIDIA Apex where it is installed."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from refers.errors import UserError
+from refers.training.optim import parameters_of
+
+
+class Precision:
+    """One object with the four places where precision enters a step: prepare, autocast, backward, step."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name, self.device = name, device
+        self.amp = None
+        if name == "fp16" and device.type == "cpu":
+            raise UserError("precision: fp16 needs a GPU; choose bf16 or fp32")
+        if name.startswith("apex"):
+            try:
+                from apex import amp
+            except ImportError:
+                raise UserError(
+                    f"precision: {name} needs NVIDIA Apex and its amp (left out of releases since 2025), which is not "
+                    "installed; choose bf16, fp16 or fp32"
+                ) from None
+            self.amp = amp
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        self.weights: list[Tensor] = []  # half-precision weights of the module, and
+        self.masters: list[Tensor] = []  # their originals in fp32, which the optimiser updates (Apex O2)
+
+    def prepare(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Wrap module and optimiser where the backend asks for it (Apex), after both sit on their device."""
+        if self.amp is None:
+            return module, optimiser
+        # Apex wants to be initialised once a process, and here every seed has a module of its own. What outlives a
+        # module is O1's wrappers around torch's functions; Apex's own tests take them off like this.
+        if (handle := getattr(self.amp._amp_state, "handle", None)) is not None:
+            handle._deactivate()
+        before = parameters_of(optimiser)
+        module, optimiser = self.amp.initialize(
+            module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
+        )
+        optimiser.zero_grad()  # O2 makes its masters now, not in the first backward pass
+        copied = [
+            (old, new) for old, new in zip(before, parameters_of(optimiser), strict=True) if old is not new
+        ]
+        self.weights, self.masters = [weight for weight, _ in copied], [master for _, master in copied]
+        return module, optimiser
+
+    def autocast(self) -> AbstractContextManager:
+        """Context of the forward pass; without gradients O1 computes in fp32.
+
+        O1 keeps its casts of the weights until the next backward pass, and would predict with those of the last
+        validation after the best weights have been put back.
+        """
+        if self.name in ("bf16", "fp16"):
+            return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
+        if self.name == "apex-o1" and not torch.is_grad_enabled():
+            return self.amp.disable_casts()
+        return nullcontext()
+
+    def backward(self, loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        """Accumulate gradients of `loss`, scaled where the backend needs it."""
+        if self.amp is None:
+            self.scaler.scale(loss).backward()
+        else:
+            with self.amp.scale_loss(loss, optimiser) as scaled:
+                scaled.backward()
+
+    def step(self, optimiser: torch.optim.Optimizer, clip_norm: float) -> None:
+        """Clip (0 switches it off), update, and clear the gradients."""
+        if clip_norm:
+            if self.amp is None:
+                self.scaler.unscale_(optimiser)
+                parameters = parameters_of(optimiser)
+            else:
+                parameters = list(self.amp.master_params(optimiser))
+            nn.utils.clip_grad_norm_(parameters, clip_norm, foreach=True)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        optimiser.zero_grad()
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Bring the optimiser's weights, changed behind its back, to the module; they are the same but for Apex O2."""
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            weight.copy_(master)
+
+    def state_dict(self) -> dict:
+        """Loss-scale state and fp32 masters for the resume file."""
+        return (self.amp or self.scaler).state_dict() | ({"masters": self.masters} if self.masters else {})
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Take back what `state_dict` gave."""
+        scale = {name: value for name, value in state.items() if name != "masters"}
+        (self.amp or self.scaler).load_state_dict(scale)
+        for master, saved in zip(self.masters, state.get("masters", []), strict=True):
+            master.copy_(saved)
