@@ -1,0 +1,124 @@
+"""The one path grammar: every file of a study, written as Snakemake reads it.
+
+<results>, <store>, ... are folders that an overlay may move (Snakemake's pathvars); {method}, {dataset}, ... are wildcards.
+Rules use these strings as they stand, `fill` sets some of the wildcards, `locate` gives the file on disk.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDERS = {
+    "results": "results",
+    "store": "build/store",
+    "interim": "build/interim",
+    "logs": "logs",
+    "benchmarks": "benchmarks",
+}
+
+# ---- official downloads: one index and one image store per source
+INDEX = "<store>/{source}/index.parquet"
+INDEX_REPORT = "<store>/{source}/index.json"
+IMAGES = "<store>/{source}/images.npy"
+MANIFEST = "<store>/{source}/images.json"
+QUARANTINE = "<store>/{source}/quarantine.csv"
+
+# ---- credentialed text, never below <results>
+REPORTS = "<store>/mimic/reports.parquet"
+REPORTS_FUNNEL = "<store>/mimic/reports.json"
+TEXT_ENCODER = "<interim>/mimic/text_encoder"  # of studies that name no downloaded BERT
+TOKENS = "<interim>/mimic/tokens.npz"
+WORDS = "<interim>/mimic/{method}/words.csv"
+
+# ---- datasets: who is trained, validated and tested on
+SPLIT = "<interim>/{dataset}/split.parquet"
+SPLIT_REPORT = "<interim>/{dataset}/split.json"
+CHECK = "<interim>/{dataset}/check.json"
+SUBSET = "<interim>/{dataset}/subset_{ratio}pct.csv"
+SUBSET_REPORT = "<interim>/{dataset}/subset_{ratio}pct.json"
+
+# ---- encoders
+RANDOM_VIT = "<interim>/random_vit.npz"
+ENCODER = "<results>/encoders/{method}/encoder.safetensors"
+ENCODER_RECORD = "<results>/encoders/{method}/run.json"
+ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
+
+# ---- fine-tunes
+RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}"
+PREDICTIONS = f"{RUN}/predictions.parquet"
+RUN_RECORD = f"{RUN}/run.json"
+RUN_METRICS = f"{RUN}/metrics.jsonl"
+CLASSIFIER = f"{RUN}/classifier.safetensors"
+
+# ---- results: one table cell is one target
+CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
+TTEST = "<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json"
+TABLE = "<results>/tables/{table}.{form}"  # csv, md, tex, html
+CELL_INDEX = "<results>/tables/cells.csv"
+CLAIMS = "<results>/claims.{form}"  # csv, md
+FIGURE = "<results>/figures/{figure}.{form}"  # pdf, png
+MAPS = "<results>/attention/{figure}/maps.npz"
+OVERLAP = "<results>/attention/{figure}/iou.csv"
+RULES = "<results>/rules.csv"
+PAGE = "<results>/index.html"
+
+# ---- answers to questions about the study
+PREFLIGHT = "<results>/preflight.json"
+UNREADABLE = "<logs>/unreadable.csv"
+EXPLANATION = "<results>/explain/{method}/{dataset}/{ratio}pct.md"
+STEP_COSTS = "<results>/plan/steps.json"
+PLAN = "<results>/plan/plan.{form}"  # json, csv, md
+AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
+
+# Jobs of a rule are told apart by these wildcards, in the names of their logs and benchmark files.
+_CELL = "{method}.{dataset}.{ratio}pct"
+JOBS = {
+    "index_source": "{source}",
+    "pack_images": "{source}",
+    "split_dataset": "{dataset}",
+    "check_split": "{dataset}",
+    "label_subset": "{dataset}.{ratio}pct",
+    "discover_words": "{method}",
+    "pretrain": "{method}",
+    "import_encoder": "{method}",
+    "finetune": _CELL,
+    "cell": _CELL,
+    "explain": _CELL,
+    "ttest": "{dataset}.{ratio}pct.{method}_vs_{baseline}",
+    "table": "{table}",
+    "figure": "{figure}",
+    "attend": "{figure}",
+}
+
+
+def log(rule: str) -> str:
+    """Log of a rule's jobs."""
+    return f"<logs>/{_job(rule)}.log"
+
+
+def benchmark(rule: str) -> str:
+    """Snakemake's measurements of a rule's jobs."""
+    return f"<benchmarks>/{_job(rule)}.jsonl"
+
+
+def _job(rule: str) -> str:
+    return f"{rule}/{JOBS[rule]}" if rule in JOBS else rule
+
+
+def fill(pattern: str, **wildcards: object) -> str:
+    """The pattern with these wildcards set; other wildcards and the folders stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda found: str(wildcards.get(found[1], found[0])), pattern)
+
+
+def locate(pattern: str, folders: Mapping[str, str], **wildcards: object) -> Path:
+    """The file of a pattern, relative to the project.
+
+    Args:
+        folders: the config's pathvars; `FOLDERS` holds where the others are.
+
+    Raises:
+        KeyError: a wildcard of the pattern is not given, or no folder has such a name.
+    """
+    where = FOLDERS | dict(folders)
+    filled = pattern.format(**wildcards)  # first, since a folder may hold braces
+    return Path(re.sub(r"<(\w+)>", lambda found: where[found[1]], filled))
