@@ -80,4 +80,4 @@ lock: $(UV)
 	.venv/bin/python envs/export.py $(UV)
 
 schema: install
-	cd workflow/scripts && python -m refers.config
+	cd workflow/scripts && python -m refers.config.schema

@@ -1,7 +1,8 @@
 """A user's mistake is one line on the terminal and exit code 1, never a traceback."""
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -14,6 +15,12 @@ class Preempted(UserError):
     """The job was asked to end before its work was done. What it had is saved."""
 
     code = 143  # what a shell reports of a process that SIGTERM ended
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Text to put behind an unknown name: the nearest known one; empty where none is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def first_line(error: Exception) -> str:

@@ -6,15 +6,14 @@ missing here moves no other one's rank.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
-from refers.config import option
+from refers.config import Split
 from refers.errors import UserError
 from refers.files import MAKERS, check_column, read_parquet
 
@@ -23,35 +22,6 @@ PARTS = ("train", "val", "test")
 # this share are negative to the other: its columns stand for something else. The real ones, NIH's and C-T1's, stay below 0.1.
 CONTRADICTION = (10, 0.25)
 LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """How a dataset is divided."""
-
-    dataset: str = option("", "Column of the tables.")
-    kind: Literal["official", "released", "random"] = option(
-        "random",
-        "The download's own lists, the lists of the authors' repository, or a seeded draw of patients.",
-    )
-    fractions: tuple[float, float, float] = option(
-        (0.7, 0.1, 0.2),
-        "Training, validation and test shares; official lists take the first two's ratio.",
-        0,
-        1,
-    )
-    seed: int = option(0, "Seed of the draw of patients.", 0, 2**31 - 1)
-    classes: list = option(list, "Classes, in the order of the dataset's tables and released lists.")
-    views: list = option(list, "Views that take part.")
-
-    def __post_init__(self) -> None:
-        if not self.classes or not self.views:
-            raise UserError("classes and views need at least one name each")
-        for names in (self.classes, self.views):
-            if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-                raise UserError(f"{twice[0]!r} is in classes or views twice; keep one of the two")
-        if abs(sum(self.fractions) - 1) > 1e-6:
-            raise UserError(f"fractions {self.fractions} do not add up to 1")
 
 
 def hash_order(names: Iterable[str], *key: object) -> np.ndarray:

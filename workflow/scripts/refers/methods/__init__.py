@@ -1,6 +1,6 @@
 """Pre-training objectives, one file a method.
 
-A file defines `Settings` (a frozen dataclass of documented options) and `Objective`, an nn.Module:
+A file defines `Settings` (a `refers.config.Section` of documented fields) and `Objective`, an nn.Module:
 
 - class attribute `unit`: "study" (a batch item is a study with its views and its report; `Settings` extends
   `StudySettings`), "image", or "crop" (a visual word in an image, for methods with `pretrain.words`; `Settings` extends
@@ -19,42 +19,49 @@ each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding,
 was flipped; `labels` (B, C) with 1 present, 0 absent, -1 uncertain, NaN not mentioned; for crops `word` (B,).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from torch import nn
+from pydantic import Field
 
 from refers import config
-from refers.config import option
+from refers.config import Interval, Section
 from refers.errors import UserError
 
+if TYPE_CHECKING:  # a config is checked without torch, whose import takes seconds
+    from torch import nn
 
-@dataclass(frozen=True, kw_only=True)
-class StudySettings:
+
+class StudySettings(Section):
     """What the pipeline asks of an objective whose unit is the study: which views it is shown, and how they are flipped."""
 
-    views: int = option(3, "Views of a study in a step.", 1, 8)
-    view_sampling: Literal["distinct", "replacement"] = option(
+    views: int = Field(3, ge=1, le=8, description="Views of a study in a step.")
+    view_sampling: Literal["distinct", "replacement"] = Field(
         "distinct",
-        "distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code).",
+        description="distinct: without replacement, repeats only to fill up (paper); replacement: independent draws (code).",
     )
-    flip: Literal["study", "view"] = option(
+    flip: Literal["study", "view"] = Field(
         "study",
-        "study: all views flip together (paper); view: each on its own, the report follows the first (code).",
+        description="study: all views flip together (paper); view: each on its own, the report follows the first (code).",
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CropSettings:
+class CropSettings(Section):
     """What the pipeline asks of an objective whose unit is the crop: how a crop strays from its word, see `augment.aim`."""
 
-    zoom: tuple[float, float] = option((1.0, 1.0), "Range of a crop's side against the word's.", 0.1, 3)
-    shift: float = option(0.0, "Largest shift of a crop, as a share of the word's side.", 0, 1)
+    zoom: Annotated[tuple[float, float], Interval(0.1, 3)] = Field(
+        (1.0, 1.0), description="Range of a crop's side against the word's."
+    )
+    shift: float = Field(
+        0.0, ge=0, le=1, description="Largest shift of a crop, as a share of the word's side."
+    )
 
 
-UNITS = {"study": StudySettings, "image": object, "crop": CropSettings}
+UNITS = {"study": StudySettings, "image": Section, "crop": CropSettings}
 
 
 @dataclass(frozen=True, kw_only=True)

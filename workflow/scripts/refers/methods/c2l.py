@@ -18,30 +18,33 @@ one augmented, in the same way every time.
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from refers.config import option
+from refers.config import Section
 from refers.methods import Context
 from refers.methods.common.contrast import contrastive_loss, similarity
 from refers.training import distributed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section):
     """Options of C2L."""
 
-    width: int = option(128, "Width of a key.", 8, 4096)
-    queue: int = option(16384, "Keys in the queue.", 8, 1_000_000)
-    temperature: float = option(0.07, "Temperature.", 1e-3, 10)
-    momentum: float = option(0.999, "Share of the old teacher kept in a step.", 0, 1)
-    loss: Literal["infonce", "nce"] = option("infonce", "InfoNCE, or noise-contrastive estimation.")
-    recompute: bool = option(True, "Compute the plain pass again for its gradient: less memory, more time.")
+    width: int = Field(128, ge=8, le=4096, description="Width of a key.")
+    queue: int = Field(16384, ge=8, le=1_000_000, description="Keys in the queue.")
+    temperature: float = Field(0.07, ge=1e-3, le=10, description="Temperature.")
+    momentum: float = Field(0.999, ge=0, le=1, description="Share of the old teacher kept in a step.")
+    loss: Literal["infonce", "nce"] = Field(
+        "infonce", description="InfoNCE, or noise-contrastive estimation."
+    )
+    recompute: bool = Field(
+        True, description="Compute the plain pass again for its gradient: less memory, more time."
+    )
 
 
 def infonce(logits: Tensor) -> Tensor:

@@ -9,29 +9,29 @@ drawn per image and off the transformer's grid, on which the task would shrink t
 restoration decoder instead of the original's.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refers.config import option
+from refers.config import Interval, Section
 from refers.methods import Context
 from refers.methods.common.restoration import Restoration
 
 TRIES = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section):
     """Options of context restoration."""
 
-    swaps: int = option(20, "Swaps in a row.", 0, 1000)
-    patch: tuple[float, float] = option(
-        (1 / 14, 1 / 7), "Range of a patch's side as a share of the image's.", 0.01, 0.5
+    swaps: int = Field(20, ge=0, le=1000, description="Swaps in a row.")
+    patch: Annotated[tuple[float, float], Interval(0.01, 0.5)] = Field(
+        (1 / 14, 1 / 7), description="Range of a patch's side as a share of the image's."
     )
-    decoder_width: int = option(
-        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    decoder_width: int = Field(
+        768, ge=0, le=4096, description="Channels at the start of the restoration decoder; 0: a linear one."
     )
 
 

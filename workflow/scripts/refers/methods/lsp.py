@@ -9,29 +9,29 @@ takes a shorter list), a label that the report does not mention is absent, and a
 (U-zeros of the CheXpert paper); `uncertain` offers the other policies of that literature.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refers.config import option
+from refers.config import Section
 from refers.errors import UserError
 from refers.methods import Context
 from refers.training import distributed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section):
     """Options of label-supervised pre-training."""
 
-    uncertain: Literal["zeros", "ones", "ignore", "lsr"] = option(
+    uncertain: Literal["zeros", "ones", "ignore", "lsr"] = Field(
         "zeros",
-        "Uncertain labels count as absent, as present, not at all, or as a draw from [0.55, 0.85] (smoothing).",
+        description="Uncertain labels count as absent, as present, not at all, or as a draw from [0.55, 0.85] (smoothing).",
     )
-    leave_out: str = option(
-        "", "Comma-separated labels to leave out, such as 'No Finding,Support Devices' for twelve."
+    leave_out: str = Field(
+        "",
+        description="Comma-separated labels to leave out, such as 'No Finding,Support Devices' for twelve.",
     )
 
 

@@ -9,12 +9,11 @@ change no more than 99 % instead of 89 % of the pixels); the flip of the shared 
 optimiser and budget. A window's permutation comes from a bank of eight for each window size.
 """
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from refers.config import option
+from refers.config import Section
 from refers.methods import Context
 from refers.methods.common.distortions import (
     apply_curves,
@@ -29,17 +28,18 @@ from refers.methods.common.restoration import Restoration
 BOXES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Section):
     """Options of Model Genesis."""
 
-    shuffle: float = option(0.5, "Probability of local shuffling.", 0, 1)
-    windows: int = option(1000, "Shuffling windows.", 1, 10000)
-    intensity: float = option(0.9, "Probability of the non-linear intensity map.", 0, 1)
-    paint: float = option(0.9, "Probability of painting.", 0, 1)
-    inpaint: float = option(0.2, "Share of in-painting in painting; the rest is out-painting.", 0, 1)
-    decoder_width: int = option(
-        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    shuffle: float = Field(0.5, ge=0, le=1, description="Probability of local shuffling.")
+    windows: int = Field(1000, ge=1, le=10000, description="Shuffling windows.")
+    intensity: float = Field(0.9, ge=0, le=1, description="Probability of the non-linear intensity map.")
+    paint: float = Field(0.9, ge=0, le=1, description="Probability of painting.")
+    inpaint: float = Field(
+        0.2, ge=0, le=1, description="Share of in-painting in painting; the rest is out-painting."
+    )
+    decoder_width: int = Field(
+        768, ge=0, le=4096, description="Channels at the start of the restoration decoder; 0: a linear one."
     )
 
 

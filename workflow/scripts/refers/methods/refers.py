@@ -14,48 +14,53 @@ The ablation without view fusion has 96 reports a step instead of 32. On a 24 GB
 and is computed a second time in the backward pass, with the same dropout (`recompute`).
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from refers.config import Optimiser, option
+from refers.config import Optimiser, ReportTransformer
 from refers.methods import Context, StudySettings
 from refers.methods.common.contrast import contrastive_loss
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
-from refers.model.report_decoder import ReportDecoder, ReportTransformer
+from refers.model.report_decoder import ReportDecoder
 from refers.model.text_encoder import TextEncoder
 from refers.training import distributed
 
 
-@dataclass(frozen=True, kw_only=True)
 class Settings(StudySettings):
     """Options of REFERS and of its ablations."""
 
-    fusion: Literal["view", "patch", "none"] = option(
+    fusion: Literal["view", "patch", "none"] = Field(
         "view",
-        "view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: one view a sample,"
+        description="view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: one view a sample,"
         " with views: 1 (Table 3, row 3).",
     )
-    fusion_hidden: int = option(512, "Hidden width of the fusion perceptron.", 1, 8192)
-    generation: float = option(
-        1.0, "Weight of task 1, report generation; 0 drops it (Table 3, row 6).", 0, 100
+    fusion_hidden: int = Field(512, ge=1, le=8192, description="Hidden width of the fusion perceptron.")
+    generation: float = Field(
+        1.0, ge=0, le=100, description="Weight of task 1, report generation; 0 drops it (Table 3, row 6)."
     )
-    language: Literal["mean", "sum"] = option(
-        "mean", "Task 1 averages over a batch's tokens (code) or sums per report (eq. 1)."
+    language: Literal["mean", "sum"] = Field(
+        "mean", description="Task 1 averages over a batch's tokens (code) or sums per report (eq. 1)."
     )
-    decoder: ReportTransformer = option(ReportTransformer, "The report transformer.")
-    image_to_text: float = option(1.0, "Weight of task 2, equation 2; 0 drops it (Table 3, row 5).", 0, 100)
-    text_to_image: float = option(
-        0.0, "Weight of the transposed loss. The code logs it without a gradient.", 0, 100
+    decoder: ReportTransformer = Field(
+        default_factory=ReportTransformer, description="The report transformer."
     )
-    detach_text_to_image: bool = option(
-        True, "Keep the transposed loss out of the gradient, as the code does."
+    image_to_text: float = Field(
+        1.0, ge=0, le=100, description="Weight of task 2, equation 2; 0 drops it (Table 3, row 5)."
     )
-    temperature: float = option(0.1, "Temperature of equation 2.", 1e-3, 10)
-    recompute: bool = option(False, "Compute BERT's pass again for its gradient: less memory, more time.")
+    text_to_image: float = Field(
+        0.0, ge=0, le=100, description="Weight of the transposed loss. The code logs it without a gradient."
+    )
+    detach_text_to_image: bool = Field(
+        True, description="Keep the transposed loss out of the gradient, as the code does."
+    )
+    temperature: float = Field(0.1, ge=1e-3, le=10, description="Temperature of equation 2.")
+    recompute: bool = Field(
+        False, description="Compute BERT's pass again for its gradient: less memory, more time."
+    )
 
 
 def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str) -> Tensor:

@@ -12,13 +12,14 @@ sizes; no flip and no rotation, since a word is a place; 100 words of 1,000 trai
 200 come from far fewer scans); the shared restoration decoder, optimiser and budget.
 """
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refers.config import option
+from refers.config import Interval
 from refers.errors import UserError
 from refers.methods import Context, CropSettings
 from refers.methods.common.distortions import (
@@ -36,21 +37,26 @@ from refers.training import distributed
 KINDS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
 class Settings(CropSettings):
     """Options of TransVW."""
 
-    zoom: tuple[float, float] = option((0.78, 1.23), "Range of a crop's side against the word's.", 0.1, 3)
-    shift: float = option(0.156, "Largest shift of a crop, as a share of the word's side.", 0, 1)
-    displacement: float = option(
-        3 / 224, "Standard deviation of the elastic warp, as a share of the side.", 0, 1
+    zoom: Annotated[tuple[float, float], Interval(0.1, 3)] = Field(
+        (0.78, 1.23), description="Range of a crop's side against the word's."
     )
-    smoothness: float = option(8 / 224, "Smoothing of the elastic warp, as a share of the side.", 0.01, 1)
-    windows: int = option(5, "Windows of local shuffling.", 1, 10000)
-    words: float = option(0.01, "Weight of the classification of words.", 0, 100)
-    hidden: int = option(1024, "Hidden width of the word classifier.", 1, 8192)
-    decoder_width: int = option(
-        768, "Channels at the start of the restoration decoder; 0: a linear one.", 0, 4096
+    shift: float = Field(
+        0.156, ge=0, le=1, description="Largest shift of a crop, as a share of the word's side."
+    )
+    displacement: float = Field(
+        3 / 224, ge=0, le=1, description="Standard deviation of the elastic warp, as a share of the side."
+    )
+    smoothness: float = Field(
+        8 / 224, ge=0.01, le=1, description="Smoothing of the elastic warp, as a share of the side."
+    )
+    windows: int = Field(5, ge=1, le=10000, description="Windows of local shuffling.")
+    words: float = Field(0.01, ge=0, le=100, description="Weight of the classification of words.")
+    hidden: int = Field(1024, ge=1, le=8192, description="Hidden width of the word classifier.")
+    decoder_width: int = Field(
+        768, ge=0, le=4096, description="Channels at the start of the restoration decoder; 0: a linear one."
     )
 
 

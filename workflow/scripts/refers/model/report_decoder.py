@@ -1,26 +1,12 @@
 """The report transformer: a causal transformer decoder over the study's tokens (paper §4.2, task 1)."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from refers.config import option
+from refers.config import ReportTransformer
 from refers.model.layers import CrossAttention, Dropout, Perceptron, SelfAttention
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportTransformer:
-    """Sizes of the decoder; the defaults are the base decoder of Vaswani et al., which the paper cites."""
-
-    width: int = option(512, "Width of a token.", 8, 4096)
-    depth: int = option(6, "Decoder layers.", 1, 48)
-    heads: int = option(8, "Attention heads.", 1, 64)
-    mlp_width: int = option(2048, "Hidden width of the perceptron.", 8, 16384)
-    activation: Literal["relu", "gelu"] = option("relu", "Perceptron activation.")
-    dropout: float = option(0.1, "Dropout rate.", 0, 0.9)
 
 
 class DecoderLayer(nn.Module):

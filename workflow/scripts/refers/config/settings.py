@@ -1,0 +1,348 @@
+"""Every setting of a job: type, range, default and meaning, declared once.
+
+A script receives one of these models as JSON; `workflow/schemas/config.schema.yaml`, the manual of the config, is generated
+from them (`make schema`). Defaults follow the paper; where the paper is silent they follow the authors' code, and
+`docs/deviations.md` says so.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    Tag,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from refers.errors import did_you_mean
+
+
+class Section(BaseModel):
+    """A map of settings. Unknown keys, wrong types and numbers out of range are errors; values cannot be changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        # All unknown and missing keys of a map in one message; pydantic itself would give one message per key.
+        if isinstance(values, cls):
+            return values
+        if not isinstance(values, Mapping):
+            raise PydanticCustomError(
+                "map", "expected a map of settings, found {found}", {"found": repr(values)}
+            )
+        known = cls.model_fields
+        unknown = [key for key in values if key not in known]
+        missing = [key for key, field in known.items() if field.is_required() and key not in values]
+        parts = [f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown]
+        parts += [f"known keys are {', '.join(sorted(known))}"] if unknown else []
+        parts += [f"missing {', '.join(missing)}; add {'them' if missing[1:] else 'it'}"] if missing else []
+        if parts:
+            raise PydanticCustomError("keys", "{text}", {"text": "; ".join(parts)})
+        return values
+
+
+class Interval:
+    """Annotation of a pair of numbers, a list in YAML: each from `low` to `high`, the first not above the second."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.float_schema(ge=self.low, le=self.high, strict=True, allow_inf_nan=False)
+        pair = core_schema.tuple_schema([number, number], strict=False)
+        return core_schema.no_info_after_validator_function(self._check_order, pair)
+
+    @staticmethod
+    def _check_order(pair: tuple[float, float]) -> tuple[float, float]:
+        if pair[0] > pair[1]:
+            raise ValueError(f"{list(pair)} ends below its start; exchange the two numbers")
+        return pair
+
+
+def _check_unique(values: list) -> list:
+    if twice := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"{', '.join(twice)} twice; leave one out")
+    return values
+
+
+Unique = AfterValidator(_check_unique)  # annotation of a list without doubles
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Transformer(Section):
+    """The radiograph transformer (paper §4.1)."""
+
+    architecture: Literal["transformer"] = Field("transformer", description="Kind of encoder.")
+    image_size: int = Field(224, ge=8, le=1024, description="Side of the square input in pixels.")
+    patch_size: int = Field(
+        16, ge=2, le=64, description="Side of a square patch in pixels; divides image_size."
+    )
+    width: int = Field(768, ge=8, le=4096, description="Width of every token.")
+    depth: int = Field(12, ge=1, le=64, description="Number of self-attention blocks.")
+    heads: int = Field(12, ge=1, le=64, description="Attention heads; divides width.")
+    mlp_width: int = Field(3072, ge=8, le=16384, description="Hidden width of a block's perceptron.")
+    activation: Literal["relu", "gelu"] = Field(
+        "relu", description="Perceptron activation: relu (paper) or gelu (code)."
+    )
+    position: Literal["concat", "add"] = Field(
+        "concat",
+        description="Position features: concatenated with the patch and projected (paper), or added (code).",
+    )
+    aggregation: Literal["concat", "add", "none"] = Field(
+        "concat",
+        description="Recurrent concatenation after the last block: every patch output p becomes [g; p] (paper), p + g (code), or stays p.",
+    )
+    classifier: Literal["mean", "aggregation"] = Field(
+        "mean",
+        description="What a view's feature is: mean over the fused patch tokens (paper), or g alone (code).",
+    )
+    dropout: float = Field(
+        0.1, ge=0, le=0.9, description="Dropout after the embedding and twice in each perceptron."
+    )
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
+            )
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change one")
+        if self.aggregation == "none" and self.classifier == "mean":
+            raise ValueError("aggregation none has no fused tokens to average; set classifier: aggregation")
+        return self
+
+
+class ResNet(Section):
+    """A residual network in the radiograph transformer's place (LSP (ConvNet); Table 3, row 1)."""
+
+    architecture: Literal["resnet18", "resnet50", "resnet101"] = Field(
+        "resnet101", description="Kind of encoder."
+    )
+    image_size: int = Field(224, ge=32, le=1024, description="Side of the square input in pixels.")
+
+
+class Timm(Section):
+    """Any image network of the timm library, for methods of your own (docs/add-a-method.md)."""
+
+    architecture: Literal["timm"] = Field("timm", description="Kind of encoder.")
+    name: str = Field(min_length=1, description="timm's name of the network, such as convnext_tiny.")
+    image_size: int = Field(224, ge=16, le=1024, description="Side of the square input in pixels.")
+
+
+LEFT_OPEN = ("aggregation", "classifier", "dropout")  # of a transformer, by its weights
+
+
+def mismatch(wanted: dict, found: dict) -> str:
+    """The first setting by which weights of the encoder `found` compute something else in `wanted`, in words; or none."""
+    for key in sorted((wanted.keys() | found.keys()) - set(LEFT_OPEN)):
+        if wanted.get(key) != found.get(key):
+            return f"{key} {found.get(key)} instead of {wanted.get(key)}"
+    return ""
+
+
+ARCHITECTURES = ("transformer", "resnet18", "resnet50", "resnet101", "timm")
+
+
+def _kind_of_model(values: Any) -> str | None:
+    """Tag of the class that a map of settings, or an object made of it, belongs to."""
+    found = values.get("architecture", "transformer") if isinstance(values, Mapping) else None
+    found = getattr(values, "architecture", found)
+    return {"resnet18": "resnet", "resnet50": "resnet", "resnet101": "resnet"}.get(found, found)
+
+
+Model = Annotated[
+    Annotated[Transformer, Tag("transformer")]
+    | Annotated[ResNet, Tag("resnet")]
+    | Annotated[Timm, Tag("timm")],
+    Discriminator(
+        _kind_of_model,
+        custom_error_type="architecture",
+        custom_error_message=f"architecture must be one of {', '.join(ARCHITECTURES)}",
+    ),
+]
+
+
+class ReportTransformer(Section):
+    """The report transformer, for objectives that generate reports; the defaults are the base decoder of Vaswani et al., which the paper cites."""
+
+    width: int = Field(512, ge=8, le=4096, description="Width of a token.")
+    depth: int = Field(6, ge=1, le=48, description="Decoder layers.")
+    heads: int = Field(8, ge=1, le=64, description="Attention heads.")
+    mlp_width: int = Field(2048, ge=8, le=16384, description="Hidden width of the perceptron.")
+    activation: Literal["relu", "gelu"] = Field("relu", description="Perceptron activation.")
+    dropout: float = Field(0.1, ge=0, le=0.9, description="Dropout rate.")
+
+
+class Augment(Section):
+    """Training augmentation, drawn per image and applied to a whole batch at once (paper §4)."""
+
+    crop: Literal["window", "area"] = Field(
+        "window",
+        description="window: crop of model size out of the stored image (paper); area: random share of it, resized (code).",
+    )
+    area: Annotated[tuple[float, float], Interval(0.01, 1)] = Field(
+        (0.08, 1.0), description="crop area: range of the share of the image's area."
+    )
+    ratio: Annotated[tuple[float, float], Interval(0.1, 10)] = Field(
+        (0.75, 4 / 3), description="crop area: range of the width-to-height ratio."
+    )
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip.")
+    rotation: float = Field(10.0, ge=0, le=180, description="Largest rotation in degrees, either way.")
+    brightness: float = Field(0.4, ge=0, le=1, description="Brightness factor is drawn from [1-x, 1+x].")
+    contrast: float = Field(0.4, ge=0, le=1, description="Contrast factor is drawn from [1-x, 1+x].")
+    jitter_probability: float = Field(
+        0.8, ge=0, le=1, description="Probability that an image's brightness and contrast change."
+    )
+    evaluation: Literal["centre", "whole"] = Field(
+        "centre",
+        description="Without augmentation: the centre window (paper), or the whole stored image resized (code).",
+    )
+
+
+class Optimiser(Section):
+    """Optimiser and its learning rates (paper §4.2)."""
+
+    name: Literal["sgd", "adam"] = Field("sgd", description="sgd (transformers) or adam (ResNets).")
+    lr: float = Field(3e-3, ge=0, le=10, description="Peak learning rate of the image side.")
+    text_lr: float = Field(3e-4, ge=0, le=10, description="Peak learning rate of the text encoder.")
+    decoder_lr: float = Field(3e-4, ge=0, le=10, description="Peak learning rate of the report transformer.")
+    head_lr: float = Field(
+        0.0, ge=0, le=10, description="Peak learning rate of the linear classifier; 0 takes lr."
+    )
+    momentum: float = Field(0.9, ge=0, le=0.999, description="SGD momentum.")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Weight decay; never on biases.")
+    decay_norms: bool = Field(
+        False, description="Also decay BERT's LayerNorm weights, as the released code does."
+    )
+    clip_norm: float = Field(0.0, ge=0, le=1e6, description="Largest gradient norm; 0 switches clipping off.")
+    lookahead_every: int = Field(
+        0, ge=0, le=1000, description="Lookahead: synchronise slow weights each N steps; 0 switches it off."
+    )
+    lookahead_alpha: float = Field(
+        0.5, ge=0, le=1, description="Lookahead: step of the slow weights towards the fast ones."
+    )
+
+
+class Training(Section):
+    """What every run of the one training loop needs; shared by pre-training and fine-tuning."""
+
+    steps: int = Field(300_000, ge=1, le=10_000_000, description="Optimiser steps.")
+    warmup_steps: int = Field(
+        10_000, ge=0, le=10_000_000, description="Linear warm-up steps; cosine decay to 0 follows."
+    )
+    batch_size: int = Field(32, ge=1, le=65536, description="Studies (or images) in a step.")
+    precision: Literal["bf16", "fp16", "fp32", "apex-o1", "apex-o2"] = Field(
+        "bf16", description="Arithmetic of the forward pass."
+    )
+    optimiser: Optimiser = Field(default_factory=Optimiser, description="Optimiser.")
+    augment: Augment = Field(default_factory=Augment, description="Augmentation.")
+    select: Literal["best", "last"] = Field(
+        "best", description="Keep the weights that validated best, or the last ones."
+    )
+    validate_every: int = Field(
+        0, ge=0, le=10_000_000, description="Steps between validations; 0 means once an epoch."
+    )
+    checkpoint_every: int = Field(
+        1000, ge=1, le=10_000_000, description="Steps between resume states on disk."
+    )
+    log_every: int = Field(50, ge=1, le=1_000_000, description="Steps between lines in metrics.jsonl.")
+    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Seed of initialisation, data order, augmentation and dropout."
+    )
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} is not below steps {self.steps}; lower it")
+        return self
+
+
+class Words(Section):
+    """Visual words, for objectives that learn from crops (TransVW)."""
+
+    count: int = Field(0, ge=0, le=10_000, description="Visual words to find; 0 finds none.")
+    instances: int = Field(
+        1000, ge=1, le=1_000_000, description="Training images that show a word, its reference among them."
+    )
+    held_out: int = Field(100, ge=1, le=1_000_000, description="Held-out images that show a word.")
+    size: float = Field(0.4, ge=0.05, le=1, description="Side of a word's crop as a share of the image's.")
+    distance: float = Field(
+        0.03, ge=0, le=1, description="Smallest distance of two words as a share of the image's side."
+    )
+    black: float = Field(0.15, ge=0, le=1, description="Largest share of black pixels in a reference's crop.")
+    features: int = Field(64, ge=1, le=1024, description="Principal components by which images are compared.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of references and places.")
+
+
+class Pretrain(Section):
+    """Pre-training of one encoder on MIMIC-CXR-JPG."""
+
+    objective: str = Field(
+        "refers", description="Objective: the name of a file in workflow/scripts/refers/methods/."
+    )
+    init: Literal["scratch", "imagenet"] = Field(
+        "scratch",
+        description="Start of the encoder: random, or the encoder of the method `imagenet`, whose activation it then takes over."
+        " Only a radiograph transformer of the same sizes and positions can start there.",
+    )
+    model: Model = Field(
+        default_factory=Transformer, description="The encoder; `architecture` says which kind."
+    )
+    training: Training = Field(default_factory=Training, description="The training loop.")
+    words: Words = Field(
+        default_factory=Words, description="Visual words, where the objective learns from crops."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
+    )
+
+
+class Finetune(Section):
+    """Fine-tuning of one encoder on one dataset, label ratio and seed."""
+
+    training: Training = Field(default_factory=Training, description="The training loop.")
+    dropout: float = Field(0.0, ge=0, le=0.9, description="Dropout before the linear classifier.")
+    evaluation_batch: int = Field(
+        256, ge=1, le=65536, description="Images in a forward pass without gradients."
+    )
+
+
+class SplitRule(Section):
+    """How a dataset is split into training, validation and test set."""
+
+    kind: Literal["official", "released", "random"] = Field(
+        description="The download's own lists, the lists of the authors' repository, or a seeded draw of patients."
+    )
+    fractions: Annotated[tuple[Share, Share, Share], Strict(False)] = Field(
+        (0.7, 0.1, 0.2),
+        description="Shares of train, val and test; of official lists the ratio of the first two.",
+    )
+    seed: Seed = Field(0, description="Seed of the draw of patients.")
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Self:
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions {list(self.fractions)} do not add up to 1")
+        return self
+
+
+class Split(SplitRule):
+    """What split_dataset.py is told."""
+
+    dataset: str = Field(description="Column of the tables.")
+    classes: Annotated[list[str], Field(min_length=1), Unique] = Field(
+        description="Classes, in the order of the dataset's tables and released lists."
+    )
+    views: Annotated[list[str], Field(min_length=1), Unique] = Field(description="Views that take part.")

@@ -1,0 +1,391 @@
+"""The config file as a whole: what `config/config.yaml` and its overlays may hold.
+
+Settings of pre-training and fine-tuning are parts of `refers.config.settings`: here they are maps, since a method, a dataset
+and a cell each give some of the keys. `refers.study` merges and checks them.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from refers.config.settings import Section, Seed, Share, SplitRule, Unique
+
+NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
+CELL = r"[a-z][a-z0-9_]*/[0-9]+"
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(NAME, name) or "_vs_" in name:
+        raise ValueError(
+            f"{name!r} is not a name: use lower-case letters, digits and _, a letter first, and no _vs_ inside"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Text = Annotated[str, Field(min_length=1)]
+CellName = Annotated[str, Field(pattern=f"^{CELL}$")]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+Some = Field(min_length=1)
+Fragment = dict[str, Any]  # some of the keys of other settings; what they are merged to is checked as a whole
+
+
+class Pathvars(Section):
+    """Folders of a study's files. Overlays move them, so that studies never mix."""
+
+    results: Text = Field("results", description="Encoders, predictions, cells, tables.")
+    store: Text = Field(
+        "build/store",
+        description="Indexes, image stores and cleaned reports: what depends on the downloads alone.",
+    )
+    interim: Text = Field("build/interim", description="Report tokens, splits and label subsets.")
+    logs: Text = Field("logs", description="One log per job.")
+    benchmarks: Text = Field("benchmarks", description="Time and memory of every job.")
+
+
+class Release(Section):
+    """Published totals of one release of a download that grew."""
+
+    images: Count
+    patients: Count | None = None
+    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
+
+
+class Expected(Section):
+    """Published totals that preflight compares with; what is left out is unknown."""
+
+    images: Count | None = None
+    patients: Count | None = None
+    reports: Count | None = None
+    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
+    splits: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Images by official set.")
+    releases: dict[str, Release] = Field(
+        {},
+        description="Totals by release, of a download that grew; the one with as many images as its table lists counts.",
+    )
+
+
+class Source(Section):
+    """An official download."""
+
+    layout: Name = Field(description="Adapter: a file in workflow/scripts/refers/data/adapters/.")
+    folder: Text = Field(description="Folder below data_root.")
+    files: list[Text] = Field(
+        description="Tables that the index is made from; a pattern takes the last match by name, and `this|that` the first"
+        " alternative that exists."
+    )
+    images: Text = Field(
+        description="Pattern that matches something where the images are in place, or alternatives with `|`."
+    )
+    reports: str = Field("", description="The same for the reports, of a source that has some.")
+    boxes: str = Field("", description="The same for radiologists' boxes, of a source that has some.")
+    origin: str = Field("", description="Where to get it; preflight prints this.")
+    access: str = Field("", description="How large it is and what its owner asks for; preflight prints this.")
+    expected: Expected | None = Field(
+        None, description="Published totals that preflight compares with; null expects nothing."
+    )
+
+
+class Images(Section):
+    """The stores of decoded images."""
+
+    size: int = Field(
+        256, ge=8, le=2048, description="Side of the stored square images in pixels (paper 256)."
+    )
+    tolerance: Share = Field(
+        0.0,
+        description="Largest share of a source's images that may be unreadable. They are listed in quarantine.csv beside"
+        " the store and are used for nothing; with more of them the run stops. A new value counts for stores made from"
+        " then on.",
+    )
+
+
+class SmallBert(Section):
+    """Sizes of the BERT that is built from the reports."""
+
+    vocabulary: int = Field(ge=100)
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    max_length: int = Field(ge=4)
+    dropout: float = Field(ge=0, le=0.9)
+    seed: Seed
+
+
+class Reports(Section):
+    """Report tokens and the text encoder."""
+
+    encoder: Text | None = Field(
+        None,
+        description="Folder of a BERT checkpoint; null builds a small random one from the reports (`build`).",
+    )
+    max_length: int = Field(100, ge=4, le=512, description="Tokens kept of a report, start and end included.")
+    swap: Literal["word", "substring"] = Field(
+        "word",
+        description="How left and right change places in the report of a flipped study: whole words (paper's intent) or any"
+        " substring (code).",
+    )
+    build: SmallBert | None = Field(None, description="Sizes of the built BERT.")
+
+    @model_validator(mode="after")
+    def _check_build(self) -> Self:
+        if self.encoder is None and self.build is None:
+            raise ValueError("encoder null builds a BERT, so build must give its sizes")
+        return self
+
+
+class Dataset(Section):
+    """A column group of the tables."""
+
+    title: Text = Field(description="Column group in the tables.")
+    source: str = Field(description="The download it reads.")
+    classes: Annotated[list[Text], Some, Unique] = Field(
+        description="Labels in table order; one label is a binary task."
+    )
+    views: Annotated[list[Literal["frontal", "lateral", "ct", "other"]], Some, Unique] = Field(
+        description="Views that count."
+    )
+    split: SplitRule
+    released: Text | None = Field(None, description="Folder of its lists below released_lists.")
+    accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
+        [], description="Leakage to live with: patients, or pictures, that are in several sets."
+    )
+
+
+class Subset(Section):
+    """The label subsets."""
+
+    seed: Seed = Field(0, description="Drawing of the label subsets.")
+
+
+class Method(Section):
+    """A row of the tables."""
+
+    title: Text = Field(description="Name in the tables.")
+    note: str = Field("", description="Footnote in the tables.")
+    own: bool = Field(
+        False, description="A method beyond the paper's: it runs, and every table prints it below its rows."
+    )
+    checkpoint: Text | None = Field(
+        None,
+        description="Import this instead of pre-training: a file, `timm:NAME` to download timm's weights, or `random`, which"
+        " has learnt nothing.",
+    )
+    model: Fragment = Field({}, description="Architecture, over pretrain.model.")
+    pretrain: Fragment = Field({}, description="Settings over pretrain; see $defs/Pretrain.")
+    finetune: Fragment = Field({}, description="Settings over finetune; see $defs/Finetune.")
+
+
+class Group(Section):
+    """A row that prints, column by column, the member which validated best."""
+
+    title: Text
+    note: str = ""
+    best_of: Annotated[list[str], Some, Unique]
+
+
+class FinetuneSettings(Section):
+    """Fine-tuning settings from the general to the particular."""
+
+    defaults: Fragment = Field(description="Settings of every fine-tune; see $defs/Finetune.")
+    datasets: dict[str, Fragment] = Field({}, description="Settings by dataset, over the defaults.")
+    cells: dict[str, Fragment] = Field({}, description="Settings by cell, such as nih/1, over the dataset's.")
+
+
+class Columns(Section):
+    """Cells of one dataset."""
+
+    dataset: str
+    ratios: Annotated[list[Percent], Some, Unique] = Field(description="Label ratios in percent.")
+
+
+class Bootstrap(Section):
+    """Intervals over test images; whole patients are drawn where they are known."""
+
+    resamples: int = Field(ge=100)
+    seed: Seed
+    undefined: Share = Field(
+        description="Largest share of resamples that leave a class with one label only. With more of them no interval and no"
+        " paired p is printed; with fewer it is taken over the others, and a note says so."
+    )
+
+
+class Grid(Section):
+    """What runs: methods x cells x seeds. Lists choose what to run; the maps beside them describe it."""
+
+    methods: Annotated[list[str], Some, Unique]
+    cells: Annotated[list[Columns], Some]
+    seeds: Annotated[list[Seed], Some, Unique]
+    bootstrap: Bootstrap
+
+
+class Tier(Section):
+    """A part of the study to add up: rows and columns of it, all by default."""
+
+    title: Text
+    methods: Annotated[list[str], Some] | None = None
+    cells: Annotated[list[CellName], Some] | None = None
+    checkpoints: dict[str, Text] = Field(
+        {}, description="Methods that this part imports instead of pre-training them, each from a checkpoint."
+    )
+
+
+class Plan(Section):
+    """`snakemake plan`: what the study costs before it runs. Jobs that ran count with their benchmark files."""
+
+    device: Text = Field(description="The GPU that hours are planned for where this machine has none.")
+    tflops: Positive = Field(description="Its peak in the study's precision, dense, in TFLOP/s.")
+    utilisation: PositiveShare = Field(description="Share of the peak that training reaches.")
+    cpu_tflops: Positive = Field(description="Speed of processors where none was timed, in TFLOP/s.")
+    memory_gib: Positive = Field(description="Memory of the GPU; jobs that need more are named.")
+    steps: int = Field(
+        ge=0,
+        le=1000,
+        description="Real training steps that are timed on this machine for each kind of encoder; 0 times none.",
+    )
+    cores: Count = Field(description="Processor cores beside each GPU.")
+    gpus: Annotated[list[Count], Some] = Field(description="Numbers of GPUs to plan for.")
+    images: dict[str, Count] = Field(
+        description="Images by source, where none is indexed and sources.*.expected gives no number."
+    )
+    studies: Count = Field(description="Studies of MIMIC-CXR with a report, where it is not indexed.")
+    held_out: Share = Field(description="Share of them that validates.")
+    tiers: list[Tier]
+
+
+class Alike(Section):
+    """From which values on the audit names a relation of two files that is not exact."""
+
+    gamma: PositiveShare = Field(
+        description="Size of Goodman and Kruskal's gamma, among the positives and among the negatives, of files that are"
+        " nearly monotone maps of one another. At 0.9, of the pairs of images that neither file ties 1 in 20 is in the other"
+        " order."
+    )
+    kappa: PositiveShare = Field(
+        description="Cohen's kappa of equal scores, among the positives or among the negatives, of files with many identical"
+        " scores: (identical - expected) / (1 - expected), where expected is the share that chance makes equal."
+    )
+
+
+class Audit(Section):
+    """The authors' released prediction files; `snakemake audit` measures them."""
+
+    results: Text = Field(
+        description="Their folder beside the one of released_lists, or an archive of that name, or one of the whole"
+        " repository (docs/data.md)."
+    )
+    table: str = Field(
+        description="The table whose printed numbers, and whose reference, they are compared with."
+    )
+    methods: dict[Text, str] = Field(description="Method by the name of its folder.")
+    cells: dict[Text, CellName] = Field(
+        description="Cell, such as nih/1, by its folder below results; each has a folder per method with a file per class."
+    )
+    patients: dict[str, Text] = Field(
+        description="By dataset: regular expression of the part of an image's name that is its patient's. Where the released"
+        " test list has the labels of the files row for row, its patients are resampled; elsewhere images are."
+    )
+    alike: Alike
+
+
+class Table(Section):
+    """A table of the study."""
+
+    title: Text
+    label: str = Field("", description="What it is called, such as Table 1; LaTeX counts for itself.")
+    rows: Annotated[list[str], Some, Unique] = Field(description="Methods or groups.")
+    reference: str | None = Field(None, description="Row that the p-values compare.")
+    baseline: str | None = Field(
+        None, description="Row that it is compared with, or best: the best other row of the column."
+    )
+    columns: Annotated[list[CellName], Some, Unique] | None = Field(
+        None, description="Cells of the study to print, such as nih/1; all of them by default."
+    )
+    per_class: str | None = Field(
+        None,
+        description="Dataset whose classes are printed one by one, with a p-value each; without it a number is the mean over"
+        " classes.",
+    )
+    marks: dict[str, list[str]] = Field({}, description="By row: the parts in place, printed as check marks.")
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.reference and not self.baseline:
+            raise ValueError("reference needs a baseline to be compared with: a row, or best")
+        return self
+
+
+class Figure(Section):
+    """A figure of the study."""
+
+    title: Text
+    kind: Literal["rules", "ratios", "roc", "curves", "attention"] = Field(
+        description="The rule graph, AUC against label ratio, one ROC panel per class, training curves of every encoder, or"
+        " class activation maps with radiologists' boxes."
+    )
+    dataset: str | None = None
+    ratio: Percent | None = Field(None, description="roc, attention: label ratio in percent.")
+    images: Count | None = Field(None, description="attention: findings to draw, at random.")
+    threshold: PositiveShare | None = Field(
+        None, description="attention: where a map from 0 to 1 becomes a box."
+    )
+    methods: Annotated[list[str], Some] | None = Field(None, description="Lines; the first one is ours.")
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        needed = {"ratios": ["dataset", "methods"], "roc": ["dataset", "methods", "ratio"]}
+        needed["attention"] = [*needed["roc"], "images", "threshold"]
+        if missing := [key for key in needed.get(self.kind, []) if getattr(self, key) is None]:
+            raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
+        return self
+
+
+class Verdict(Section):
+    """How our mean AUC is judged against the printed one, fixed before any result: within seed spread, else within points, else outside."""
+
+    within_sd: float = Field(
+        ge=0, description="Standard deviations over our seeds that count as seed spread."
+    )
+    within_points: float = Field(ge=0, description="AUC points that count as near.")
+
+
+class StudyConfig(Section):
+    """Every key of config/config.yaml and of its overlays."""
+
+    pathvars: Pathvars = Pathvars()
+    data_root: Text = Field(description="Folder below which the official downloads are.")
+    released_lists: Text = Field(description="Split lists of the authors' repository, below data_root.")
+    device: Literal["cuda", "cpu", "auto"] = Field(
+        description="Where GPU jobs run: cuda insists on a GPU, auto takes one where there is one."
+    )
+    preflight: Literal["quick", "full"] = Field(
+        "quick", description="What `snakemake preflight` does: count images, or decode every one."
+    )
+    note: str = Field("", description="Printed under every table; overlays say there what they are.")
+    sources: dict[Name, Source] = Field(description="Official downloads by name.")
+    origins: dict[str, str] = Field(
+        {},
+        description="Where checkpoints come from, by the path that the config names them with; preflight prints this.",
+    )
+    images: Images
+    text: Reports
+    datasets: dict[Name, Dataset] = Field(description="Columns of the tables.")
+    subset: Subset
+    methods: dict[Name, Method] = Field(description="Rows of the tables.")
+    groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
+    pretrain: Fragment = Field(
+        description="Start of every method's pre-training settings; see $defs/Pretrain."
+    )
+    finetune: FinetuneSettings
+    study: Grid
+    plan: Plan
+    audit: Audit
+    tables: dict[Name, Table]
+    figures: dict[Name, Figure]
+    verdict: Verdict = Field(
+        description="How our mean AUC is judged against the printed one, fixed before any result."
+    )
