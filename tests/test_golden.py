@@ -15,6 +15,7 @@ from refers.training import engine
 from refers.training.pretraining import pretraining_task
 from test_objectives import OBJECTIVES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 GOLDEN = Path(__file__).with_name("golden") / "losses.json"
 TRAINING = config.Training(
     steps=5,
@@ -46,5 +47,5 @@ def test_losses_are_those_on_file(name, small_model, context, studies, tmp_path,
     if request.config.getoption("--renew"):
         golden[name] = [float(f"{loss:.6g}") for loss in found]
         GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
-    assert found == pytest.approx(golden[name], rel=2e-3), name
+    assert found == pytest.approx(golden[name], rel=1e-5), name
     assert len(set(found)) == 6
