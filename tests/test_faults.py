@@ -29,7 +29,7 @@ from refers.files import atomic_path, write_json, write_parquet, write_text
 from refers.model import encoder_file
 from refers.model.encoders import build_encoder
 from refers.provenance import run_record
-from refers.training import engine, finetuning, optim
+from refers.training import engine, finetuning, optim, resume
 from test_engine import CPU, settings, toy_task
 from test_finetuning import finetune_command, world  # noqa: F401
 from test_objectives import OBJECTIVES, task_of
@@ -358,7 +358,7 @@ def stopped_at_7(folder, fingerprint="one"):
 
 def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, capsys):
     def refused(owner, then):
-        said = f"resume.pt: refused, another configuration made it; set aside as resume.refused.{owner}.pt, {then}"
+        said = f"resume.pt: refused, it belongs to another configuration; moved to resume.refused.{owner}.pt, {then}"
         assert capsys.readouterr().err.partition(f"{tmp_path}/")[2] == f"{said}\n"
 
     stopped_at_7(tmp_path, "one")
@@ -368,10 +368,10 @@ def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, ca
         refused(owner, "starting over")
     for owner, name, step in (("three", "one", 7), ("one", "two", 14), ("two", "three", 14)):
         assert engine.fit(toy_task(), settings(), CPU, tmp_path, name)["resumed_at"] == step
-        refused(owner, "the one set aside before goes on in its place")
+        refused(owner, "resuming from the one kept for this configuration")
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
     assert len(list(tmp_path.glob("*.pt"))) == 3
-    encoder_file.clear_resume(tmp_path)
+    resume.clear_resume(tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -382,7 +382,7 @@ def test_a_truncated_state_is_refused_in_one_line(tmp_path, capsys, size):
     sidecar.write_bytes(sidecar.read_bytes()[:size])
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
     assert re.fullmatch(
-        r"\S+resume.pt: refused, the file is damaged \(\w+\); set aside .*\n", capsys.readouterr().err
+        r"\S+resume.pt: refused, the file is damaged \(\w+\); moved to .*\n", capsys.readouterr().err
     )
 
 
@@ -443,7 +443,7 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
     stopped_at_7(tmp_path)
     sidecar = tmp_path / "resume.pt"
     saved = torch.load(sidecar, weights_only=True)
-    torch.save(saved | {"version": encoder_file.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
+    torch.save(saved | {"version": resume.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
     later = sidecar.read_bytes()
     with pytest.raises(
         UserError, match=r"resume.pt: refused, a later version .* update the pipeline"
@@ -451,7 +451,7 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
         engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
     assert "\n" not in str(caught.value)
     assert sidecar.read_bytes() == later
-    torch.save(saved | {"version": encoder_file.STATE_VERSION - 1}, sidecar)
+    torch.save(saved | {"version": resume.STATE_VERSION - 1}, sidecar)
     assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
 
 
@@ -488,7 +488,7 @@ def write_all(folder):
     )
     frame = pd.DataFrame({"score": np.random.default_rng(0).random(40_000)})
     return {
-        "resume.pt": lambda: encoder_file.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
+        "resume.pt": lambda: resume.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
         "encoder.safetensors": lambda: encoder_file.save_encoder(folder / "encoder.safetensors", encoder, {}),
         "predictions.parquet": lambda: write_parquet(folder / "predictions.parquet", frame),
         "run.json": lambda: write_json(folder / "run.json", list(range(40_000))),

@@ -13,11 +13,11 @@ from refers.methods import refers as refers_method
 from refers.methods.common.contrast import contrastive_loss, similarity
 from refers.methods.lsp import masked_cross_entropy, targets
 from refers.methods.refers import language_loss
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import load_strictly
 from refers.model.encoders import build_encoder
 from refers.planning import step_costs
 from refers.training import engine
-from refers.training.finetuning import Classifier
 from refers.training.pretraining import choose_views, pretraining_task
 
 DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}

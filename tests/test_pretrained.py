@@ -13,12 +13,12 @@ import yaml
 from refers import config
 from refers.errors import UserError
 from refers.methods import build_objective
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
 from refers.model.import_checkpoint import import_encoder, read_tensors
 from refers.study import study
 from refers.training import engine
-from refers.training.finetuning import Classifier
 from refers.training.pretraining import pretraining_task
 from safetensors.torch import save_file
 from torchvision.models import resnet18

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from refers.config import Training
 from refers.errors import Preempted, UserError
 from refers.files import write_json, write_text
-from refers.model.encoder_file import RESUME, load_state, save_state
 from refers.provenance import run_record
 from refers.training import distributed, optim
 from refers.training.precision import Precision
+from refers.training.resume import RESUME, load_state, save_state
 from refers.training.runtime import Termination, enough_memory, out_of_memory, seed_torch, stream
 
 Batch = dict[str, Tensor]
@@ -149,7 +149,7 @@ def fit(
 
     `folder` receives metrics.jsonl and resume.pt, which a rerun with the same `fingerprint` continues from, in any
     number of processes (`refers.training.distributed`); the leading one alone ends with the weights. The last state, after all
-    steps, holds the wanted weights alone. The caller ends with `checkpoint.clear_resume`. A batch that does not fit into the
+    steps, holds the wanted weights alone. The caller ends with `resume.clear_resume`. A batch that does not fit into the
     device's memory is halved until it does, its gradients accumulated: the step stays the same but for what
     `task.coupled` names, which then spans a part only. `started`, by `time.monotonic`, is when this process began with
     the run, for the history.
