@@ -11,7 +11,7 @@ import torch
 from refers import config
 from refers.methods import build_objective
 from refers.model.encoders import build_encoder
-from refers.training import engine
+from refers.training import trainer
 from refers.training.pretraining import pretraining_task
 from test_objectives import OBJECTIVES
 
@@ -34,7 +34,7 @@ def losses_of(name, small_model, context, studies, folder):
     objective, settings = OBJECTIVES[name]
     module = build_objective(objective, build_encoder(small_model), settings, context)
     task = pretraining_task(studies, module, TRAINING, 32, torch.device("cpu"))
-    engine.fit(task, TRAINING, torch.device("cpu"), folder, "golden")
+    trainer.fit(task, TRAINING, torch.device("cpu"), folder, "golden")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     trained = [record["train"]["loss"] for record in records if "train" in record]
     return [*trained, records[-1]["validation"]["loss"]]

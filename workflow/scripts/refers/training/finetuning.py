@@ -9,7 +9,8 @@ from refers.columns import LABEL, SCORE
 from refers.config import Finetune
 from refers.evaluation.metrics import auc
 from refers.model.classifier import Classifier, classification_loss, probabilities
-from refers.training import augment, engine
+from refers.training import augment
+from refers.training.task import Batch, Task, batch_rows
 
 
 class LabelledImages:
@@ -23,7 +24,7 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, positions: np.ndarray) -> engine.Batch:
+    def read(self, positions: np.ndarray) -> Batch:
         return {
             "images": torch.from_numpy(np.ascontiguousarray(self.store[self.rows[positions]])),
             "labels": torch.from_numpy(self.labels[positions]),
@@ -52,8 +53,8 @@ def finetuning_task(
     settings: Finetune,
     size: int,
     device: torch.device,
-) -> engine.Task:
-    """The task of `engine.fit`: the best mean AUC on the validation set picks the weights (paper §4).
+) -> Task:
+    """The task of `trainer.fit`: the best mean AUC on the validation set picks the weights (paper §4).
 
     Where no validation class has both labels the validation loss picks instead, and `auc` is reported as -1.
     """
@@ -61,12 +62,12 @@ def finetuning_task(
     stored = train.store.shape[1]
 
     def positions_of(step: int) -> np.ndarray:
-        return engine.batch_rows(step, len(train), training.batch_size, training.seed)
+        return batch_rows(step, len(train), training.batch_size, training.seed)
 
-    def load(step: int) -> engine.Batch:
+    def load(step: int) -> Batch:
         return train.read(positions_of(step))
 
-    def loss(batch: engine.Batch) -> dict[str, Tensor]:
+    def loss(batch: Batch) -> dict[str, Tensor]:
         drawn = augment.draw(training.augment, len(batch["images"]), stored, size, device)
         return {
             "loss": classification_loss(model(augment.apply(drawn, batch["images"], size)), batch["labels"])
@@ -83,7 +84,7 @@ def finetuning_task(
             "score": -value if mean is None else mean,
         }
 
-    return engine.Task(
+    return Task(
         module=model,
         keep=model,
         load=load,
