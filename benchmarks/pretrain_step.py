@@ -24,9 +24,10 @@ from refers import config
 from refers.methods import Context, build_objective
 from refers.model.encoders import build_encoder
 from refers.training import optim
-from refers.training.engine import Task, train_step
 from refers.training.precision import Precision
 from refers.training.runtime import choose_device
+from refers.training.step import train_step
+from refers.training.task import Task
 
 VOCABULARY, TOKENS, SIDE = 30522, 100, 2048
 

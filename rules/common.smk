@@ -11,7 +11,7 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers.provenance import code_digests
-from refers.training import devices
+from refers import devices
 from refers.study import study
 from refers.errors import UserError
 from refers.files import file_digest

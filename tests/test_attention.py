@@ -7,9 +7,9 @@ import torch
 from refers import config
 from refers.errors import UserError
 from refers.evaluation import class_activation
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
-from refers.training.finetuning import Classifier
 
 
 @pytest.mark.parametrize("classes", [1, 3])

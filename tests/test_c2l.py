@@ -9,7 +9,7 @@ from refers import config
 from refers.methods import build_objective
 from refers.methods.c2l import infonce, nce
 from refers.model.encoders import build_encoder
-from refers.training import augment, engine
+from refers.training import augment, trainer
 from refers.training.pretraining import pretraining_task
 from torch.nn import functional as F
 
@@ -135,7 +135,7 @@ def test_a_step_that_is_repeated_in_parts_queues_each_key_once(objective):
     assert torch.equal(objective.queue[4:], before[4:])
 
 
-def test_the_engine_repeats_a_step_without_the_keys_of_the_first_attempt(
+def test_the_trainer_repeats_a_step_without_the_keys_of_the_first_attempt(
     small_model, context, studies, tmp_path
 ):
     """Out of memory in the backward pass: the keys of the forward pass before it are not queued."""
@@ -151,7 +151,7 @@ def test_the_engine_repeats_a_step_without_the_keys_of_the_first_attempt(
         return found
 
     before = objective.queue.clone()
-    outcome = engine.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
+    outcome = trainer.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
     assert outcome["micro_batches"] == 2
     assert int(objective.pointer) == 4
     assert (objective.queue[:4] != before[:4]).any(1).all()

@@ -12,14 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from refers import devices
 from refers.errors import UserError
-from refers.training import devices, distributed, runtime
+from refers.training import distributed, runtime
 
 ROOT = Path(__file__).parents[1]
 HOLDER = """
 import os, sys
 sys.path.insert(0, {scripts!r})
-from refers.training import devices
+from refers import devices
 devices.PATIENCE = 0.05
 print(*devices.claim({names!r}, {count}, outlive={outlive}), flush=True)
 if {outlive}:

@@ -16,10 +16,10 @@ from refers import config
 from refers.errors import Preempted, UserError
 from refers.methods import build_objective
 from refers.model.encoders import build_encoder
-from refers.training import distributed, engine
+from refers.training import distributed, trainer
 from refers.training.pretraining import pretraining_task
-from test_engine import CPU
 from test_objectives import OBJECTIVES, REFERS
+from test_trainer import CPU
 from torch import nn
 
 ROOT = Path(__file__).parents[1]
@@ -212,7 +212,7 @@ def close(one, two):
 def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
     def run(folder, rank=0):
         task = make_task(name)
-        engine.fit(task, training(), CPU, folder, "x")
+        trainer.fit(task, training(), CPU, folder, "x")
         torch.save(dict(task.module.named_buffers()), folder / f"buffers{rank}.pt")
         if distributed.leads():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
@@ -245,7 +245,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
             return original(*given)
 
         setattr(task, moment, interrupted)
-        outcome = engine.fit(task, training(), CPU, folder, "x")
+        outcome = trainer.fit(task, training(), CPU, folder, "x")
         if distributed.leads():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
         return outcome
@@ -267,7 +267,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
     ("spoil", "said"),
     [
         (lambda loss: loss * float("nan"), "loss is nan at step 1 of 9"),
-        (lambda loss: loss + (loss * 0).sqrt(), "a weight is no number after the update at step 1 of 9"),
+        (lambda loss: loss + (loss * 0).sqrt(), "a weight is non-finite after the update at step 1 of 9"),
     ],
     ids=["loss", "gradient"],
 )
@@ -283,7 +283,7 @@ def test_what_is_no_number_stops_every_process_and_is_said_once(make_task, tmp_p
 
         task.loss = spoilt
         try:
-            engine.fit(task, training(), CPU, tmp_path, "x")
+            trainer.fit(task, training(), CPU, tmp_path, "x")
         except UserError as error:
             print(error, file=sys.stderr)
             raise
@@ -306,7 +306,7 @@ def test_out_of_memory_in_one_process_is_one_line(make_task, tmp_path):
         task.loss = short
         ends = UserError if rank == 1 else RuntimeError  # which torchrun would have forestalled
         with pytest.raises(ends, match="out of GPU memory with several processes" if rank == 1 else ""):
-            engine.fit(task, training(), CPU, tmp_path, "x")
+            trainer.fit(task, training(), CPU, tmp_path, "x")
 
     assert in_processes(run) == [0, 0]
 

@@ -16,9 +16,9 @@ import torch
 import yaml
 from kill_lab import Job, Lab
 from refers import config
-from refers.training import engine
+from refers.training import trainer
 from refers.training.precision import Precision
-from test_engine import CPU, settings, toy_task
+from test_trainer import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]
 
@@ -247,7 +247,7 @@ def amp(tmp_path, monkeypatch):
 def weights_of(folder, spoil_at=None, **values):
     """Weights after the toy's training."""
     task = toy_task(spoil_at=spoil_at)
-    engine.fit(task, settings(**values), CPU, folder, "x")
+    trainer.fit(task, settings(**values), CPU, folder, "x")
     return task.keep.state_dict()
 
 
@@ -301,10 +301,10 @@ def test_predictions_under_o1_see_no_casts_of_earlier_weights(amp, tmp_path):
 def test_apexs_loss_scale_is_part_of_the_resume_state(amp, tmp_path):
     task = toy_task(spoil_at=8)
     with pytest.raises(Exception, match="loss is nan"):
-        engine.fit(task, settings(precision="apex-o1"), CPU, tmp_path, "x")
+        trainer.fit(task, settings(precision="apex-o1"), CPU, tmp_path, "x")
     saved = torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["precision"]
     amp.calls.clear()
-    engine.fit(toy_task(), settings(precision="apex-o1"), CPU, tmp_path, "x")
+    trainer.fit(toy_task(), settings(precision="apex-o1"), CPU, tmp_path, "x")
     assert amp.calls[:3] == [
         ("deactivate",),
         ("initialize", "O1"),

@@ -29,10 +29,12 @@ from refers.files import atomic_path, write_json, write_parquet, write_text
 from refers.model import encoder_file
 from refers.model.encoders import build_encoder
 from refers.provenance import run_record
-from refers.training import engine, finetuning, optim
-from test_engine import CPU, settings, toy_task
+from refers.training import finetuning, optim, resume, trainer
+from refers.training.step import micro_batches
+from refers.training.task import batch_rows
 from test_finetuning import finetune_command, world  # noqa: F401
 from test_objectives import OBJECTIVES, task_of
+from test_trainer import CPU, settings, toy_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
@@ -80,7 +82,7 @@ def survive(make_task, training, folder, kills):
     def run(name, limit=None):
         calls = count_calls(limit)
         task = make_task()
-        engine.fit(task, training, CPU, folder / name, "x")
+        trainer.fit(task, training, CPU, folder / name, "x")
         sys.setprofile(None)
         (folder / f"{name}.calls").write_text(str(calls[0]))
         torch.save(task.keep.state_dict(), folder / f"{name}.pt")
@@ -126,7 +128,7 @@ def test_a_killed_pretraining_ends_with_the_weights_of_an_unbroken_one(
 @pytest.mark.parametrize("number", [2, 6])
 def test_sigterm_saves_every_step_done(tmp_path, moment, number):
     unbroken = toy_task()
-    engine.fit(unbroken, settings(validate_every=3), CPU, tmp_path / "unbroken", "x")
+    trainer.fit(unbroken, settings(validate_every=3), CPU, tmp_path / "unbroken", "x")
 
     stopped = toy_task()
     original, calls = getattr(stopped, moment), []
@@ -138,7 +140,7 @@ def test_sigterm_saves_every_step_done(tmp_path, moment, number):
         return original(*given)
 
     with pytest.raises(Preempted, match=r"SIGTERM at step \d+ of 20; the state is saved") as caught:
-        engine.fit(
+        trainer.fit(
             dataclasses.replace(stopped, **{moment: interrupted}),
             settings(validate_every=3),
             CPU,
@@ -148,7 +150,7 @@ def test_sigterm_saves_every_step_done(tmp_path, moment, number):
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     resumed = toy_task()
-    outcome = engine.fit(resumed, settings(validate_every=3), CPU, tmp_path / "stopped", "x")
+    outcome = trainer.fit(resumed, settings(validate_every=3), CPU, tmp_path / "stopped", "x")
     assert 0 <= outcome["resumed_at"] < 20
     assert same(weights_of(unbroken), weights_of(resumed))
     assert (tmp_path / "unbroken/metrics.jsonl").read_text() == (
@@ -167,7 +169,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient(items, parts):
         return (means - part["labels"]).square().mean()
 
     (whole,) = torch.autograd.grad(loss(batch), weight)
-    pieces = engine.micro_batches(batch, parts)
+    pieces = micro_batches(batch, parts)
     assert sum(share for _, share in pieces) == pytest.approx(1)
     assert [len(part["images"]) for part, _ in pieces] == [3 * len(part["labels"]) for part, _ in pieces]
     (added,) = torch.autograd.grad(sum(share * loss(part) for part, share in pieces), weight)
@@ -203,10 +205,10 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys, err
     plain, short = toy_task(), toy_task()
     for task in (plain, short):
         task.module.body[2].p = 0.0  # dropout masks would differ between one pass and four
-    engine.fit(plain, settings(), CPU, tmp_path / "plain", "x")
-    outcome = engine.fit(short_of_memory(short, 2, error), settings(), CPU, tmp_path / "short", "x")
+    trainer.fit(plain, settings(), CPU, tmp_path / "plain", "x")
+    outcome = trainer.fit(short_of_memory(short, 2, error), settings(), CPU, tmp_path / "short", "x")
     assert outcome["micro_batches"] == 4
-    assert "batches of 8 now pass in 4 parts" in capsys.readouterr().err
+    assert "batches of 8 are split into 4 micro-batches" in capsys.readouterr().err
     for name, tensor in weights_of(plain).items():
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
 
@@ -214,7 +216,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys, err
 def test_another_fault_of_the_gpu_is_no_shortage_of_memory(tmp_path):
     fault = RuntimeError("CUDA error: device-side assert triggered")
     with pytest.raises(RuntimeError, match="device-side assert"):
-        engine.fit(short_of_memory(toy_task(), 2, fault), settings(), CPU, tmp_path, "x")
+        trainer.fit(short_of_memory(toy_task(), 2, fault), settings(), CPU, tmp_path, "x")
 
 
 def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp_path):
@@ -222,7 +224,7 @@ def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp
     for after in (False, True):
         task = toy_task()
         task.module.body[1] = torch.nn.BatchNorm1d(8)
-        outcome = engine.fit(
+        outcome = trainer.fit(
             short_of_memory(task, 4, after=after), settings(), CPU, tmp_path / str(after), "x"
         )
         assert outcome["micro_batches"] == 2
@@ -234,7 +236,7 @@ def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp
 def test_an_update_that_does_not_fit_is_not_repeated(tmp_path, monkeypatch):
     training = settings(optimiser=config.Optimiser(lr=0.05, clip_norm=0.5), select="last")
     unbroken = toy_task()
-    engine.fit(unbroken, training, CPU, tmp_path / "unbroken", "x")
+    trainer.fit(unbroken, training, CPU, tmp_path / "unbroken", "x")
     step, calls = torch.optim.SGD.step, []
 
     def breaks_off(self, *given, **named):
@@ -247,10 +249,10 @@ def test_an_update_that_does_not_fit_is_not_repeated(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.SGD, "step", breaks_off)
         with pytest.raises(UserError, match="out of GPU memory outside forward and backward pass; make"):
-            engine.fit(toy_task(), training, CPU, tmp_path / "short", "x")
+            trainer.fit(toy_task(), training, CPU, tmp_path / "short", "x")
     assert len(calls) == 10
     resumed = toy_task()
-    assert engine.fit(resumed, training, CPU, tmp_path / "short", "x")["resumed_at"] == 7
+    assert trainer.fit(resumed, training, CPU, tmp_path / "short", "x")["resumed_at"] == 7
     assert same(weights_of(unbroken), weights_of(resumed))
 
 
@@ -261,16 +263,16 @@ def test_a_validation_that_does_not_fit_is_one_line(tmp_path):
     with pytest.raises(
         UserError, match="out of GPU memory in validation; lower batch_size or evaluation_batch"
     ):
-        engine.fit(toy_task(validate=validate), settings(), CPU, tmp_path, "x")
+        trainer.fit(toy_task(validate=validate), settings(), CPU, tmp_path, "x")
 
 
 def test_one_item_that_does_not_fit_is_one_line(tmp_path):
     with pytest.raises(UserError, match="out of GPU memory with one item in a batch"):
-        engine.fit(short_of_memory(toy_task(), 0), settings(), CPU, tmp_path, "x")
+        trainer.fit(short_of_memory(toy_task(), 0), settings(), CPU, tmp_path, "x")
 
 
 @pytest.mark.parametrize(
-    ("name", "shared"), [("refers", "negatives of task 2"), ("lsp", "step is the batch's")]
+    ("name", "shared"), [("refers", "negatives of task 2"), ("lsp", "update is that of the whole batch")]
 )
 def test_the_record_says_what_batches_in_parts_change(name, shared, small_model, context, studies, tmp_path):
     task = task_of(name, small_model, context, studies)
@@ -282,23 +284,26 @@ def test_the_record_says_what_batches_in_parts_change(name, shared, small_model,
         return whole(batch)
 
     training = config.Training(steps=2, warmup_steps=1, batch_size=4, precision="fp32")
-    outcome = engine.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
+    outcome = trainer.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
     assert outcome["micro_batches"] == 2
-    assert "did not fit into GPU memory and passed in 2 parts" in outcome["micro_batch_note"]
+    assert (
+        "did not fit into GPU memory: gradients accumulated over 2 micro-batches"
+        in outcome["micro_batch_note"]
+    )
     assert shared in outcome["micro_batch_note"]
-    assert "micro_batch_note" not in engine.fit(task, training, CPU, tmp_path / "whole", "x")
+    assert "micro_batch_note" not in trainer.fit(task, training, CPU, tmp_path / "whole", "x")
 
 
 @pytest.mark.parametrize("log_every", [5, 20])
 def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_every):
     def items(step):
-        return engine.batch_rows(step, 30, 8, 0).tolist()
+        return batch_rows(step, 30, 8, 0).tolist()
 
     task = dataclasses.replace(toy_task(spoil_at=8), items=items)
     with pytest.raises(
         UserError, match=r"loss is nan at step 8 of 20, learning rate .*nonfinite.json"
     ) as caught:
-        engine.fit(task, settings(log_every=log_every), CPU, tmp_path, "x")
+        trainer.fit(task, settings(log_every=log_every), CPU, tmp_path, "x")
     assert "\n" not in str(caught.value)
     found = json.loads((tmp_path / "nonfinite.json").read_text())
     assert (found["step"], found["items"]) == (8, items(8))
@@ -331,8 +336,8 @@ def test_a_gradient_that_is_no_number_gets_into_no_state(tmp_path, step, moment)
         return {"score": 0.0}
 
     spoilt = dataclasses.replace(task, loss=loss, validate=validate)
-    with pytest.raises(UserError, match=rf"a weight is no number after the update at step {step} of 20"):
-        engine.fit(spoilt, settings(validate_every=12), CPU, tmp_path, "x")
+    with pytest.raises(UserError, match=rf"a weight is non-finite after the update at step {step} of 20"):
+        trainer.fit(spoilt, settings(validate_every=12), CPU, tmp_path, "x")
     assert json.loads((tmp_path / "nonfinite.json").read_text())["step"] == step
     state = torch.load(tmp_path / "resume.pt", weights_only=True)["state"]
     assert state["step"] == 7
@@ -353,25 +358,25 @@ def test_the_images_behind_a_lost_loss_can_be_looked_up(small_model, context, st
 def stopped_at_7(folder, fingerprint="one"):
     """A run that ended by a fault after its state of step 7 was written."""
     with pytest.raises(UserError, match="loss is nan"):
-        engine.fit(toy_task(spoil_at=8), settings(), CPU, folder, fingerprint)
+        trainer.fit(toy_task(spoil_at=8), settings(), CPU, folder, fingerprint)
 
 
 def test_states_of_other_configs_wait_until_their_config_comes_back(tmp_path, capsys):
     def refused(owner, then):
-        said = f"resume.pt: refused, another configuration made it; set aside as resume.refused.{owner}.pt, {then}"
+        said = f"resume.pt: refused, it belongs to another configuration; moved to resume.refused.{owner}.pt, {then}"
         assert capsys.readouterr().err.partition(f"{tmp_path}/")[2] == f"{said}\n"
 
     stopped_at_7(tmp_path, "one")
     for owner, name in (("one", "two"), ("two", "three")):
         with pytest.raises(UserError, match="loss is nan"):
-            engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, name)
+            trainer.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, name)
         refused(owner, "starting over")
     for owner, name, step in (("three", "one", 7), ("one", "two", 14), ("two", "three", 14)):
-        assert engine.fit(toy_task(), settings(), CPU, tmp_path, name)["resumed_at"] == step
-        refused(owner, "the one set aside before goes on in its place")
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
+        assert trainer.fit(toy_task(), settings(), CPU, tmp_path, name)["resumed_at"] == step
+        refused(owner, "resuming from the one kept for this configuration")
+    assert trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 20
     assert len(list(tmp_path.glob("*.pt"))) == 3
-    encoder_file.clear_resume(tmp_path)
+    resume.clear_resume(tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
@@ -380,9 +385,9 @@ def test_a_truncated_state_is_refused_in_one_line(tmp_path, capsys, size):
     stopped_at_7(tmp_path)
     sidecar = tmp_path / "resume.pt"
     sidecar.write_bytes(sidecar.read_bytes()[:size])
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+    assert trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
     assert re.fullmatch(
-        r"\S+resume.pt: refused, the file is damaged \(\w+\); set aside .*\n", capsys.readouterr().err
+        r"\S+resume.pt: refused, the file is damaged \(\w+\); moved to .*\n", capsys.readouterr().err
     )
 
 
@@ -419,8 +424,8 @@ def test_a_disk_that_fails_for_a_moment_costs_no_state(tmp_path, monkeypatch, ca
         with pytest.raises(
             UserError, match=rf"resume.pt: cannot be read now \({os.strerror(number)}\) .* run again"
         ):
-            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
+            trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
     assert not capsys.readouterr().err
 
 
@@ -435,24 +440,24 @@ def test_too_little_memory_to_read_a_state_costs_no_state(tmp_path, monkeypatch,
     with monkeypatch.context() as patched:
         patched.setattr(torch, "load", fails)
         with pytest.raises(UserError, match=r"resume.pt: cannot be read now \(out of memory\)"):
-            engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
+            trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")
+    assert trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 7
 
 
 def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
     stopped_at_7(tmp_path)
     sidecar = tmp_path / "resume.pt"
     saved = torch.load(sidecar, weights_only=True)
-    torch.save(saved | {"version": encoder_file.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
+    torch.save(saved | {"version": resume.STATE_VERSION + 1, "fingerprint": "later"}, sidecar)
     later = sidecar.read_bytes()
     with pytest.raises(
         UserError, match=r"resume.pt: refused, a later version .* update the pipeline"
     ) as caught:
-        engine.fit(toy_task(), settings(), CPU, tmp_path, "one")
+        trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")
     assert "\n" not in str(caught.value)
     assert sidecar.read_bytes() == later
-    torch.save(saved | {"version": encoder_file.STATE_VERSION - 1}, sidecar)
-    assert engine.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
+    torch.save(saved | {"version": resume.STATE_VERSION - 1}, sidecar)
+    assert trainer.fit(toy_task(), settings(), CPU, tmp_path, "one")["resumed_at"] == 0
 
 
 # ---- what a record says of a run that was stopped
@@ -461,12 +466,12 @@ def test_a_state_of_a_later_version_stops_the_run_and_stays(tmp_path):
 def test_the_history_names_every_process_and_a_library_that_changed(tmp_path, monkeypatch, capsys):
     stopped_at_7(tmp_path, "x")
     with pytest.raises(UserError, match="loss is nan"):
-        engine.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "x")
+        trainer.fit(toy_task(spoil_at=15), settings(), CPU, tmp_path, "x")
     assert "the library changed" not in capsys.readouterr().out
     before = run_record.library_digest()
     monkeypatch.setattr(run_record, "library_digest", lambda: "f" * 64)
     began = time.monotonic() - 100
-    history = engine.fit(toy_task(), settings(), CPU, tmp_path, "x", began)["history"]
+    history = trainer.fit(toy_task(), settings(), CPU, tmp_path, "x", began)["history"]
     assert "the library changed since these steps" in capsys.readouterr().out
     assert [(part["steps"], part["library_sha256"]) for part in history] == [
         (7, before),
@@ -488,7 +493,7 @@ def write_all(folder):
     )
     frame = pd.DataFrame({"score": np.random.default_rng(0).random(40_000)})
     return {
-        "resume.pt": lambda: encoder_file.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
+        "resume.pt": lambda: resume.save_state(folder / "resume.pt", "x", {"w": torch.ones(40_000)}),
         "encoder.safetensors": lambda: encoder_file.save_encoder(folder / "encoder.safetensors", encoder, {}),
         "predictions.parquet": lambda: write_parquet(folder / "predictions.parquet", frame),
         "run.json": lambda: write_json(folder / "run.json", list(range(40_000))),
@@ -539,7 +544,7 @@ def test_a_disk_that_takes_no_state_stops_the_run_and_the_old_state_goes_on(tmp_
             return load(step)
 
         try:
-            engine.fit(dataclasses.replace(task, load=full), settings(), CPU, tmp_path, "x")
+            trainer.fit(dataclasses.replace(task, load=full), settings(), CPU, tmp_path, "x")
         except UserError as error:
             os._exit(7 if "write failed" in str(error) else 8)
 
@@ -548,8 +553,8 @@ def test_a_disk_that_takes_no_state_stops_the_run_and_the_old_state_goes_on(tmp_
 
     def goes_on():
         resumed, unbroken = toy_task(), toy_task()
-        assert engine.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
-        engine.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
+        assert trainer.fit(resumed, settings(), CPU, tmp_path, "x")["resumed_at"] == 7
+        trainer.fit(unbroken, settings(), CPU, tmp_path / "unbroken", "x")
         assert same(weights_of(resumed), weights_of(unbroken))
 
     assert in_a_child(goes_on) == 0

@@ -12,15 +12,10 @@ import pytest
 import torch
 from refers import config
 from refers.evaluation.metrics import auc
+from refers.model.classifier import Classifier, classification_loss, probabilities
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
-from refers.training.finetuning import (
-    Classifier,
-    LabelledImages,
-    classification_loss,
-    finetuning_task,
-    probabilities,
-)
+from refers.training.finetuning import LabelledImages, finetuning_task
 from torch.nn import functional as F
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,11 @@ import torch
 from refers import config
 from refers.methods import build_objective
 from refers.model.encoders import build_encoder
-from refers.training import engine
+from refers.training import trainer
 from refers.training.pretraining import pretraining_task
 from test_objectives import OBJECTIVES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 GOLDEN = Path(__file__).with_name("golden") / "losses.json"
 TRAINING = config.Training(
     steps=5,
@@ -33,7 +34,7 @@ def losses_of(name, small_model, context, studies, folder):
     objective, settings = OBJECTIVES[name]
     module = build_objective(objective, build_encoder(small_model), settings, context)
     task = pretraining_task(studies, module, TRAINING, 32, torch.device("cpu"))
-    engine.fit(task, TRAINING, torch.device("cpu"), folder, "golden")
+    trainer.fit(task, TRAINING, torch.device("cpu"), folder, "golden")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     trained = [record["train"]["loss"] for record in records if "train" in record]
     return [*trained, records[-1]["validation"]["loss"]]
@@ -46,5 +47,5 @@ def test_losses_are_those_on_file(name, small_model, context, studies, tmp_path,
     if request.config.getoption("--renew"):
         golden[name] = [float(f"{loss:.6g}") for loss in found]
         GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
-    assert found == pytest.approx(golden[name], rel=2e-3), name
+    assert found == pytest.approx(golden[name], rel=1e-5), name
     assert len(set(found)) == 6

@@ -13,12 +13,13 @@ from refers.methods import refers as refers_method
 from refers.methods.common.contrast import contrastive_loss, similarity
 from refers.methods.lsp import masked_cross_entropy, targets
 from refers.methods.refers import language_loss
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import load_strictly
 from refers.model.encoders import build_encoder
 from refers.planning import step_costs
-from refers.training import engine
-from refers.training.finetuning import Classifier
+from refers.training import trainer
 from refers.training.pretraining import choose_views, pretraining_task
+from refers.training.task import batch_rows
 
 DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
 REFERS = {"decoder": DECODER, "fusion_hidden": 8}
@@ -222,7 +223,7 @@ def test_flipping_a_study_swaps_the_sides_in_its_report(small_model, context, st
 def test_the_labels_of_an_image_are_those_of_its_study(small_model, context, studies):
     task = task_of("lsp", small_model, context, studies)
     rows, owner = studies.images_of(studies.splits["train"])
-    positions = engine.batch_rows(0, len(rows), 4, 0)
+    positions = batch_rows(0, len(rows), 4, 0)
     batch = task.load(0)
     np.testing.assert_array_equal(batch["images"].numpy(), studies.store[rows[positions]])
     np.testing.assert_array_equal(batch["labels"].numpy(), studies.labels[owner[positions]])
@@ -241,7 +242,7 @@ def test_training_moves_every_weight_of_the_encoder(name, small_model, context, 
         select="last",
         optimiser=config.Optimiser(lr=0.05),
     )
-    outcome = engine.fit(task, training, torch.device("cpu"), tmp_path, "x")
+    outcome = trainer.fit(task, training, torch.device("cpu"), tmp_path, "x")
     moved = {key for key, value in task.keep.state_dict().items() if not torch.equal(value, start[key])}
     assert moved == start.keys()
     assert outcome["best_step"] == 8

@@ -16,6 +16,7 @@ import torch
 import yaml
 from refers import config
 from refers.errors import UserError
+from refers.model.classifier import Classifier
 from refers.model.encoders import build_encoder
 from refers.planning import plan
 from refers.planning.costs import START, Prices
@@ -23,7 +24,6 @@ from refers.planning.jobs import Planned, finetune_key, jobs_of, pretrain_key, r
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.provenance.run_record import digest
 from refers.study.study import Study, check
-from refers.training.finetuning import Classifier
 from test_objectives import OBJECTIVES, make
 from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode

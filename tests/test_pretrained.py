@@ -13,12 +13,12 @@ import yaml
 from refers import config
 from refers.errors import UserError
 from refers.methods import build_objective
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
 from refers.model.import_checkpoint import import_encoder, read_tensors
 from refers.study import study
-from refers.training import engine
-from refers.training.finetuning import Classifier
+from refers.training import trainer
 from refers.training.pretraining import pretraining_task
 from safetensors.torch import save_file
 from torchvision.models import resnet18
@@ -310,7 +310,7 @@ def test_an_objective_of_every_unit_trains(unit, small_model, context, studies, 
     task = pretraining_task(studies, objective, training, 32, torch.device("cpu"))
     with torch.no_grad():
         start = task.validate()["loss"]
-    assert engine.fit(task, training, torch.device("cpu"), tmp_path, "x")["best_score"] > -start
+    assert trainer.fit(task, training, torch.device("cpu"), tmp_path, "x")["best_score"] > -start
 
 
 @pytest.mark.parametrize(

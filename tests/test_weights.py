@@ -13,9 +13,10 @@ import torch
 from refers import config
 from refers.data.store import open_store
 from refers.errors import UserError
-from refers.model.encoder_file import load_state, read_encoder
+from refers.model.encoder_file import read_encoder
 from refers.model.import_checkpoint import import_encoder, read_tensors
 from refers.model.text_encoder import TextEncoder
+from refers.training.resume import load_state
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +85,7 @@ def test_a_download_that_trusts_its_file_executes_nothing_either(tmp_path, monke
     assert mark.exists()
 
 
-def test_a_malicious_resume_state_is_set_aside_and_does_nothing(tmp_path, capsys):
+def test_a_malicious_resume_state_is_moved_away_and_does_nothing(tmp_path, capsys):
     torch.save(
         {"version": 2, "fingerprint": "x", "state": Malicious(tmp_path / "mark")}, tmp_path / "resume.pt"
     )

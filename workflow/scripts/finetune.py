@@ -17,13 +17,15 @@ from refers.data.splits import read_split
 from refers.data.store import open_store
 from refers.errors import UserError, run
 from refers.files import write_json, write_parquet
-from refers.model.encoder_file import clear_resume, read_encoder, save_encoder
+from refers.model.classifier import Classifier
+from refers.model.encoder_file import read_encoder, save_encoder
 from refers.model.encoders import load_encoder
 from refers.provenance import run_record
-from refers.training.engine import fit
-from refers.training.finetuning import Classifier, LabelledImages, finetuning_task, predict, prediction_frame
+from refers.training.finetuning import LabelledImages, finetuning_task, predict, prediction_frame
 from refers.training.precision import Precision
+from refers.training.resume import clear_resume
 from refers.training.runtime import choose_device, enough_memory, seed_torch, spare_compiler
+from refers.training.trainer import fit
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,8 +11,8 @@ from pathlib import Path
 from refers.data.store import pack, verify
 from refers.errors import UserError, run
 from refers.files import is_below, read_parquet, write_json
-from refers.progress import progress_bar
 from refers.provenance.run_record import file_digest
+from refers.workers import progress_bar
 
 
 def parse_args() -> argparse.Namespace:

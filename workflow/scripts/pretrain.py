@@ -13,13 +13,14 @@ from refers.data.mimic_studies import Studies
 from refers.errors import run
 from refers.files import write_json
 from refers.methods import Context, build_objective
-from refers.model.encoder_file import clear_resume, load_start, save_encoder
+from refers.model.encoder_file import load_start, save_encoder
 from refers.model.encoders import build_encoder
 from refers.provenance import run_record
 from refers.training import distributed
-from refers.training.engine import fit
 from refers.training.pretraining import pretraining_task
+from refers.training.resume import clear_resume
 from refers.training.runtime import choose_device, seed_torch
+from refers.training.trainer import fit
 
 
 def parse_args() -> argparse.Namespace:

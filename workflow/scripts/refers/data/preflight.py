@@ -17,10 +17,9 @@ import pandas as pd
 from refers.data.adapters import adapter
 from refers.data.splits import LIST_NAMES, positives
 from refers.errors import UserError
-from refers.progress import progress_bar
 from refers.study.study import RELEASED, Study
 from refers.text import cleaning
-from refers.workers import process_pool
+from refers.workers import process_pool, progress_bar
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 CHUNK, ENOUGH = 64, 64  # images a worker takes at a time; pixels a side that show whether a JPEG is whole

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from refers import config
 from refers.errors import UserError
+from refers.model.classifier import Classifier
 from refers.model.encoder_file import load_strictly, read_encoder
 from refers.model.encoders import build_encoder
-from refers.training.finetuning import Classifier
 
 
 def load_classifier(source: Path) -> Classifier:

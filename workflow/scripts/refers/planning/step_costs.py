@@ -25,11 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from refers import config
 from refers.methods import Context, build_objective
+from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
 from refers.training import optim
-from refers.training.engine import Task, train_step
-from refers.training.finetuning import Classifier, classification_loss
 from refers.training.precision import Precision
+from refers.training.step import train_step
+from refers.training.task import Task
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))

@@ -111,7 +111,7 @@ def run_record(
         outputs: name -> a file that was written.
         device: the torch device of this process.
         started: when this process began with it, by `time.monotonic`.
-        history: what `engine.fit` hands back of the processes that worked on it, this one last.
+        history: what `trainer.fit` hands back of the processes that worked on it, this one last.
         facts: results worth keeping beside it (best step, sizes, key reports).
 
     Raises:

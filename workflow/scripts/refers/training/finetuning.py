@@ -3,43 +3,14 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from refers.columns import LABEL, SCORE
 from refers.config import Finetune
 from refers.evaluation.metrics import auc
-from refers.model.layers import Dropout
-from refers.training import augment, engine
-
-
-class Classifier(nn.Module):
-    """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of a multi-label set, (B, 2) of a binary one."""
-
-    def __init__(self, encoder: nn.Module, classes: int, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.settings = encoder, encoder.settings
-        self.dropout = Dropout(dropout)
-        self.head = nn.Linear(encoder.feature_width, 2 if classes == 1 else classes)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.dropout(self.encoder(images).pooled))
-
-
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over two classes for one label column, binary cross-entropy per class for several. labels (B, C)."""
-    if labels.shape[1] == 1:
-        return F.cross_entropy(logits.float(), labels[:, 0].long())
-    return F.binary_cross_entropy_with_logits(logits.float(), labels)
-
-
-def probabilities(logits: Tensor, classes: int) -> np.ndarray:
-    """Scores (B, classes) in [0, 1], float64 so that confident scores keep their order; one class has two logits."""
-    logits = logits.detach().cpu().double()
-    if classes == 1:
-        return (logits[:, 1:] - logits[:, :1]).sigmoid().numpy()
-    return logits.sigmoid().numpy()
+from refers.model.classifier import Classifier, classification_loss, probabilities
+from refers.training import augment
+from refers.training.task import Batch, Task, batch_rows
 
 
 class LabelledImages:
@@ -53,7 +24,7 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, positions: np.ndarray) -> engine.Batch:
+    def read(self, positions: np.ndarray) -> Batch:
         return {
             "images": torch.from_numpy(np.ascontiguousarray(self.store[self.rows[positions]])),
             "labels": torch.from_numpy(self.labels[positions]),
@@ -82,8 +53,8 @@ def finetuning_task(
     settings: Finetune,
     size: int,
     device: torch.device,
-) -> engine.Task:
-    """The task of `engine.fit`: the best mean AUC on the validation set picks the weights (paper §4).
+) -> Task:
+    """The task of `trainer.fit`: the best mean AUC on the validation set picks the weights (paper §4).
 
     Where no validation class has both labels the validation loss picks instead, and `auc` is reported as -1.
     """
@@ -91,12 +62,12 @@ def finetuning_task(
     stored = train.store.shape[1]
 
     def positions_of(step: int) -> np.ndarray:
-        return engine.batch_rows(step, len(train), training.batch_size, training.seed)
+        return batch_rows(step, len(train), training.batch_size, training.seed)
 
-    def load(step: int) -> engine.Batch:
+    def load(step: int) -> Batch:
         return train.read(positions_of(step))
 
-    def loss(batch: engine.Batch) -> dict[str, Tensor]:
+    def loss(batch: Batch) -> dict[str, Tensor]:
         drawn = augment.draw(training.augment, len(batch["images"]), stored, size, device)
         return {
             "loss": classification_loss(model(augment.apply(drawn, batch["images"], size)), batch["labels"])
@@ -113,7 +84,7 @@ def finetuning_task(
             "score": -value if mean is None else mean,
         }
 
-    return engine.Task(
+    return Task(
         module=model,
         keep=model,
         load=load,

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from refers.config import Training
 from refers.data.mimic_studies import Studies
 from refers.errors import UserError
-from refers.training import augment, distributed, engine
+from refers.training import augment, distributed
+from refers.training.runtime import stream
+from refers.training.task import DRAWS, Batch, Task, batch_rows
 
 
 def items_of(data: Studies, unit: str, split: str) -> dict[str, np.ndarray]:
@@ -41,8 +43,8 @@ def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Ge
 
 def pretraining_task(
     data: Studies, objective: nn.Module, training: Training, size: int, device: torch.device
-) -> engine.Task:
-    """The task of `engine.fit` for an objective: batches of its unit, validated on the held-out studies.
+) -> Task:
+    """The task of `trainer.fit` for an objective: batches of its unit, validated on the held-out studies.
 
     Raises:
         UserError: the batch cannot be shared out evenly among the processes.
@@ -53,7 +55,7 @@ def pretraining_task(
     crops = getattr(objective, "crops", 1)
     items = {split: items_of(data, objective.unit, split) for split in data.splits}
 
-    def read(split: str, positions: np.ndarray, rng: np.random.Generator | None) -> engine.Batch:
+    def read(split: str, positions: np.ndarray, rng: np.random.Generator | None) -> Batch:
         chosen = {name: values[positions] for name, values in items[split].items()}
         owner = chosen.pop("study")
         if by_study:
@@ -71,22 +73,22 @@ def pretraining_task(
         }
 
     def positions_of(step: int) -> np.ndarray:
-        return engine.batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
+        return batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
 
     def rows_of(step: int) -> list[int]:
         chosen = {name: values[positions_of(step)] for name, values in items["train"].items()}
         return chosen.get("row", data.rows[data.first[chosen["study"]]]).tolist()
 
-    def load(step: int) -> engine.Batch:
-        return read("train", positions_of(step), engine.stream(training.seed, engine.DRAWS, step))
+    def load(step: int) -> Batch:
+        return read("train", positions_of(step), stream(training.seed, DRAWS, step))
 
-    def prepare(batch: engine.Batch, drawn: augment.Draw) -> dict[str, Tensor]:
+    def prepare(batch: Batch, drawn: augment.Draw) -> dict[str, Tensor]:
         images = augment.apply(drawn, batch["images"].repeat_interleave(crops, 0), size)
         tokens = torch.where(drawn.flip[:: views * crops, None], batch["swapped"], batch["tokens"])
         grouped = images.unflatten(0, (-1, views * crops)) if by_study or crops > 1 else images
         return batch | {"images": grouped, "tokens": tokens}
 
-    def loss(batch: engine.Batch) -> dict[str, Tensor]:
+    def loss(batch: Batch) -> dict[str, Tensor]:
         drawn = augment.draw(training.augment, len(batch["images"]) * crops, stored, size, device)
         if by_study and objective.settings.flip == "study":
             drawn = augment.repeat_flip(drawn, views)
@@ -120,7 +122,7 @@ def pretraining_task(
             f"a batch of {min(training.batch_size, train_items)} has no equal shares for {distributed.processes()} processes;"
             " choose another number of GPUs"
         )
-    return engine.Task(
+    return Task(
         module=objective,
         keep=objective.encoder,
         load=load,

@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from refers import devices
 from refers.errors import Preempted, UserError
-from refers.training import devices
 
 HELD = "REFERS_GPUS"  # environment variable: names of GPUs, in the order of torchrun's processes
 _GIB = 1 << 30

@@ -8,8 +8,9 @@ import pytest
 import torch
 from refers import config
 from refers.errors import UserError
-from refers.training import engine, optim
+from refers.training import optim, trainer
 from refers.training.precision import Precision
+from refers.training.task import Task, batch_rows, pinned
 from torch import nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,14 +34,14 @@ def toy_task(validate=None, spoil_at=None):
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32))
 
     def load(step):
-        rows = engine.batch_rows(step, 30, 8, 0)
+        rows = batch_rows(step, 30, 8, 0)
         factor = float("nan") if step == spoil_at else 1.0
         return {"x": x[rows], "y": x[rows].sum(1, keepdim=True) * factor}
 
     def held_out():
         return {"score": -float(module({"x": x, "y": x.sum(1, keepdim=True)})["loss"])}
 
-    return engine.Task(
+    return Task(
         module=module, keep=module, load=load, loss=module, validate=validate or held_out, epoch_steps=3
     )
 
@@ -95,19 +96,19 @@ def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part():
 
 
 def test_an_epoch_shows_every_item_once_and_epochs_differ():
-    seen = np.concatenate([engine.batch_rows(step, 24, 8, 0) for step in range(3)])
+    seen = np.concatenate([batch_rows(step, 24, 8, 0) for step in range(3)])
     assert sorted(seen) == list(range(24))
-    again = np.concatenate([engine.batch_rows(step, 24, 8, 0) for step in range(3, 6)])
+    again = np.concatenate([batch_rows(step, 24, 8, 0) for step in range(3, 6)])
     assert sorted(again) == list(range(24))
     assert (seen != again).any()
-    assert sorted(engine.batch_rows(5, 3, 8, 0)) == [0, 1, 2]
+    assert sorted(batch_rows(5, 3, 8, 0)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("optimiser", [{}, {"name": "adam"}, {"lookahead_every": 3, "clip_norm": 0.5}])
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, optimiser):
     values = settings(optimiser=config.Optimiser(lr=0.05, **optimiser))
     unbroken = toy_task()
-    engine.fit(unbroken, values, CPU, tmp_path / "a", "same")
+    trainer.fit(unbroken, values, CPU, tmp_path / "a", "same")
 
     class Killed(Exception):
         pass
@@ -122,9 +123,9 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, optimiser):
 
     killed.load = dies
     with pytest.raises(Killed):
-        engine.fit(killed, values, CPU, tmp_path / "b", "same")
+        trainer.fit(killed, values, CPU, tmp_path / "b", "same")
     resumed = toy_task()
-    outcome = engine.fit(resumed, values, CPU, tmp_path / "b", "same")
+    outcome = trainer.fit(resumed, values, CPU, tmp_path / "b", "same")
     assert outcome["resumed_at"] == 14
     for name, tensor in unbroken.keep.state_dict().items():
         assert torch.equal(tensor, resumed.keep.state_dict()[name]), name
@@ -136,13 +137,13 @@ def test_the_best_validation_picks_the_weights(tmp_path):
     for select in ("best", "last"):
         scores = iter([1.0, 0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])  # the first one is the untrained module's
         task = toy_task(validate=lambda scores=scores: {"score": next(scores)})
-        kept[select] = engine.fit(task, settings(select=select), CPU, tmp_path / select, "x")["best_step"]
+        kept[select] = trainer.fit(task, settings(select=select), CPU, tmp_path / select, "x")["best_step"]
     assert kept == {"best": 6, "last": 20}
 
 
 def test_the_first_and_the_last_step_are_always_validated(tmp_path):
     task = toy_task(validate=lambda: {"score": 0.0})
-    engine.fit(task, settings(steps=5, warmup_steps=1, validate_every=4), CPU, tmp_path, "x")
+    trainer.fit(task, settings(steps=5, warmup_steps=1, validate_every=4), CPU, tmp_path, "x")
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert [line["step"] for line in lines if "validation" in line] == [0, 4, 5]
 
@@ -155,7 +156,7 @@ def test_precision_backends(tmp_path):
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         Precision("fp16", CPU)
     task = toy_task()
-    engine.fit(task, settings(precision="bf16", optimiser=config.Optimiser(lr=0.05)), CPU, tmp_path, "x")
+    trainer.fit(task, settings(precision="bf16", optimiser=config.Optimiser(lr=0.05)), CPU, tmp_path, "x")
     assert all(tensor.dtype == torch.float32 for tensor in task.keep.state_dict().values())
 
 
@@ -174,9 +175,9 @@ def test_every_batch_of_every_task_is_pinned_for_a_gpu(monkeypatch, tmp_path):
     """From other memory a copy makes the host wait for the GPU at each step."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
     batch = {"x": torch.zeros(2)}
-    assert engine.pinned(batch, CPU) is batch
-    assert engine.pinned(batch, torch.device("cuda"))["x"].tolist() == [1, 1]
-    seen, pinned = [], engine.pinned
-    monkeypatch.setattr(engine, "pinned", lambda batch, device: seen.append(device) or pinned(batch, device))
-    engine.fit(toy_task(), settings(), CPU, tmp_path, "x")
+    assert pinned(batch, CPU) is batch
+    assert pinned(batch, torch.device("cuda"))["x"].tolist() == [1, 1]
+    seen = []
+    monkeypatch.setattr(trainer, "pinned", lambda batch, device: seen.append(device) or pinned(batch, device))
+    trainer.fit(toy_task(), settings(), CPU, tmp_path, "x")
     assert seen == [CPU] * 20

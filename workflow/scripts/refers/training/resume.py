@@ -1,0 +1,114 @@
+"""The resume state of a run on disk: written atomically, read without pickle execution, tied to its configuration."""
+
+import os
+import re
+import sys
+from errno import EINVAL
+from pathlib import Path
+
+import torch
+
+from refers.errors import UserError
+from refers.files import atomic_path
+from refers.model.encoder_file import as_os_error
+
+# Format of the file; raise it by one whenever what `Trainer.save` writes changes.
+STATE_VERSION = 3
+RESUME = "resume.pt"
+
+
+def save_state(target: Path, fingerprint: str, state: dict) -> None:
+    """Write a resume state atomically; `fingerprint` ties it to the configuration of its run.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full. The previous state stays as it was.
+    """
+    with atomic_path(target) as path, open(path, "wb") as opened, as_os_error():
+        torch.save({"version": STATE_VERSION, "fingerprint": fingerprint, "state": state}, opened)
+
+
+def load_state(source: Path, fingerprint: str) -> dict | None:
+    """The resume state at `source` that belongs to `fingerprint`, or None where there is none to resume from.
+
+    A damaged state, or one of another configuration, is refused in one line and moved to a name of its own; a run with
+    that configuration takes it back. The last readable state of every configuration is kept until a run's results are
+    on disk (`clear_resume`).
+
+    Raises:
+        UserError: the file cannot be read at the moment, which does not make it a damaged one; or a later version of
+            this pipeline wrote it, and starting over would overwrite it in the end.
+    """
+    state, reason, label = _read_state(source, fingerprint)
+    if state is not None:
+        return state
+    own, moved = _refused_path(source, _short(fingerprint)), _refused_path(source, label)
+    earlier, *_ = _read_state(own, fingerprint)
+    try:
+        if reason:
+            os.replace(source, moved)
+        if earlier is not None:
+            os.replace(own, source)
+    except OSError as error:
+        raise UserError(
+            f"{source}: refused, {reason}; it cannot be moved ({error.strerror}); choose a writable folder"
+        ) from None
+    if reason:
+        after = "starting over" if earlier is None else "resuming from the one kept for this configuration"
+        print(f"{source}: refused, {reason}; moved to {moved.name}, {after}", file=sys.stderr, flush=True)
+    return earlier
+
+
+def clear_resume(folder: Path) -> None:
+    """Remove the resume state and the refused ones, once the results are on disk."""
+    for path in [*folder.glob(_refused_path(folder / RESUME, "*").name), folder / RESUME]:
+        path.unlink(missing_ok=True)
+
+
+def _refused_path(source: Path, label: str) -> Path:
+    """Where a refused resume state is kept."""
+    return source.with_suffix(f".refused.{label}{source.suffix}")
+
+
+def _short(fingerprint: str) -> str:
+    """The part of a fingerprint that goes into a file name, safe whatever a foreign file contains."""
+    return re.sub(r"\W", "", fingerprint)[:8]
+
+
+def _read_state(source: Path, fingerprint: str) -> tuple[dict | None, str, str]:
+    """The state in a file or None, why it is refused, and the label it is kept under; no reason where there is no file."""
+    try:
+        saved = torch.load(source, map_location="cpu", weights_only=True)
+        version, owner, state = int(saved["version"]), str(saved["fingerprint"]), saved["state"]
+    except FileNotFoundError:
+        return None, "", ""
+    except Exception as error:
+        # torch.load raises many kinds of errors on a damaged file, and on one that holds more than tensors.
+        if cause := _external_cause(error):
+            raise UserError(
+                f"{source}: cannot be read now ({cause}) and is left as it is; run again, or delete it to start over"
+            ) from None
+        return None, f"the file is damaged ({type(error).__name__})", "damaged"
+    if version > STATE_VERSION:
+        raise UserError(
+            f"{source}: refused, a later version of this pipeline wrote it (format {version}, this one reads "
+            f"{STATE_VERSION}); update the pipeline, or delete the file to start over"
+        )
+    if version < STATE_VERSION:
+        reason = f"an earlier version of this pipeline wrote it (format {version}, now {STATE_VERSION})"
+        return None, reason, f"{_short(owner)}-format{version}"
+    if owner != fingerprint:
+        return None, "it belongs to another configuration", _short(owner)
+    return state, "", ""
+
+
+def _external_cause(error: BaseException | None) -> str:
+    """The failure of disk or memory behind an error; empty where the file itself is at fault."""
+    # torch raises an error of its own on top of the one from the disk.
+    while error is not None:
+        # EINVAL comes from the file: in a truncated one torch seeks to before its start.
+        if isinstance(error, OSError) and error.errno not in (None, EINVAL):
+            return error.strerror
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            return "out of memory"
+        error = error.__context__
+    return ""

@@ -1,0 +1,109 @@
+"""One update of the weights, with gradients accumulated over micro-batches where a batch does not fit into memory."""
+
+import sys
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from refers.errors import UserError
+from refers.training import distributed
+from refers.training.precision import Precision
+from refers.training.runtime import out_of_memory
+from refers.training.task import Batch, Task
+
+
+class TooLarge(torch.OutOfMemoryError):
+    """A batch or micro-batch does not fit into memory."""
+
+
+def micro_batches(batch: Batch, count: int) -> list[tuple[Batch, float]]:
+    """A batch in `count` slices along its items, each with its share of them. A tensor may hold several rows per item."""
+    items = items_of(batch)
+    edges = [items * number // count for number in range(count + 1)]
+    return [
+        (
+            {
+                name: tensor[len(tensor) // items * low : len(tensor) // items * high]
+                for name, tensor in batch.items()
+            },
+            (high - low) / items,
+        )
+        for low, high in pairwise(edges)
+    ]
+
+
+def items_of(batch: Batch) -> int:
+    """Number of items in a batch."""
+    return min(len(tensor) for tensor in batch.values())
+
+
+def train_step(
+    task: Task,
+    batch: Batch,
+    precision: Precision,
+    optimiser: torch.optim.Optimizer,
+    clip_norm: float,
+    count: int = 1,
+) -> dict[str, Tensor]:
+    """One update of the module from a batch in `count` micro-batches; the mean losses of all ranks, on the device.
+
+    Raises:
+        TooLarge: the forward or backward pass does not fit into memory. The module is as before and the step can be
+            repeated. An update that does not fit raises torch's own error, since part of the weights may have it.
+    """
+    totals: dict[str, Tensor] = {}
+    task.before_step()
+    # A forward pass changes buffers, such as the statistics of batch normalisation; a repeated one must not do so twice.
+    before = [buffer.clone() for buffer in task.module.buffers()]
+    try:
+        for micro_batch, share in micro_batches(batch, count) if count > 1 else [(batch, 1.0)]:
+            with precision.autocast():
+                losses = task.loss(micro_batch)
+            precision.backward(losses["loss"] * share, optimiser)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach() * share
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        optimiser.zero_grad()
+        with torch.no_grad():
+            for buffer, content in zip(task.module.buffers(), before, strict=True):
+                buffer.copy_(content)
+        raise TooLarge(str(error)) from None
+    precision.step(optimiser, clip_norm)
+    task.after_step()
+    return distributed.average(totals)
+
+
+def more_micro_batches(count: int, batch: Batch, step: int) -> int:
+    """Twice as many micro-batches, at most one per item.
+
+    Raises:
+        UserError: there is one per item already, or several ranks share the batch.
+    """
+    items = items_of(batch)
+    # The other ranks are in the middle of the same step and cannot be asked to repeat it.
+    if distributed.processes() > 1:
+        raise UserError("out of GPU memory with several processes; use more GPUs, or a smaller batch")
+    if count >= items:
+        raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    count = min(2 * count, items)
+    print(
+        f"step {step}: out of GPU memory; batches of {items} are split into {count} micro-batches from now on",
+        file=sys.stderr,
+        flush=True,
+    )
+    return count
+
+
+def micro_batch_note(count: int, task: Task) -> str:
+    """What run.json says about gradient accumulation: which terms saw a micro-batch instead of the batch."""
+    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules())
+    changed = [*filter(None, [task.coupled, "the statistics of batch normalisation" if norms else ""])]
+    fact = f"a batch did not fit into GPU memory: gradients accumulated over {count} micro-batches"
+    if not changed:
+        return f"{fact}; the update is that of the whole batch"
+    return f"{fact}; computed per micro-batch: {'; '.join(changed)}"

@@ -1,0 +1,64 @@
+"""What the trainer trains: a task with its batches, and the order of its items."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from refers.training.runtime import stream
+
+Batch = dict[str, Tensor]
+# Purposes of random streams: the order of items, what is drawn on the host, torch's generators.
+ORDER, DRAWS, TORCH = 0, 1, 2
+
+
+@dataclass(kw_only=True)
+class Task:
+    """A module with its data, losses and validation.
+
+    Attributes:
+        module: everything with trainable parameters.
+        keep: the part of it whose best weights are kept.
+        load: step -> its batch on the host; called ahead in a thread.
+        loss: batch on the device -> scalar tensors, of which "loss" is minimised.
+        validate: numbers, of which "score" selects the weights, higher is better.
+        epoch_steps: steps of an epoch, which is how often validation happens unless the settings say so.
+        rates: prefix of parameter names -> peak learning rate of its own.
+        before_step: called before the first micro-batch, and again where a step is repeated for want of memory.
+        after_step: called after the update, for instance for a teacher's moving average.
+        items: step -> rows of the index behind its batch, for the report on a non-finite loss.
+        coupled: terms of the loss that gradient accumulation changes, since they relate the items of a batch.
+    """
+
+    module: nn.Module
+    keep: nn.Module
+    load: Callable[[int], Batch]
+    loss: Callable[[Batch], dict[str, Tensor]]
+    validate: Callable[[], dict[str, float]]
+    epoch_steps: int
+    rates: dict[str, float] = field(default_factory=dict)
+    before_step: Callable[[], None] = lambda: None
+    after_step: Callable[[], None] = lambda: None
+    items: Callable[[int], list[int]] = lambda step: []
+    coupled: str = ""
+
+
+def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> np.ndarray:
+    """Positions of a step's batch among `rows` items: a new permutation per epoch, its last incomplete batch dropped."""
+    size = min(batch_size, rows)
+    epoch, place = divmod(step, rows // size)
+    return _epoch_order(rows, epoch, seed)[place * size : (place + 1) * size]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(rows: int, epoch: int, seed: int) -> np.ndarray:
+    # Kept for the epoch: with 377,000 images one permutation per step would cost milliseconds.
+    return stream(seed, ORDER, epoch).permutation(rows)
+
+
+def pinned(batch: Batch, device: torch.device) -> Batch:
+    """A batch in pinned memory, from which a GPU copies while the host goes on; unchanged for the CPU."""
+    return {name: tensor.pin_memory() for name, tensor in batch.items()} if device.type == "cuda" else batch

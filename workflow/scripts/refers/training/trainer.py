@@ -1,0 +1,321 @@
+"""The one training loop: pre-training of every method and fine-tuning of every cell run through `fit`.
+
+All randomness of step s is a function of (seed, s): data order, views, augmentation, dropout. A resumed run needs no
+generator state and ends with the weights of an uninterrupted one, bit for bit on the CPU in fp32.
+"""
+
+import json
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refers.config import Training
+from refers.errors import Preempted, UserError
+from refers.files import write_json, write_text
+from refers.provenance import run_record
+from refers.training import distributed, optim
+from refers.training.precision import Precision
+from refers.training.resume import RESUME, load_state, save_state
+from refers.training.runtime import Termination, enough_memory, seed_torch
+from refers.training.step import TooLarge, micro_batch_note, more_micro_batches, train_step
+from refers.training.task import TORCH, Batch, Task, pinned
+
+
+@enough_memory("outside forward and backward pass", "make the model, the image or batch_size smaller")
+def fit(
+    task: Task,
+    settings: Training,
+    device: torch.device,
+    folder: Path,
+    fingerprint: str,
+    started: float = run_record.STARTED,
+) -> dict:
+    """Train `task` and leave the selected weights in `task.keep` (of the main process, where there are several).
+
+    A batch that does not fit into the device's memory is split into micro-batches whose gradients are accumulated. The
+    update stays the same but for the terms that `task.coupled` names.
+
+    Args:
+        folder: receives metrics.jsonl, and resume.pt, from which a rerun continues in any number of processes. The state
+            after the last step holds the selected weights alone. The caller ends with `resume.clear_resume`.
+        fingerprint: digest of configuration and inputs; a state with another one is not used.
+        started: when this process began with the run, by `time.monotonic`; for the history.
+
+    Returns the best score and its step, the steps done before this process, the history of the run by process, the number
+    of micro-batches, and where these are several a note on what they change.
+
+    Raises:
+        UserError: the loss or a weight became non-finite (nonfinite.json says where), a single item does not fit into
+            memory, or a state cannot be read or written.
+        Preempted: SIGTERM arrived; resume.pt holds every step done.
+    """
+    return Trainer(task, settings, device, folder, fingerprint, started).fit()
+
+
+@dataclass
+class Progress:
+    """How far a run has come: the resume state but for module, optimiser and precision. The field names are its keys."""
+
+    step: int = 0
+    best: dict[str, Any] = field(default_factory=lambda: {"score": -math.inf, "step": 0, "weights": None})
+    # lines of metrics.jsonl
+    records: list[dict] = field(default_factory=list)
+    # sums of the losses after step `since`, on the device
+    since: int = 0
+    tally: dict[str, Tensor] = field(default_factory=dict)
+    # micro-batches of a batch
+    parts: int = 1
+    # one entry per earlier process of the run
+    history: list[dict] = field(default_factory=list)
+
+    def validated(self, step: int) -> bool:
+        """Whether `records` holds the validation of a step."""
+        return any("validation" in record and record["step"] == step for record in self.records)
+
+
+class Trainer:
+    """One run of a task: `fit` is the loop, every other method one thing that happens in it."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Training,
+        device: torch.device,
+        folder: Path,
+        fingerprint: str,
+        started: float,
+    ) -> None:
+        self.settings, self.device, self.folder = settings, device, folder
+        self.fingerprint, self.started = fingerprint, started
+        self.precision = Precision(settings.precision, device)
+        optimiser = optim.build(task.module.to(device), settings.optimiser, task.rates)
+        self.module, self.optimiser = self.precision.prepare(task.module, optimiser)
+        every, alpha = settings.optimiser.lookahead_every, settings.optimiser.lookahead_alpha
+        self.lookahead = optim.Lookahead(self.optimiser, every, alpha) if every else None
+        self.validate_every = settings.validate_every or task.epoch_steps
+        self.progress = Progress()
+        # losses of the steps since the last log line, to find the first non-finite one
+        self.recent: list[Tensor] = []
+        self.restore()
+        self.start = self.progress.step
+        # The digest is taken now and cached: files that are edited while the run lasts are not the code that runs.
+        library, history = run_record.piece(device, started)["library_sha256"], self.progress.history
+        if history and history[-1]["library_sha256"] != library:
+            print("the library changed since these steps; run.json says which one made which", flush=True)
+        loss = torch.compile(task.loss) if settings.compile else task.loss
+        self.task = replace(task, loss=distributed.parallel(task.module, loss))
+
+    def fit(self) -> dict:
+        """Train to the last step; what the function `fit` returns and raises."""
+        settings, progress = self.settings, self.progress
+        began = time.monotonic()
+        with ThreadPoolExecutor(1) as reader, Termination() as termination:
+            try:
+                ahead = reader.submit(self.load, self.start)
+                self.module.train()
+                # of the untrained module, or one that was interrupted
+                if self.due(self.validate_every) and not progress.validated(self.start):
+                    self.validate(termination)
+                for step in range(self.start, settings.steps):
+                    batch = {
+                        name: tensor.to(self.device, non_blocking=True)
+                        for name, tensor in ahead.result().items()
+                    }
+                    if step + 1 < settings.steps:
+                        ahead = reader.submit(self.load, step + 1)
+                    factor = self.set_learning_rates(step)
+                    self.update(batch, step)
+
+                    logging, saving = self.due(settings.log_every), self.due(settings.checkpoint_every)
+                    validating, stopping = (
+                        self.due(self.validate_every),
+                        distributed.any_of(termination.asked),
+                    )
+                    if logging or saving or validating or stopping:
+                        # The host waits for the device in these steps alone (and where task 1 of REFERS counts a
+                        # batch's tokens). They are also those after which a state may be written: none may be broken.
+                        self.check_finite()
+                    if logging:
+                        self.log(factor, (progress.step - self.start) / (time.monotonic() - began))
+                    if stopping:
+                        raise Preempted
+                    if validating:
+                        self.validate(termination)
+                    if saving:
+                        self.save()
+            except Preempted:
+                self.save()
+                ended = Preempted(
+                    f"SIGTERM at step {progress.step} of {settings.steps}; the state is saved, the same command goes on from there"
+                )
+                raise distributed.once(ended) from None
+        return self.finish()
+
+    def load(self, step: int) -> Batch:
+        return pinned(self.task.load(step), self.device)
+
+    def due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and after the last one, happens now."""
+        return self.progress.step % every == 0 or self.progress.step == self.settings.steps
+
+    def set_learning_rates(self, step: int) -> float:
+        """Set the learning rates of a step; their factor on the peaks."""
+        factor = optim.multiplier(step, self.settings.warmup_steps, self.settings.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        return factor
+
+    def update(self, batch: Batch, step: int) -> None:
+        """One step, repeated with more micro-batches until it fits into memory; its losses are added to the tally."""
+        progress, clip_norm = self.progress, self.settings.optimiser.clip_norm
+        while True:
+            seed_torch(self.settings.seed, TORCH, step)
+            try:
+                losses = train_step(
+                    self.task, batch, self.precision, self.optimiser, clip_norm, progress.parts
+                )
+                break
+            except TooLarge:
+                # The traceback still holds the step's tensors: memory is free only after this block.
+                pass
+            progress.parts = more_micro_batches(progress.parts, batch, step)
+        if self.lookahead and self.lookahead.after_step(step):
+            self.precision.publish()
+        for name, value in losses.items():
+            progress.tally[name] = progress.tally.get(name, 0) + value
+        self.recent.append(losses["loss"])
+        progress.step = step + 1
+
+    def log(self, factor: float, speed: float) -> None:
+        """Mean losses since the last line, into the records and onto stdout."""
+        progress, done = self.progress, self.progress.step
+        means = {name: float(total) / (done - progress.since) for name, total in progress.tally.items()}
+        progress.records.append({"step": done, "factor": factor, "train": means})
+        self.print_step(_named(means), f"{speed:.2f} steps/s")
+        progress.tally, progress.since, self.recent = {}, done, []
+
+    def print_step(self, *texts: str) -> None:
+        print(f"step {self.progress.step}/{self.settings.steps}", *texts, sep="  ", flush=True)
+
+    def validate(self, termination: Termination) -> None:
+        """Validate in the main process, which keeps the weights where they are the best ones so far."""
+        progress = self.progress
+        self.module.eval()
+        memory = enough_memory("in validation", "lower batch_size or evaluation_batch")
+        # A validation changes nothing, so a signal may interrupt it anywhere; the resumed run repeats it.
+        with distributed.leading(), torch.no_grad(), self.precision.autocast(), termination.at_once(), memory:
+            seed_torch(self.settings.seed, TORCH, 0)
+            scores = self.task.validate() if distributed.leads() else {}
+        self.module.train()
+        if not scores:
+            return
+        progress.records.append({"step": progress.step, "validation": scores})
+        self.print_step(f"validation {_named(scores)}")
+        score, best = scores["score"], progress.best
+        better = score > best["score"] or best["weights"] is None or self.settings.select == "last"
+        # The untrained module is never selected; its validation only shows where the curve begins.
+        if progress.step and better:
+            weights = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in self.task.keep.state_dict().items()
+            }
+            progress.best = {"score": score, "step": progress.step, "weights": weights}
+
+    @torch.no_grad()
+    def check_finite(self) -> None:
+        """Raise a UserError where the loss or a weight is NaN or Inf; nonfinite.json says in which step."""
+        # One sum over losses and norms is one wait for the device.
+        weights = torch.stack(torch._foreach_norm([*self.module.parameters()], 2, torch.float32)).sum()
+        if math.isfinite(float(self.progress.tally["loss"] + weights)):
+            return
+        settings, task = self.settings, self.task
+        first, losses = self.progress.step - len(self.recent), [float(loss) for loss in self.recent]
+        broken = [place for place, loss in enumerate(losses) if not math.isfinite(loss)]
+        # Where all losses are finite, the gradient of the last step was not.
+        step = first + broken[0] if broken else self.progress.step - 1
+        fault = f"loss is {losses[broken[0]]}" if broken else "a weight is non-finite after the update"
+        rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
+        about = {
+            "step": step,
+            "learning_rate": rate,
+            "items": task.items(step),
+            # an update with one of these may be what broke the weights
+            "before": [{"step": earlier, "items": task.items(earlier)} for earlier in range(first, step)],
+        }
+        path = self.folder / "nonfinite.json"
+        if distributed.leads():
+            write_json(path, about)
+        error = UserError(
+            f"{fault} at step {step} of {settings.steps}, learning rate {rate:.3g} ({path} names the images); "
+            "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
+        )
+        raise distributed.once(error)
+
+    def restore(self) -> None:
+        """Continue from the resume state, where there is one."""
+        path = self.folder / RESUME
+        if (state := distributed.leader_first(lambda: load_state(path, self.fingerprint))) is None:
+            return
+        # The state after the last step has none of these: nothing is left to train.
+        if "module" in state:
+            self.module.load_state_dict(state["module"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.precision.load_state_dict(state["precision"])
+            if self.lookahead:
+                slow = [slow.to(self.device) for slow in state["slow"]]
+                torch._foreach_copy_(self.lookahead.slow, slow)
+        self.progress = Progress(**{each.name: state[each.name] for each in fields(Progress)})
+        self.progress.tally = {name: total.to(self.device) for name, total in state["tally"].items()}
+        if distributed.processes() > 1:
+            self.progress.parts = 1
+        print(f"resumed at step {self.progress.step} of {self.settings.steps}", flush=True)
+
+    def save(self) -> None:
+        """Write the resume state; in the main process alone."""
+        if not distributed.leads():
+            return
+        state = {
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "precision": self.precision.state_dict(),
+            "slow": self.lookahead.slow if self.lookahead else [],
+        }
+        # After the last validation only the selected weights are of use.
+        if self.progress.validated(self.settings.steps):
+            state = {}
+        state |= {each.name: getattr(self.progress, each.name) for each in fields(Progress)}
+        save_state(self.folder / RESUME, self.fingerprint, state | {"history": self.history()})
+
+    def history(self) -> list[dict]:
+        """The processes of the run, this one last."""
+        work = {"steps": self.progress.step - self.start, "processes": distributed.processes()}
+        return [*self.progress.history, work | run_record.piece(self.device, self.started)]
+
+    def finish(self) -> dict:
+        """Leave the selected weights in `task.keep` and the curve in metrics.jsonl; the facts for run.json."""
+        progress = self.progress
+        if distributed.leads():
+            self.task.keep.load_state_dict(progress.best["weights"])
+            lines = (json.dumps(record) + "\n" for record in progress.records)
+            write_text(self.folder / "metrics.jsonl", "".join(lines))
+        self.module.eval()
+        outcome = {
+            "best_step": progress.best["step"],
+            "best_score": progress.best["score"],
+            "resumed_at": self.start,
+            "history": self.history(),
+            "micro_batches": progress.parts,
+        }
+        if progress.parts > 1:
+            outcome["micro_batch_note"] = micro_batch_note(progress.parts, self.task)
+        return outcome
+
+
+def _named(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
