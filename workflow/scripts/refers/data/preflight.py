@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from refers.data.adapters import adapter
-from refers.data.splits import LIST_NAMES, positives
+from refers.data.released_lists import LIST_NAMES
+from refers.data.splits import positives
 from refers.errors import UserError
 from refers.progress import progress_bar
 from refers.study.study import RELEASED, Study
