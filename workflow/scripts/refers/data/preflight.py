@@ -20,7 +20,7 @@ from refers.data.splits import positives
 from refers.errors import UserError
 from refers.progress import progress_bar
 from refers.study.study import RELEASED, Study
-from refers.text import cleaning
+from refers.text.report_files import FOLDER, list_reports
 from refers.workers import process_pool
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
@@ -262,13 +262,13 @@ def departures(index: pd.DataFrame, expected: dict) -> list[str]:
 def report_files(study: Study, source: str, studies: pd.Series | None) -> dict[str, Any]:
     """The line of a source's reports; `studies`: study ids of its images, where they are here."""
     entry = study.values["sources"][source]
-    folder = study.folder(source) / cleaning.FOLDER
+    folder = study.folder(source) / FOLDER
     expected = (entry.get("expected") or {}).get("reports")
     line = about(f"{source} reports", folder, expected=expected)
     if entry["reports"] in study.missing(source):
         return line | {"next": how_to_get(entry, study.folder(source), [entry["reports"]])}
     try:
-        here = {name[: -len(".txt")] for _, name in cleaning.list_reports(folder)}
+        here = {name[: -len(".txt")] for _, name in list_reports(folder)}
     except UserError as error:
         return line | {"state": "broken", "next": str(error)}
     line |= {"state": "complete", "found": len(here)}
