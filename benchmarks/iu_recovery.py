@@ -1,7 +1,7 @@
 """How many reports with known sections the cleaning takes apart exactly, for each way of writing headers.
 
 The reports are those of Indiana University (NLMCXR_reports.tgz, or the folder it unpacks to), whose sections are
-labelled; refers.demo.report_styles puts them into MIMIC-CXR's text styles, XXXX written ___. All reports count, those
+labelled; tests/report_styles.py puts them into MIMIC-CXR's text styles, XXXX written ___. All reports count, those
 without Findings and Impression too: they have to be dropped.
 
 Exact: both sections equal, character for character, what `clean_section` makes of the labelled text on its own, and
@@ -21,10 +21,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("workflow/scripts", "tests"))
 
-from refers.demo.report_styles import STYLES, Sections
 from refers.text.cleaning import clean_report, clean_section
+from report_styles import STYLES, Sections
 
 MARK = 0.995
 

@@ -1,7 +1,7 @@
 """Seconds and peak memory of index_source and clean_reports on tables and reports of MIMIC-CXR's size.
 
 Generated below --folder, in the official folder grammar, and removed afterwards: 377,110 images (empty files: indexing
-opens none), 227,835 reports of 600 to 1,500 bytes in the styles of refers.demo.report_styles, 65,379 patients, and the
+opens none), 227,835 reports of 600 to 1,500 bytes in the styles of tests/report_styles.py, 65,379 patients, and the
 metadata, split and CheXpert tables. Memory is the sum over the processes of a job of their resident sets, looked at
 every 50 ms; pages that they share count once for each. clean_reports also runs on two of the ten folders of reports, to
 show that memory does not follow their number.
@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("workflow/scripts", "tests"))
 
 from refers.data.adapters.mimic import CLASSES, JPG
-from refers.demo.report_styles import STYLES, Sections
 from refers.demo.reports import SENTENCES
+from report_styles import STYLES, Sections
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 IMAGES, STUDIES, PATIENTS = 377_110, 227_835, 65_379

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from refers.data.adapters import adapter, read_boxes, summarise, validate_index
+from refers.data.adapters import adapter, read_boxes
+from refers.data.index import summarise, validate_index
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"

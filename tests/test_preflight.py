@@ -1,4 +1,4 @@
-"""The data doctor: none, some or all of the data, wrong totals, unreadable images, and what it says to do."""
+"""Preflight: none, some or all of the data, wrong totals, unreadable images, and what it says to do."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ import test_datasets as downloads
 import yaml
 from PIL import Image
 from refers import config
-from refers.data import preflight
+from refers.data.source_check import report_line
+from refers.study import preflight
 from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -44,8 +45,8 @@ def shenzhen(tmp_path):
 def look(folder, full=False, **options):
     said = []
     found = preflight.report(study_of(folder, **options), full, 1, said.append)
-    assert said == ["looking at shenzhen ..."]
-    return found, found["lines"][0], preflight.table(found)
+    assert said == ["checking shenzhen ..."]
+    return found, found["lines"][0], preflight.to_text(found)
 
 
 def test_nothing_here_says_where_to_get_it(tmp_path):
@@ -67,16 +68,16 @@ def test_a_download_one_folder_too_deep_is_found(shenzhen):
     _, line, _ = look(shenzhen)
     assert line["state"] == "absent"
     assert line["next"].startswith("place shenzhen_metadata.csv or ClinicalReadings/ below")
-    assert f"move what is in {deep} to {shenzhen}/shenzhen" in line["next"]
+    assert f"move the contents of {deep} to {shenzhen}/shenzhen" in line["next"]
 
 
 def test_a_part_is_counted_and_the_rest_named(shenzhen):
     _, line, text = look(shenzhen, expected={"images": 6, "labels": {"Tuberculosis": 3}})
     assert line["state"] == "partial"
     assert line["found"] == 5
-    assert "1 images of the official table are not here" in text
-    assert "labels of the published total: Tuberculosis 2 of 3" in text
-    assert "place the other images below" in line["next"]
+    assert "1 images of the official table not found" in line["remarks"]
+    assert "labels, found of published: Tuberculosis 2 of 3" in text
+    assert f"place the others below {shenzhen}/shenzhen" in line["next"]
     assert not any("published" in remark for remark in line["remarks"]), (
         "a part is not held against the totals"
     )
@@ -115,7 +116,7 @@ def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
     path.write_bytes(path.read_bytes()[:-60])
     _, line, text = look(shenzhen)
     assert (line["state"], line["unreadable"]) == ("complete", None)
-    assert "not looked" in text
+    assert "not checked" in text
     _, line, text = look(shenzhen, full=True)
     assert (line["state"], line["unreadable"]) == ("broken", 1)
     assert "download 1 unreadable images" in text
@@ -132,11 +133,11 @@ def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen,
         path.write_bytes(b"")
     _, line, text = look(shenzhen)
     assert (line["state"], line["unreadable"]) == ("broken", 5)
-    assert "and 2 more, which unreadable.csv beside the log names" in " ".join(text.split())
+    assert "and 2 more, listed in unreadable.csv" in " ".join(text.split())
     place = f"pathvars={{results: {shenzhen}/out, logs: {shenzhen}/logs, benchmarks: {shenzhen}/logs}}"
     done = snakemake("preflight", "--cores", 1, "--config", f"data_root={shenzhen}", place)
     assert done.code == 1
-    assert "error: shenzhen: here but broken" in done.output
+    assert "error: shenzhen: found but broken" in done.output
     listed = pd.read_csv(shenzhen / "logs/unreadable.csv")
     assert listed["source"].tolist() == ["shenzhen"] * 5
     assert listed["path"].tolist() == [f"images/CHNCXR_{n:04d}_{int(n > 3)}.png" for n in range(1, 6)]
@@ -159,14 +160,14 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
     }
     found, _, text = look(shenzhen, **changes)
     states = {line["name"]: line["state"] for line in found["lines"][1:]}
-    assert "study: 0 of 2 cells can run with what is here" in text
+    assert "study: 0 of 2 cells can run with the files found" in text
     assert (
-        "study: 2 of 2 cells can run with what is here: imagenet on shenzhen"
+        "study: 2 of 2 cells can run with the files found: imagenet on shenzhen"
         in look(shenzhen, methods=changes["methods"])[-1]
     )
     assert states == {
         "text encoder": "absent",
-        "weights of imagenet": "here",
+        "weights of imagenet": "available",
         "released lists of shenzhen": "absent",
     }
     said = {line["name"]: line["next"] for line in found["lines"]}["text encoder"]
@@ -197,9 +198,9 @@ def mimic_lines(folder, reports):
         downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["sources"]["mimic"] |= {"expected": {"images": 3, "reports": 2}}
-    lines = preflight.report(Study(config.merge(values, {"data_root": str(folder)})), said=lambda _: None)[
-        "lines"
-    ]
+    lines = preflight.report(
+        Study(config.merge(values, {"data_root": str(folder)})), progress=lambda _: None
+    )["lines"]
     return {line["name"]: line for line in lines}
 
 
@@ -211,12 +212,12 @@ def mimic_lines(folder, reports):
         (
             ["p10000032/s50000001", "p10000033/s50000009"],
             "partial",
-            "1 studies with images train nothing without a report; unpack mimic-cxr-reports.zip",
+            "leaves out 1 studies without a report; unpack mimic-cxr-reports.zip",
         ),
         (
             ["p10000032/s50000001"],
             "partial",
-            "1 studies with images train nothing without a report; unpack mimic-cxr-reports.zip",
+            "leaves out 1 studies without a report; unpack mimic-cxr-reports.zip",
         ),
         (["p10000032/notes"], "broken", "notes.txt: no report"),
     ],
@@ -242,20 +243,20 @@ def test_reports_one_folder_too_high_or_still_packed_are_found(tmp_path):
     downloads.make_mimic(tmp_path / "mimic")
     (tmp_path / "mimic/mimic-cxr-reports.zip").touch()
     lines = mimic_lines(tmp_path, [])
-    said = f"mimic-cxr-reports.zip lies in {tmp_path}/mimic: unpack what is not unpacked yet into {tmp_path}/mimic/mimic-cxr-reports"
-    assert lines["mimic reports"]["next"].endswith(said)
-    assert "zip lies" not in lines["mimic"]["next"]
+    advice = f"unpack mimic-cxr-reports.zip in {tmp_path}/mimic into {tmp_path}/mimic/mimic-cxr-reports"
+    assert advice in lines["mimic reports"]["next"]
+    assert "unpack" not in lines["mimic"]["next"]
     downloads.text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
     says = mimic_lines(tmp_path, [])["mimic reports"]["next"]
-    assert f"move what is in {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
+    assert f"move the contents of {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
 
 
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        ("images/download/images", "move what is in {made} to {shenzhen}/images"),
-        ("png", "move what is in {made} to {shenzhen}/images"),
-        ("", "move what is in {shenzhen} to {shenzhen}/images"),
+        ("images/download/images", "move the contents of {made} to {shenzhen}/images"),
+        ("png", "move the contents of {made} to {shenzhen}/images"),
+        ("", "move the contents of {shenzhen} to {shenzhen}/images"),
     ],
 )
 def test_misplaced_images_are_found(shenzhen, made, says):
@@ -272,11 +273,11 @@ def test_archives_that_wait_to_be_unpacked_are_named(shenzhen):
     folder = shenzhen / "shenzhen"
     for name in ("b.zip", "a.tar.gz"):
         (folder / name).touch()
-    said = f"a.tar.gz and 1 more lie in {folder}: unpack what is not unpacked yet"
-    assert look(shenzhen)[1]["next"].endswith(said), "a part is here"
+    advice = f"unpack a.tar.gz and 1 more in {folder}"
+    assert advice in look(shenzhen)[1]["next"], "a part is there"
     for path in folder.glob("images/*.png"):
         path.unlink()
-    assert look(shenzhen)[1]["next"].endswith(said)
+    assert advice in look(shenzhen)[1]["next"]
 
 
 def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path):
@@ -284,9 +285,9 @@ def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path
     broken = tmp_path / "nih/images_002/images/00000001_001.png"
     broken.write_bytes(b"")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    lines = preflight.report(Study(config.merge(values, {"data_root": str(tmp_path)})), said=lambda _: None)[
-        "lines"
-    ]
+    lines = preflight.report(
+        Study(config.merge(values, {"data_root": str(tmp_path)})), progress=lambda _: None
+    )["lines"]
     line = next(line for line in lines if line["name"] == "nih")
     assert (line["state"], line["unreadable"]) == ("broken", 1)
     assert line["bad"] == [("images_002/images/00000001_001.png", "empty file")]
@@ -295,8 +296,8 @@ def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path
 @pytest.mark.parametrize(
     ("images", "expected", "remark"),
     [
-        (6, 6, "its table is that of July"),
-        (7, None, "no published total for a table of 6 images; known is July: 7 images"),
+        (6, 6, "the table is that of release July"),
+        (7, None, "no published totals for a table of 6 images; known releases: July: 7 images"),
     ],
 )
 def test_a_download_that_grew_is_held_against_its_own_release(shenzhen, images, expected, remark):
@@ -312,18 +313,18 @@ def test_several_workers_say_what_one_says(shenzhen):
     study = Study(
         config.merge(yaml.safe_load((ROOT / "config/config.yaml").read_text()), {"data_root": str(shenzhen)})
     )
-    alone, together = (preflight.report(study, workers=count, said=lambda _: None) for count in (1, 2))
+    alone, together = (preflight.report(study, workers=count, progress=lambda _: None) for count in (1, 2))
     assert alone["lines"] == together["lines"]
     assert [line["state"] for line in alone["lines"] if line["name"] == "shenzhen"] == ["partial"]
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(10**12, "enough"), (100, "NOT ENOUGH")])
 def test_room_for_the_stores(free, verdict):
-    line = preflight.about("x", Path("x"), state="complete", found=1, unreadable=0, store=65536)
+    line = report_line("x", Path("x"), state="complete", found=1, unreadable=0, store=65536)
     found = {"full": True, "lines": [line], "store_bytes": 65536, "packed_bytes": 0, "free_bytes": free}
     found["study"] = {"cells": 0, "of": 1, "methods": [], "datasets": []}
-    assert verdict in preflight.table(found).splitlines()[-1]
-    assert "enough" in preflight.table(found | {"packed_bytes": 65536}).splitlines()[-1], (
+    assert verdict in preflight.to_text(found).splitlines()[-1]
+    assert "enough" in preflight.to_text(found | {"packed_bytes": 65536}).splitlines()[-1], (
         "they are there already"
     )
 

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from refers.demo.report_styles import STYLES, Sections
 from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report, clean_section, normalise
+from report_styles import STYLES, Sections
 
 untimed = settings(deadline=None)
 

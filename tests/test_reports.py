@@ -15,9 +15,9 @@ from refers.text.cleaning import (
     clean_section,
     count_tokens,
     normalise,
-    read_reports,
-    swap_sides,
 )
+from refers.text.laterality import swap_sides
+from refers.text.report_files import read_reports
 
 MINI = Path(__file__).parents[2] / "shared/data/mini-mimic/mimic-cxr-reports"
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/clean_reports.py"

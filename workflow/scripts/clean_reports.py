@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
-from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report, list_patients, read_reports
+from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report
+from refers.text.report_files import list_patients, read_reports
 from refers.workers import process_pool
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])

@@ -1,4 +1,4 @@
-"""Read an official download into the index schema of `refers.data.adapters`: one row an image that is on disk.
+"""Read an official download into the index schema of `refers.data.index`: one row an image that is on disk.
 
 In: the source's folder. Out: index.parquet, and index.json with counts of rows, patients, labels, missing images and
 whatever was left out.
@@ -7,7 +7,8 @@ whatever was left out.
 import argparse
 from pathlib import Path
 
-from refers.data.adapters import adapter, summarise
+from refers.data.adapters import adapter
+from refers.data.index import summarise
 from refers.errors import run
 from refers.files import write_json, write_parquet
 

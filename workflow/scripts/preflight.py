@@ -1,7 +1,7 @@
-"""The data doctor: a table of what is here, what is wrong and what to do next. Absent data are a report, not an error.
+"""Preflight: a table of which data are available, what is wrong with them and what to do next.
 
-In: the study's config as JSON. Out: preflight.json, and a list of the images that cannot be read. The exit code is 1 where
-data are here and broken.
+In: the study's config as JSON. Out: preflight.json, and a list of the images that cannot be read. Absent data are a line
+of the report and no error; the exit code is 1 where data are found but broken.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import io
 from pathlib import Path
 
 from refers.config import parse_json
-from refers.data import preflight
 from refers.errors import UserError, run
 from refers.files import write_json, write_text
+from refers.study import preflight
 from refers.study.study import Study
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     args = parse_args()
     study = Study(parse_json(args.config, "config"))
     found = preflight.report(study, args.full, args.workers, lambda text: print(text, flush=True))
-    print("\n" + preflight.table(found) + "\n")
+    print("\n" + preflight.to_text(found) + "\n")
     listed = io.StringIO()
     rows = csv.writer(listed, lineterminator="\n")
     rows.writerow(("source", "path", "reason"))
@@ -38,7 +38,7 @@ def main() -> None:
     write_text(args.unreadable, listed.getvalue())
     write_json(args.out, found)
     if broken := [line["name"] for line in found["lines"] if line["state"] == "broken"]:
-        raise UserError(f"{', '.join(broken)}: here but broken; the report above says what to do")
+        raise UserError(f"{', '.join(broken)}: found but broken; the report above says what to do")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from refers.errors import UserError, run
 from refers.files import atomic_path, read_parquet
 from refers.model.text_encoder import load_tokenizer
-from refers.text.cleaning import swap_sides
+from refers.text.laterality import swap_sides
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from refers.data.splits import parse_list
+from refers.data.released_lists import parse_list
 from refers.errors import UserError
 
 

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from refers import config
-from refers.data.preflight import size
+from refers.formatting import size
 from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, Prices
 from refers.planning.jobs import DEMO, STUDY, Job, Planned, jobs_of
 from refers.planning.schedule import Schedule, Task, simulate

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refers.data.preflight import size
 from refers.errors import UserError
 from refers.files import file_digest, read_json
+from refers.formatting import size
 from refers.planning.jobs import Job, Planned, jobs_of
 from refers.provenance.run_record import digest, library_digest, problem_of
 

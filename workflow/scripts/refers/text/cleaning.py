@@ -1,4 +1,4 @@
-"""Free-text radiology reports: Findings and Impression, cleaned; left and right for mirrored images (paper §4).
+"""Free-text radiology reports: Findings and Impression, cleaned (paper §4).
 
 The authors did their cleaning offline and published no code for it: the rules here are this project's own. `RULES` and
 `DROPPED` name every decision, and clean_reports.py counts the reports in which each was taken. Two are worth knowing:
@@ -7,19 +7,14 @@ the radiologist saw where no Findings header says otherwise; and headers go by w
 may be wrapped anywhere.
 """
 
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from refers.columns import NUMBER
-from refers.errors import UserError
 from refers.text.headers import MARK, OPENS, STANDS_IN, Header, find_headers
 
 MIN_TOKENS = 3
-FOLDER = "mimic-cxr-reports"  # beside the images
 
 RULES = {
     "not UTF-8": "a file that is no UTF-8 is read as Windows-1252",
@@ -303,117 +298,3 @@ def _without_preliminary(headers: list[Header]) -> list[Header]:
             left.append(header)
             preliminary = header.kind == "wet read" and header.start < last_final
     return left
-
-
-# ---- left and right
-
-_SIDES = {"left": "right", "right": "left"}
-_WORD = re.compile(r"(?<!\w)(?:[Ll][Ee][Ff][Tt]|[Rr][Ii][Gg][Hh][Tt])(?!\w)")
-_SUBSTRING = re.compile("left|right")
-
-
-def swap_sides(text: str, rule: str = "word") -> str:
-    """Exchange left and right, for a study whose images are mirrored.
-
-    rule: `word` exchanges whole words and keeps their case; `substring` does what the authors' code does:
-    lower case only and also inside words ("bright" becomes "bleft").
-    """
-    if rule == "substring":
-        return _SUBSTRING.sub(lambda found: _SIDES[found[0]], text)
-    if rule != "word":
-        raise ValueError(f"rule {rule!r} is neither word nor substring")
-    return _WORD.sub(_swap, text)
-
-
-def _swap(found: re.Match) -> str:
-    word, other = found[0], _SIDES[found[0].lower()]
-    if word.isupper():
-        return other.upper()
-    return other.capitalize() if word[0].isupper() else other
-
-
-# ---- the official folder
-
-
-class Report(NamedTuple):
-    """A report file: study_id "s...", patient_id "p...", its text as written, and whether it is UTF-8."""
-
-    study_id: str
-    patient_id: str
-    text: str
-    is_utf8: bool
-
-
-def list_patients(folder: Path) -> list[str]:
-    """Patient folders below `folder`/files, as "pNN/pNNNNNNNN", sorted.
-
-    Raises:
-        UserError: no such folder, or a patient in the wrong one.
-    """
-    files = folder / "files"
-    if not files.is_dir():
-        raise UserError(f"{files}: no such folder; unpack mimic-cxr-reports.zip into {folder}")
-    found = []
-    for group in sorted(files.glob("p*")):
-        for name in sorted(_entries(group)) if group.is_dir() else ():
-            if name.startswith("p") and not (name.startswith(group.name) and _PATIENT_NAME.fullmatch(name)):
-                raise UserError(f"{group / name}: no patient folder of {group.name}; unpack the zip again")
-            if name.startswith("p"):
-                found.append(f"{group.name}/{name}")
-    return found
-
-
-def list_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-    """("pNN/pNNNNNNNN", "sNNNNNNNN.txt") of every report below `folder`/files, in the order of their paths.
-
-    patients: those of `list_patients` to look at; all of them by default.
-
-    Raises:
-        UserError: no such folder, or a file that is no report; the message names it.
-    """
-    files = f"{folder}/files"
-    for patient in list_patients(folder) if patients is None else patients:
-        parent = f"{files}/{patient}"
-        for name in sorted(_entries(parent)):
-            if name.startswith(".") or name == "index.html":  # file managers and wget leave these
-                continue
-            if not _REPORT_NAME.fullmatch(name):
-                raise UserError(
-                    f"{parent}/{name}: no report (expected sNNNNNNNN.txt); move it out of the folder"
-                )
-            yield patient, name
-
-
-def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[Report]:
-    """Reports of `list_reports`, one at a time.
-
-    Raises:
-        UserError: as `list_reports`, or a report cannot be read.
-    """
-    files = f"{folder}/files"
-    for patient, name in list_reports(folder, patients):
-        path = f"{files}/{patient}/{name}"
-        try:
-            with open(path, "rb", buffering=0) as opened:
-                content = opened.read()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
-        yield Report(name[:-4], patient.partition("/")[2], *_decode(content))
-
-
-_REPORT_NAME = re.compile(rf"s{NUMBER}\.txt")
-_PATIENT_NAME = re.compile(rf"p{NUMBER}")
-
-
-def _entries(folder: str | Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror}); unpack the zip again") from None
-
-
-def _decode(content: bytes) -> tuple[str, bool]:
-    try:
-        return content.decode("utf-8-sig"), True
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace"), False

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.data.adapters import LABEL, expect, expect_file_names, finish, list_files, read_table
+from refers.columns import LABEL
+from refers.data.index import finish
+from refers.data.read_tables import expect, expect_file_names, list_files, read_table
 
 COVID = r"\bCOVID-19\b"
 VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
@@ -27,7 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.data.adapters`.
+    """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.data.index`.
 
     `finding` is words (June 2020) or a path as Pneumonia/Viral/COVID-19 (final form). RT_PCR_positive, which only the
     final form has, is not read: it is blank for most, and the finding already says COVID-19 where the test did.

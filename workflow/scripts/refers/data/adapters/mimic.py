@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.data.adapters import (
-    LABEL,
+from refers.columns import LABEL
+from refers.data.index import finish
+from refers.data.read_tables import (
     digits,
     expect,
     expect_file_names,
     expect_unique,
-    finish,
     numbers,
     read_table,
 )
@@ -29,7 +29,7 @@ LABELS = {"1.0": 1, "0.0": 0, "-1.0": -1, "1": 1, "0": 0, "-1": -1, "": np.nan}
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images below `folder`/mimic-cxr-jpg/files; see `refers.data.adapters`.
+    """Index of the images below `folder`/mimic-cxr-jpg/files; see `refers.data.index`.
 
     The tables may list more images than are here. A study without CheXpert labels has blank ones.
 

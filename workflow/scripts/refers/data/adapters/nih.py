@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.data.adapters import (
-    LABEL,
+from refers.columns import LABEL
+from refers.data.index import finish
+from refers.data.read_tables import (
     checked_boxes,
     digits,
     expect,
     expect_file_names,
     expect_unique,
-    finish,
     list_files,
     numbers,
     read_table,
@@ -40,7 +40,7 @@ LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images below `folder`; see `refers.data.adapters`. The entry table may list more images than are here.
+    """Index of the images below `folder`; see `refers.data.index`. The entry table may list more images than are here.
 
     Raises:
         UserError: file, row and what is wrong with it.

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.data.adapters import LABEL, expect, expect_unique, finish, list_files, read_table
+from refers.columns import LABEL
+from refers.data.index import finish
+from refers.data.read_tables import expect, expect_unique, list_files, read_table
 from refers.errors import UserError
 
 NAME = re.compile(r"(CHNCXR_\d+)_([01])\.png")
@@ -20,7 +22,7 @@ NORMAL = "normal"
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images below `folder`; see `refers.data.adapters`. The label is the file name's suffix.
+    """Index of the images below `folder`; see `refers.data.index`. The label is the file name's suffix.
 
     Raises:
         UserError: file, row and what is wrong with it.

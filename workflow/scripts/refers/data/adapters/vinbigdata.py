@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.data.adapters import (
-    LABEL,
+from refers.columns import LABEL
+from refers.data.index import finish
+from refers.data.read_tables import (
     checked_boxes,
     expect,
     expect_file_names,
-    finish,
     list_files,
     read_table,
 )
@@ -26,7 +26,7 @@ SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")  # converted images stand
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images in `folder`/train; see `refers.data.adapters`.
+    """Index of the images in `folder`/train; see `refers.data.index`.
 
     A class is present where any radiologist saw it. Patients are not published: every image is its own.
 

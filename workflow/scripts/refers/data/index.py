@@ -1,0 +1,103 @@
+"""The index of a source: the one schema behind which every official download looks alike.
+
+An index has one row per image on disk, sorted by image_id; row i is row i of the image store:
+
+    image_id    unique; the official table's own name        view    frontal, lateral, ct or other
+    patient_id  shared by the images of one patient          split   official set: train, val, test, train_val or ""
+    study_id    shared by the images of one examination      width, height   int32, original pixels; 0 where the
+                                                             header is unreadable, which the store will report
+    path        relative to the source's folder, with "/"
+    label:X     float32: 1 present, 0 absent, -1 uncertain, NaN not mentioned or undefined
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refers.columns import LABEL
+from refers.data.read_tables import read_sizes
+from refers.errors import UserError
+from refers.files import check_column, is_below
+
+TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
+COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
+VIEWS = ("frontal", "lateral", "ct", "other")
+SPLITS = ("train", "val", "test", "train_val", "")
+
+
+def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped: dict[str, int]) -> tuple:
+    """Sort an adapter's rows into the schema and check them: (index, counts)."""
+    if not len(frame):
+        raise UserError(
+            f"{table}: none of its {missing} images is in {folder}; place the official images there"
+        )
+    labels = [name for name in frame.columns if name.startswith(LABEL)]
+    if "width" not in frame:
+        frame = frame.assign(**dict(zip(("width", "height"), read_sizes(folder, frame["path"]), strict=True)))
+    frame = frame.sort_values("image_id", kind="stable", ignore_index=True)[[*COLUMNS, *labels]]
+    frame = frame.astype(dict.fromkeys(labels, np.float32) | {"width": np.int32, "height": np.int32})
+    validate_index(frame, str(folder))
+    counts = {
+        "missing_images": int(missing),
+        "skipped": {reason: int(count) for reason, count in skipped.items() if count},
+    }
+    if unreadable := int((frame["width"] == 0).sum()):
+        counts["unreadable_headers"] = unreadable
+    return frame, counts
+
+
+def validate_index(frame: pd.DataFrame, origin: str) -> None:
+    """Check a frame against the index schema.
+
+    Raises:
+        UserError: the first departure, with the row it is in; `origin` begins the message.
+    """
+    labels = [name for name in frame.columns if name.startswith(LABEL)]
+    if list(frame.columns) != [*COLUMNS, *labels] or not labels:
+        raise UserError(
+            f"{origin}: columns are {list(frame.columns)[:9]}, expected {list(COLUMNS)} and labels"
+        )
+
+    def check(good: pd.Series, name: str, what: str) -> None:
+        check_column(good, origin, frame, name, what, "index the source again")
+
+    for name in TEXT_COLUMNS:
+        check(frame[name].map(type).eq(str), name, "is no text")
+    for name in ("image_id", "patient_id", "study_id"):
+        check(frame[name].ne(""), name, "is blank")
+    check(~frame["image_id"].duplicated(), "image_id", "is there twice")
+    if not frame["image_id"].is_monotonic_increasing:
+        raise UserError(f"{origin}: rows are not sorted by image_id; index the source again")
+    check(frame["view"].isin(VIEWS), "view", f"is none of {', '.join(VIEWS)}")
+    check(frame["split"].isin(SPLITS), "split", "is no official split")
+    check(frame["path"].map(is_below), "path", "is not a path below the source's folder")
+    for name in ("width", "height"):
+        good = frame[name].ge(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
+        check(good, name, "is no int32 of 0 or more")
+    for name in labels:
+        good = frame[name].isin([1, 0, -1]) | frame[name].isna()
+        check(good & (frame[name].dtype == np.float32), name, "is no float32 label 1, 0, -1 or blank")
+
+
+def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:
+    """The report beside an index: sizes, what was left out, and each class's labels."""
+    labels = {}
+    for column in (name for name in frame.columns if name.startswith(LABEL)):
+        values = frame[column]
+        labels[column.removeprefix(LABEL)] = {
+            "positive": int((values == 1).sum()),
+            "negative": int((values == 0).sum()),
+            "uncertain": int((values == -1).sum()),
+            "blank": int(values.isna().sum()),
+        }
+    return {
+        "source": source,
+        "rows": len(frame),
+        "patients": int(frame["patient_id"].nunique()),
+        "studies": int(frame["study_id"].nunique()),
+        "views": dict(Counter(frame["view"])),
+        **counts,
+        "labels": labels,
+    }

@@ -1,0 +1,226 @@
+"""One official download against what its owner publishes: what is on disk, what is wrong with it, what to do next."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from refers.data.adapters import adapter
+from refers.data.advice import how_to_get, packed
+from refers.data.images import decode
+from refers.data.splits import positives
+from refers.errors import UserError
+from refers.text.report_files import FOLDER, list_reports
+from refers.workers import process_pool, progress_bar
+
+CHUNK = 64  # images a worker takes at a time
+SIDE = 64  # pixels per side that show whether a JPEG is complete
+NAMED = 3  # unreadable images that the text names
+
+
+class Source(NamedTuple):
+    """An official download: its entry in the config's `sources`, its folder, and its patterns that match nothing."""
+
+    name: str
+    entry: dict[str, Any]
+    folder: Path
+    missing: list[str]
+
+
+def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
+    """A line of the preflight report, absent until something else is known.
+
+    Keys: name, folder, state (available, complete, partial, absent or broken), expected and found files, unreadable ones
+    (None where nothing was checked), bad (path and reason of each of these), remarks (a list of lines), labels ({class:
+    (positives found, published or None)}), store (bytes of the packed images) and next (what to do, or "").
+    """
+    return {
+        "name": name,
+        "folder": str(folder),
+        "state": "absent",
+        "expected": None,
+        "found": 0,
+        "unreadable": None,
+        "bad": [],
+        "remarks": [],
+        "labels": {},
+        "store": 0,
+        "next": "",
+    } | known
+
+
+def check_source(
+    size: int, tolerance: float, full: bool, workers: int, source: Source
+) -> list[dict[str, Any]]:
+    """Report lines of a source: its images, and its reports where it has some.
+
+    Args:
+        size: side in pixels of an image in the store.
+        tolerance: share of unreadable images that does not stop a study.
+        full: decode every image, in this many `workers`; otherwise tables, file names and image headers are read.
+        source: the download.
+    """
+    entry, folder = source.entry, source.folder
+    expected = entry.get("expected") or {}
+    absent = [pattern for pattern in source.missing if pattern != entry.get("reports")]
+    known = expected.get("images")
+    line = report_line(source.name, folder, expected=known, store=(known or 0) * size**2)
+    studies = None
+    if absent:
+        line["next"] = how_to_get(entry, folder, absent)
+    else:
+        try:
+            index, counts = adapter(entry["layout"])(folder)
+            studies = index["study_id"]
+            line |= check_images(index, counts, folder, expected, full, workers)
+            line["store"] = len(index) * size**2
+            line = concluded(line, counts["missing_images"], tolerance)
+            if line["state"] == "partial":
+                line["next"] += f"; get them from {entry['origin']}" if entry.get("origin") else ""
+                line["next"] += packed(entry, folder, entry["images"])
+        except UserError as error:
+            line |= {"state": "broken", "next": str(error)}
+    return [line, *([check_reports(source, studies)] if entry.get("reports") else [])]
+
+
+def check_images(
+    index: pd.DataFrame, counts: dict, folder: Path, expected: dict, full: bool, workers: int
+) -> dict[str, Any]:
+    """Facts about the images of an index, as keys of a report line."""
+    if full:
+        broken = undecodable(folder, index["path"].tolist(), workers)
+    else:
+        headers = index.loc[index["width"] == 0, "path"]
+        broken = [(path, "header cannot be read") for path in headers]
+        broken += empty_files(folder, index["path"].drop(headers.index).tolist())
+    missing = counts["missing_images"]
+    expected, remarks = totals(expected, len(index) + missing)
+    published, found = expected.get("labels") or {}, positives(index)
+    return {
+        "expected": expected.get("images"),
+        "found": len(index),
+        "unreadable": len(broken) if full or broken else None,
+        "bad": broken,
+        "labels": {name: (found.get(name, 0), published.get(name)) for name in {**found, **published}},
+        "remarks": [
+            *remarks,
+            *([f"{missing:,} images of the official table not found"] if missing else []),
+            *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
+            *(differences(index, expected) if not missing else []),
+        ],
+    }
+
+
+def totals(expected: dict, listed: int) -> tuple[dict, list[str]]:
+    """Published totals of a download, and a remark; of one that grew, those of the release with as many images."""
+    releases = expected.get("releases") or {}
+    for name, known in releases.items():
+        if known["images"] == listed:
+            return known, [f"the table is that of release {name}"]
+    known = ", ".join(f"{name}: {known['images']:,} images" for name, known in releases.items())
+    return expected, [
+        f"no published totals for a table of {listed:,} images; known releases: {known}"
+    ] if releases else []
+
+
+def differences(index: pd.DataFrame, expected: dict) -> list[str]:
+    """Patients, official sets and label counts of a whole download that differ from the published totals."""
+    differing, found = [], positives(index)
+    patients = index["patient_id"].nunique()
+    if expected.get("patients", patients) != patients:
+        differing.append(f"{patients:,} patients, {expected['patients']:,} published")
+    for name, count in (expected.get("splits") or {}).items():
+        if (number := int((index["split"] == name).sum())) != count:
+            differing.append(f"official {name}: {number:,} images, {count:,} published")
+    for name, count in (expected.get("labels") or {}).items():
+        if found.get(name, 0) != count:
+            differing.append(f"{name}: {found.get(name, 0):,} positive, {count:,} published")
+    return differing
+
+
+def concluded(line: dict, missing: int, tolerance: float) -> dict:
+    """The line with its state, and what to do next."""
+    folder, bad = line["folder"], line["bad"]
+    if len(bad) > tolerance * line["found"]:
+        names = "; ".join(f"{path}: {reason}" for path, reason in bad[:NAMED])
+        if len(bad) > NAMED:
+            names += f"; and {len(bad) - NAMED:,} more, listed in unreadable.csv beside the log"
+        return line | {
+            "state": "broken",
+            "next": f"download {len(bad):,} unreadable images below {folder} again: {names}",
+        }
+    if bad:
+        line["remarks"].append(f"{len(bad)} unreadable images, fewer than images.tolerance allows")
+    if missing or line["found"] < (line["expected"] or 0):
+        advice = f"a study can run on the images found; place the others below {folder}"
+        return line | {"state": "partial", "next": advice}
+    differs = any("published" in remark for remark in line["remarks"])
+    advice = "compare the table's release with the one that docs/data.md names" if differs else ""
+    return line | {"state": "complete", "next": advice}
+
+
+def check_reports(source: Source, studies: pd.Series | None) -> dict[str, Any]:
+    """The line of a source's reports; `studies`: study ids of its images, where there are images."""
+    folder, pattern = source.folder / FOLDER, source.entry["reports"]
+    expected = (source.entry.get("expected") or {}).get("reports")
+    line = report_line(f"{source.name} reports", folder, expected=expected)
+    if pattern in source.missing:
+        return line | {"next": how_to_get(source.entry, source.folder, [pattern])}
+    try:
+        found = {name[: -len(".txt")] for _, name in list_reports(folder)}
+    except UserError as error:
+        return line | {"state": "broken", "next": str(error)}
+    line |= {"state": "complete", "found": len(found)}
+    without = 0 if studies is None else int((~studies.drop_duplicates().isin(found)).sum())
+    if without:
+        line["remarks"] = [f"{without:,} of {studies.nunique():,} studies with images have no report"]
+    if without or len(found) < (expected or 0):
+        effect = f"pre-training leaves out {without:,} studies without a report; " if without else ""
+        line |= {"state": "partial", "next": f"{effect}unpack mimic-cxr-reports.zip into {folder} again"}
+    return line
+
+
+def empty_files(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
+    """(path, reason) of the images without a byte: where a table has the sizes, no header is read that would show them."""
+
+    def look(chunk: list[str]) -> list[tuple[str, str]]:
+        found = []
+        for path in chunk:
+            try:
+                if not os.stat(f"{folder}/{path}").st_size:
+                    found.append((path, "empty file"))
+            except OSError as error:
+                found.append((path, error.strerror))
+        return found
+
+    # Threads: this waits for the disk, not for the processor.
+    with ThreadPoolExecutor(8) as pool:
+        return [bad for some in pool.map(look, _chunks(paths)) for bad in some]
+
+
+def _chunks(paths: list[str]) -> list[list[str]]:
+    return [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+
+
+def undecodable(folder: Path, paths: list[str], workers: int) -> list[tuple[str, str]]:
+    """(path, reason) of the images that cannot be decoded; every one is opened."""
+    chunks = _chunks(paths)
+    progress, done, found = progress_bar(len(paths)), 0, []
+    with process_pool(workers) as pool:
+        for chunk, bad in zip(chunks, pool.map(partial(_failures, folder), chunks), strict=True):
+            found += bad
+            progress(done := done + len(chunk))
+    return found
+
+
+def _failures(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
+    failures = []
+    for path in paths:
+        try:
+            decode(folder / path, enough=SIDE)
+        except UserError as error:
+            failures.append((path, str(error).removeprefix(f"{folder / path}: ")))
+    return failures

@@ -1,0 +1,172 @@
+"""The preflight report: which data of a study are available, what is wrong with them and what to do next."""
+
+import shutil
+import textwrap
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from refers.data.released_lists import LIST_NAMES
+from refers.data.source_check import Source, check_source, report_line
+from refers.formatting import size
+from refers.study.study import RELEASED, Study
+from refers.workers import process_pool
+
+WIDTH = 110
+TEXT_ENCODER = ("config.json", "model.safetensors", "vocab.txt|tokenizer.json")
+
+
+def report(
+    study: Study, full: bool = False, workers: int = 1, progress: Callable[[str], None] = print
+) -> dict:
+    """Every line of the report, and the space that the image stores still need against what the disk has left.
+
+    Args:
+        study: the study whose data are checked.
+        full: decode every image. All workers then decode, one source after the other; a quick check gives each worker a
+            source.
+        workers: processes.
+        progress: receives a line for each step.
+    """
+    sources = [
+        Source(name, entry, study.folder(name), study.missing(name))
+        for name, entry in study.values["sources"].items()
+    ]
+    images, found = study.values["images"], []
+    check = partial(check_source, images["size"], images["tolerance"], full)
+    if full or workers < 2:
+        for source in sources:
+            progress(f"checking {source.name} ...")
+            found.append(check(workers, source))
+    else:
+        progress(f"checking {', '.join(source.name for source in sources)} ...")
+        with process_pool(min(workers, len(sources))) as pool:
+            found = list(pool.map(partial(check, 1), sources))
+    lines = [line for some in found for line in some] + other_files(study)
+    place = Path(study.values.get("pathvars", {}).get("store", "build/store"))
+    packed = sum(path.stat().st_size for path in place.glob("*/images.npy"))
+    while not place.exists():
+        place = place.parent if place != place.parent else Path(".")
+    return {
+        "full": full,
+        "lines": lines,
+        "study": runnable(study),
+        "store_bytes": sum(line["store"] for line in lines),
+        "packed_bytes": packed,
+        "free_bytes": shutil.disk_usage(place).free,
+    }
+
+
+def other_files(study: Study) -> list[dict[str, Any]]:
+    """Lines of whatever is not a download of images: the text encoder, imported weights, the authors' lists."""
+    origins = study.values.get("origins", {})
+    wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
+    if path := study.text_encoder:
+        wanted["text encoder"] = (path, TEXT_ENCODER, origins.get(str(path), ""))
+    for method in study.methods:
+        if path := study.checkpoint_file(method):
+            wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
+    for name, entry in study.values["datasets"].items():
+        if entry["split"]["kind"] == "released" and "released" in entry:
+            lists = tuple("|".join(LIST_NAMES[part]) for part in ("val", "test"))
+            wanted[f"released lists of {name}"] = (study.released_lists(name), lists, RELEASED)
+    lines = []
+    for name, (folder, files, origin) in wanted.items():
+        absent = [file for file in files if not any((folder / part).exists() for part in file.split("|"))]
+        advice = f"place {' and '.join(absent).replace('|', ' or ')} in {folder}"
+        advice += f"; get it from {origin}" if origin else ""
+        lines.append(
+            report_line(
+                name,
+                folder,
+                state="absent" if absent else "available",
+                found=None,
+                next=f"{advice}; docs/data.md says which" if absent else "",
+            )
+        )
+    return lines
+
+
+def runnable(study: Study) -> dict[str, Any]:
+    """What can run with the files found: the number of cells, and the methods and datasets behind them."""
+    cells = [(method, cell) for method in study.methods for cell in study.cells if study.runs(method, cell)]
+    methods = list(dict.fromkeys(method for method, _ in cells))
+    return {
+        "cells": len(cells),
+        "of": len(study.methods) * len(study.cells),
+        "methods": ["every method"] if methods == study.methods and len(methods) > 1 else methods,
+        "datasets": list(dict.fromkeys(cell.dataset for _, cell in cells)),
+    }
+
+
+def to_text(found: dict) -> str:
+    """The report as text: a table, then remarks and next steps, then what can run and the space on the disk."""
+    rows = [("", "state", "expected", "found", "unreadable", "store")]
+    rows += [_row(line) for line in found["lines"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    for line in found["lines"]:
+        notes = [*line["remarks"], *labels(line), *([f"next: {line['next']}"] if line["next"] else [])]
+        if notes:
+            text += ["", f"{line['name']}:", *(_wrapped(note, "  ") for note in notes)]
+    cells = found["study"]
+    summary = f"study: {cells['cells']} of {cells['of']} cells can run with the files found"
+    if cells["cells"]:
+        summary += f": {', '.join(cells['methods'])} on {', '.join(cells['datasets'])}"
+    text += ["", _wrapped(summary, "")]
+    need, done, free = found["store_bytes"], found["packed_bytes"], found["free_bytes"]
+    enough = free > 1.1 * max(need - done, 0)
+    verdict = "enough" if enough else "NOT ENOUGH: free some space, or move `pathvars.store` to another disk"
+    packed = f" ({size(done)} of them packed already)" if done else ""
+    text += [f"disk: the image stores need {size(need)}{packed}, {size(free)} are free: {verdict}"]
+    if not found["full"]:
+        text.append("images were counted, not decoded; --config preflight=full decodes every one")
+    if any(line["state"] == "absent" for line in found["lines"]):
+        text.append("docs/data.md lists the folders and the download commands of what is absent")
+    return "\n".join(text)
+
+
+def _row(line: dict) -> tuple[str, ...]:
+    def number(key: str) -> str:
+        return "" if line[key] is None else f"{line[key]:,}"
+
+    has_images = bool(line["store"])
+    unchecked = line["unreadable"] is None and has_images and line["found"]
+    unpublished = line["expected"] is None and line["found"] is not None
+    return (
+        line["name"],
+        line["state"],
+        "not published" if unpublished else number("expected"),
+        number("found"),
+        "not checked" if unchecked else number("unreadable"),
+        size(line["store"]) if has_images else "",
+    )
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def labels(line: dict) -> list[str]:
+    """Positives found, beside the published totals where there are some; one line at most."""
+    known = {name: counts for name, counts in line["labels"].items() if counts[1] is not None}
+    if known and all(found == published for found, published in known.values()):
+        return [
+            f"labels as published: {', '.join(f'{name} {found:,}' for name, (found, _) in known.items())}"
+        ]
+    counts = (
+        f"{name} {found:,}" + (f" of {total:,}" if total is not None else "")
+        for name, (found, total) in (known or line["labels"]).items()
+    )
+    title = "labels, found of published" if known else "labels"
+    return [f"{title}: {', '.join(counts)}"] if line["labels"] else []
