@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
-from refers.reporting.build_table import TESTS
-from refers.reporting.judging import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
+from refers.reporting.evaluate_claims import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
+from refers.reporting.table import TESTS
 
 FIELDS = ["id", "place", "quote", "test", "note", "paper", "paper_numbers", "ours", "our_numbers", "targets"]
 LISTS = {"left", "right", "columns", "against", "among", "tables", "figures"}

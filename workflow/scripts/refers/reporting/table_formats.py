@@ -15,8 +15,8 @@ from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
-from refers.reporting.build_table import TESTS, Entry, Table
 from refers.reporting.published import sign
+from refers.reporting.table import TESTS, Entry, Table
 
 FIELDS = [
     "table",
