@@ -10,7 +10,7 @@ import pytest
 import yaml
 from refers.errors import UserError
 from refers.reporting.claims import judge_all, read_claims, to_markdown
-from refers.reporting.judging import (
+from refers.reporting.evaluate_claims import (
     FAILS,
     HOLDS,
     UNJUDGED,

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from refers.errors import UserError
 from refers.evaluation.statistics import compare, holm
-from refers.reporting.build_table import build, format_p, index_results
+from refers.reporting.build_table import build, index_results
 from refers.reporting.published import read_reported, verdict
+from refers.reporting.table import format_p
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[1]

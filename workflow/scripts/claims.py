@@ -13,7 +13,7 @@ from refers.errors import UserError, run
 from refers.evaluation.localisation import NO_BOX, read_overlap
 from refers.files import write_text
 from refers.reporting.claims import judge_all, read_claims, to_csv, to_markdown
-from refers.reporting.judging import Overlap, our_numbers, paper_numbers
+from refers.reporting.evaluate_claims import Overlap, our_numbers, paper_numbers
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import read_csv
 

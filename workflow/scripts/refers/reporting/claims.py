@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
-from refers.reporting.build_table import TESTS
-from refers.reporting.judging import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
+from refers.formatting import markdown_table
+from refers.reporting.evaluate_claims import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
+from refers.reporting.table import TESTS
 
 FIELDS = ["id", "place", "quote", "test", "note", "paper", "paper_numbers", "ours", "our_numbers", "targets"]
 LISTS = {"left", "right", "columns", "against", "among", "tables", "figures"}
@@ -214,19 +215,12 @@ def to_markdown(lines: list[dict[str, str]], note: str = "") -> str:
         for side in ("paper", "ours")
     }
     head = ["Claim", "Sentence", "On the paper's tables", "On ours"]
-    grid = [[line["id"], f'"{line["quote"]}"', line["paper"], line["ours"]] for line in lines]
-    grid = [[text.replace("|", "\\|") for text in row] for row in (head, *grid)]
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    rows = [
-        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
-        for row in grid
-    ]
-    rule = "|" + "|".join(f":{'-' * (width + 1)}" for width in widths) + "|"
+    rows = [[line["id"], f'"{line["quote"]}"', line["paper"], line["ours"]] for line in lines]
     texts = [
         "**The paper's sentences against its tables and ours**",
         *([note] if note else []),
         f"{len(lines)} sentences. On the paper's printed numbers: {counts['paper']}. On ours: {counts['ours']}.",
-        "\n".join([rows[0], rule, *rows[1:]]),
+        markdown_table(head, rows),
         "Rows and columns are named as in tables/cells.csv. Differences are AUC points, between means over seeds."
         " Printed numbers are rounded, so a difference of two is known to 0.1 and of two gains to 0.2.",
     ]

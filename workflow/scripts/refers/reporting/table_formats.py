@@ -15,8 +15,9 @@ from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
-from refers.reporting.build_table import TESTS, Entry, Table
+from refers.formatting import column_widths, markdown_table
 from refers.reporting.published import sign
+from refers.reporting.table import TESTS, Entry, Table
 
 FIELDS = [
     "table",
@@ -172,7 +173,7 @@ def _panels(table: Table, limit: int) -> list[Grid]:
 def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
     if not grid.groups:
         return [grid]
-    widths = _widths(_texts(grid, table))
+    widths = column_widths(_texts(grid, table))
     ends = accumulate((span for _, span in grid.groups), initial=grid.lead)
     chosen: list[tuple[list[tuple[str, int]], list[int]]] = []
     for group, start in zip(grid.groups, ends, strict=False):
@@ -194,14 +195,12 @@ def to_markdown(table: Table) -> str:
     """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
     lines = [f"**{_pipes(table.heading)}**"]
     panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
-    widths: dict[int, int] = {}  # panels below each other line up
+    widest: dict[int, int] = {}  # panels below each other line up
     for texts in panels:
-        for place, width in enumerate(_widths(texts)):
-            widths[place] = max(width, widths.get(place, 0))
-    for texts in panels:
-        rows = [" | ".join(text.ljust(widths[place]) for place, text in enumerate(line)) for line in texts]
-        rule = "|".join(f":{'-' * (widths[place] + 1)}" for place in range(len(texts[0])))
-        lines += ["", f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])]
+        for place, width in enumerate(column_widths(texts)):
+            widest[place] = max(width, widest.get(place, 0))
+    for heads, *rows in panels:
+        lines += ["", markdown_table(heads, rows, [widest[place] for place in range(len(heads))])]
     lines += [text for note in table.notes for text in ("", note)]
     for texts in ([f"[{table.marker(text)}] {text}" for text in table.footnotes], table.missing):
         lines += ["", *(f"- {text}" for text in texts)] if texts else []
@@ -216,10 +215,6 @@ def _texts(grid: Grid, table: Table) -> list[list[str]]:
     ]
     body = [[_markdown_cell(cell, table) for cell in line] for line in grid.lines]
     return [[_pipes(text) for text in line] for line in (heads, *body)]
-
-
-def _widths(texts: list[list[str]]) -> list[int]:
-    return [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
 
 
 def _pipes(text: str) -> str:

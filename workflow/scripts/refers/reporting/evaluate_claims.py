@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from refers.reporting.build_table import P_VALUE, TESTS, format_p
 from refers.reporting.published import Reported
+from refers.reporting.table import P_VALUE, TESTS, format_p
 
 HOLDS, FAILS, UNJUDGED = "holds", "does not hold", "cannot be judged"
 BOUNDS = {"more_than": ">", "at_least": "≥", "at_most": "≤", "about": "about", "advantage": "an advantage of"}

@@ -1,0 +1,117 @@
+"""A table and its numbers, ready to be written: what an entry holds, how a number is printed, the rows of tests.
+
+`refers.reporting.build_table` fills it in, `refers.reporting.table_formats` writes it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"  # over seeds
+DIFFERENCE, PAIRED, DELONG = "paired_difference", "p_value_paired", "p_value_delong"  # over test images
+TESTS = {
+    **{P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"},
+    **{DIFFERENCE: "Paired difference", PAIRED: "Paired p", DELONG: "DeLong"},
+}  # rows below the methods
+
+
+@dataclass
+class Entry:
+    """One number of a table, or the reason why it is missing."""
+
+    row: str
+    title: str
+    column: dict[str, Any]
+    reported: str = ""  # as printed in the paper
+    method: str = ""
+    mean: float | None = None  # percent; in a row of TESTS a p-value or a difference in points
+    sd: float | None = None
+    low: float | None = None  # bootstrap interval over test images, percent or points
+    high: float | None = None
+    resamples: int | None = None  # drawn for the interval or the paired p
+    undefined_resamples: int | None = None  # of them left out, since a class lost a label
+    seeds: int = 0
+    positives: int | None = None  # test labels, summed over the classes behind the number
+    negatives: int | None = None
+    verdict: str = ""  # a test gets none
+    status: str = "ok"
+    target: str = ""
+    note: str = ""  # a footnote's text
+    best: bool = False
+
+    @property
+    def printed(self) -> str:
+        """Our number as printed, or the reason's short form."""
+        if self.mean is None:
+            return self.status.split(":")[0]
+        if self.row == DIFFERENCE:
+            return format_difference(self.mean, self.low, self.high)
+        return format_p(self.mean) if self.row in TESTS else format_auc(self.mean, self.sd)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the printed AUC, in points; None where there are not both."""
+        if self.mean is None or not self.reported or self.row in TESTS:
+            return None
+        return round(self.mean - float(self.reported), 4)
+
+
+@dataclass
+class Table:
+    """A table ready to be written."""
+
+    name: str
+    title: str
+    label: str  # what it is called where nothing counts it; "" for its title alone
+    rows: list[dict[str, Any]]
+    columns: list[dict[str, Any]]
+    entries: dict[tuple[str, str], Entry]
+    marks: list[str] = field(default_factory=list)  # leading columns of check marks
+    notes: list[str] = field(default_factory=list)  # sentences under the table
+    footnotes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        """`Table 1. Its title`."""
+        return f"{self.label}. {self.title}" if self.label else self.title
+
+    @property
+    def printed_rows(self) -> list[dict[str, Any]]:
+        """Rows that a reader sees; the csv has them all."""
+        return [row for row in self.rows if row.get("printed", True)]
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a column is one class of a cell."""
+        return any("class" in column for column in self.columns)
+
+    def marker(self, text: str) -> str:
+        """Letter of a footnote; "" without one."""
+        return _letter(self.footnotes.index(text)) if text else ""
+
+
+def format_auc(mean: float, sd: float | None) -> str:
+    """`84.1 ± 0.4`, or `84.1` for one seed."""
+    return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
+
+
+def format_p(p: float) -> str:
+    """`0.034` from 0.01 on, below it `8.35e-4` as the paper prints."""
+    if p >= 0.01:
+        return f"{p:.3f}"
+    digits, exponent = f"{p:.2e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def format_difference(points: float, low: float | None, high: float | None) -> str:
+    """`+1.3 [−0.2, +2.9]`; without an interval `+1.3 [undefined]`."""
+    texts = [f"{value:+z.1f}".replace("-", "−") for value in (points, low, high) if value is not None]
+    return f"{texts[0]} [{', '.join(texts[1:]) or 'undefined'}]"
+
+
+def column_title(column: dict[str, Any]) -> str:
+    return f"{column['group']} {column['title']}".strip()
+
+
+def _letter(place: int) -> str:
+    return (_letter(place // 26 - 1) if place >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[place % 26]
