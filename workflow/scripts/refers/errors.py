@@ -1,7 +1,7 @@
 """A user's mistake is one line on the terminal and exit code 1, never a traceback."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -19,6 +19,14 @@ class Preempted(UserError):
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name nearest to a wrong one, as " (did you mean 'x'?)"; empty where none is near."""
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name, list(known), 1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def run(main: Callable[[], None]) -> None:

@@ -18,7 +18,9 @@ from refers.data.adapters import adapter
 from refers.data.splits import LIST_NAMES, positives
 from refers.errors import UserError
 from refers.progress import progress_bar
-from refers.study.study import RELEASED, Study
+from refers.study import paths
+from refers.study.availability import RELEASED, Availability
+from refers.study.study import Study
 from refers.text import cleaning
 from refers.workers import process_pool
 
@@ -64,7 +66,7 @@ def examine(study: Study, full: bool, workers: int, source: str) -> list[dict[st
     entry, folder = study.values["sources"][source], study.folder(source)
     expected = entry.get("expected") or {}
     area = study.values["images"]["size"] ** 2
-    absent = [pattern for pattern in study.missing(source) if pattern != entry.get("reports")]
+    absent = [pattern for pattern in Availability(study).missing(source) if pattern != entry.get("reports")]
     line = about(source, folder, expected=expected.get("images"), store=(expected.get("images") or 0) * area)
     studies = None
     if absent:
@@ -264,7 +266,7 @@ def report_files(study: Study, source: str, studies: pd.Series | None) -> dict[s
     folder = study.folder(source) / cleaning.FOLDER
     expected = (entry.get("expected") or {}).get("reports")
     line = about(f"{source} reports", folder, expected=expected)
-    if entry["reports"] in study.missing(source):
+    if entry["reports"] in Availability(study).missing(source):
         return line | {"next": how_to_get(entry, study.folder(source), [entry["reports"]])}
     try:
         here = {name[: -len(".txt")] for _, name in cleaning.list_reports(folder)}
@@ -371,8 +373,9 @@ def report(study: Study, full: bool = False, workers: int = 1, said: Callable[[s
         with process_pool(min(workers, len(sources))) as pool:
             found = list(pool.map(partial(examine, study, full, 1), sources))
     lines = [line for some in found for line in some] + checkpoints(study)
-    place = Path(study.values.get("pathvars", {}).get("store", "build/store"))
-    packed = sum(path.stat().st_size for path in place.glob("*/images.npy"))
+    stores = [study.resolve(paths.IMAGES, source=source) for source in sources]
+    packed = sum(path.stat().st_size for path in stores if path.exists())
+    place = stores[0].parents[1]
     while not place.exists():
         place = place.parent if place != place.parent else Path(".")
     return {
@@ -387,7 +390,8 @@ def report(study: Study, full: bool = False, workers: int = 1, said: Callable[[s
 
 def runnable(study: Study) -> dict[str, Any]:
     """What of the study can run with what is here: cells of all, and the methods and datasets behind them."""
-    cells = [(method, cell) for method in study.methods for cell in study.cells if study.runs(method, cell)]
+    can_run = Availability(study).can_run
+    cells = [(method, cell) for method in study.methods for cell in study.cells if can_run(method, cell)]
     methods = list(dict.fromkeys(method for method, _ in cells))
     return {
         "cells": len(cells),
