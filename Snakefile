@@ -96,7 +96,7 @@ rule cells:
 rule encoders:
     """Every encoder that can be made here."""
     input:
-        [encoder_path(method) for method in STUDY.methods if not STUDY.method_status(method)],
+        [encoder_path(method) for method in STUDY.methods if not AVAILABILITY.method_status(method)],
 
 
 rule audit:

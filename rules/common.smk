@@ -12,7 +12,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers.provenance import code_digests
 from refers import devices
-from refers.study import study
+from refers.study import paths
+from refers.study.availability import Availability
+from refers.study.check import check
+from refers.study.specs import Specs
 from refers.errors import UserError
 from refers.files import file_digest
 
@@ -29,12 +32,14 @@ def checked_study():
         )
         raise WorkflowError(f"{place} {reason.removeprefix('ValidationError: ')}".strip()) from None
     try:
-        return study.check(config)
+        return check(config)
     except UserError as error:
         raise WorkflowError(f"config: {error}") from None
 
 
 STUDY = checked_study()
+AVAILABILITY = Availability(STUDY)
+SPECS = Specs(AVAILABILITY)
 
 # A cluster sends SIGTERM to every process of a job: the shell waits, so that a training job can save its state.
 shell.prefix("set -euo pipefail; trap : TERM; ")
@@ -117,9 +122,9 @@ def adapter_code(wildcards):
 @one_line
 def source_tables(wildcards):
     """Official tables of a source; an absent download is one line."""
-    if reason := STUDY.source_status(wildcards.source):
+    if reason := AVAILABILITY.source_status(wildcards.source):
         raise UserError(reason)
-    return STUDY.source_files(wildcards.source)
+    return AVAILABILITY.source_files(wildcards.source)
 
 
 def is_released(wildcards):
@@ -138,25 +143,25 @@ def released_option(wildcards):
 @one_line
 def released_results(wildcards):
     """The authors' prediction files: a folder or an archive; where absent, one line."""
-    return STUDY.released_results
+    return AVAILABILITY.released_results()
 
 
 @one_line
 def released_test_lists(wildcards):
     """The authors' lists beside them, for the patients of the test images; nothing where there are none."""
-    return STUDY.released_test_lists or []
+    return AVAILABILITY.released_test_lists() or []
 
 
 def products_of_mimic():
     """What pre-training reads of MIMIC, up to the cleaned reports; nothing where it is not here."""
-    if STUDY.source_status("mimic"):
+    if AVAILABILITY.source_status("mimic"):
         return []
     return multiext("<store>/mimic/", "index.parquet", "images.npy", "reports.parquet")
 
 
 def products_of_dataset(cell):
     """The checked split of a cell's dataset and the cell's training images; nothing where it is not here."""
-    if STUDY.dataset_status(cell.dataset):
+    if AVAILABILITY.dataset_status(cell.dataset):
         return []
     folder = f"<interim>/{cell.dataset}"
     return [f"{folder}/check.json", f"{folder}/subset_{cell.ratio}pct.csv"]
@@ -188,13 +193,12 @@ def objective_code(wildcards):
 
 
 def is_imported(method):
-    return "checkpoint" in STUDY.method(method)
+    return STUDY.is_imported(method)
 
 
 def checkpoint_of(wildcards):
     """The file of a method that is imported rather than pre-trained; none where weights are random or downloaded."""
-    random = STUDY.method(wildcards.method)["checkpoint"] == "random"
-    if random and STUDY.model_settings(wildcards.method)["architecture"] == "transformer":
+    if STUDY.has_random_checkpoint(wildcards.method):
         return "<interim>/random_vit.npz"
     return STUDY.checkpoint_file(wildcards.method) or []
 
@@ -239,7 +243,7 @@ def methods_where(imported):
 @one_line
 def encoder_of_cell(wildcards):
     """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line."""
-    STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
     return encoder_path(wildcards.method)
 
 
@@ -254,10 +258,8 @@ def one_of(names):
 
 def keep_option(wildcards):
     """Whether a fine-tune keeps a classifier, for the maps of a figure."""
-    wanted = all(
-        str(value) in map(str, STUDY.kept[name]) for name, value in wildcards.items() if name in STUDY.kept
-    )
-    return f"--keep {STUDY.seeds[0]}" if wanted else ""
+    saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio)
+    return f"--keep {STUDY.seeds[0]}" if saves else ""
 
 
 def cell_path(method, cell):
@@ -270,7 +272,7 @@ def test_path(reference, baseline, cell):
 
 def cells_of(method):
     """Cells of a method that can run here."""
-    return [cell_path(method, cell) for cell in STUDY.cells if STUDY.runs(method, cell)]
+    return [cell_path(method, cell) for cell in STUDY.cells if AVAILABILITY.can_run(method, cell)]
 
 
 def prediction_paths(method, dataset, ratio):
@@ -282,7 +284,7 @@ def prediction_paths(method, dataset, ratio):
 @one_line
 def seeds_of_cell(wildcards):
     """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
-    STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
     return prediction_paths(wildcards.method, wildcards.dataset, wildcards.ratio)
 
 
@@ -292,7 +294,7 @@ def seeds_of_baseline(wildcards):
 
 def cells_of_tables():
     """(method, cell) pairs behind every table."""
-    return sorted({pair for table in config["tables"] for pair in STUDY.table_cells(table)})
+    return sorted({pair for table in config["tables"] for pair in SPECS.table_cells(table)})
 
 
 def predictions_of_tables():
@@ -301,11 +303,11 @@ def predictions_of_tables():
 
 
 def cells_of_table(wildcards):
-    return [cell_path(method, cell) for method, cell in STUDY.table_cells(wildcards.table)]
+    return [cell_path(method, cell) for method, cell in SPECS.table_cells(wildcards.table)]
 
 
 def tests_of_table(wildcards):
-    return [test_path(*triple) for triple in STUDY.table_tests(wildcards.table)]
+    return [test_path(*triple) for triple in SPECS.table_tests(wildcards.table)]
 
 
 def labels_of_table(form):
@@ -324,22 +326,22 @@ def labels_of_figure(form):
 
 def tests_of_tables():
     """Tests behind every table."""
-    triples = {triple for table in config["tables"] for triple in STUDY.table_tests(table)}
+    triples = {triple for table in config["tables"] for triple in SPECS.table_tests(table)}
     return [test_path(*triple) for triple in sorted(triples)]
 
 
 def table_spec(wildcards):
-    return as_json(STUDY.table(wildcards.table))
+    return as_json(SPECS.table(wildcards.table))
 
 
 def sources_of_figure(wildcards):
     """Inputs of a figure, in the order of its spec's sources."""
     name = wildcards.figure
-    kind, cells = config["figures"][name]["kind"], STUDY.figure_cells(name)
+    kind, cells = config["figures"][name]["kind"], SPECS.figure_cells(name)
     if kind == "rules":
         return ["<results>/rules.csv"]
     if kind == "curves":
-        return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
+        return [f"<results>/encoders/{method}/metrics.jsonl" for method in SPECS.figure(name)["sources"]]
     if kind == "ratios":
         return [cell_path(method, cell) for method, cell in cells]
     if kind == "attention":
@@ -352,10 +354,10 @@ def overlaps_of_figures():
     kinds = {name: entry["kind"] for name, entry in config["figures"].items()}
     paths, absent = [], {}
     for name in sorted(name for name, kind in kinds.items() if kind == "attention"):
-        if STUDY.figure_cells(name):
+        if SPECS.figure_cells(name):
             paths.append(f"<results>/attention/{name}/iou.csv")
         else:
-            absent[name] = STUDY.figure(name)["methods"][0]["status"]
+            absent[name] = SPECS.figure(name)["methods"][0]["status"]
     return paths, absent
 
 
@@ -364,7 +366,7 @@ def rule_files():
 
 
 def figure_spec(wildcards):
-    return as_json(STUDY.figure(wildcards.figure))
+    return as_json(SPECS.figure(wildcards.figure))
 
 
 def attention_of(wildcards):
@@ -397,11 +399,11 @@ def augment_of_figure(wildcards):
 def records_of_tables():
     """run.json of every fine-tune behind the tables; none of predictions that came here without it."""
     found = [
-        (path.replace("predictions.parquet", "run.json"), STUDY.training_status(method, cell))
+        (path.replace("predictions.parquet", "run.json"), AVAILABILITY.training_status(method, cell))
         for method, cell in cells_of_tables()
         for path in prediction_paths(method, *cell)
     ]
-    return [path for path, absent in found if not absent or STUDY.lies(path.removeprefix("<results>/"))]
+    return [path for path, absent in found if not absent or AVAILABILITY.results_exist(path)]
 
 
 def remake_command():
@@ -451,5 +453,5 @@ def resources_of_rules(wildcards):
 
 def plan_of_page(wildcards):
     """The plan that the page shows, and its digest, so that a new plan is a new page; empty where none was made."""
-    path = Path(STUDY.place("results")) / "plan/plan.json"
+    path = STUDY.resolve(paths.PLAN, form="json")
     return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}

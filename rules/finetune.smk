@@ -49,9 +49,9 @@ use rule finetune as finetune_kept with:
         **rules.finetune.output,
         classifier=f"<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{STUDY.seeds[0]}/classifier.safetensors",
     wildcard_constraints:
-        method=one_of(STUDY.kept["method"]),
-        dataset=one_of(STUDY.kept["dataset"]),
-        ratio=one_of(STUDY.kept["ratio"]),
+        method=one_of(STUDY.saved_classifiers["method"]),
+        dataset=one_of(STUDY.saved_classifiers["dataset"]),
+        ratio=one_of(STUDY.saved_classifiers["ratio"]),
 
 
 ruleorder: finetune_kept > finetune

@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from refers.audit.similarity import compare_files
 from refers.errors import UserError
 from refers.evaluation.statistics import Bootstrap
+from refers.study.availability import Availability
 from refers.study.study import Study
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -407,8 +408,8 @@ def test_where_the_released_files_are_looked_for(tmp_path, names, expected, list
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
-    assert study.released_results == tmp_path / expected
-    assert study.released_test_lists == (lists and tmp_path / lists)
+    assert Availability(study).released_results() == tmp_path / expected
+    assert Availability(study).released_test_lists() == (lists and tmp_path / lists)
 
 
 def test_two_archives_of_the_repository_are_one_line(tmp_path):
@@ -418,7 +419,7 @@ def test_two_archives_of_the_repository_are_one_line(tmp_path):
     for name in ("REFERS-main.zip", "REFERS.tar.gz"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"REFERS-main\.zip and REFERS\.tar\.gz: keep one"):
-        study.released_results  # noqa: B018
+        Availability(study).released_results()
 
 
 @pytest.mark.parametrize(

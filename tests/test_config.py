@@ -12,7 +12,10 @@ from refers.config import schema
 from refers.errors import UserError
 from refers.methods import load_objective
 from refers.provenance import code_digests
-from refers.study import study
+from refers.study.availability import Availability
+from refers.study.check import check
+from refers.study.specs import Specs
+from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ["", "demo", "code", "trial"]
@@ -78,7 +81,7 @@ def test_the_schema_is_the_one_that_the_models_give(tmp_path):
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_shipped_config_is_accepted_by_every_job(overlay):
     values = shipped(overlay)
-    found = study.check(values)
+    found = check(values)
     for method, entry in values["methods"].items():
         if "checkpoint" in entry:
             continue
@@ -91,7 +94,7 @@ def test_every_shipped_config_is_accepted_by_every_job(overlay):
 
 
 def test_the_published_study_has_every_row_and_the_papers_settings():
-    found = study.check(shipped(""))
+    found = check(shipped(""))
     assert len(found.methods) == 15
     refers = found.pretrain_settings("refers")
     assert refers["training"]["steps"] == 300_000
@@ -118,7 +121,7 @@ def pretrained(found):
 @pytest.mark.parametrize(("overlay", "images"), [("", 28_800_000), ("code", 2_400_000), ("trial", 7_200)])
 def test_every_method_sees_the_same_number_of_images(overlay, images):
     seen = {}
-    for method, settings in pretrained(study.check(shipped(overlay))):
+    for method, settings in pretrained(check(shipped(overlay))):
         _, kind = load_objective(settings["objective"])
         views = getattr(config.load(kind, settings["settings"]), "views", 1)
         seen[method] = settings["training"]["steps"] * settings["training"]["batch_size"] * views
@@ -130,7 +133,7 @@ def test_every_method_sees_the_same_number_of_images(overlay, images):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_one_key_starts_every_transformer_from_imagenet(overlay):
-    found = study.check(config.merge(shipped(overlay), {"pretrain": {"init": "imagenet"}}))
+    found = check(config.merge(shipped(overlay), {"pretrain": {"init": "imagenet"}}))
     start = found.model_settings("imagenet")
     kinds = set()
     for method, settings in pretrained(found):
@@ -170,10 +173,10 @@ TIMM = {
 def test_a_start_whose_weights_mean_something_else_is_one_line(change, message):
     values = config.merge(shipped(""), {"pretrain": {"init": "imagenet"}}, change)
     if message is None:
-        study.check(values)
+        check(values)
         return
     with pytest.raises(UserError, match=message) as error:
-        study.check(values)
+        check(values)
     assert "\n" not in str(error.value)
 
 
@@ -181,7 +184,7 @@ def test_a_start_needs_a_checkpoint():
     values = config.merge(shipped(""), {"pretrain": {"init": "imagenet"}})
     values["methods"]["imagenet"] = {"title": "x", "pretrain": {"objective": "lsp"}}
     with pytest.raises(UserError, match=r"methods\.imagenet has no checkpoint to start from"):
-        study.check(values)
+        check(values)
 
 
 def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_path):
@@ -192,17 +195,17 @@ def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_p
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for method in ("refers", "lsp_transformer"):
-        reason = study.check(values).method_status(method)
+        reason = Availability(check(values)).method_status(method)
         assert reason.startswith(f"data absent: {tmp_path}/mimic/mimic-cxr-reports/files/p1* not found")
     (tmp_path / "mimic/mimic-cxr-reports/files/p10").mkdir(parents=True)
-    assert study.check(values).method_status("refers") == ""
+    assert Availability(check(values)).method_status("refers") == ""
 
 
 def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_path):
     def found(change):
         there = {"data_root": str(tmp_path), "text": {"encoder": None}}
         there |= {"pathvars": {"results": str(tmp_path / "results")}}
-        known = study.check(config.merge(shipped(""), there, change))
+        known = Specs(Availability(check(config.merge(shipped(""), there, change))))
         return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
 
     values = shipped("")
@@ -225,7 +228,7 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
             {"methods": {"refers": {"model": model}}},
             "not run: refers's classifier reads the aggregation output",
         ),
-        ({"figures": {"figure3_nih": {"ratio": 50}}}, "not run: nih/50 is no cell of the study"),
+        ({"figures": {"figure3_nih": {"ratio": 50}}}, "not run: nih/50 is not a cell of the study"),
         ({"sources": {"nih": {"boxes": ""}}}, "not run: sources.nih names no boxes"),
     ):
         reason, cells = found(change)
@@ -239,10 +242,19 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"study": {"methods": ["referz"]}}, "study.methods: no method 'referz'"),
-        ({"study": {"cells": [{"dataset": "chexpert", "ratios": [1]}]}}, "no such dataset: chexpert"),
+        (
+            {"study": {"methods": ["referz"]}},
+            r"study\.methods: no method 'referz' \(did you mean 'refers'\?\); known are refers, ",
+        ),
+        (
+            {"study": {"cells": [{"dataset": "chexpert", "ratios": [1]}]}},
+            "study.cells: no dataset 'chexpert'",
+        ),
         ({"finetune": {"cells": {"nih/2": {}}}}, "finetune.cells: no cell 'nih/2'"),
-        ({"tables": {"table1": {"rows": ["refers", "moco"]}}}, "tables.table1.rows: no method 'moco'"),
+        (
+            {"tables": {"table1": {"rows": ["refers", "moco"]}}},
+            "tables.table1.rows: no method or group 'moco'",
+        ),
         (
             {"methods": {"refers": {"pretrain": {"training": {"step": 1}}}}},
             "methods.refers.pretrain.training: unknown key 'step'",
@@ -251,7 +263,7 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
 )
 def test_a_name_without_an_entry_is_one_line(change, message):
     with pytest.raises(UserError, match=message):
-        study.check(config.merge(shipped(""), change))
+        check(config.merge(shipped(""), change))
 
 
 def test_comments_change_no_digest_and_statements_do(tmp_path, monkeypatch):
@@ -303,10 +315,10 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
 def test_a_source_may_lie_in_any_of_its_layouts(tmp_path, table, image):
     values = shipped("") | {"data_root": str(tmp_path)}
     absent = "shenzhen_metadata.csv or ClinicalReadings/*.txt not found"
-    assert absent in study.Study(values).source_status("shenzhen")
+    assert absent in Availability(Study(values)).source_status("shenzhen")
     for name in (table, image):
         (tmp_path / "shenzhen" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "shenzhen" / name).touch()
-    there = study.Study(values)
+    there = Availability(Study(values))
     assert there.source_status("shenzhen") == ""
     assert there.source_files("shenzhen") == [tmp_path / "shenzhen" / table]

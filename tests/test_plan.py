@@ -20,10 +20,11 @@ from refers.model.classifier import Classifier
 from refers.model.encoders import build_encoder
 from refers.planning import plan
 from refers.planning.costs import START, Prices
-from refers.planning.jobs import Planned, finetune_key, jobs_of, pretrain_key, read_files, speed_key
+from refers.planning.jobs import finetune_key, jobs_of, pretrain_key, read_files, speed_key
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.provenance.run_record import digest
-from refers.study.study import Study, check
+from refers.study.check import check
+from refers.study.study import Study
 from test_objectives import OBJECTIVES, make
 from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,7 +42,7 @@ def values(tmp_path):
 
 def steps_of(values, **speed):
     """steps.json with one invented cost for every kind of step, and one speed where `speed` is given."""
-    study, steps, speeds = Planned(values), {}, {}
+    study, steps, speeds = Study(values), {}, {}
     cost = {"flops": 3e12, "forward_flops": 1e12, "batch": 96, "parameters": 2e8, "encoder_parameters": 1e8}
     cost |= {"gpu_bytes": 10 * 2**30, "unit": "image"}
     for method in study.methods:
@@ -225,7 +226,7 @@ def test_a_gpu_is_taken_before_steps_are_counted(values, monkeypatch, device):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     here, told = torch.device("cpu" if device == "cpu" else "cuda"), []
     monkeypatch.setattr(calibrate, "choose_device", lambda name: told.append(name) or here)
-    studies = [Planned(config.merge(values, {"device": each})) for each in (device, "cpu")]
+    studies = [Study(config.merge(values, {"device": each})) for each in (device, "cpu")]
     assert calibrate.device_of(studies) == here
     assert told == [device]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ("" if device == "cpu" else "0")
@@ -240,7 +241,7 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
         return torch.device(name)
 
     monkeypatch.setattr(calibrate, "choose_device", choose)
-    assert calibrate.device_of([Planned(values)]) == torch.device("cpu")
+    assert calibrate.device_of([Study(values)]) == torch.device("cpu")
     assert capsys.readouterr().out == "the driver is old; processors are timed\n"
 
 
@@ -248,7 +249,7 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
 
 
 def prices(values, **speed):
-    return Prices(Planned(values), steps_of(values, **speed), RESOURCES)
+    return Prices(Study(values), steps_of(values, **speed), RESOURCES)
 
 
 def job(values, rule, **about):
@@ -301,7 +302,7 @@ def measure(values, job, record=None, lines=('{"s": 40.0, "max_rss": 50}', '{"s"
 
 def record_of(values, **other):
     """run.json of a whole pre-training of REFERS on one GPU."""
-    settings = Planned(values).pretrain_settings("refers")
+    settings = Study(values).pretrain_settings("refers")
     record = {"settings_sha256": digest(settings), "resumed_at": 0, "processes": 1, "device": "some GPU"}
     return record | other
 
@@ -384,7 +385,7 @@ def test_a_source_of_unknown_size_is_one_line(values):
 def test_steps_of_other_settings_are_refused(values):
     measured = steps_of(values) | {"steps": {}}
     with pytest.raises(UserError, match=r"steps\.json .* other settings"):
-        Prices(Planned(values), measured, {}).of(job(values, "pretrain", method="refers"))
+        Prices(Study(values), measured, {}).of(job(values, "pretrain", method="refers"))
 
 
 # ---- the report
@@ -451,7 +452,7 @@ def test_the_text_names_every_tier_and_where_the_hours_are_from(report):
 
 def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
     measured = steps_of(values)
-    measured["steps"][pretrain_key(Planned(values), "c2l")] = {"uncounted": "it asks for contents"}
+    measured["steps"][pretrain_key(Study(values), "c2l")] = {"uncounted": "it asks for contents"}
     found = plan.report({"study": values}, measured, RESOURCES)
     line = next(
         line for line in found["targets"] if line["target"].endswith("encoders/c2l/encoder.safetensors")
@@ -468,10 +469,10 @@ def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
 
 def test_an_uncounted_step_has_no_time_on_this_machine_either(values):
     measured = steps_of(values, kind="cpu", flops_per_second=1e11)
-    measured["steps"][pretrain_key(Planned(values), "c2l")] = {"uncounted": "it asks for contents"}
-    found, one = Prices(Planned(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
+    measured["steps"][pretrain_key(Study(values), "c2l")] = {"uncounted": "it asks for contents"}
+    found, one = Prices(Study(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
     assert found.here(one, found.of(one)) is None
-    settings = Planned(values).pretrain_settings("c2l")
+    settings = Study(values).pretrain_settings("c2l")
     measure(values, one, {"settings_sha256": digest(settings), "resumed_at": 0})
     assert (found.of(one).source, found.of(one).seconds) == ("measured", 77.5)
 

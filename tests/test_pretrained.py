@@ -17,7 +17,9 @@ from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
 from refers.model.import_checkpoint import import_encoder, read_tensors
-from refers.study import study
+from refers.study.availability import Availability
+from refers.study.check import check
+from refers.study.specs import Specs
 from refers.training import trainer
 from refers.training.pretraining import pretraining_task
 from safetensors.torch import save_file
@@ -202,7 +204,7 @@ def test_one_entry_is_a_row_in_every_table_and_runs(snakemake, demo, resnet, tmp
             for path in ("config/config.yaml", "config/demo.yaml", overlay)
         )
     )
-    mine = study.check(values)
+    mine = Specs(Availability(check(values)))
     for table in values["tables"]:
         assert mine.table(table)["rows"][-1]["title"] == "My network"
     encoder = "build/own-test/encoders/my_network/encoder.safetensors"
@@ -233,7 +235,7 @@ def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch):
     base = [yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in ("config", "demo")]
     for block in blocks("yaml"):
         entry = yaml.safe_load(block)
-        found = study.check(config.merge(*base, entry))
+        found = check(config.merge(*base, entry))
         assert found.own_methods == list(entry["methods"])
 
 

@@ -9,9 +9,10 @@ import pytest
 from refers.config import merge
 from refers.errors import UserError
 from refers.files import file_digest
-from refers.planning.jobs import Planned, read_files
+from refers.planning.jobs import read_files
 from refers.provenance import run_record
 from refers.reporting.explain_cell import explain
+from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 SECRET = "bibasilar opacities, likely atelectasis"
@@ -68,7 +69,7 @@ def tree(tmp_path, monkeypatch):
         "tokens": put("interim/mimic/tokens.npz", SECRET),
         "text_encoder": put("bert/model.safetensors", "weights"),
     }
-    planned = Planned(values)
+    planned = Study(values)
     encoder = put("results/encoders/refers/encoder.safetensors", "an encoder")
     counts = {"parameters": 9, "encoder_parameters": 5, "studies": {"train": 3, "val": 1}, "method": "refers"}
     record(

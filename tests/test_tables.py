@@ -504,14 +504,16 @@ def test_cells_of_two_test_sets_are_refused():
 
 
 def test_the_shipped_study_describes_the_extended_tables():
-    from refers.study.study import check
+    from refers.study.availability import Availability
+    from refers.study.check import check
+    from refers.study.specs import Specs
 
     study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     for name, dataset, rows in (
         *(("extended1", "nih", 6), ("extended2", "vinbigdata", 6)),
         *(("extended3", "nih", 3), ("extended4", "vinbigdata", 3)),
     ):
-        spec = study.table(name)
+        spec = Specs(Availability(study)).table(name)
         classes = study.dataset(dataset)["classes"]
         assert [column["id"] for column in spec["columns"]] == [
             f"{dataset}/{ratio}/{name}" for ratio in (1, 10, 100) for name in classes

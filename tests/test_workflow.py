@@ -130,7 +130,7 @@ def test_without_any_data_the_tables_still_render_and_say_why(snakemake, tmp_pat
     [
         (
             "results/cells/refers/nih/50pct/auc.json",
-            "no such cell: refers/nih/50; the study has nih/1, nih/10",
+            r"no such cell: refers/nih/50 \(did you mean 'refers/nih/10+'\?\); the study has nih/1, nih/10",
         ),
         (
             "results/cells/refers/nih/1pct/auc.json",

@@ -14,8 +14,9 @@ import torch
 from refers import config
 from refers.errors import UserError, run
 from refers.files import write_json
-from refers.planning.jobs import Planned, finetune_key, pretrain_key, read_studies, speed_key
+from refers.planning.jobs import finetune_key, pretrain_key, read_studies, speed_key
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.study.study import Study
 from refers.training.runtime import choose_device
 
 
@@ -30,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     steps, speeds = {}, {}
-    studies = [Planned(values) for values in read_studies(args.config, args.demo).values()]
+    studies = [Study(values) for values in read_studies(args.config, args.demo).values()]
     device = device_of(studies)
     for study in studies:
         count_steps(study, steps)
@@ -38,7 +39,7 @@ def main() -> None:
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
 
 
-def device_of(studies: list[Planned]) -> torch.device:
+def device_of(studies: list[Study]) -> torch.device:
     """A GPU if a study asks for one and one can be used, else the CPU.
 
     Taken before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
@@ -54,11 +55,11 @@ def device_of(studies: list[Planned]) -> torch.device:
     return device
 
 
-def count_steps(study: Planned, found: dict[str, dict]) -> None:
+def count_steps(study: Study, found: dict[str, dict]) -> None:
     """Add the costs of every kind of step in a study that `found` lacks."""
     with tempfile.TemporaryDirectory() as folder:
         for method in study.methods:
-            if "checkpoint" not in study.method(method) and (key := pretrain_key(study, method)) not in found:
+            if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
                 settings = config.load(config.Pretrain, study.pretrain_settings(method), method)
                 context = context_of(Path(folder), study.values["text"], settings.words.count)
                 found[key] = {"method": method, **cost_of_pretraining(settings, context)}
@@ -73,7 +74,7 @@ def count_steps(study: Planned, found: dict[str, dict]) -> None:
                     found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
 
 
-def time_steps(study: Planned, device: torch.device, steps: int, found: dict[str, dict]) -> None:
+def time_steps(study: Study, device: torch.device, steps: int, found: dict[str, dict]) -> None:
     """Add the speed of every kind of encoder in a study that `found` lacks; `steps` 0 times nothing."""
     device = choose_device("cpu") if study.values["device"] == "cpu" else device
     for method in study.methods if steps else []:

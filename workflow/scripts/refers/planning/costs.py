@@ -11,8 +11,10 @@ from pathlib import Path
 
 from refers.errors import UserError
 from refers.files import read_json
-from refers.planning.jobs import Job, Planned, finetune_key, pretrain_key, speed_key
+from refers.planning.jobs import Job, finetune_key, pretrain_key, speed_key
 from refers.provenance.run_record import digest
+from refers.study import paths
+from refers.study.study import Study
 
 # Seconds of a job on one core: start and finish, and per image of its source (per report, per test image). Assumed.
 CPU_SECONDS = {
@@ -72,10 +74,10 @@ class Prices:
         UserError: steps.json is of another study, or a source's size is unknown.
     """
 
-    def __init__(self, study: Planned, measured: dict, resources: dict[str, dict]) -> None:
+    def __init__(self, study: Study, measured: dict, resources: dict[str, dict]) -> None:
         self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
         self.resources, self.plan = resources, study.values["plan"]
-        self.benchmarks = Path(study.place("benchmarks"))
+        self.benchmarks = Path((paths.FOLDERS | study.values.get("pathvars", {}))["benchmarks"])
 
     def of(self, job: Job) -> Cost:
         """The cost of a job; what was measured wins."""
@@ -251,7 +253,7 @@ class Prices:
             self._ram(job),
             step["gpu_bytes"] / 2**20,
             seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
-            + self.study.keeps(method, dataset, ratio) * encoder,
+            + self.study.saves_classifier(method, dataset, ratio) * encoder,
             # a seed that is done leaves its best weights alone
             WRITING * _state(training["optimiser"], encoder, encoder) + (seeds - 1) * encoder,
         )
@@ -304,13 +306,13 @@ class Prices:
     @property
     def studies(self) -> int:
         """Studies of MIMIC-CXR with images and a report."""
-        path = Path(self.study.place("store")) / "mimic/reports.json"
+        path = self.study.resolve(paths.REPORTS_FUNNEL)
         return read_json(path)["studies_with_images"] if path.exists() else self.plan["studies"]
 
     def sizes(self, dataset: str) -> dict[str, int]:
         """Images of train, val and test: those of the split here, else the configured shares of the source."""
         entry = self.study.dataset(dataset)
-        path = Path(self.study.place("interim")) / dataset / "split.json"
+        path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset)
         if path.exists():
             return read_json(path)["images"]
         total, shares = self.images(entry["source"]), entry["split"].get("fractions", [0.7, 0.1, 0.2])
@@ -319,7 +321,7 @@ class Prices:
         }
 
     def _index(self, source: str) -> dict | None:
-        path = Path(self.study.place("store")) / source / "index.json"
+        path = self.study.resolve(paths.INDEX_REPORT, source=source)
         return read_json(path) if path.exists() else None
 
 

@@ -8,30 +8,12 @@ from typing import Any
 from refers import config
 from refers.errors import UserError
 from refers.provenance.run_record import digest
+from refers.study import paths
+from refers.study.availability import AssumeAvailable, Availability
+from refers.study.specs import Specs
 from refers.study.study import Cell, Study
 
 DEMO, STUDY = "demo", "study"
-
-
-class Planned(Study):
-    """A study of which everything is here."""
-
-    def source_status(self, source: str) -> str:
-        return ""
-
-    def boxes_status(self, source: str) -> str:
-        return ""
-
-    def dataset_status(self, dataset: str) -> str:
-        return ""
-
-    def method_status(self, method: str) -> str:
-        return ""
-
-    def keeps(self, method: str, dataset: str, ratio: int) -> bool:
-        """Whether the first seed of a cell leaves its classifier, for class activation maps."""
-        kept = self.kept
-        return method in kept["method"] and dataset in kept["dataset"] and ratio in kept["ratio"]
 
 
 def read_files(paths: list[Path]) -> dict:
@@ -75,12 +57,12 @@ class Job:
     about: dict[str, Any]
 
 
-class _Graph:
-    def __init__(self, study: Planned) -> None:
+class JobGraph:
+    def __init__(self, study: Study) -> None:
         self.study, self.jobs = study, {}
-        self.results, self.store, self.interim = (
-            study.place(name) for name in ("results", "store", "interim")
-        )
+        self.specs = Specs(Availability(study, AssumeAvailable()))
+        where = paths.FOLDERS | study.values.get("pathvars", {})
+        self.results, self.store, self.interim = where["results"], where["store"], where["interim"]
         self.mimic = f"{self.store}/mimic"
         self.tokens = f"{self.interim}/mimic/tokens.npz"
         self.text = f"{self.interim}/mimic/text_encoder/config.json"
@@ -108,11 +90,13 @@ class _Graph:
         target = f"{self.results}/encoders/{method}/encoder.safetensors"
         if target in self.jobs:
             return target
-        if "checkpoint" in self.study.method(method):
-            random = self.study.method(method)["checkpoint"] == "random"
-            transformer = self.study.model_settings(method)["architecture"] == "transformer"
+        if self.study.is_imported(method):
             checkpoint = f"{self.interim}/random_vit.npz"
-            needs = [self.add("generate_checkpoint", checkpoint)] if random and transformer else []
+            needs = (
+                [self.add("generate_checkpoint", checkpoint)]
+                if self.study.has_random_checkpoint(method)
+                else []
+            )
             return self.add("import_encoder", target, needs, method, method=method)
         needs, settings = self.reports(), self.study.pretrain_settings(method)
         if settings["init"] == "imagenet":
@@ -154,8 +138,8 @@ class _Graph:
         )
 
     def table(self, name: str) -> str:
-        needs = [self.cell(method, cell) for method, cell in self.study.table_cells(name)]
-        for reference, baseline, cell in self.study.table_tests(name):
+        needs = [self.cell(method, cell) for method, cell in self.specs.table_cells(name)]
+        for reference, baseline, cell in self.specs.table_tests(name):
             pair = [self.cell(method, cell) for method in (reference, baseline)]
             place = f"{cell.dataset}/{cell.ratio}pct"
             needs.append(
@@ -170,9 +154,9 @@ class _Graph:
         return self.add("table", f"{self.results}/tables/{name}.csv", needs, name)
 
     def figure(self, name: str) -> str:
-        entry, cells = self.study.values["figures"][name], self.study.figure_cells(name)
+        entry, cells = self.study.values["figures"][name], self.specs.figure_cells(name)
         if entry["kind"] == "curves":
-            needs = [self.encoder(method) for method in self.study.figure(name)["sources"]]
+            needs = [self.encoder(method) for method in self.specs.figure(name)["sources"]]
         elif entry["kind"] == "ratios":
             needs = [self.cell(*pair) for pair in cells]
         else:
@@ -204,8 +188,8 @@ def jobs_of(
         methods, cells: rows and columns (`nih/1`), of which those in the study count; with neither, tables and figures
             are among the jobs.
     """
-    study = Planned(values)
-    graph = _Graph(study)
+    study = Study(values)
+    graph = JobGraph(study)
     if methods is None and cells is None:
         graph.everything()
     else:
@@ -221,7 +205,7 @@ def jobs_of(
 # ---- kinds of training steps
 
 
-def pretrain_key(study: Planned, method: str) -> str:
+def pretrain_key(study: Study, method: str) -> str:
     """Name of what a pre-training step of a method costs; methods that differ in nothing that counts share one."""
     settings = study.pretrain_settings(method)
     training = settings["training"]
@@ -229,13 +213,13 @@ def pretrain_key(study: Planned, method: str) -> str:
     return _key(study, "pretrain", settings["model"], training, *parts)
 
 
-def finetune_key(study: Planned, method: str, dataset: str, ratio: int) -> str:
+def finetune_key(study: Study, method: str, dataset: str, ratio: int) -> str:
     """The same for a step of a fine-tune."""
     training = study.finetune_settings(method, dataset, ratio)["training"]
     return _key(study, "finetune", study.model_settings(method), training)
 
 
-def speed_key(study: Planned, method: str, precision: str) -> str:
+def speed_key(study: Study, method: str, precision: str) -> str:
     """Name of the speed at which an encoder is trained; activations and the aggregation leave it alone."""
     model = study.model_settings(method)
     sizes = {
@@ -244,6 +228,6 @@ def speed_key(study: Planned, method: str, precision: str) -> str:
     return "speed-" + digest([sizes, precision, study.values["device"]])[:12]
 
 
-def _key(study: Planned, kind: str, model: dict, training: dict, *more: Any) -> str:
+def _key(study: Study, kind: str, model: dict, training: dict, *more: Any) -> str:
     parts = [training["batch_size"], training["precision"], training["optimiser"]["name"]]
     return f"{kind}-" + digest([model, parts, study.values["text"], *more])[:12]

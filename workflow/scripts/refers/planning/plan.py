@@ -8,8 +8,9 @@ from typing import Any
 from refers import config
 from refers.formatting import size
 from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, Prices
-from refers.planning.jobs import DEMO, STUDY, Job, Planned, jobs_of
+from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
 from refers.planning.schedule import Schedule, Task, simulate
+from refers.study.study import Study
 
 TRAINING = ("pretrain", "finetune")
 HOUR, DAY = 3600, 86400
@@ -47,7 +48,7 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
     for tier in tiers_of(values):
         tiers.append(_tier(tier.pop("title"), tier.pop("study"), measured, resources, **tier))
     jobs = jobs_of(values)
-    prices = Prices(Planned(values), measured, resources)
+    prices = Prices(Study(values), measured, resources)
     costs = {target: prices.of(job) for target, job in jobs.items()}
     tasks = {
         target: Task(
@@ -88,7 +89,7 @@ def _tier(
     cells: list[str] | None = None,
 ) -> dict[str, Any]:
     jobs = jobs_of(values, methods, cells)
-    prices = Prices(Planned(values), measured, resources)
+    prices = Prices(Study(values), measured, resources)
     costs = {target: prices.of(job) for target, job in jobs.items()}
     return {"title": title, "on": "CPU" if values["device"] == "cpu" else "GPU", **total(jobs, costs, prices)}
 

@@ -13,8 +13,9 @@ from typing import Any
 from refers.errors import UserError
 from refers.files import file_digest, read_json
 from refers.formatting import size
-from refers.planning.jobs import Job, Planned, jobs_of
 from refers.provenance.run_record import digest, library_digest, problem_of
+from refers.study import paths
+from refers.study.study import Study
 
 HASHED = 2e9  # bytes of a file that are hashed unasked
 UNCHANGED, CHANGED, ABSENT, UNKNOWN, LARGE = (
@@ -95,19 +96,19 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
     Raises:
         UserError: the study has no such cell.
     """
-    study, trail = Planned(values), Trail(full)
-    study.require(method, dataset, ratio)
-    jobs = jobs_of(values, [method], [f"{dataset}/{ratio}"])
-    cell = Path(next(target for target, job in jobs.items() if job.rule == "cell"))
-    runs = Path(next(target for target, job in jobs.items() if job.rule == "finetune")).parents[1]
+    study, trail = Study(values), Trail(full)
+    names = {"method": method, **study.cell(method, dataset, ratio)._asdict()}
+    cell = study.resolve(paths.CELL, **names)
     rules = [
-        "import_encoder" if "checkpoint" in study.method(method) else "pretrain",
-        "finetune_kept" if study.keeps(method, dataset, ratio) else "finetune",
+        "import_encoder" if study.is_imported(method) else "pretrain",
+        "finetune_kept" if study.saves_classifier(method, dataset, ratio) else "finetune",
     ]
-    records = {seed: trail.record(runs / f"seed{seed}/run.json") for seed in study.seeds}
-    _cell(trail, study, cell, runs, records)
-    _tuning(trail, study, method, dataset, ratio, records)
-    encoders = _encoders(trail, study, method, jobs, {})
+    records = {
+        seed: trail.record(study.resolve(paths.RUN_RECORD, **names, seed=seed)) for seed in study.seeds
+    }
+    _cell(trail, study, names, records)
+    _tuning(trail, study, names, records)
+    encoders = _encoders(trail, study, method, {})
     found = [record for record in [*records.values(), *encoders.values()] if record]
     parts = [
         f"# {cell}",
@@ -137,8 +138,9 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
 # ---- the walk
 
 
-def _cell(trail: Trail, study: Planned, cell: Path, runs: Path, records: dict[int, dict]) -> None:
+def _cell(trail: Trail, study: Study, names: dict[str, Any], records: dict[int, dict]) -> None:
     """auc.json, and the predictions that it and their runs name."""
+    cell = study.resolve(paths.CELL, **names)
     trail.add("cell", cell, None)
     recorded: dict[int, str] = {}
     if cell.is_file():
@@ -147,80 +149,72 @@ def _cell(trail: Trail, study: Planned, cell: Path, runs: Path, records: dict[in
         if content.get("seeds") != study.seeds:
             trail.notes.append(f"{cell} is of seeds {content.get('seeds')}, the config has {study.seeds}")
     for seed in study.seeds:
-        path = runs / f"seed{seed}/predictions.parquet"
+        path = study.resolve(paths.PREDICTIONS, **names, seed=seed)
         trail.add(f"predictions that the cell read, seed {seed}", path, recorded.get(seed))
         if records[seed]:
             trail.add(f"predictions of seed {seed} as written", path, records[seed]["outputs"]["predictions"])
 
 
-def _tuning(
-    trail: Trail, study: Planned, method: str, dataset: str, ratio: int, records: dict[int, dict]
-) -> None:
+def _tuning(trail: Trail, study: Study, names: dict[str, Any], records: dict[int, dict]) -> None:
     """What the fine-tunes read, and what lies behind that."""
-    interim = Path(study.place("interim")) / dataset
-    source = study.dataset(dataset)["source"]
-    paths = {
-        "encoder": Path(study.place("results")) / f"encoders/{method}/encoder.safetensors",
-        "split": interim / "split.parquet",
-        "subset": interim / f"subset_{ratio}pct.csv",
-        "manifest": Path(study.place("store")) / source / "images.json",
+    source = study.dataset(names["dataset"])["source"]
+    patterns = {
+        "encoder": paths.ENCODER,
+        "split": paths.SPLIT,
+        "subset": paths.SUBSET,
+        "manifest": paths.MANIFEST,
     }
-    settings = study.finetune_settings(method, dataset, ratio)
+    inputs = {name: study.resolve(pattern, **names, source=source) for name, pattern in patterns.items()}
+    settings = study.finetune_settings(**names)
     for seed, record in records.items():
         if not record:
             continue
-        for name, path in paths.items():
+        for name, path in inputs.items():
             trail.add(f"{name} of the fine-tunes", path, record["inputs"].get(name))
         wanted = settings | {"training": settings["training"] | {"seed": seed}}
         if digest(wanted) != record["settings_sha256"]:
             trail.notes.append(f"the config's settings are no longer those of seed {seed}")
-    trail.add("check of the split", interim / "check.json", None)
+    trail.add("check of the split", study.resolve(paths.CHECK, **names), None)
     _store(trail, study, source)
 
 
-def _store(trail: Trail, study: Planned, source: str) -> None:
+def _store(trail: Trail, study: Study, source: str) -> None:
     """A store and its index, by the manifest."""
-    folder = Path(study.place("store")) / source
-    manifest = read_json(folder / "images.json") if (folder / "images.json").is_file() else {}
-    trail.add(f"images of {source}", folder / "images.npy", manifest.get("sha256"))
-    trail.add(f"index of {source}", folder / "index.parquet", manifest.get("index_sha256"))
+    path = study.resolve(paths.MANIFEST, source=source)
+    manifest = read_json(path) if path.is_file() else {}
+    trail.add(f"images of {source}", study.resolve(paths.IMAGES, source=source), manifest.get("sha256"))
+    trail.add(f"index of {source}", study.resolve(paths.INDEX, source=source), manifest.get("index_sha256"))
 
 
-def _encoders(
-    trail: Trail, study: Planned, method: str, jobs: dict[str, Job], found: dict[str, dict]
-) -> dict[str, dict]:
+def _encoders(trail: Trail, study: Study, method: str, found: dict[str, dict]) -> dict[str, dict]:
     """Records of the method's encoder and of the one that it started from, by method."""
-    folder = Path(study.place("results")) / f"encoders/{method}"
-    record = found[method] = trail.record(folder / "run.json")
+    record = found[method] = trail.record(study.resolve(paths.ENCODER_RECORD, method=method))
     if not record:
         return found
-    trail.add(f"encoder of {method} as written", folder / "encoder.safetensors", record["outputs"]["encoder"])
+    encoder = study.resolve(paths.ENCODER, method=method)
+    trail.add(f"encoder of {method} as written", encoder, record["outputs"]["encoder"])
     if record["script"] == "import_encoder.py":
-        job = jobs.get(str(folder / "encoder.safetensors"))
-        generated = next(map(Path, job.needs), None) if job else None
+        generated = study.resolve(paths.RANDOM_VIT) if study.has_random_checkpoint(method) else None
         if path := study.checkpoint_file(method) or generated:
             trail.add(f"checkpoint of {method}", path, record["inputs"]["checkpoint"])
         if digest(study.model_settings(method)) != record["settings_sha256"]:
             trail.notes.append(f"{method}: the config's architecture is not that of its encoder")
         return found
-    mimic, interim = Path(study.place("store")) / "mimic", Path(study.place("interim")) / "mimic"
-    text = study.text_encoder or interim / "text_encoder"
-    start = Path(study.place("results")) / "encoders/imagenet/encoder.safetensors"
-    paths = {
-        "index": mimic / "index.parquet",
-        "manifest": mimic / "images.json",
-        "tokens": interim / "tokens.npz",
-        "text_encoder": text / "model.safetensors",
-        "words": interim / method / "words.csv",
-        "init": start,
+    inputs = {
+        "index": study.resolve(paths.INDEX, source="mimic"),
+        "manifest": study.resolve(paths.MANIFEST, source="mimic"),
+        "tokens": study.resolve(paths.TOKENS),
+        "text_encoder": (study.text_encoder or study.resolve(paths.TEXT_ENCODER)) / "model.safetensors",
+        "words": study.resolve(paths.WORDS, method=method),
+        "init": study.resolve(paths.ENCODER, method="imagenet"),
     }
     for name, recorded in record["inputs"].items():
-        if name in paths:
-            trail.add(f"{name.replace('_', ' ')} of the pre-training of {method}", paths[name], recorded)
+        if name in inputs:
+            trail.add(f"{name.replace('_', ' ')} of the pre-training of {method}", inputs[name], recorded)
     _store(trail, study, "mimic")
     if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
         trail.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
-    return _encoders(trail, study, "imagenet", jobs, found) if "init" in record["inputs"] else found
+    return _encoders(trail, study, "imagenet", found) if "init" in record["inputs"] else found
 
 
 # ---- the account
@@ -267,7 +261,7 @@ def _seeds(records: dict[int, dict]) -> str:
     return _table(["seed", "settings", "images", "best step", "its validation score"], rows)
 
 
-def _draws(study: Planned, dataset: str, encoders: dict[str, dict]) -> str:
+def _draws(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
     """Everything else that was drawn at random."""
     split, values = study.split_settings(dataset), study.values
     rows = [[f"split, {split['kind']}", str(split.get("seed", "")), "config"]]

@@ -10,7 +10,9 @@ from typing import Any
 from refers.data.released_lists import LIST_NAMES
 from refers.data.source_check import Source, check_source, report_line
 from refers.formatting import size
-from refers.study.study import RELEASED, Study
+from refers.study import paths
+from refers.study.availability import RELEASED, Availability
+from refers.study.study import Study
 from refers.workers import process_pool
 
 WIDTH = 110
@@ -30,7 +32,7 @@ def report(
         progress: receives a line for each step.
     """
     sources = [
-        Source(name, entry, study.folder(name), study.missing(name))
+        Source(name, entry, study.folder(name), Availability(study).missing(name))
         for name, entry in study.values["sources"].items()
     ]
     images, found = study.values["images"], []
@@ -44,8 +46,9 @@ def report(
         with process_pool(min(workers, len(sources))) as pool:
             found = list(pool.map(partial(check, 1), sources))
     lines = [line for some in found for line in some] + other_files(study)
-    place = Path(study.values.get("pathvars", {}).get("store", "build/store"))
-    packed = sum(path.stat().st_size for path in place.glob("*/images.npy"))
+    stores = [study.resolve(paths.IMAGES, source=source.name) for source in sources]
+    packed = sum(path.stat().st_size for path in stores if path.exists())
+    place = stores[0].parents[1]
     while not place.exists():
         place = place.parent if place != place.parent else Path(".")
     return {
@@ -90,7 +93,8 @@ def other_files(study: Study) -> list[dict[str, Any]]:
 
 def runnable(study: Study) -> dict[str, Any]:
     """What can run with the files found: the number of cells, and the methods and datasets behind them."""
-    cells = [(method, cell) for method in study.methods for cell in study.cells if study.runs(method, cell)]
+    can_run = Availability(study).can_run
+    cells = [(method, cell) for method in study.methods for cell in study.cells if can_run(method, cell)]
     methods = list(dict.fromkeys(method for method, _ in cells))
     return {
         "cells": len(cells),

@@ -1,0 +1,178 @@
+"""Descriptions of the tables and figures of a study, as table.py and figure.py read them, and the cells behind each."""
+
+from dataclasses import dataclass
+
+from refers.study import paths
+from refers.study.availability import Availability
+from refers.study.study import Cell, Study
+
+
+@dataclass(frozen=True, eq=False)
+class Specs:
+    """Tables and figures with the cells that are available."""
+
+    availability: Availability
+
+    @property
+    def study(self) -> Study:
+        return self.availability.study
+
+    # ---- tables
+
+    def row_methods(self, row: str) -> list[str]:
+        """Methods behind a table row: several for a row that prints the best of a group."""
+        groups = self.study.values.get("groups", {})
+        return groups[row]["best_of"] if row in groups else [row]
+
+    def table_rows(self, name: str) -> list[str]:
+        """Rows of a table: those that it names, then the user's own methods."""
+        return [*self.study.table(name)["rows"], *self.study.own_methods]
+
+    def table(self, name: str) -> dict:
+        """The table's description, as table.py reads it."""
+        entry = self.study.table(name)
+        groups = self.study.values.get("groups", {})
+        rows = []
+        for row in self.table_rows(name):
+            about = groups[row] if row in groups else self.study.method(row)
+            rows.append(
+                {
+                    "id": row,
+                    "title": about["title"],
+                    "methods": self.row_methods(row),
+                    "note": about.get("note", ""),
+                    "marks": entry.get("marks", {}).get(row, []),
+                }
+            )
+        status = {method: self.availability.row_status(method) for row in rows for method in row["methods"]}
+        status |= {cell.dataset: self.availability.dataset_status(cell.dataset) for cell in self.study.cells}
+        return {
+            "name": name,
+            "title": entry["title"],
+            "label": entry.get("label", ""),
+            "note": self.study.values.get("note", ""),
+            **{key: entry[key] for key in ("reference", "baseline") if key in entry},
+            "rows": rows,
+            "columns": [
+                column
+                for cell in self.table_columns(name)
+                for column in self._columns(cell, "per_class" in entry)
+            ],
+            "verdict": self.study.values["verdict"],
+            "undefined_resamples": self.study.values["study"]["bootstrap"]["undefined"],
+            "status": {key: reason for key, reason in status.items() if reason},
+        }
+
+    def _columns(self, cell: Cell, per_class: bool) -> list[dict]:
+        """One column of a cell, or one for each of its classes."""
+        ratios = [other.ratio for other in self.study.cells if other.dataset == cell.dataset]
+        dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
+        about = {**cell._asdict(), "group": dataset["title"], "title": title}
+        if not per_class:
+            return [{"id": str(cell), **about}]
+        about["group"] = f"{about['group']} {title}"
+        return [
+            about | {"id": f"{cell}/{name}", "title": name.replace("_", " "), "class": name}
+            for name in dataset["classes"]
+        ]
+
+    def table_columns(self, name: str) -> list[Cell]:
+        """Cells behind a table's columns: those that it names, those of its `per_class` dataset, or all of the study."""
+        entry = self.study.table(name)
+        return [
+            cell
+            for cell in self.study.cells
+            if str(cell) in entry.get("columns", [str(cell)])
+            and cell.dataset == entry.get("per_class", cell.dataset)
+        ]
+
+    def table_cells(self, name: str) -> list[tuple[str, Cell]]:
+        """(method, cell) pairs that a table prints and that can run."""
+        return [
+            (method, cell)
+            for row in self.table_rows(name)
+            for method in self.row_methods(row)
+            for cell in self.table_columns(name)
+            if self.availability.can_run(method, cell)
+        ]
+
+    def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
+        """(reference, baseline, cell) triples whose t-tests a table may print; those of single classes table.py makes."""
+        entry = self.study.table(name)
+        if "reference" not in entry:
+            return []
+        reference = entry["reference"]
+        others = [row for row in self.table_rows(name) if row != reference]
+        can_run = self.availability.can_run
+        return [
+            (reference, method, cell)
+            for row in (others if entry["baseline"] == "best" else [entry["baseline"]])
+            for method in self.row_methods(row)
+            for cell in self.table_columns(name)
+            if can_run(method, cell) and can_run(reference, cell)
+        ]
+
+    # ---- figures
+
+    def figure(self, name: str) -> dict:
+        """The figure's description, as figure.py reads it; `sources` names the method behind each of its inputs."""
+        entry, cells = self.study.figure(name), self.figure_cells(name)
+        kind = entry["kind"]
+        methods = [
+            {
+                "id": method,
+                "title": self.study.method(method)["title"],
+                "status": self._line_status(name, method),
+            }
+            for method in entry.get("methods", self.study.methods)
+            if kind != "curves" or not self.study.is_imported(method)
+        ]
+        if kind == "curves":
+            sources = [method["id"] for method in methods if not method["status"]]
+        else:
+            copies = len(self.study.seeds) if kind == "roc" else 1
+            sources = [method for method, _ in cells for _ in range(copies)]
+        return {
+            "kind": kind,
+            "title": entry["title"],
+            "note": self.study.values.get("note", ""),
+            **({"threshold": entry["threshold"]} if kind == "attention" else {}),
+            "methods": methods,
+            "sources": sources[:1] if kind == "attention" else sources,
+        }
+
+    def _line_status(self, name: str, method: str) -> str:
+        """Empty when a figure shows the method; otherwise why not."""
+        entry, availability = self.study.figure(name), self.availability
+        if method in self.study.methods:
+            metrics = paths.fill(paths.ENCODER_METRICS, method=method)
+            if any(method == shown for shown, _ in self.figure_cells(name)):
+                return ""
+            if entry["kind"] == "curves" and availability.results_exist(metrics):
+                return ""
+        reason = availability.row_status(method)
+        if "dataset" in entry:
+            reason = reason or availability.dataset_status(entry["dataset"])
+        if entry["kind"] == "attention":
+            reason = reason or availability.maps_status(name)
+        return reason
+
+    def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
+        """(method, cell) pairs that a figure shows and that can run."""
+        entry, availability = self.study.figure(name), self.availability
+        if "dataset" not in entry or (entry["kind"] == "attention" and availability.maps_status(name)):
+            return []
+        cells = [cell for cell in self.study.cells if cell.dataset == entry["dataset"]]
+        if "ratio" in entry:
+            cells = [cell for cell in cells if cell.ratio == entry["ratio"]]
+        found = [
+            (method, cell)
+            for method in entry["methods"]
+            for cell in cells
+            if availability.can_run(method, cell)
+        ]
+        maps = paths.fill(paths.MAPS, figure=name)
+        if entry["kind"] == "attention" and not availability.results_exist(maps):
+            # predictions of an earlier run are enough for a table, but only a trained classifier gives maps
+            found = [pair for pair in found if not availability.training_status(*pair)]
+        return found
