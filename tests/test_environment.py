@@ -1,6 +1,8 @@
-"""Packages: conda's pins are the lock's, they install from the index alone and train, and Apex fits where it is asked for."""
+"""Packages: what is declared, locked and pinned for conda agrees with what is imported; the pins install and train; Apex."""
 
+import ast
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -15,12 +17,82 @@ import pytest
 import torch
 import yaml
 from kill_lab import Job, Lab
+from packaging.markers import Marker
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 from refers import config
 from refers.training import engine
 from refers.training.precision import Precision
 from test_engine import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def canonical(name):
+    """A package's name as the lock spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(requirements):
+    """Names of the packages in a list of requirements."""
+    return {canonical(re.match(r"[\w.-]+", each)[0]) for each in requirements}
+
+
+def imported(*folders):
+    """Packages outside the standard library that the Python files and rules below some folders import."""
+    own = {path.stem for folder in ("workflow/scripts", "tests") for path in (ROOT / folder).glob("*.py")}
+    # Apex is on no index: it is imported only where a setting asks for it
+    own |= {"refers", "apex"}
+    modules = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        if path.suffix == ".py":
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+        elif path.suffix == ".smk" or path.name == "Snakefile":
+            lines = re.findall(r"^[ \t]*((?:import|from)[ \t]+\w.*)$", path.read_text(), re.MULTILINE)
+            nodes = [node for line in lines for node in ast.parse(line).body]
+        else:
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    packages = importlib.metadata.packages_distributions()
+    return {canonical(packages[each][0]) for each in modules - own - set(sys.stdlib_module_names)}
+
+
+def test_the_declared_dependencies_are_the_imported_ones():
+    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow", "rules") | {"pydantic"}
+
+
+def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_import():
+    programs = {"pytest-xdist", "ruff", "snakefmt"}
+    beside = imported("tests", "benchmarks", "envs") - declared(PROJECT["project"]["dependencies"])
+    assert declared(PROJECT["dependency-groups"]["dev"]) == beside | programs
+
+
+def test_every_locked_package_has_a_wheel_for_the_lowest_and_the_highest_python():
+    """A source of Python alone will do; `immutables` has no wheel for 3.14 yet, so that one wants a C compiler (README.md)."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    bounds = re.fullmatch(r">=3\.(\d+), <3\.(\d+)", lock["requires-python"])
+    lowest, highest = int(bounds[1]), int(bounds[2]) - 1
+    assert (lowest, highest) == (11, 14)
+    without = set()
+    for minor in (lowest, highest):
+        version = (3, minor)
+        tags = {*cpython_tags(version), *compatible_tags(version, f"cp3{minor}")}
+        for package in lock["package"]:
+            python = {"python_full_version": f"3.{minor}.0"}
+            markers = package.get("resolution-markers", [])
+            if "registry" not in package["source"] or (
+                markers and not any(Marker(each).evaluate(python) for each in markers)
+            ):
+                continue
+            wheels = [wheel["url"].rsplit("/", 1)[1] for wheel in package.get("wheels", [])]
+            if not any(tags & parse_wheel_filename(wheel)[3] for wheel in wheels):
+                without.add((package["name"], minor))
+    assert without == {("connection-pool", lowest), ("connection-pool", highest), ("immutables", 14)}
 
 
 def pins(name):
@@ -30,11 +102,6 @@ def pins(name):
         package, version = re.match(r"([\w.-]+)(?:\[[\w,]+\])?==(\S+)", line).groups()
         found.setdefault(package, set()).add(version)
     return found
-
-
-def canonical(name):
-    """A package's name as the lock spells it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked():
