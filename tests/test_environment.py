@@ -95,6 +95,111 @@ def test_every_locked_package_has_a_wheel_for_the_lowest_and_the_highest_python(
     assert without == {("connection-pool", lowest), ("connection-pool", highest), ("immutables", 14)}
 
 
+UV = """#!/bin/bash
+echo "uv $*" | tee -a log
+"""
+# makes a virtual environment with a pip that brings the uv above; MODE stands for what one that cannot do so does
+PYTHON = """#!/bin/bash
+echo "{name} $*" >> log
+case "{mode}:$*" in
+"no ensurepip:-c"*) exit 1 ;;
+*:-c*) exec {python} -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2" ;;
+"no venv:-m venv"*) mkdir -p .uv/bin; exit 1 ;;
+*:"-m venv"*) mkdir -p .uv/bin; cp bin/{name} .uv/bin/python ;;
+"no network:-m pip"*) touch .uv/partial; exit 1 ;;
+*:"-m pip"*) cp bin/spare .uv/bin/uv ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder with the Makefile alone, and a PATH of few programs: machine(uv, {"python3": (version, mode)}) -> make install."""
+    folder = tmp_path / "a b'c (ü)"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("bash", "cp", "mkdir", "rm", "tee", "touch"):
+        (folder / "bin" / name).symlink_to(shutil.which(name))
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / name, folder)
+    make = shutil.which("make")
+
+    def run(uv, pythons):
+        programs = {"uv" if uv else "spare": UV}
+        for name, (version, mode) in pythons.items():
+            programs[name] = PYTHON.format(name=name, mode=mode, version=version, python=sys.executable)
+        for name, text in programs.items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        (folder / ".venv").mkdir()
+        done = subprocess.run(
+            [make, "install"], cwd=folder, env={"PATH": f"{folder}/bin"}, capture_output=True, text=True
+        )
+        log = folder / "log"
+        return done, log.read_text().splitlines() if log.exists() else [], folder
+
+    return run
+
+
+SYNC = "uv sync --frozen --quiet"
+FINE, OLD, NEW = ((3, 11, 2), ""), ((3, 10, 12), ""), ((3, 15, 0), "")
+
+
+def test_make_takes_an_installed_uv(machine):
+    done, log, folder = machine(True, {})
+    assert done.returncode == 0, done.stderr
+    assert log[-1] == SYNC
+    assert not (folder / ".uv").exists()
+    assert (folder / ".venv/.installed").exists()
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"python3": FINE}, "python3"),
+        ({"python3": OLD, "python3.12": ((3, 12, 0), "")}, "python3.12"),
+        ({"python3": NEW, "python3.14": ((3, 14, 0), "")}, "python3.14"),
+    ],
+)
+def test_make_brings_uv_with_the_first_python_that_the_lock_covers(machine, pythons, chosen):
+    done, log, folder = machine(False, pythons)
+    assert done.returncode == 0, done.stderr
+    assert f"{chosen} -m venv .uv" in log
+    assert log[-1] == SYNC
+    assert (folder / ".uv/bin/uv").exists()
+
+
+@pytest.mark.parametrize(
+    "pythons", [{}, {"python3": OLD}, {"python3": NEW}, {"python3": ((3, 11, 2), "no ensurepip")}]
+)
+def test_a_machine_without_a_python_that_will_do_says_in_one_line_what_to_install(machine, pythons):
+    done, log, folder = machine(False, pythons)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert {"3.11", "3.14", "python3-venv", "uv"} <= set(re.findall(r"3\.\d+|python3-venv|uv", done.stderr))
+    assert SYNC not in log
+    assert not (folder / ".uv").exists()
+    assert not (folder / ".venv/.installed").exists()
+
+
+@pytest.mark.parametrize("mode", ["no venv", "no network"])
+def test_a_bootstrap_that_fails_leaves_nothing(machine, mode):
+    done, log, folder = machine(False, {"python3": ((3, 11, 2), mode)})
+    assert done.returncode == 2
+    assert SYNC not in log
+    assert not (folder / ".uv").exists()
+    assert not (folder / ".venv/.installed").exists()
+
+
+def test_make_refuses_a_path_that_cannot_stand_in_the_environment_variable_path(tmp_path):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    done = subprocess.run(["make", "demo"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert '":"' in done.stderr
+
+
 def pins(name):
     """Package -> its versions in an environment; two where the lock has one for each Python."""
     found = {}
