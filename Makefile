@@ -9,28 +9,35 @@
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
-UV := .uv/bin/uv
+# an installed uv, or else one in a virtual environment of its own, so that a system whose pip is locked does as well
+UV := $(if $(shell uv --version 2> /dev/null),uv,.uv/bin/uv)
+# the first Python that uv.lock covers and that can make virtual environments (Debian packages that apart)
+CAN_BOOTSTRAP := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON = $(firstword $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; \
+	do if $$each -c '$(CAN_BOOTSTRAP)' 2> /dev/null; then echo $$each; fi; done))
 # byte-code written at install halves the start-up of several hundred short jobs
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+$(if $(findstring :,$(CURDIR)),$(error move the project to a folder without ":" in its path, which would end an entry of PATH))
 
-.PHONY: demo demo-full test test-full test-kill test-install test-slurm container tools lint lock schema install install-slurm clean-demo
+.PHONY: demo demo-full test test-full test-kill test-install test-slurm container tools lint lock schema install install-slurm
 
 install: .venv/.installed
 
-# uv comes into a private venv, so that this also works where the system's pip is locked
-$(UV):
-	python3 -m venv .uv
-	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+.uv/bin/uv:
+	$(if $(PYTHON),,$(error Python 3.11 to 3.14 with venv not found: install it (Debian, Ubuntu: apt-get install python3-venv) \
+		or uv (https://docs.astral.sh/uv)))
+	rm -rf .uv
+	{ $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv; } || { rm -rf .uv; exit 1; }
 
-.venv/.installed: pyproject.toml uv.lock | $(UV)
+.venv/.installed: pyproject.toml uv.lock | $(filter-out uv,$(UV))
 	$(UV) sync --frozen --quiet
 	touch $@
 
 # apart from .venv: where no controller answers, Snakemake starts nine seconds later with the plugin in place
 install-slurm: .venv-slurm/.installed
 
-.venv-slurm/.installed: pyproject.toml uv.lock | $(UV)
+.venv-slurm/.installed: pyproject.toml uv.lock | $(filter-out uv,$(UV))
 	UV_PROJECT_ENVIRONMENT=.venv-slurm $(UV) sync --frozen --quiet --group slurm
 	touch $@
 
@@ -74,7 +81,7 @@ lint: install
 	snakefmt --check Snakefile rules
 	snakemake --lint
 
-lock: $(UV)
+lock: $(filter-out uv,$(UV))
 	$(UV) lock
 	$(MAKE) install
 	.venv/bin/python envs/export.py $(UV)

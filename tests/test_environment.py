@@ -1,6 +1,8 @@
-"""Packages: conda's pins are the lock's, they install from the index alone and train, and Apex fits where it is asked for."""
+"""Packages: what is declared, locked and pinned for conda agrees with what is imported; the pins install and train; Apex."""
 
+import ast
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -15,12 +17,187 @@ import pytest
 import torch
 import yaml
 from kill_lab import Job, Lab
+from packaging.markers import Marker
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 from refers import config
 from refers.training import trainer
 from refers.training.precision import Precision
 from test_trainer import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def canonical(name):
+    """A package's name as the lock spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(requirements):
+    """Names of the packages in a list of requirements."""
+    return {canonical(re.match(r"[\w.-]+", each)[0]) for each in requirements}
+
+
+def imported(*folders):
+    """Packages outside the standard library that the Python files and rules below some folders import."""
+    own = {path.stem for folder in ("workflow/scripts", "tests") for path in (ROOT / folder).glob("*.py")}
+    # Apex is on no index: it is imported only where a setting asks for it
+    own |= {"refers", "apex"}
+    modules = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        if path.suffix == ".py":
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+        elif path.suffix == ".smk" or path.name == "Snakefile":
+            lines = re.findall(r"^[ \t]*((?:import|from)[ \t]+\w.*)$", path.read_text(), re.MULTILINE)
+            nodes = [node for line in lines for node in ast.parse(line).body]
+        else:
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+    packages = importlib.metadata.packages_distributions()
+    return {canonical(packages[each][0]) for each in modules - own - set(sys.stdlib_module_names)}
+
+
+def test_the_declared_dependencies_are_the_imported_ones():
+    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow", "rules") | {"pydantic"}
+
+
+def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_import():
+    programs = {"pytest-xdist", "ruff", "snakefmt"}
+    beside = imported("tests", "benchmarks", "envs") - declared(PROJECT["project"]["dependencies"])
+    assert declared(PROJECT["dependency-groups"]["dev"]) == beside | programs
+
+
+def test_every_locked_package_has_a_wheel_for_the_lowest_and_the_highest_python():
+    """A source of Python alone will do; `immutables` has no wheel for 3.14 yet, so that one wants a C compiler (README.md)."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    bounds = re.fullmatch(r">=3\.(\d+), <3\.(\d+)", lock["requires-python"])
+    lowest, highest = int(bounds[1]), int(bounds[2]) - 1
+    assert (lowest, highest) == (11, 14)
+    without = set()
+    for minor in (lowest, highest):
+        version = (3, minor)
+        tags = {*cpython_tags(version), *compatible_tags(version, f"cp3{minor}")}
+        for package in lock["package"]:
+            python = {"python_full_version": f"3.{minor}.0"}
+            markers = package.get("resolution-markers", [])
+            if "registry" not in package["source"] or (
+                markers and not any(Marker(each).evaluate(python) for each in markers)
+            ):
+                continue
+            wheels = [wheel["url"].rsplit("/", 1)[1] for wheel in package.get("wheels", [])]
+            if not any(tags & parse_wheel_filename(wheel)[3] for wheel in wheels):
+                without.add((package["name"], minor))
+    assert without == {("connection-pool", lowest), ("connection-pool", highest), ("immutables", 14)}
+
+
+UV = """#!/bin/bash
+echo "uv $*" | tee -a log
+"""
+# makes a virtual environment with a pip that brings the uv above; MODE stands for what one that cannot do so does
+PYTHON = """#!/bin/bash
+echo "{name} $*" >> log
+case "{mode}:$*" in
+"no ensurepip:-c"*) exit 1 ;;
+*:-c*) exec {python} -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2" ;;
+"no venv:-m venv"*) mkdir -p .uv/bin; exit 1 ;;
+*:"-m venv"*) mkdir -p .uv/bin; cp bin/{name} .uv/bin/python ;;
+"no network:-m pip"*) touch .uv/partial; exit 1 ;;
+*:"-m pip"*) cp bin/spare .uv/bin/uv ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder with the Makefile alone, and a PATH of few programs: machine(uv, {"python3": (version, mode)}) -> make install."""
+    folder = tmp_path / "a b'c (ü)"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("bash", "cp", "mkdir", "rm", "tee", "touch"):
+        (folder / "bin" / name).symlink_to(shutil.which(name))
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / name, folder)
+    make = shutil.which("make")
+
+    def run(uv, pythons):
+        programs = {"uv" if uv else "spare": UV}
+        for name, (version, mode) in pythons.items():
+            programs[name] = PYTHON.format(name=name, mode=mode, version=version, python=sys.executable)
+        for name, text in programs.items():
+            (folder / "bin" / name).write_text(text)
+            (folder / "bin" / name).chmod(0o755)
+        (folder / ".venv").mkdir()
+        done = subprocess.run(
+            [make, "install"], cwd=folder, env={"PATH": f"{folder}/bin"}, capture_output=True, text=True
+        )
+        log = folder / "log"
+        return done, log.read_text().splitlines() if log.exists() else [], folder
+
+    return run
+
+
+SYNC = "uv sync --frozen --quiet"
+FINE, OLD, NEW = ((3, 11, 2), ""), ((3, 10, 12), ""), ((3, 15, 0), "")
+
+
+def test_make_takes_an_installed_uv(machine):
+    done, log, folder = machine(True, {})
+    assert done.returncode == 0, done.stderr
+    assert log[-1] == SYNC
+    assert not (folder / ".uv").exists()
+    assert (folder / ".venv/.installed").exists()
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"python3": FINE}, "python3"),
+        ({"python3": OLD, "python3.12": ((3, 12, 0), "")}, "python3.12"),
+        ({"python3": NEW, "python3.14": ((3, 14, 0), "")}, "python3.14"),
+    ],
+)
+def test_make_brings_uv_with_the_first_python_that_the_lock_covers(machine, pythons, chosen):
+    done, log, folder = machine(False, pythons)
+    assert done.returncode == 0, done.stderr
+    assert f"{chosen} -m venv .uv" in log
+    assert log[-1] == SYNC
+    assert (folder / ".uv/bin/uv").exists()
+
+
+@pytest.mark.parametrize(
+    "pythons", [{}, {"python3": OLD}, {"python3": NEW}, {"python3": ((3, 11, 2), "no ensurepip")}]
+)
+def test_a_machine_without_a_python_that_will_do_says_in_one_line_what_to_install(machine, pythons):
+    done, log, folder = machine(False, pythons)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert {"3.11", "3.14", "python3-venv", "uv"} <= set(re.findall(r"3\.\d+|python3-venv|uv", done.stderr))
+    assert SYNC not in log
+    assert not (folder / ".uv").exists()
+    assert not (folder / ".venv/.installed").exists()
+
+
+@pytest.mark.parametrize("mode", ["no venv", "no network"])
+def test_a_bootstrap_that_fails_leaves_nothing(machine, mode):
+    done, log, folder = machine(False, {"python3": ((3, 11, 2), mode)})
+    assert done.returncode == 2
+    assert SYNC not in log
+    assert not (folder / ".uv").exists()
+    assert not (folder / ".venv/.installed").exists()
+
+
+def test_make_refuses_a_path_that_cannot_stand_in_the_environment_variable_path(tmp_path):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    done = subprocess.run(["make", "demo"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert '":"' in done.stderr
 
 
 def pins(name):
@@ -30,11 +207,6 @@ def pins(name):
         package, version = re.match(r"([\w.-]+)(?:\[[\w,]+\])?==(\S+)", line).groups()
         found.setdefault(package, set()).add(version)
     return found
-
-
-def canonical(name):
-    """A package's name as the lock spells it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked():
