@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers.provenance import code_digests
 from refers import devices
+from refers.config import merge
+from refers.config.parse import canonical
+from refers.config.read import read_arguments, read_files
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
@@ -21,20 +23,18 @@ from refers.files import file_digest
 
 
 def checked_study():
-    """The config as a study; a mistake in it is one line."""
+    """The config as a study, read from its files anew, since Snakemake's reader lets doubled keys and odd numbers pass."""
+    overlays = workflow.overwrite_configfiles
+    replaced = workflow.config_settings.replace_workflow_config
+    base = [] if replaced else [path for path in workflow.configfiles if path not in overlays]
     try:
-        validate(config, "../workflow/schemas/config.schema.yaml", set_default=False)
-    except WorkflowError as error:
-        lines = str(error).splitlines()
-        reason = next((line for line in lines if line.startswith("ValidationError")), lines[0])
-        place = next((line for line in lines if line.startswith("On instance")), "").replace(
-            "On instance", "config"
-        )
-        raise WorkflowError(f"{place} {reason.removeprefix('ValidationError: ')}".strip()) from None
-    try:
-        return check(config)
+        given = canonical(read_arguments(dict(workflow.config_settings.config)))
+        values = merge(read_files(map(Path, [*base, *overlays])), given)
+        config.clear()
+        config.update(values)
+        return check(values)
     except UserError as error:
-        raise WorkflowError(f"config: {error}") from None
+        raise WorkflowError(str(error)) from None
 
 
 STUDY = checked_study()

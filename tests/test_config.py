@@ -15,9 +15,17 @@ from refers.provenance import code_digests
 from refers.study.availability import Availability
 from refers.study.check import check
 from refers.study.specs import Specs
-from refers.study.study import Study
 
 ROOT = Path(__file__).parents[1]
+SMALL_BERT = {
+    "vocabulary": 100,
+    "width": 8,
+    "depth": 1,
+    "heads": 1,
+    "max_length": 8,
+    "dropout": 0.0,
+    "seed": 0,
+}
 OVERLAYS = ["", "demo", "code", "trial"]
 
 
@@ -82,13 +90,6 @@ def test_the_schema_is_the_one_that_the_models_give(tmp_path):
 def test_every_shipped_config_is_accepted_by_every_job(overlay):
     values = shipped(overlay)
     found = check(values)
-    for method, entry in values["methods"].items():
-        if "checkpoint" in entry:
-            continue
-        settings = found.pretrain_settings(method)
-        if (ROOT / f"workflow/scripts/refers/methods/{settings['objective']}.py").exists():
-            _, kind = load_objective(settings["objective"])
-            config.load(kind, settings["settings"], method)
     assert len(found.cells) == 9
     assert found.seeds == [0, 1, 2]
 
@@ -97,35 +98,33 @@ def test_the_published_study_has_every_row_and_the_papers_settings():
     found = check(shipped(""))
     assert len(found.methods) == 15
     refers = found.pretrain_settings("refers")
-    assert refers["training"]["steps"] == 300_000
-    assert refers["training"]["warmup_steps"] == 10_000
-    optimiser = refers["training"]["optimiser"]
-    assert (optimiser["name"], optimiser["lr"], optimiser["text_lr"], optimiser["decoder_lr"]) == (
+    assert refers.training.steps == 300_000
+    assert refers.training.warmup_steps == 10_000
+    optimiser = refers.training.optimiser
+    assert (optimiser.name, optimiser.lr, optimiser.text_lr, optimiser.decoder_lr) == (
         "sgd",
         3e-3,
         3e-4,
         3e-4,
     )
-    assert found.finetune_settings("lsp_resnet50", "nih", 100)["training"]["optimiser"]["name"] == "adam"
-    assert found.finetune_settings("refers", "nih", 100)["training"]["optimiser"]["name"] == "sgd"
+    assert found.finetune_settings("lsp_resnet50", "nih", 100).training.optimiser.name == "adam"
+    assert found.finetune_settings("refers", "nih", 100).training.optimiser.name == "sgd"
 
 
 def pretrained(found):
     """(method, resolved settings of its pre-training) for every method that has one."""
-    entries = found.values["methods"].items()
-    return [
-        (method, found.pretrain_settings(method)) for method, entry in entries if "checkpoint" not in entry
-    ]
+    names = [method for method in found.config.methods if not found.is_imported(method)]
+    return [(method, found.pretrain_settings(method)) for method in names]
 
 
 @pytest.mark.parametrize(("overlay", "images"), [("", 28_800_000), ("code", 2_400_000), ("trial", 7_200)])
 def test_every_method_sees_the_same_number_of_images(overlay, images):
     seen = {}
     for method, settings in pretrained(check(shipped(overlay))):
-        _, kind = load_objective(settings["objective"])
-        views = getattr(config.load(kind, settings["settings"]), "views", 1)
-        seen[method] = settings["training"]["steps"] * settings["training"]["batch_size"] * views
-        if overlay == "trial" and settings["model"]["architecture"] != "transformer":
+        _, kind = load_objective(settings.objective)
+        views = getattr(config.load(kind, settings.settings), "views", 1)
+        seen[method] = settings.training.steps * settings.training.batch_size * views
+        if overlay == "trial" and settings.model.architecture != "transformer":
             assert seen.pop(method) < images, "the trial's residual networks are the documented exception"
     assert seen == dict.fromkeys(seen, images)
     assert len(seen) >= 10
@@ -137,13 +136,13 @@ def test_one_key_starts_every_transformer_from_imagenet(overlay):
     start = found.model_settings("imagenet")
     kinds = set()
     for method, settings in pretrained(found):
-        kinds.add(settings["model"]["architecture"])
-        if settings["model"]["architecture"] == "transformer":
-            assert settings["init"] == "imagenet"
-            assert settings["model"]["activation"] == start["activation"] == "gelu"
-            assert found.model_settings(method) == settings["model"], "the plan counts another encoder"
+        kinds.add(settings.model.architecture)
+        if settings.model.architecture == "transformer":
+            assert settings.init == "imagenet"
+            assert settings.model.activation == start.activation == "gelu"
+            assert found.model_settings(method) == settings.model, "the plan counts another encoder"
         else:
-            assert settings["init"] == "scratch"
+            assert settings.init == "scratch"
     assert kinds == {"transformer", "resnet18", "resnet50", "resnet101"}
 
 
@@ -188,7 +187,9 @@ def test_a_start_needs_a_checkpoint():
 
 
 def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_path):
-    values = config.merge(shipped(""), {"data_root": str(tmp_path), "text": {"encoder": None}})
+    values = config.merge(
+        shipped(""), {"data_root": str(tmp_path), "text": {"encoder": None, "build": SMALL_BERT}}
+    )
     source = values["sources"]["mimic"]
     for pattern in [*source["files"], source["images"]]:
         path = tmp_path / "mimic" / pattern.replace("*", "0")
@@ -203,7 +204,7 @@ def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_p
 
 def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_path):
     def found(change):
-        there = {"data_root": str(tmp_path), "text": {"encoder": None}}
+        there = {"data_root": str(tmp_path), "text": {"encoder": None, "build": SMALL_BERT}}
         there |= {"pathvars": {"results": str(tmp_path / "results")}}
         known = Specs(Availability(check(config.merge(shipped(""), there, change))))
         return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
@@ -315,10 +316,10 @@ def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):
 def test_a_source_may_lie_in_any_of_its_layouts(tmp_path, table, image):
     values = shipped("") | {"data_root": str(tmp_path)}
     absent = "shenzhen_metadata.csv or ClinicalReadings/*.txt not found"
-    assert absent in Availability(Study(values)).source_status("shenzhen")
+    assert absent in Availability(check(values)).source_status("shenzhen")
     for name in (table, image):
         (tmp_path / "shenzhen" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "shenzhen" / name).touch()
-    there = Availability(Study(values))
+    there = Availability(check(values))
     assert there.source_status("shenzhen") == ""
     assert there.source_files("shenzhen") == [tmp_path / "shenzhen" / table]

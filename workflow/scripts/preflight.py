@@ -13,7 +13,7 @@ from refers.config import parse_json
 from refers.errors import UserError, run
 from refers.files import write_json, write_text
 from refers.study import preflight
-from refers.study.study import Study
+from refers.study.check import check
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    study = Study(parse_json(args.config, "config"))
+    study = check(parse_json(args.config, "config"))
     found = preflight.report(study, args.full, args.workers, lambda text: print(text, flush=True))
     print("\n" + preflight.to_text(found) + "\n")
     listed = io.StringIO()

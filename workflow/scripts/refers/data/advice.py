@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from refers.config.study import Source
+
 # Misplaced files are searched for this deep below a source's folder, and in at most this many folders.
 DEPTH, FOLDERS = 4, 1000
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
-def how_to_get(entry: dict, folder: Path, absent: list[str]) -> str:
+def how_to_get(entry: Source, folder: Path, absent: list[str]) -> str:
     """What to place where and its origin, with a hint where it is found in the wrong folder or in an archive.
 
     Args:
@@ -21,9 +23,9 @@ def how_to_get(entry: dict, folder: Path, absent: list[str]) -> str:
     """
     names = [in_words(entry, pattern) for pattern in absent]
     text = f"place {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))} below {folder}"
-    if entry.get("origin"):
-        text += f"; get it from {entry['origin']}"
-        text += f" ({entry['access']})" if entry.get("access") else ""
+    if entry.origin:
+        text += f"; get it from {entry.origin}"
+        text += f" ({entry.access})" if entry.access else ""
     for pattern in absent:
         if found := misplaced(entry, folder, pattern):
             source, target = found
@@ -33,10 +35,10 @@ def how_to_get(entry: dict, folder: Path, absent: list[str]) -> str:
     return text + next(filter(None, (packed(entry, folder, pattern) for pattern in absent)), "")
 
 
-def in_words(entry: dict, pattern: str) -> str:
+def in_words(entry: Source, pattern: str) -> str:
     """A pattern of a source as folders and files; without its stars a folder's name is one that the pattern matches."""
     parts = pattern.split("|")
-    what = {entry["images"]: "the images", entry.get("reports"): "the reports"}.get(pattern)
+    what = {entry.images: "the images", entry.reports: "the reports"}.get(pattern)
     if what:
         return f"{what} in {' or '.join(dict.fromkeys(f'{_parent(part)}/' for part in parts))}"
     return " or ".join(f"{_parent(part)}/" if "/*" in part else part.replace("*", "") for part in parts)
@@ -46,17 +48,13 @@ def _parent(pattern: str) -> str:
     return pattern.rpartition("/")[0].replace("*", "")
 
 
-def misplaced(entry: dict, folder: Path, pattern: str) -> tuple[Path, Path] | None:
+def misplaced(entry: Source, folder: Path, pattern: str) -> tuple[Path, Path] | None:
     """A file that a pattern means but that is elsewhere below the folder, as archives and wget leave it; and its place.
 
     Tables are recognised by their name, images and reports by as much of their path as exists.
     """
-    known = [
-        part
-        for other in (*entry["files"], entry["images"], entry.get("reports") or "")
-        for part in other.split("|")
-    ]
-    is_table = pattern in entry["files"]
+    known = [part for other in (*entry.files, entry.images, entry.reports) for part in other.split("|")]
+    is_table = pattern in entry.files
     for place in _folders(folder):
         for part in pattern.split("|"):
             pieces = part.split("/")
@@ -68,7 +66,7 @@ def misplaced(entry: dict, folder: Path, pattern: str) -> tuple[Path, Path] | No
                 found = next(place.glob(tail), None)
                 if found is None or any(_is_like(found.relative_to(folder), other) for other in known):
                     continue
-                if is_table or _holds_text(found) == (pattern == entry.get("reports")):
+                if is_table or _holds_text(found) == (pattern == entry.reports):
                     return found, folder / _parent(part)
     return None
 
@@ -102,20 +100,18 @@ def _holds_text(path: Path) -> bool:
     return path.suffix == ".txt"
 
 
-def packed(entry: dict, folder: Path, pattern: str) -> str:
+def packed(entry: Source, folder: Path, pattern: str) -> str:
     """Advice to unpack the archives of images or reports in the folder, as a further clause; "" where there is none.
 
     Reports come in an archive that is named like their folder, and images in any other.
     """
-    if pattern not in (entry["images"], entry.get("reports")) or not folder.is_dir():
+    if pattern not in (entry.images, entry.reports) or not folder.is_dir():
         return ""
-    top = (entry.get("reports") or "").partition("/")[0]
+    top = entry.reports.partition("/")[0]
     found = sorted(path.name for path in folder.iterdir() if path.name.endswith(ARCHIVES))
-    found = [
-        name for name in found if bool(top and name.startswith(top)) == (pattern == entry.get("reports"))
-    ]
+    found = [name for name in found if bool(top and name.startswith(top)) == (pattern == entry.reports)]
     if not found:
         return ""
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    into = f" into {folder / top}" if pattern == entry.get("reports") else ""
+    into = f" into {folder / top}" if pattern == entry.reports else ""
     return f"; unpack {found[0]}{more} in {folder}{into}, if not done yet"

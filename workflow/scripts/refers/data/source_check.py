@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from refers.config.study import Expected, Source
 from refers.data.adapters import adapter
 from refers.data.advice import how_to_get, packed
 from refers.data.images import decode
@@ -21,11 +22,11 @@ SIDE = 64  # pixels per side that show whether a JPEG is complete
 NAMED = 3  # unreadable images that the text names
 
 
-class Source(NamedTuple):
+class Download(NamedTuple):
     """An official download: its entry in the config's `sources`, its folder, and its patterns that match nothing."""
 
     name: str
-    entry: dict[str, Any]
+    entry: Source
     folder: Path
     missing: list[str]
 
@@ -53,7 +54,7 @@ def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
 
 
 def check_source(
-    size: int, tolerance: float, full: bool, workers: int, source: Source
+    size: int, tolerance: float, full: bool, workers: int, source: Download
 ) -> list[dict[str, Any]]:
     """Report lines of a source: its images, and its reports where it has some.
 
@@ -64,30 +65,30 @@ def check_source(
         source: the download.
     """
     entry, folder = source.entry, source.folder
-    expected = entry.get("expected") or {}
-    absent = [pattern for pattern in source.missing if pattern != entry.get("reports")]
-    known = expected.get("images")
+    expected = entry.expected or Expected()
+    absent = [pattern for pattern in source.missing if pattern != entry.reports]
+    known = expected.images
     line = report_line(source.name, folder, expected=known, store=(known or 0) * size**2)
     studies = None
     if absent:
         line["next"] = how_to_get(entry, folder, absent)
     else:
         try:
-            index, counts = adapter(entry["layout"])(folder)
+            index, counts = adapter(entry.layout)(folder)
             studies = index["study_id"]
             line |= check_images(index, counts, folder, expected, full, workers)
             line["store"] = len(index) * size**2
             line = concluded(line, counts["missing_images"], tolerance)
             if line["state"] == "partial":
-                line["next"] += f"; get them from {entry['origin']}" if entry.get("origin") else ""
-                line["next"] += packed(entry, folder, entry["images"])
+                line["next"] += f"; get them from {entry.origin}" if entry.origin else ""
+                line["next"] += packed(entry, folder, entry.images)
         except UserError as error:
             line |= {"state": "broken", "next": str(error)}
-    return [line, *([check_reports(source, studies)] if entry.get("reports") else [])]
+    return [line, *([check_reports(source, studies)] if entry.reports else [])]
 
 
 def check_images(
-    index: pd.DataFrame, counts: dict, folder: Path, expected: dict, full: bool, workers: int
+    index: pd.DataFrame, counts: dict, folder: Path, expected: Expected, full: bool, workers: int
 ) -> dict[str, Any]:
     """Facts about the images of an index, as keys of a report line."""
     if full:
@@ -98,9 +99,9 @@ def check_images(
         broken += empty_files(folder, index["path"].drop(headers.index).tolist())
     missing = counts["missing_images"]
     expected, remarks = totals(expected, len(index) + missing)
-    published, found = expected.get("labels") or {}, positives(index)
+    published, found = expected.labels, positives(index)
     return {
-        "expected": expected.get("images"),
+        "expected": expected.images,
         "found": len(index),
         "unreadable": len(broken) if full or broken else None,
         "bad": broken,
@@ -114,28 +115,28 @@ def check_images(
     }
 
 
-def totals(expected: dict, listed: int) -> tuple[dict, list[str]]:
+def totals(expected: Expected, listed: int) -> tuple[Expected, list[str]]:
     """Published totals of a download, and a remark; of one that grew, those of the release with as many images."""
-    releases = expected.get("releases") or {}
-    for name, known in releases.items():
-        if known["images"] == listed:
-            return known, [f"the table is that of release {name}"]
-    known = ", ".join(f"{name}: {known['images']:,} images" for name, known in releases.items())
+    releases = expected.releases
+    for name, release in releases.items():
+        if release.images == listed:
+            return Expected(**release.model_dump()), [f"the table is that of release {name}"]
+    known = ", ".join(f"{name}: {release.images:,} images" for name, release in releases.items())
     return expected, [
         f"no published totals for a table of {listed:,} images; known releases: {known}"
     ] if releases else []
 
 
-def differences(index: pd.DataFrame, expected: dict) -> list[str]:
+def differences(index: pd.DataFrame, expected: Expected) -> list[str]:
     """Patients, official sets and label counts of a whole download that differ from the published totals."""
     differing, found = [], positives(index)
     patients = index["patient_id"].nunique()
-    if expected.get("patients", patients) != patients:
-        differing.append(f"{patients:,} patients, {expected['patients']:,} published")
-    for name, count in (expected.get("splits") or {}).items():
+    if expected.patients not in (None, patients):
+        differing.append(f"{patients:,} patients, {expected.patients:,} published")
+    for name, count in expected.splits.items():
         if (number := int((index["split"] == name).sum())) != count:
             differing.append(f"official {name}: {number:,} images, {count:,} published")
-    for name, count in (expected.get("labels") or {}).items():
+    for name, count in expected.labels.items():
         if found.get(name, 0) != count:
             differing.append(f"{name}: {found.get(name, 0):,} positive, {count:,} published")
     return differing
@@ -162,10 +163,10 @@ def concluded(line: dict, missing: int, tolerance: float) -> dict:
     return line | {"state": "complete", "next": advice}
 
 
-def check_reports(source: Source, studies: pd.Series | None) -> dict[str, Any]:
+def check_reports(source: Download, studies: pd.Series | None) -> dict[str, Any]:
     """The line of a source's reports; `studies`: study ids of its images, where there are images."""
-    folder, pattern = source.folder / FOLDER, source.entry["reports"]
-    expected = (source.entry.get("expected") or {}).get("reports")
+    folder, pattern = source.folder / FOLDER, source.entry.reports
+    expected = (source.entry.expected or Expected()).reports
     line = report_line(f"{source.name} reports", folder, expected=expected)
     if pattern in source.missing:
         return line | {"next": how_to_get(source.entry, source.folder, [pattern])}

@@ -10,7 +10,6 @@ from refers.study import paths
 from refers.study.study import Cell, Study
 
 RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
-OBJECTIVES = Path(__file__).parents[1] / "methods"
 ADVICE = "docs/data.md says how to get it"
 
 
@@ -53,14 +52,14 @@ class Availability:
     def missing(self, source: str) -> list[str]:
         """Patterns of a source's files, images and reports that match nothing."""
         entry, folder = self.study.source(source), self.study.folder(source)
-        wanted = [*entry["files"], entry["images"], *filter(None, [entry.get("reports")])]
+        wanted = [*entry.files, entry.images, *filter(None, [entry.reports])]
         return [pattern for pattern in wanted if not self.files.has_download(folder, pattern)]
 
     def source_files(self, source: str) -> list[Path]:
         """The tables on disk that a source's index is made from, the first alternative of each pattern that matches."""
         folder = self.study.folder(source)
         found = []
-        for pattern in self.study.source(source)["files"]:
+        for pattern in self.study.source(source).files:
             matches = (sorted(folder.glob(part)) for part in pattern.split("|"))
             found += next(filter(None, matches), [])[-1:]
         return found
@@ -73,7 +72,7 @@ class Availability:
 
     def boxes_status(self, source: str) -> str:
         """Status of the radiologists' boxes of a source."""
-        folder, boxes = self.study.folder(source), self.study.source(source)["boxes"]
+        folder, boxes = self.study.folder(source), self.study.source(source).boxes
         found = self.files.has_download(folder, boxes)
         return "" if found else f"data absent: {folder}/{boxes} not found; {ADVICE}"
 
@@ -81,13 +80,13 @@ class Availability:
     def dataset_status(self, dataset: str) -> str:
         """Status of what a dataset is split and read from."""
         entry = self.study.dataset(dataset)
-        if entry["split"]["kind"] == "released":
-            if "released" not in entry:
+        if entry.split.kind == "released":
+            if not entry.released:
                 return f"data absent: the authors released no lists of {dataset}; choose another split"
             lists = self.study.released_lists(dataset)
             if not self.files.has_download(lists / "test.txt"):
                 return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
-        return self.source_status(entry["source"])
+        return self.source_status(entry.source)
 
     def released_results(self) -> Path:
         """The authors' prediction files: a folder of the clone, an archive of that folder, or one of the whole repository.
@@ -96,7 +95,7 @@ class Availability:
             UserError: there is none, or there are two archives.
         """
         clone = self.study.released_lists().parent
-        folder = clone / self.study.values["audit"]["results"]
+        folder = clone / self.study.config.audit.results
         if folder.is_dir():
             return folder
         for path in (folder, clone):
@@ -132,9 +131,7 @@ class Availability:
             found = path is None or self.files.has_download(path)
             return "" if found else f"not run: {path} not found; {ADVICE}"
         settings = self.study.pretrain_settings(method)
-        if not (OBJECTIVES / f"{settings['objective']}.py").exists():
-            return f"not run: objective {settings['objective']} is not built yet"
-        if settings["init"] == "imagenet" and (reason := self.method_status("imagenet")):
+        if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
         bert = self.study.text_encoder
         if bert and not self.files.has_download(bert / "config.json"):
@@ -170,15 +167,15 @@ class Availability:
     def maps_status(self, figure: str) -> str:
         """Status of the class activation maps of a figure and the boxes on them."""
         entry = self.study.figure(figure)
-        dataset, method = entry["dataset"], entry["methods"][0]
-        source = self.study.dataset(dataset)["source"]
-        if Cell(dataset, entry["ratio"]) not in self.study.cells:
-            return f"not run: {dataset}/{entry['ratio']} is not a cell of the study"
+        dataset, method = entry.dataset, entry.methods[0]
+        source = self.study.dataset(dataset).source
+        if Cell(dataset, entry.ratio) not in self.study.cells:
+            return f"not run: {dataset}/{entry.ratio} is not a cell of the study"
         if self.results_exist(paths.fill(paths.MAPS, figure=figure)):
             return ""
-        if self.study.model_settings(method).get("classifier", "mean") != "mean":
+        if getattr(self.study.model_settings(method), "classifier", "mean") != "mean":
             return f"not run: {method}'s classifier reads the aggregation output alone and has no such map"
-        if not self.study.source(source).get("boxes"):
+        if not self.study.source(source).boxes:
             return f"not run: sources.{source} names no boxes"
         return self.boxes_status(source)
 

@@ -1,82 +1,111 @@
-"""The references between entries of the config: every name has an entry, and every job would accept its settings."""
+"""The whole check of a config before any work: every key, every name that refers to another entry, every job's settings."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+from refers import config
+from refers.config.objective import declared_settings
+from refers.config.parse import fragment_problems
+from refers.config.study import StudyConfig
 from refers.errors import UserError, did_you_mean
 from refers.study.study import Study
 
 METHOD, ROW = "method", "method or group"
+ADAPTERS = Path(__file__).parents[1] / "data/adapters"
 
 
 def check(values: dict) -> Study:
-    """A study whose every reference and every setting is checked.
+    """A study whose every key, reference and setting is checked.
 
     Raises:
-        UserError: a name without an entry, or a setting that no job would accept; one line with the key's path and the
-            nearest known name.
+        UserError: an unknown or missing key, a value out of range, a name without an entry, or settings that no job would
+            accept; one line with the key's path and the nearest known name.
     """
-    study = Study(values)
-    known = {kind: list(values[f"{kind}s"]) for kind in (METHOD, "dataset", "source", "table")}
-    known[ROW] = [*known[METHOD], *values.get("groups", {})]
+    study = Study(config.load(StudyConfig, values))
+    checked, cells = study.config, [str(cell) for cell in study.cells]
+    known = {
+        METHOD: list(checked.methods),
+        ROW: [*checked.methods, *checked.groups],
+        "dataset": list(checked.datasets),
+        "source": list(checked.sources),
+        "table": list(checked.tables),
+        "cell": cells,
+        "adapter": sorted(path.stem for path in ADAPTERS.glob("[a-z]*.py")),
+    }
     for key, kind, name in _references(study):
         if name not in known[kind]:
             hint = did_you_mean(name, known[kind])
-            raise UserError(f"{key}: no {kind} {name!r}{hint}; known are {', '.join(known[kind])}")
-    cells = list(map(str, study.cells))
-    for name in values["finetune"].get("cells", {}):
-        if name not in cells:
-            hint = did_you_mean(name, cells)
-            raise UserError(f"finetune.cells: no cell {name!r}{hint}; known are {', '.join(cells)}")
-    for name, entry in values.get("figures", {}).items():
-        if entry["kind"] not in ("curves", "rules") and not {"dataset", "methods"} <= entry.keys():
-            raise UserError(f"figures.{name}: kind {entry['kind']} needs a dataset and methods")
-        if entry["kind"] == "attention" and not {"ratio", "images", "threshold"} <= entry.keys():
-            raise UserError(f"figures.{name}: kind attention needs ratio, images and threshold")
-    for name, pattern in values["audit"]["patients"].items():
-        if "released" not in study.dataset(name):
-            raise UserError(f"audit.patients: the authors released no lists of {name}; remove it")
+            raise UserError(f"config.{key}: no {kind} {name!r}{hint}; known are {', '.join(known[kind])}")
+    for name, pattern in checked.audit.patients.items():
+        if not study.dataset(name).released:
+            raise UserError(f"config.audit.patients: the authors released no lists of {name}; remove it")
         try:
             re.compile(pattern)
         except re.error as error:
             raise UserError(
-                f"audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
+                f"config.audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
             ) from None
+    # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
+    if problems := list(filter(None, _fragments(checked))):
+        raise UserError("; ".join(problems))
     for method in known[METHOD]:
-        study.model_settings(method) if study.is_imported(method) else study.pretrain_settings(method)
+        if study.is_imported(method):
+            study.model_settings(method)
+        else:
+            settings = study.pretrain_settings(method)
+            kind = declared_settings(settings.objective)
+            config.load(kind, settings.settings, f"config.methods.{method}.pretrain.settings")
         for cell in study.cells:
             study.finetune_settings(method, *cell)
     return study
 
 
+def _fragments(checked: StudyConfig) -> Iterator[str]:
+    """Problems of each map that gives a part of the keys of some settings."""
+    yield fragment_problems(config.Pretrain, checked.pretrain, "config.pretrain")
+    yield fragment_problems(config.Finetune, checked.finetune.defaults, "config.finetune.defaults")
+    for name, values in checked.finetune.datasets.items():
+        yield fragment_problems(config.Finetune, values, f"config.finetune.datasets.{name}")
+    for name, values in checked.finetune.cells.items():
+        yield fragment_problems(config.Finetune, values, f"config.finetune.cells.{name}")
+    for name, entry in checked.methods.items():
+        where = f"config.methods.{name}"
+        yield fragment_problems(config.Pretrain, {"model": entry.model}, where)
+        yield fragment_problems(config.Pretrain, entry.pretrain, f"{where}.pretrain")
+        yield fragment_problems(config.Finetune, entry.finetune, f"{where}.finetune")
+
+
 def _references(study: Study) -> Iterator[tuple[str, str, str]]:
     """(key, kind of entry, name) of every name in the config that stands for another entry."""
-    values = study.values
+    checked = study.config
+    for name, source in checked.sources.items():
+        yield f"sources.{name}.layout", "adapter", source.layout
+    for name, dataset in checked.datasets.items():
+        yield f"datasets.{name}.source", "source", dataset.source
     yield from (("study.methods", METHOD, name) for name in study.methods)
     yield from (("study.cells", "dataset", cell.dataset) for cell in study.cells)
-    for name, entry in values["datasets"].items():
-        yield f"datasets.{name}.source", "source", entry["source"]
-    for group, entry in values.get("groups", {}).items():
-        yield from ((f"groups.{group}", METHOD, name) for name in entry["best_of"])
-    for table, entry in values["tables"].items():
-        yield from ((f"tables.{table}.rows", ROW, name) for name in entry["rows"])
-        yield from ((f"tables.{table}.marks", ROW, name) for name in entry.get("marks", {}))
-        if "reference" in entry:
-            yield f"tables.{table}.reference", METHOD, entry["reference"]
-        if entry.get("baseline", "best") != "best":
-            yield f"tables.{table}.baseline", ROW, entry["baseline"]
-        if "per_class" in entry:
-            yield f"tables.{table}.per_class", "dataset", entry["per_class"]
-    for figure, entry in values.get("figures", {}).items():
-        yield from ((f"figures.{figure}.methods", METHOD, name) for name in entry.get("methods", []))
-        if "dataset" in entry:
-            yield f"figures.{figure}.dataset", "dataset", entry["dataset"]
-    yield from (("finetune.datasets", "dataset", name) for name in values["finetune"].get("datasets", {}))
-    for tier in values["plan"]["tiers"]:
-        for name in [*tier.get("methods", []), *tier.get("checkpoints", {})]:
-            yield "plan.tiers", METHOD, name
-    audit = values["audit"]
-    yield "audit.table", "table", audit["table"]
-    yield from (("audit.methods", METHOD, name) for name in audit["methods"].values())
-    yield from (("audit.cells", "dataset", name.partition("/")[0]) for name in audit["cells"].values())
-    yield from (("audit.patients", "dataset", name) for name in audit["patients"])
+    for group, members in checked.groups.items():
+        yield from ((f"groups.{group}", METHOD, name) for name in members.best_of)
+    for name, table in checked.tables.items():
+        yield from ((f"tables.{name}.rows", ROW, row) for row in table.rows)
+        yield from ((f"tables.{name}.marks", ROW, row) for row in table.marks)
+        yield from ((f"tables.{name}.columns", "cell", cell) for cell in table.columns or [])
+        if table.reference:
+            yield f"tables.{name}.reference", METHOD, table.reference
+        if table.baseline and table.baseline != "best":
+            yield f"tables.{name}.baseline", ROW, table.baseline
+        if table.per_class:
+            yield f"tables.{name}.per_class", "dataset", table.per_class
+    for name, figure in checked.figures.items():
+        yield from ((f"figures.{name}.methods", METHOD, method) for method in figure.methods or [])
+        if figure.dataset:
+            yield f"figures.{name}.dataset", "dataset", figure.dataset
+    yield from (("finetune.datasets", "dataset", name) for name in checked.finetune.datasets)
+    yield from (("finetune.cells", "cell", name) for name in checked.finetune.cells)
+    for tier in checked.plan.tiers:
+        yield from (("plan.tiers", METHOD, name) for name in [*(tier.methods or []), *tier.checkpoints])
+    yield "audit.table", "table", checked.audit.table
+    yield from (("audit.methods", METHOD, name) for name in checked.audit.methods.values())
+    yield from (("audit.cells", "dataset", name.partition("/")[0]) for name in checked.audit.cells.values())
+    yield from (("audit.patients", "dataset", name) for name in checked.audit.patients)

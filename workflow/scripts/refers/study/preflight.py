@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refers.data.released_lists import LIST_NAMES
-from refers.data.source_check import Source, check_source, report_line
+from refers.data.source_check import Download, check_source, report_line
 from refers.formatting import size
 from refers.study import paths
 from refers.study.availability import RELEASED, Availability
@@ -32,11 +32,11 @@ def report(
         progress: receives a line for each step.
     """
     sources = [
-        Source(name, entry, study.folder(name), Availability(study).missing(name))
-        for name, entry in study.values["sources"].items()
+        Download(name, entry, study.folder(name), Availability(study).missing(name))
+        for name, entry in study.config.sources.items()
     ]
-    images, found = study.values["images"], []
-    check = partial(check_source, images["size"], images["tolerance"], full)
+    images, found = study.config.images, []
+    check = partial(check_source, images.size, images.tolerance, full)
     if full or workers < 2:
         for source in sources:
             progress(f"checking {source.name} ...")
@@ -63,15 +63,15 @@ def report(
 
 def other_files(study: Study) -> list[dict[str, Any]]:
     """Lines of whatever is not a download of images: the text encoder, imported weights, the authors' lists."""
-    origins = study.values.get("origins", {})
+    origins = study.config.origins
     wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
     if path := study.text_encoder:
         wanted["text encoder"] = (path, TEXT_ENCODER, origins.get(str(path), ""))
     for method in study.methods:
         if path := study.checkpoint_file(method):
             wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
-    for name, entry in study.values["datasets"].items():
-        if entry["split"]["kind"] == "released" and "released" in entry:
+    for name, entry in study.config.datasets.items():
+        if entry.split.kind == "released" and entry.released:
             lists = tuple("|".join(LIST_NAMES[part]) for part in ("val", "test"))
             wanted[f"released lists of {name}"] = (study.released_lists(name), lists, RELEASED)
     lines = []

@@ -21,45 +21,45 @@ class Specs:
 
     def row_methods(self, row: str) -> list[str]:
         """Methods behind a table row: several for a row that prints the best of a group."""
-        groups = self.study.values.get("groups", {})
-        return groups[row]["best_of"] if row in groups else [row]
+        groups = self.study.config.groups
+        return groups[row].best_of if row in groups else [row]
 
     def table_rows(self, name: str) -> list[str]:
         """Rows of a table: those that it names, then the user's own methods."""
-        return [*self.study.table(name)["rows"], *self.study.own_methods]
+        return [*self.study.table(name).rows, *self.study.own_methods]
 
     def table(self, name: str) -> dict:
         """The table's description, as table.py reads it."""
         entry = self.study.table(name)
-        groups = self.study.values.get("groups", {})
+        groups = self.study.config.groups
         rows = []
         for row in self.table_rows(name):
             about = groups[row] if row in groups else self.study.method(row)
             rows.append(
                 {
                     "id": row,
-                    "title": about["title"],
+                    "title": about.title,
                     "methods": self.row_methods(row),
-                    "note": about.get("note", ""),
-                    "marks": entry.get("marks", {}).get(row, []),
+                    "note": about.note,
+                    "marks": entry.marks.get(row, []),
                 }
             )
         status = {method: self.availability.row_status(method) for row in rows for method in row["methods"]}
         status |= {cell.dataset: self.availability.dataset_status(cell.dataset) for cell in self.study.cells}
         return {
             "name": name,
-            "title": entry["title"],
-            "label": entry.get("label", ""),
-            "note": self.study.values.get("note", ""),
-            **{key: entry[key] for key in ("reference", "baseline") if key in entry},
+            "title": entry.title,
+            "label": entry.label,
+            "note": self.study.config.note,
+            **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
             "columns": [
                 column
                 for cell in self.table_columns(name)
-                for column in self._columns(cell, "per_class" in entry)
+                for column in self._columns(cell, entry.per_class is not None)
             ],
-            "verdict": self.study.values["verdict"],
-            "undefined_resamples": self.study.values["study"]["bootstrap"]["undefined"],
+            "verdict": self.study.config.verdict.model_dump(),
+            "undefined_resamples": self.study.config.study.bootstrap.undefined,
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -67,13 +67,13 @@ class Specs:
         """One column of a cell, or one for each of its classes."""
         ratios = [other.ratio for other in self.study.cells if other.dataset == cell.dataset]
         dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
-        about = {**cell._asdict(), "group": dataset["title"], "title": title}
+        about = {**cell._asdict(), "group": dataset.title, "title": title}
         if not per_class:
             return [{"id": str(cell), **about}]
         about["group"] = f"{about['group']} {title}"
         return [
             about | {"id": f"{cell}/{name}", "title": name.replace("_", " "), "class": name}
-            for name in dataset["classes"]
+            for name in dataset.classes
         ]
 
     def table_columns(self, name: str) -> list[Cell]:
@@ -82,8 +82,8 @@ class Specs:
         return [
             cell
             for cell in self.study.cells
-            if str(cell) in entry.get("columns", [str(cell)])
-            and cell.dataset == entry.get("per_class", cell.dataset)
+            if str(cell) in (entry.columns or [str(cell)])
+            and cell.dataset == (entry.per_class or cell.dataset)
         ]
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
@@ -99,14 +99,14 @@ class Specs:
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
         """(reference, baseline, cell) triples whose t-tests a table may print; those of single classes table.py makes."""
         entry = self.study.table(name)
-        if "reference" not in entry:
+        if not (entry.reference and entry.baseline):
             return []
-        reference = entry["reference"]
+        reference = entry.reference
         others = [row for row in self.table_rows(name) if row != reference]
         can_run = self.availability.can_run
         return [
             (reference, method, cell)
-            for row in (others if entry["baseline"] == "best" else [entry["baseline"]])
+            for row in (others if entry.baseline == "best" else [entry.baseline])
             for method in self.row_methods(row)
             for cell in self.table_columns(name)
             if can_run(method, cell) and can_run(reference, cell)
@@ -117,14 +117,14 @@ class Specs:
     def figure(self, name: str) -> dict:
         """The figure's description, as figure.py reads it; `sources` names the method behind each of its inputs."""
         entry, cells = self.study.figure(name), self.figure_cells(name)
-        kind = entry["kind"]
+        kind = entry.kind
         methods = [
             {
                 "id": method,
-                "title": self.study.method(method)["title"],
+                "title": self.study.method(method).title,
                 "status": self._line_status(name, method),
             }
-            for method in entry.get("methods", self.study.methods)
+            for method in entry.methods or self.study.methods
             if kind != "curves" or not self.study.is_imported(method)
         ]
         if kind == "curves":
@@ -134,9 +134,9 @@ class Specs:
             sources = [method for method, _ in cells for _ in range(copies)]
         return {
             "kind": kind,
-            "title": entry["title"],
-            "note": self.study.values.get("note", ""),
-            **({"threshold": entry["threshold"]} if kind == "attention" else {}),
+            "title": entry.title,
+            "note": self.study.config.note,
+            **({"threshold": entry.threshold} if kind == "attention" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
         }
@@ -148,31 +148,30 @@ class Specs:
             metrics = paths.fill(paths.ENCODER_METRICS, method=method)
             if any(method == shown for shown, _ in self.figure_cells(name)):
                 return ""
-            if entry["kind"] == "curves" and availability.results_exist(metrics):
+            if entry.kind == "curves" and availability.results_exist(metrics):
                 return ""
         reason = availability.row_status(method)
-        if "dataset" in entry:
-            reason = reason or availability.dataset_status(entry["dataset"])
-        if entry["kind"] == "attention":
+        if entry.dataset:
+            reason = reason or availability.dataset_status(entry.dataset)
+        if entry.kind == "attention":
             reason = reason or availability.maps_status(name)
         return reason
 
     def figure_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a figure shows and that can run."""
         entry, availability = self.study.figure(name), self.availability
-        if "dataset" not in entry or (entry["kind"] == "attention" and availability.maps_status(name)):
+        if not (entry.dataset and entry.methods) or (
+            entry.kind == "attention" and availability.maps_status(name)
+        ):
             return []
-        cells = [cell for cell in self.study.cells if cell.dataset == entry["dataset"]]
-        if "ratio" in entry:
-            cells = [cell for cell in cells if cell.ratio == entry["ratio"]]
+        cells = [cell for cell in self.study.cells if cell.dataset == entry.dataset]
+        if entry.ratio:
+            cells = [cell for cell in cells if cell.ratio == entry.ratio]
         found = [
-            (method, cell)
-            for method in entry["methods"]
-            for cell in cells
-            if availability.can_run(method, cell)
+            (method, cell) for method in entry.methods for cell in cells if availability.can_run(method, cell)
         ]
         maps = paths.fill(paths.MAPS, figure=name)
-        if entry["kind"] == "attention" and not availability.results_exist(maps):
+        if entry.kind == "attention" and not availability.results_exist(maps):
             # predictions of an earlier run are enough for a table, but only a trained classifier gives maps
             found = [pair for pair in found if not availability.training_status(*pair)]
         return found

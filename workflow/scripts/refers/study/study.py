@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refers import config
+from refers.config.study import Dataset, Figure, Method, Source, StudyConfig, Table
 from refers.errors import UserError, did_you_mean
 from refers.study import paths
 
@@ -26,9 +27,9 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Questions that the rules ask of a validated config map."""
+    """Questions that the rules ask of a config whose keys are checked; see `refers.study.check` for its references."""
 
-    values: dict[str, Any]
+    config: StudyConfig
 
     # ---- the grid
 
@@ -36,40 +37,40 @@ class Study:
     def cells(self) -> list[Cell]:
         """Columns in table order."""
         return [
-            Cell(entry["dataset"], ratio)
-            for entry in self.values["study"]["cells"]
-            for ratio in entry["ratios"]
+            Cell(columns.dataset, ratio) for columns in self.config.study.cells for ratio in columns.ratios
         ]
 
     @property
     def methods(self) -> list[str]:
         """Methods to run, in table order: the study's, then the user's own."""
-        return [*self.values["study"]["methods"], *self.own_methods]
+        return [*self.config.study.methods, *self.own_methods]
 
     @property
     def own_methods(self) -> list[str]:
         """Methods marked `own`: they run, and every table prints them below its rows."""
-        return [name for name, entry in self.values["methods"].items() if entry.get("own")]
+        return [name for name, entry in self.config.methods.items() if entry.own]
 
     @property
     def seeds(self) -> list[int]:
         """Fine-tuning seeds."""
-        return self.values["study"]["seeds"]
+        return self.config.study.seeds
 
     @property
     def saved_classifiers(self) -> dict[str, list]:
         """Methods, datasets and label ratios whose fine-tunes save a classifier, for class activation maps."""
-        entries = [entry for entry in self.values["figures"].values() if entry["kind"] == "attention"]
+        entries = [entry for entry in self.config.figures.values() if entry.kind == "attention"]
         return {
-            "method": sorted({method for entry in entries for method in entry["methods"]}),
-            "dataset": sorted({entry["dataset"] for entry in entries}),
-            "ratio": sorted({entry["ratio"] for entry in entries}),
+            "method": sorted({method for entry in entries for method in entry.methods or []}),
+            "dataset": sorted({entry.dataset for entry in entries}),
+            "ratio": sorted({entry.ratio for entry in entries}),
         }
 
     @property
     def wants_apex(self) -> bool:
         """Whether any job computes with NVIDIA Apex."""
-        return any(str(value).startswith("apex") for value in _values_of("precision", self.values))
+        return any(
+            str(value).startswith("apex") for value in _values_of("precision", self.config.model_dump())
+        )
 
     def cell(self, method: str, dataset: str, ratio: int) -> Cell:
         """A cell of the grid.
@@ -95,156 +96,154 @@ class Study:
 
     # ---- entries of the config
 
-    def method(self, name: str) -> dict:
+    def method(self, name: str) -> Method:
         """A method's entry."""
-        return self._entry("method", name)
+        return _entry("method", name, self.config.methods)
 
-    def dataset(self, name: str) -> dict:
+    def dataset(self, name: str) -> Dataset:
         """A dataset's entry."""
-        return self._entry("dataset", name)
+        return _entry("dataset", name, self.config.datasets)
 
-    def source(self, name: str) -> dict:
+    def source(self, name: str) -> Source:
         """A source's entry."""
-        return self._entry("source", name)
+        return _entry("source", name, self.config.sources)
 
-    def table(self, name: str) -> dict:
+    def table(self, name: str) -> Table:
         """A table's entry."""
-        return self._entry("table", name)
+        return _entry("table", name, self.config.tables)
 
-    def figure(self, name: str) -> dict:
+    def figure(self, name: str) -> Figure:
         """A figure's entry."""
-        return self._entry("figure", name)
-
-    def _entry(self, kind: str, name: str) -> dict:
-        entries = self.values[f"{kind}s"]
-        if name not in entries:
-            raise UserError(
-                f"no such {kind}: {name}{did_you_mean(name, entries)}; config has {', '.join(entries)}"
-            )
-        return entries[name]
+        return _entry("figure", name, self.config.figures)
 
     def is_imported(self, method: str) -> bool:
         """Whether a method's encoder is imported from a checkpoint rather than pre-trained."""
-        return "checkpoint" in self.method(method)
+        return self.method(method).checkpoint is not None
 
     def has_random_checkpoint(self, method: str) -> bool:
         """Whether a method is imported from the random checkpoint that generate_checkpoint.py writes."""
         return (
-            self.method(method).get("checkpoint") == "random"
-            and self.model_settings(method)["architecture"] == "transformer"
+            self.method(method).checkpoint == "random"
+            and self.model_settings(method).architecture == "transformer"
         )
 
     # ---- settings of jobs
 
-    def pretrain_settings(self, method: str) -> dict:
+    def pretrain_settings(self, method: str) -> config.Pretrain:
         """Resolved settings of a pre-training run, checked.
 
         Raises:
             UserError: a setting that no job would accept, or a start whose weights mean something else in this encoder.
         """
-        values = config.merge(self.values["pretrain"], self.method(method).get("pretrain", {}))
+        values = config.merge(self.config.pretrain, self.method(method).pretrain)
         values["model"] = self._model(method)
-        settings = config.to_dict(config.load(config.Pretrain, values, f"methods.{method}.pretrain"))
-        if settings["init"] == "imagenet":
-            differs = config.mismatch(settings["model"], self.model_settings("imagenet"))
-            if differs:
+        settings = config.load(config.Pretrain, values, f"config.methods.{method}.pretrain")
+        if settings.init == "imagenet":
+            wanted, found = (
+                config.to_dict(each) for each in (settings.model, self.model_settings("imagenet"))
+            )
+            if differs := config.mismatch(wanted, found):
                 raise UserError(
-                    f"methods.{method}.pretrain.init: the encoder of imagenet has {differs};"
+                    f"config.methods.{method}.pretrain.init: the encoder of imagenet has {differs};"
                     f" make the two agree, or set init: scratch for {method}"
                 )
         return settings
 
-    def model_settings(self, method: str) -> dict:
+    def model_settings(self, method: str) -> config.Model:
         """Resolved architecture of a method's encoder, checked."""
-        return config.to_dict(config.load_model(self._model(method), f"methods.{method}.model"))
+        return config.load_model(self._model(method), f"config.methods.{method}.model")
 
     def _model(self, method: str) -> dict:
-        shared, own = self.values["pretrain"].get("model", {}), self.method(method).get("model", {})
+        shared, own = self.config.pretrain.get("model", {}), self.method(method).model
         if "architecture" in own:
             # another kind of encoder shares the input size and nothing else
             shared = {key: value for key, value in shared.items() if key == "image_size"}
         elif self._starts_from_imagenet(method):
             # weights trained with GELU compute something else with ReLU
-            start = self.model_settings("imagenet")
+            start = config.to_dict(self.model_settings("imagenet"))
             shared = {key: start[key] for key in ("activation",) if key in start} | shared
         return config.merge(shared, own)
 
     def _starts_from_imagenet(self, method: str) -> bool:
-        init = self.method(method).get("pretrain", {}).get("init", self.values["pretrain"].get("init"))
+        init = self.method(method).pretrain.get("init", self.config.pretrain.get("init"))
         if self.is_imported(method) or init != "imagenet":
             return False
         if not self.is_imported("imagenet"):
             raise UserError(
-                f"methods.{method}.pretrain.init: methods.imagenet has no checkpoint to start from; add one"
+                f"config.methods.{method}.pretrain.init: methods.imagenet has no checkpoint to start from; add one"
             )
         return True
 
-    def finetune_settings(self, method: str, dataset: str, ratio: int) -> dict:
+    def finetune_settings(self, method: str, dataset: str, ratio: int) -> config.Finetune:
         """Resolved settings of a fine-tune: defaults, then dataset, then cell, then method; checked."""
-        tuning = self.values["finetune"]
-        values = config.merge(
-            tuning["defaults"],
-            tuning.get("datasets", {}).get(dataset, {}),
-            tuning.get("cells", {}).get(str(Cell(dataset, int(ratio))), {}),
-            self.method(method).get("finetune", {}),
-        )
-        return config.to_dict(config.load(config.Finetune, values, f"finetune.{method}/{dataset}/{ratio}"))
+        tuning, cell = self.config.finetune, str(Cell(dataset, int(ratio)))
+        parts = [tuning.datasets.get(dataset, {}), tuning.cells.get(cell, {}), self.method(method).finetune]
+        where = f"config.finetune, merged for {method}/{cell}"
+        return config.load(config.Finetune, config.merge(tuning.defaults, *parts), where)
 
-    def split_settings(self, dataset: str) -> dict:
+    def split_settings(self, dataset: str) -> config.Split:
         """Settings of split_dataset.py."""
         entry = self.dataset(dataset)
-        return {"dataset": dataset, "classes": entry["classes"], "views": entry["views"], **entry["split"]}
+        rule = config.to_dict(entry.split)
+        return config.Split(dataset=dataset, classes=entry.classes, views=list(entry.views), **rule)
 
     @property
     def audit(self) -> dict:
         """Settings of audit_released.py."""
-        entry = self.values["audit"]
+        entry = self.config.audit
         cells = []
-        for folder, name in entry["cells"].items():
+        for folder, name in entry.cells.items():
             dataset, _, ratio = name.partition("/")
-            classes = self.dataset(dataset)["classes"]
+            classes = self.dataset(dataset).classes
             cells.append({"folder": folder, "dataset": dataset, "ratio": int(ratio), "classes": classes})
         lists = {
             dataset: {
-                "list": f"{self.dataset(dataset)['released']}/test.txt",
+                "list": f"{self.dataset(dataset).released}/test.txt",
                 "patient": pattern,
-                "classes": len(self.dataset(dataset)["classes"]),
+                "classes": len(self.dataset(dataset).classes),
             }
-            for dataset, pattern in entry["patients"].items()
+            for dataset, pattern in entry.patients.items()
         }
         return {
             "cells": cells,
             "lists": lists,
-            "folders": [Path(entry["results"]).name, self.released_lists().name],
-            "reference": self.table(entry["table"])["reference"],
-            **{key: entry[key] for key in ("methods", "table", "alike")},
+            "folders": [Path(entry.results).name, self.released_lists().name],
+            "reference": self.table(entry.table).reference,
+            **entry.model_dump(include={"methods", "table", "alike"}),
         }
 
     # ---- where files are expected
 
     def resolve(self, pattern: str, **wildcards: object) -> Path:
         """The file of a pattern of `refers.study.paths` in this study."""
-        return paths.locate(pattern, self.values.get("pathvars", {}), **wildcards)
+        return paths.locate(pattern, config.to_dict(self.config.pathvars), **wildcards)
 
     def folder(self, source: str) -> Path:
         """Folder of a source's official download."""
-        return Path(self.values["data_root"]) / self.source(source)["folder"]
+        return Path(self.config.data_root) / self.source(source).folder
 
     def released_lists(self, dataset: str = "") -> Path:
         """Folder of the authors' lists, of one dataset or of all."""
-        folder = Path(self.values["data_root"]) / self.values["released_lists"]
-        return folder / self.dataset(dataset)["released"] if dataset else folder
+        folder = Path(self.config.data_root) / self.config.released_lists
+        return folder / str(self.dataset(dataset).released) if dataset else folder
 
     @property
     def text_encoder(self) -> Path | None:
         """Folder of the downloaded BERT, or None when one is built from the reports."""
-        path = self.values["text"].get("encoder")
-        return Path(path) if path else None
+        return Path(self.config.text.encoder) if self.config.text.encoder else None
 
     def checkpoint_file(self, method: str) -> Path | None:
         """The file that a method is imported from; None where it is pre-trained, random or downloaded from timm."""
-        checkpoint = self.method(method).get("checkpoint", "random")
+        checkpoint = self.method(method).checkpoint or "random"
         return None if checkpoint == "random" or checkpoint.startswith("timm:") else Path(checkpoint)
+
+
+def _entry(kind: str, name: str, entries: dict[str, Any]) -> Any:
+    if name not in entries:
+        raise UserError(
+            f"no such {kind}: {name}{did_you_mean(name, entries)}; config has {', '.join(entries)}"
+        )
+    return entries[name]
 
 
 def _values_of(key: str, values: Any) -> Iterator[Any]:
