@@ -36,8 +36,9 @@ def checked_study():
 
 STUDY = checked_study()
 
-# A cluster sends SIGTERM to every process of a job: the shell waits, so that a training job can save its state.
-shell.prefix("set -euo pipefail; trap : TERM; ")
+# A cluster sends SIGTERM, and Ctrl-C SIGINT, to every process of a job: the shell waits, so that a training job can
+# save its state.
+shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
 wildcard_constraints:
