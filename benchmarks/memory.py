@@ -5,7 +5,6 @@ python benchmarks/memory.py refers c2l --precision fp16
 """
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 import warnings
@@ -40,10 +39,10 @@ def main() -> None:
             settings = config.load(config.Pretrain, study.pretrain_settings(name), name)
             tuning = config.load(config.Finetune, study.finetune_settings(name, "nih", 100), name)
             context = context_of(Path(folder), study.values["text"], settings.words.count)
-            before = dataclasses.replace(settings.training, precision=args.precision)
-            after = dataclasses.replace(tuning.training, precision=args.precision)
+            before = settings.training.replace(precision=args.precision)
+            after = tuning.training.replace(precision=args.precision)
             costs = (
-                cost_of_pretraining(dataclasses.replace(settings, training=before), context),
+                cost_of_pretraining(settings.replace(training=before), context),
                 cost_of_finetuning(settings.model, after),
             )
             print(

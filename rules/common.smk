@@ -41,8 +41,9 @@ STUDY = checked_study()
 AVAILABILITY = Availability(STUDY)
 SPECS = Specs(AVAILABILITY)
 
-# A cluster sends SIGTERM to every process of a job: the shell waits, so that a training job can save its state.
-shell.prefix("set -euo pipefail; trap : TERM; ")
+# A cluster sends SIGTERM, and Ctrl-C SIGINT, to every process of a job: the shell waits, so that a training job can
+# save its state.
+shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
 wildcard_constraints:

@@ -65,7 +65,7 @@ rule pretrain:
         "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
         " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
         " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
-        " --processes {resources.gpu} --out {output.encoder} 2>&1 | (trap '' TERM; tee {log})"
+        " --processes {resources.gpu} --out {output.encoder} 2>&1 | (trap '' TERM INT; tee {log})"
 
 
 rule import_encoder:

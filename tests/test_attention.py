@@ -1,7 +1,5 @@
 """Class activation maps: exact for the classifier that they explain, and boxes in the pixels of its crop."""
 
-import dataclasses
-
 import pytest
 import torch
 from refers import config
@@ -46,7 +44,7 @@ def test_a_kept_classifier_comes_back(small_model, tmp_path):
 
 
 def test_a_classifier_that_reads_the_aggregation_output_has_no_map(small_model, tmp_path):
-    settings = dataclasses.replace(small_model, classifier="aggregation")
+    settings = small_model.replace(classifier="aggregation")
     model = Classifier(build_encoder(settings), 3, 0.0)
     save_encoder(tmp_path / "c.safetensors", model, {"classes": 3})
     with pytest.raises(UserError, match="has no class activation map; set classifier: mean"):

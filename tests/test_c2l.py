@@ -25,7 +25,7 @@ def build(model, context, **settings):
 
 @pytest.fixture
 def objective(small_model, context):
-    return build(dataclasses.replace(small_model, dropout=0.0), context)
+    return build(small_model.replace(dropout=0.0), context)
 
 
 def units(*shape):
@@ -70,7 +70,7 @@ def test_losses_at_chance():
 
 @pytest.mark.parametrize("loss", ["infonce", "nce"])
 def test_contrasts_are_fp32_inside_autocast(small_model, context, loss):
-    objective = build(dataclasses.replace(small_model, dropout=0.0), context, loss=loss, queue=64)
+    objective = build(small_model.replace(dropout=0.0), context, loss=loss, queue=64)
     query, key = units(4, 8), units(4, 8)
     for training in (True, False):
         objective.train(training).normaliser.zero_()

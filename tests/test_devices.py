@@ -12,19 +12,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed.run
 from refers import devices
 from refers.errors import UserError
 from refers.training import distributed, runtime
 
 ROOT = Path(__file__).parents[1]
 HOLDER = """
-import os, sys
+import sys
 sys.path.insert(0, {scripts!r})
 from refers import devices
 devices.PATIENCE = 0.05
-print(*devices.claim({names!r}, {count}, outlive={outlive}), flush=True)
-if {outlive}:
-    os.execv(sys.executable, [sys.executable, "-c", "import sys; print('on', flush=True); sys.stdin.read()"])
+print(*devices.claim({names!r}, {count}), flush=True)
 sys.stdin.read()
 """
 
@@ -41,10 +40,8 @@ def jobs(gpu):
     """Start a process that claims GPUs named by letters and holds them until its stdin closes: jobs("ab", count=1)."""
     started = []
 
-    def start(letters, count=1, outlive=False, **environment):
-        code = HOLDER.format(
-            scripts=str(ROOT / "workflow/scripts"), names=gpu(letters), count=count, outlive=outlive
-        )
+    def start(letters, count=1, **environment):
+        code = HOLDER.format(scripts=str(ROOT / "workflow/scripts"), names=gpu(letters), count=count)
         job = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -101,17 +98,6 @@ def test_a_job_on_several_gpus_takes_none_before_it_gets_all(jobs):
     assert "1 of 3 visible GPUs are taken by other jobs; waiting for 3" in several.stderr.readline()
     assert places(jobs("bc", count=2)) == [0, 1]
     first.kill()
-
-
-def test_the_program_that_a_job_becomes_holds_its_gpus(jobs):
-    """As torchrun does for its processes."""
-    launched = jobs("ab", count=2, outlive=True)
-    assert places(launched) == [0, 1]
-    assert launched.stdout.readline() == "on\n"
-    waiting = jobs("b")
-    assert "waiting for 1" in waiting.stderr.readline()
-    launched.kill()
-    assert places(waiting) == [0]
 
 
 def test_inside_slurm_only_the_jobs_of_one_allocation_mind_each_other(jobs):
@@ -229,14 +215,20 @@ def test_a_gpu_is_claimed_and_the_cpu_is_taken_only_where_the_config_allows_it(t
     assert message in str(caught.value)
 
 
-def test_torchruns_processes_use_the_gpus_that_it_holds(two_gpus, monkeypatch):
+def test_torchruns_processes_use_the_gpus_that_their_parent_holds(two_gpus, monkeypatch, gpu):
+    def processes(arguments):
+        assert arguments[:3] == ["--standalone", "--nproc-per-node", "2"]
+        assert [devices._lock(f"refers-gpu-{name}") for name in gpu("ab")] == [None, None]
+        for rank in ("0", "1"):
+            monkeypatch.setenv("LOCAL_RANK", rank)
+            runtime.choose_device("cuda")
+
     monkeypatch.setenv(runtime.HELD, "")
-    monkeypatch.setattr(os, "execv", lambda *_command: None)
-    distributed.launch(2, "cuda")
+    monkeypatch.setattr(torch.distributed.run, "main", processes)
+    with pytest.raises(SystemExit) as ended:
+        distributed.launch(2, "cuda")
+    assert ended.value.code == 0
     assert len(devices._HELD) == 2
-    for rank in ("0", "1"):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        runtime.choose_device("cuda")
     assert two_gpus == [torch.device("cuda", 0), torch.device("cuda", 1)]
     with pytest.raises(UserError, match="3 processes but 2 visible GPUs"):
         distributed.launch(3, "cuda")

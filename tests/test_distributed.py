@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.run
 from refers import config
-from refers.errors import Preempted, UserError
+from refers.errors import UserError
 from refers.methods import build_objective
 from refers.model.encoders import build_encoder
 from refers.training import distributed, trainer
@@ -21,8 +24,11 @@ from refers.training.pretraining import pretraining_task
 from test_objectives import OBJECTIVES, REFERS
 from test_trainer import CPU
 from torch import nn
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 VARIANTS = {
     **OBJECTIVES,
     "sum of tokens": ("refers", {**REFERS, "language": "sum"}),
@@ -257,7 +263,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
     if moment == "validate" and asked == 1:
         assert codes == [0, 0]  # only the leader validates, so nothing was interrupted
         return
-    assert codes == [Preempted.code, Preempted.code]
+    assert codes == [143, 143]
     assert [path.name for path in (tmp_path / "broken").iterdir()] == ["resume.pt"]
     assert 0 < run(tmp_path / "broken")["resumed_at"] < 9
     close(tmp_path / "whole", tmp_path / "broken")
@@ -319,48 +325,88 @@ def test_batch_normalisation_on_the_cpu_is_refused_over_several_processes():
     assert in_processes(refuse) == [0, 0]
 
 
-def test_torchrun_shares_a_batch_and_one_process_takes_over(small_model, small_bert, mimic, tmp_path):
-    """The script itself, as the rule runs it: two processes, SIGTERM to torchrun, resumed by one."""
-    settings = {
-        "objective": "refers",
-        "settings": REFERS,
-        "model": config.to_dict(small_model),
-        "training": {
-            "steps": 12,
-            "warmup_steps": 2,
-            "batch_size": 4,
-            "precision": "fp32",
-            "log_every": 1,
-            "validate_every": 6,
-        },
-    }
+@pytest.fixture
+def command(small_model, small_bert, mimic, tmp_path):
+    """A pre-training run as the rule starts it, into tmp_path/encoder: command(processes, steps=12) -> its arguments."""
     (tmp_path / "images.json").write_text('{"quarantined": []}')
+    training = {"warmup_steps": 2, "batch_size": 4, "precision": "fp32", "log_every": 1, "validate_every": 6}
 
-    folder = tmp_path / "encoder"
-
-    def command(processes):
-        script = ROOT / "workflow/scripts/pretrain.py"
+    def make(processes, steps=12):
+        settings = {"objective": "refers", "settings": REFERS, "model": config.to_dict(small_model)}
+        settings["training"] = training | {"steps": steps}
         index, store, tokens = mimic
         arguments = ["--method", "refers", "--config", json.dumps(settings), "--device", "cpu"]
         arguments += ["--index", index, "--store", store, "--tokens", tokens, "--text-encoder", small_bert]
         arguments += ["--manifest", tmp_path / "images.json", "--processes", processes]
-        return [sys.executable, script, *map(str, arguments), "--out", str(folder / "encoder.safetensors")]
+        arguments += ["--out", tmp_path / "encoder/encoder.safetensors"]
+        return list(map(str, [sys.executable, ROOT / "workflow/scripts/pretrain.py", *arguments]))
 
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return make
+
+
+def interrupted(command, interrupt):
+    """Start a command in a session of its own, call `interrupt(process)` after its third step; exit code and later output."""
     with subprocess.Popen(
-        command(2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
     ) as running:
         for line in running.stdout:
-            if line.startswith("step 3/12"):
-                running.terminate()
+            if line.startswith("step 3/"):
+                interrupt(running)
                 break
         rest = running.stdout.read()
-    assert running.returncode != 0
-    assert rest.count("the state is saved, the same command goes on from there") == 1, rest
+    assert "Traceback" not in rest
+    return running.returncode, rest
+
+
+def test_torchrun_shares_a_batch_and_one_process_takes_over(command, tmp_path):
+    """The script itself, as the rule runs it: two processes, SIGTERM to torchrun, resumed by one."""
+    folder = tmp_path / "encoder"
+    code, rest = interrupted(command(2), lambda running: running.terminate())
+    assert code == 128 + signal.SIGTERM
+    assert len(re.findall(r"SIGTERM at step \d+ of 12; the state is saved", rest)) == 1, rest
     assert [path.name for path in folder.iterdir()] == ["resume.pt"]
-    done = subprocess.run(command(1), capture_output=True, text=True, env=environment)
+    done = subprocess.run(command(1), capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "run.json").read_text())
     assert 3 <= record["resumed_at"] < 12
     assert record["processes"] == 1
     assert {path.name for path in folder.iterdir()} == {"encoder.safetensors", "metrics.jsonl", "run.json"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_every_process_of_a_job_and_its_state_is_saved(command, tmp_path, processes):
+    """A terminal sends SIGINT to all of them: the rule's shell, the script, or torchrun with its processes, and tee."""
+    prefix = re.search(r'shell\.prefix\("(.*)"\)', (ROOT / "rules/common.smk").read_text())[1]
+    log = re.search(r"2>&1 \| \(.*tee \{log\}\)", (ROOT / "rules/pretrain.smk").read_text())[0]
+    text = f"{prefix}{shlex.join(command(processes, 5000))} {log.format(log=tmp_path / 'log')}"
+    code, rest = interrupted(["bash", "-c", text], lambda running: os.killpg(running.pid, signal.SIGINT))
+    assert code == 128 + signal.SIGINT
+    said = re.search(r"^error: SIGINT at step (\d+) of 5000; the state is saved", rest, re.MULTILINE)
+    assert said
+    assert (tmp_path / "log").read_text().endswith(rest)
+    state = torch.load(tmp_path / "encoder/resume.pt", weights_only=True)["state"]
+    assert state["step"] == int(said[1]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SignalException("", signal.SIGINT), 130),
+        (ChildFailedError("x", {0: ProcessFailure(0, 1, 1, "")}), 1),
+        (ChildFailedError("x", {1: ProcessFailure(1, 1, -signal.SIGKILL, "")}), 137),
+    ],
+    ids=["signal", "error", "killed"],
+)
+def test_the_launcher_ends_with_the_code_of_its_processes(monkeypatch, error, code):
+    def main(_arguments):
+        raise error
+
+    monkeypatch.setattr(torch.distributed.run, "main", main)
+    with pytest.raises(SystemExit) as ended:
+        distributed.launch(2, "cpu")
+    assert ended.value.code == code

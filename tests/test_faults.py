@@ -29,7 +29,7 @@ from refers.files import atomic_path, write_json, write_parquet, write_text
 from refers.model import encoder_file
 from refers.model.encoders import build_encoder
 from refers.provenance import run_record
-from refers.training import finetuning, optim, resume, trainer
+from refers.training import finetuning, optim, resume, runtime, trainer
 from refers.training.step import micro_batches
 from refers.training.task import batch_rows
 from test_finetuning import finetune_command, world  # noqa: F401
@@ -125,8 +125,8 @@ def test_a_killed_pretraining_ends_with_the_weights_of_an_unbroken_one(
 
 
 @pytest.mark.parametrize("moment", ["load", "loss", "validate"])
-@pytest.mark.parametrize("number", [2, 6])
-def test_sigterm_saves_every_step_done(tmp_path, moment, number):
+@pytest.mark.parametrize(("call", "number"), [(2, signal.SIGTERM), (6, signal.SIGTERM), (6, signal.SIGINT)])
+def test_a_signal_saves_every_step_done(tmp_path, moment, call, number):
     unbroken = toy_task()
     trainer.fit(unbroken, settings(validate_every=3), CPU, tmp_path / "unbroken", "x")
 
@@ -135,11 +135,12 @@ def test_sigterm_saves_every_step_done(tmp_path, moment, number):
 
     def interrupted(*given):
         calls.append(1)
-        if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if len(calls) == call:
+            os.kill(os.getpid(), number)
         return original(*given)
 
-    with pytest.raises(Preempted, match=r"SIGTERM at step \d+ of 20; the state is saved") as caught:
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Preempted, match=rf"{number.name} at step \d+ of 20; the state is saved") as caught:
         trainer.fit(
             dataclasses.replace(stopped, **{moment: interrupted}),
             settings(validate_every=3),
@@ -147,8 +148,8 @@ def test_sigterm_saves_every_step_done(tmp_path, moment, number):
             tmp_path / "stopped",
             "x",
         )
-    assert caught.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert caught.value.code == 128 + number
+    assert handlers == [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
     resumed = toy_task()
     outcome = trainer.fit(resumed, settings(validate_every=3), CPU, tmp_path / "stopped", "x")
     assert 0 <= outcome["resumed_at"] < 20
@@ -573,11 +574,11 @@ def test_what_killed_writers_left_is_removed_by_the_next(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.pt.0.part", "resume.pt"]
 
 
-# ---- SIGTERM, wherever a script is
+# ---- SIGTERM and SIGINT, wherever a script is
 
 
 def asked_to_end(argv, patch):
-    """Run a script in a child in which `patch` makes SIGTERM come at some moment; exit code, and seconds until the end."""
+    """Run a script in a child in which `patch` makes a signal come at some moment; exit code, and seconds until the end."""
     began = time.monotonic()
 
     def work():
@@ -592,16 +593,16 @@ def asked_to_end(argv, patch):
     return in_a_child(work), time.monotonic() - began
 
 
-def term_in(module, name, number=1):
-    """Let call `number` of a function get SIGTERM and then hang, as a long computation would."""
+def signal_in(module, name, call=1, number=signal.SIGTERM):
+    """Let a call of a function get a signal and then hang, as a long computation would."""
 
     def patch():
         original, calls = getattr(module, name), []
 
         def interrupted(*given, **named):
             calls.append(1)
-            if len(calls) == number:
-                os.kill(os.getpid(), signal.SIGTERM)
+            if len(calls) == call:
+                os.kill(os.getpid(), number)
                 time.sleep(60)
             return original(*given, **named)
 
@@ -611,20 +612,21 @@ def term_in(module, name, number=1):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "number", "step"),
+    ("module", "name", "call", "number", "step"),
     [
-        (store, "open_store", 1, None),  # reading data
-        (finetuning, "auc", 2, 10),  # a validation in the middle
-        (finetuning, "prediction_frame", 1, 40),  # predicting, all steps done
-        (finetuning, "prediction_frame", 4, 40),  # the same of the second seed
+        (store, "open_store", 1, signal.SIGTERM, None),  # reading data
+        (finetuning, "auc", 2, signal.SIGTERM, 10),  # a validation in the middle
+        (finetuning, "auc", 2, signal.SIGINT, 10),
+        (finetuning, "prediction_frame", 1, signal.SIGTERM, 40),  # predicting, all steps done
+        (finetuning, "prediction_frame", 4, signal.SIGINT, 40),  # the same of the second seed
     ],
 )
-def test_a_fine_tune_ends_at_once_wherever_it_is(world, module, name, number, step):  # noqa: F811
+def test_a_fine_tune_ends_at_once_wherever_it_is(world, module, name, call, number, step):  # noqa: F811
     argv = finetune_command(world, world / "run")[1:]
-    code, seconds = asked_to_end(argv, term_in(module, name, number))
-    assert code in (-signal.SIGTERM, 143)
+    code, seconds = asked_to_end(argv, signal_in(module, name, call, number))
+    assert code == (128 + number if name == "auc" else -number)
     assert seconds < 10
-    seed = 2 if number > 3 else 1
+    seed = 2 if call > 3 else 1
     sidecar = world / f"run/seed{seed}/resume.pt"
     assert sidecar.exists() == (step is not None)
     if step:
@@ -637,14 +639,25 @@ def test_a_fine_tune_ends_at_once_wherever_it_is(world, module, name, number, st
             assert one.read_bytes() == other.read_bytes()
 
 
-def test_the_search_for_words_ends_at_once_and_leaves_nothing(mimic, tmp_path):
+def test_a_background_job_that_ignores_ctrl_c_still_does(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with runtime.Termination() as termination:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert termination.received == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_search_for_words_ends_at_once_and_leaves_nothing(mimic, tmp_path, number):
     (tmp_path / "images.json").write_text('{"quarantined": []}')
-    argv = [str(SCRIPTS / "discover_words.py"), "--config", json.dumps(dataclasses.asdict(WORDS))]
+    argv = [str(SCRIPTS / "discover_words.py"), "--config", WORDS.model_dump_json()]
     for name, path in zip(("index", "store", "tokens"), mimic, strict=True):
         argv += [f"--{name}", str(path)]
     argv += ["--manifest", str(tmp_path / "images.json"), "--out", str(tmp_path / "out/words.csv")]
-    code, seconds = asked_to_end(argv, term_in(visual_words, "principal_components"))
-    assert (code, list(tmp_path.iterdir())) == (-signal.SIGTERM, [tmp_path / "images.json"])
+    code, seconds = asked_to_end(argv, signal_in(visual_words, "principal_components", number=number))
+    assert (code, list(tmp_path.iterdir())) == (-number, [tmp_path / "images.json"])
     assert seconds < 10
     assert asked_to_end(argv, lambda: None)[0] == 0
     assert (tmp_path / "out/words.csv").exists()

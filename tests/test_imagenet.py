@@ -1,6 +1,5 @@
 """Import of ImageNet's vision transformers: equal to timm's forward pass, strict about every tensor."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ def reference(timm_vit):
 @pytest.mark.parametrize("position", ["concat", "add"])
 def test_our_forward_pass_equals_timms(reference, position, tmp_path):
     save_file(reference.state_dict(), tmp_path / "vit.safetensors")
-    settings = dataclasses.replace(SETTINGS, position=position)
+    settings = SETTINGS.replace(position=position)
     encoder, report = import_encoder(settings, str(tmp_path / "vit.safetensors"))
     encoder.eval()
     assert report == {"read": 32, "loaded": 30, "left_out": ["head.bias", "head.weight"]}
@@ -94,9 +93,7 @@ def test_384_pixels_become_224_and_the_class_tokens_place_stays():
 
 def test_relu_is_refused_for_weights_trained_with_gelu(reference):
     with pytest.raises(UserError, match=r"set model\.activation: gelu"):
-        to_radiograph_transformer(
-            reference.state_dict(), dataclasses.replace(SETTINGS, activation="relu"), "vit"
-        )
+        to_radiograph_transformer(reference.state_dict(), SETTINGS.replace(activation="relu"), "vit")
 
 
 @pytest.mark.parametrize(
@@ -155,9 +152,7 @@ def test_pretraining_starts_from_an_encoder_file_whatever_reads_its_tokens(tmp_p
     torch.manual_seed(0)
     start = build_encoder(SETTINGS)
     save_encoder(tmp_path / "e.safetensors", start, {})
-    encoder = build_encoder(
-        dataclasses.replace(SETTINGS, aggregation="add", classifier="aggregation", dropout=0.1)
-    )
+    encoder = build_encoder(SETTINGS.replace(aggregation="add", classifier="aggregation", dropout=0.1))
     load_start(encoder, tmp_path / "e.safetensors")
     for name, tensor in start.state_dict().items():
         assert torch.equal(tensor, encoder.state_dict()[name])
@@ -174,7 +169,7 @@ def test_pretraining_starts_from_an_encoder_file_whatever_reads_its_tokens(tmp_p
 )
 def test_a_start_that_would_compute_something_else_is_refused(tmp_path, change, message):
     save_encoder(tmp_path / "e.safetensors", build_encoder(SETTINGS), {})
-    encoder = build_encoder(dataclasses.replace(SETTINGS, **change))
+    encoder = build_encoder(SETTINGS.replace(**change))
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     with pytest.raises(UserError, match=message):
         load_start(encoder, tmp_path / "e.safetensors")

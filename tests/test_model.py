@@ -1,7 +1,5 @@
 """The radiograph transformer, view fusion and the report transformer: shapes, values, initialisation."""
 
-import dataclasses
-
 import pytest
 import torch
 from refers import config
@@ -23,9 +21,9 @@ def encode(settings, images, seed=0):
 )
 def test_recurrent_concatenation(small_model, aggregation, classifier):
     images = torch.randn(3, 1, 32, 32)
-    settings = dataclasses.replace(small_model, aggregation=aggregation, classifier=classifier)
+    settings = small_model.replace(aggregation=aggregation, classifier=classifier)
     encoder, features = encode(settings, images)
-    plain = dataclasses.replace(small_model, aggregation="none", classifier="aggregation")
+    plain = small_model.replace(aggregation="none", classifier="aggregation")
     _, bare = encode(plain, images)
     g, p = bare.aggregation, bare.tokens
     expected = {
@@ -42,7 +40,7 @@ def test_recurrent_concatenation(small_model, aggregation, classifier):
 
 def test_the_gradient_reaches_the_aggregation_output_only_through_recurrent_concatenation(small_model):
     for aggregation, reached in (("concat", True), ("add", True), ("none", False)):
-        settings = dataclasses.replace(small_model, aggregation=aggregation, classifier="aggregation")
+        settings = small_model.replace(aggregation=aggregation, classifier="aggregation")
         torch.manual_seed(0)
         encoder = RadiographTransformer(settings)
         features = encoder(torch.randn(2, 1, 32, 32))
@@ -63,7 +61,7 @@ def test_the_position_is_concatenated_with_the_patch_and_projected(small_model):
 
 
 def test_patches_are_in_row_major_order(small_model):
-    encoder = RadiographTransformer(dataclasses.replace(small_model, position="add"))
+    encoder = RadiographTransformer(small_model.replace(position="add"))
     nn.init.zeros_(encoder.position), nn.init.ones_(encoder.patch.weight)
     images = torch.arange(16.0).reshape(4, 4).repeat_interleave(8, 0).repeat_interleave(8, 1)[None, None]
     torch.testing.assert_close(encoder.embed(images)[0, :, 0], torch.arange(16.0) * 64)

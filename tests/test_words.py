@@ -34,7 +34,7 @@ def test_every_word_has_its_instances_at_one_place(found):
 
 
 def test_words_keep_their_distance_and_stay_inside(studies):
-    spread = dataclasses.replace(WORDS, distance=0.3, count=4)
+    spread = WORDS.replace(distance=0.3, count=4)
     found = discover(studies, spread).drop_duplicates("label")
     corners = found[["y", "x"]].to_numpy()
     assert all(np.hypot(*(a - b)) >= 0.3 * 36 for a, b in combinations(corners, 2))
@@ -106,7 +106,7 @@ def test_thumbnails_average_areas():
 
 def test_the_seed_decides(studies, found):
     pd.testing.assert_frame_equal(discover(studies, WORDS), found)
-    other = discover(studies, dataclasses.replace(WORDS, seed=1))
+    other = discover(studies, WORDS.replace(seed=1))
     assert not other[["x", "y"]].equals(found[["x", "y"]])
 
 
@@ -120,7 +120,7 @@ def test_the_seed_decides(studies, found):
 )
 def test_impossible_wishes_are_one_line(studies, change, message):
     with pytest.raises(UserError, match=message):
-        discover(studies, dataclasses.replace(WORDS, **change))
+        discover(studies, WORDS.replace(**change))
 
 
 def test_black_and_flat_crops_are_no_words():
@@ -177,7 +177,7 @@ def test_distorting_leaves_the_crop_and_changes_its_copy():
     torch.manual_seed(0)
     clean = torch.rand(64, 1, 64, 64)
     before = clean.clone()
-    found = transvw.distort(clean, dataclasses.replace(transvw.Settings(), displacement=0.0))
+    found = transvw.distort(clean, transvw.Settings().replace(displacement=0.0))
     assert torch.equal(clean, before)
     assert ((found - clean).abs() > 1e-4).flatten(1).any(1).all()
 

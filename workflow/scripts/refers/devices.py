@@ -63,13 +63,8 @@ def outdated() -> str:
     return f"its driver knows CUDA {here}, the installed torch needs CUDA {needed}: install {newer}"
 
 
-def claim(names: list[str], count: int = 1, outlive: bool = False) -> list[int]:
-    """Take `count` free ones of the GPUs `names` to the end of this process, all at once; wait where fewer are free.
-
-    Args:
-        names: UUIDs.
-        count: at most as many.
-        outlive: whether the program that this process becomes (`os.exec`) holds them too.
+def claim(names: list[str], count: int = 1) -> list[int]:
+    """Take `count` free ones of the GPUs `names` (UUIDs) until this process ends, all at once; wait where fewer are free.
 
     Returns their places in `names`, which are their numbers for torch.
     """
@@ -82,8 +77,6 @@ def claim(names: list[str], count: int = 1, outlive: bool = False) -> list[int]:
             if len(locks) < count and (lock := _lock(f"refers-gpu-{scope}{name}")):
                 locks[place] = lock
         if len(locks) == count:
-            for lock in locks.values():
-                lock.set_inheritable(outlive)
             _HELD.extend(locks.values())
             return list(locks)
         for lock in locks.values():  # two jobs that keep what they have would wait for each other

@@ -1,6 +1,7 @@
 """A user's mistake is one line on the terminal and exit code 1, never a traceback."""
 
 import difflib
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -12,9 +13,12 @@ class UserError(Exception):
 
 
 class Preempted(UserError):
-    """The job was asked to end before its work was done. What it had is saved."""
+    """A signal asked the job to end before its work was done. What was done is saved."""
 
-    code = 143  # what a shell reports of a process that SIGTERM ended
+    def __init__(self, message: str = "", number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        # as a shell reports a process that the signal ended
+        self.code = 128 + number
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -29,7 +33,12 @@ def first_line(error: Exception) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; turn a `UserError` into one line on stderr and its exit code, 1 as a rule."""
+    """Run a script's `main`; turn a `UserError` into one line on stderr and its exit code, 1 as a rule.
+
+    Ctrl-C ends a script at once and without a traceback, as SIGTERM does; where it is ignored, it stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         main()
     except UserError as error:

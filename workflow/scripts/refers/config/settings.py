@@ -29,6 +29,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values for some keys, checked like the original."""
+        return type(self).model_validate(self.model_dump() | changes)
+
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: Any) -> Any:

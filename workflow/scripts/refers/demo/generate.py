@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from refers.demo.plan import SOURCES, Plan
 from refers.demo.style import Picture, write_picture
 from refers.errors import UserError
 from refers.files import write_json
+from refers.workers import process_pool
 
 MARKER = "GENERATED_DEMO.txt"
 CHUNK = 64
@@ -65,7 +65,7 @@ def _fill(root: Path, plans: list[Plan], workers: int) -> dict[str, Any]:
         (root / folder).mkdir(parents=True, exist_ok=True)
     tasks = [(str(root), pictures[start : start + CHUNK]) for start in range(0, len(pictures), CHUNK)]
     if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        with process_pool(workers) as pool:
             written = [result for chunk in pool.map(_write, tasks) for result in chunk]
     else:
         written = [result for task in tasks for result in _write(task)]

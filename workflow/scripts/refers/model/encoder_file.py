@@ -1,6 +1,5 @@
 """Encoders on disk: safetensors with their architecture as metadata, loaded strictly."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
 
 def save_encoder(target: Path, encoder: nn.Module, about: dict) -> None:
     """Write an encoder in fp32 with, as metadata, the settings that rebuild it and `about`, its origin."""
-    metadata = {"settings": json.dumps(dataclasses.asdict(encoder.settings)), "about": json.dumps(about)}
+    metadata = {"settings": json.dumps(config.to_dict(encoder.settings)), "about": json.dumps(about)}
     tensors = {
         name: tensor.detach().cpu().float().contiguous() for name, tensor in encoder.state_dict().items()
     }
@@ -80,7 +79,7 @@ def load_start(encoder: nn.Module, source: Path) -> None:
         UserError: as `read_encoder`; or the weights do not fit, or would compute something else in this encoder.
     """
     tensors, settings, _ = read_encoder(source)
-    if differs := config.mismatch(dataclasses.asdict(encoder.settings), settings):
+    if differs := config.mismatch(config.to_dict(encoder.settings), settings):
         raise UserError(f"{source}: has {differs}; set pretrain.model as it is there, or init: scratch")
     load_strictly(encoder, tensors, str(source))
 

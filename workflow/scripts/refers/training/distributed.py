@@ -29,22 +29,34 @@ _rank, _size = 0, 1
 
 
 def launch(processes: int, device: str) -> None:
-    """Become torchrun with this very command line in `processes` processes; nothing for one, or below torchrun.
+    """Run this very command line in `processes` processes below torchrun; nothing for one, or below torchrun.
 
     The GPUs are taken first, all of them: processes that took one each could wait for those of another run for ever.
 
     Raises:
         UserError: there are fewer GPUs, and `device` is not "cpu".
+        SystemExit: the processes have ended; the code is 0, that of the first one that failed, or that of a signal.
     """
     if processes < 2 or dist.is_torchelastic_launched():
         return
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     if device != "cpu" and (here := torch.cuda.device_count()):
         if here < processes:
             raise UserError(f"{processes} processes but {here} visible GPUs; ask for one process a GPU")
         hold_gpus(processes)
     sys.stdout.flush()
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    os.execv(sys.executable, [*torchrun, "--nproc-per-node", str(processes), *sys.argv])
+    code = 0
+    try:
+        torchrun.main(["--standalone", "--nproc-per-node", str(processes), *sys.argv])
+    except SignalException as ended:
+        # torchrun has passed the signal on and waited for its processes
+        code = 128 + ended.sigval
+    except ChildFailedError as ended:
+        code = ended.get_first_failure()[1].exitcode
+    raise SystemExit(code if code >= 0 else 128 - code)
 
 
 def join(device: torch.device) -> torch.device:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,9 +55,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def hold_gpus(count: int) -> None:
-    """Take `count` GPUs for the processes of torchrun, which this process is about to become; each finds its own in HELD."""
+    """Take `count` GPUs for the processes that torchrun starts below this one; each finds its own in HELD."""
     names = gpus()
-    os.environ[HELD] = ",".join(names[place] for place in devices.claim(names, count, outlive=True))
+    os.environ[HELD] = ",".join(names[place] for place in devices.claim(names, count))
 
 
 def gpus() -> list[str]:
@@ -99,43 +100,54 @@ def enough_memory(where: str, advice: str) -> Iterator[None]:
 
 
 class Termination:
-    """Notes SIGTERM, by which clusters announce that a job's time is up, so that a loop can save its state and end.
+    """Notes SIGTERM and SIGINT, so that a loop can save its state and end.
 
-    Between steps the loop asks `asked`; inside `at_once`, where nothing is half done, the signal raises immediately.
+    A cluster announces by SIGTERM that a job's time is up; Ctrl-C sends SIGINT. Between steps the loop looks at `received`;
+    inside `at_once`, where nothing is half done, the signal raises `Preempted` immediately.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.received = 0
         self._at_once = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Termination":
-        # only the main thread may; a loop in another one, as in some tests, simply cannot be asked
-        self._before = (
-            signal.signal(signal.SIGTERM, self._note)
-            if threading.current_thread() is threading.main_thread()
-            else None
-        )
+        # Only the main thread may set handlers; a loop in another one, as in some tests, cannot be interrupted.
+        if threading.current_thread() is threading.main_thread():
+            # A shell lets its background jobs ignore SIGINT: Ctrl-C is not meant for them.
+            ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            for number in (signal.SIGTERM,) if ignored else (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _note(self, *_about: object) -> None:
-        self.asked = True
+    def _note(self, number: int, _frame: object) -> None:
+        self.received = number
         if self._at_once:
             raise Preempted
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """A stretch of work that may be dropped anywhere."""
+        """A stretch of work that may be interrupted anywhere.
+
+        Raises:
+            Preempted: a signal arrived before or in it.
+        """
         self._at_once = True
         try:
-            if self.asked:
+            if self.received:
                 raise Preempted
             yield
         finally:
             self._at_once = False
+
+    def preempted(self, where: str) -> Preempted:
+        """The error to end with; another rank may have got the signal that this one has not."""
+        number = signal.Signals(self.received or signal.SIGTERM)
+        return Preempted(f"{number.name} {where}", number)
 
 
 def spare_compiler() -> None:

@@ -53,7 +53,7 @@ def fit(
     Raises:
         UserError: the loss or a weight became non-finite (nonfinite.json says where), a single item does not fit into
             memory, or a state cannot be read or written.
-        Preempted: SIGTERM arrived; resume.pt holds every step done.
+        Preempted: SIGTERM or SIGINT arrived; resume.pt holds every step done.
     """
     return Trainer(task, settings, device, folder, fingerprint, started).fit()
 
@@ -135,7 +135,7 @@ class Trainer:
                     logging, saving = self.due(settings.log_every), self.due(settings.checkpoint_every)
                     validating, stopping = (
                         self.due(self.validate_every),
-                        distributed.any_of(termination.asked),
+                        distributed.any_of(bool(termination.received)),
                     )
                     if logging or saving or validating or stopping:
                         # The host waits for the device in these steps alone (and where task 1 of REFERS counts a
@@ -151,10 +151,9 @@ class Trainer:
                         self.save()
             except Preempted:
                 self.save()
-                ended = Preempted(
-                    f"SIGTERM at step {progress.step} of {settings.steps}; the state is saved, the same command goes on from there"
-                )
-                raise distributed.once(ended) from None
+                where = f"at step {progress.step} of {settings.steps}"
+                after = "the state is saved, the same command goes on from there"
+                raise distributed.once(termination.preempted(f"{where}; {after}")) from None
         return self.finish()
 
     def load(self, step: int) -> Batch:
