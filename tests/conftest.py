@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from refers import config
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
 from refers.methods import Context
 
@@ -142,8 +142,8 @@ def mimic(tmp_path_factory):
 def studies(mimic):
     """These studies, with three visual words."""
     words = mimic[0].with_name("words.csv")
-    discover(Studies(*mimic), WORDS).to_csv(words, index=False)
-    return Studies(*mimic, words=words)
+    discover(MimicStudies(*mimic), WORDS).to_csv(words, index=False)
+    return MimicStudies(*mimic, words=words)
 
 
 # None in sys.modules would do for our imports, but SciPy takes whatever stands there for a torch that is loaded.

@@ -11,9 +11,9 @@ import pytest
 from refers.data.adapters import adapter
 from refers.data.images import decode
 from refers.demo.anatomy import SIZE
+from refers.demo.dataset import SOURCES
 from refers.demo.findings import CATALOGUE, EITHER, place
 from refers.demo.generate import generate, make_plan
-from refers.demo.plan import SOURCES
 from refers.demo.reports import CHEXPERT, DENIALS, WORDS, write_report
 from refers.demo.style import Picture, dicom_bytes, render
 from refers.errors import UserError

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from refers.data import images, store
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.data.store import WORK_FILES, open_store, pack, read_quarantine, verify
 from refers.errors import UserError
 from refers.workers import process_pool
@@ -256,7 +256,7 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
         folder / "tokens.npz", study_id=ids, tokens=table, swapped=table, lengths=np.full(70, 4), vocabulary=9
     )
     names = ("index.parquet", "images.npy", "tokens.npz", "images.json")
-    data = Studies(*(folder / name for name in names))
+    data = MimicStudies(*(folder / name for name in names))
     assert data.quarantined == list(BAD)
     assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
     assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}

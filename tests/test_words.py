@@ -11,7 +11,7 @@ import torch
 from conftest import WORDS
 from refers import config
 from refers.data import visual_words
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import COLUMNS, discover, is_informative, principal_components, thumbnails
 from refers.errors import UserError
 from refers.methods import build_objective, transvw
@@ -147,7 +147,7 @@ def test_words_come_back_from_their_file(mimic, studies, found):
 def test_words_of_other_images_are_refused(mimic, tmp_path):
     (tmp_path / "words.csv").write_text("image_id,x,y,size,label,rank,split\nnobody,1,1,9,0,0,train\n")
     with pytest.raises(UserError, match="image nobody has no study here; remake the words"):
-        Studies(*mimic, words=tmp_path / "words.csv")
+        MimicStudies(*mimic, words=tmp_path / "words.csv")
 
 
 def test_an_aimed_crop_shows_its_place():

@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from refers.audit.released import Cell, read, read_lists
+from refers.audit.released import ResultFolder, read, read_lists
 from refers.audit.report import to_markdown
 from refers.audit.rows import AUC_FIELDS, PAIR_FIELDS, auc_rows, pair_rows
 from refers.errors import UserError, run
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         spec = json.loads(args.spec)
         cells = [
-            Cell(each["folder"], each["dataset"], each["ratio"], tuple(each["classes"]))
+            ResultFolder(each["folder"], each["dataset"], each["ratio"], tuple(each["classes"]))
             for each in spec["cells"]
         ]
         methods, table, reference = spec["methods"], spec["table"], spec["reference"]
@@ -73,7 +73,7 @@ def main() -> None:
     write_text(args.out / "auc.csv", to_csv(AUC_FIELDS, rows))
     write_text(args.out / "pairs.csv", to_csv(PAIR_FIELDS, pairs))
     write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples, gamma, kappa))
-    files = sum(len(each.files) for each in released.scored)
+    files = sum(len(each.files) for each in released.methods)
     print(
         f"{files} files, {len(released.missing)} missing, {len(released.unread)} unread; {len(pairs)} pairs compared"
     )

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from refers import config
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
 from refers.errors import run
 from refers.files import write_text
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Words, args.config, "words")
-    found = discover(Studies(args.index, args.store, args.tokens, args.manifest), settings)
+    found = discover(MimicStudies(args.index, args.store, args.tokens, args.manifest), settings)
     write_text(args.out, found.to_csv(index=False))
     print(f"{settings.count} visual words, {len(found)} crops of {found['image_id'].nunique()} images")
 

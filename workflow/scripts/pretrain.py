@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from refers import config
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.errors import run
 from refers.files import write_json
 from refers.methods import Context, build_objective
@@ -49,7 +49,7 @@ def main() -> None:
     distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = distributed.join(choose_device(args.device))
-    data = Studies(args.index, args.store, args.tokens, args.manifest, args.words)
+    data = MimicStudies(args.index, args.store, args.tokens, args.manifest, args.words)
     if data.quarantined:
         print(f"{len(data.quarantined)} unreadable images left out; {args.manifest} names their rows")
     seed_torch(settings.training.seed)

@@ -22,7 +22,7 @@ from refers.errors import UserError
 
 
 @dataclass(frozen=True)
-class Cell:
+class ResultFolder:
     """A folder of released files that belongs to a column of the tables: a folder per method in it, a file per class."""
 
     folder: str
@@ -35,10 +35,10 @@ class Cell:
 
 
 @dataclass
-class Scored:
+class MethodScores:
     """Files of one method in one cell."""
 
-    cell: Cell
+    cell: ResultFolder
     method: str
     folder: str  # below the folder of results, as released
     files: dict[str, str]  # path by class
@@ -52,7 +52,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Listed:
+class TestList:
     """The released list of a dataset's test images."""
 
     labels: np.ndarray  # (N, classes), bool
@@ -60,11 +60,11 @@ class Listed:
 
 
 @dataclass
-class Released:
+class ReleasedFiles:
     """What was found of what the config expects."""
 
-    scored: list[Scored]
-    missing: list[tuple[Cell, str, str]]  # cell, method, path that was not found
+    methods: list[MethodScores]
+    missing: list[tuple[ResultFolder, str, str]]  # cell, method, path that was not found
     unread: list[str]  # text files that no cell and method of the config accounts for
 
 
@@ -72,8 +72,8 @@ class Released:
 
 
 def read(
-    source: Path, top: str, cells: list[Cell], methods: dict[str, str], lists: dict[str, Listed]
-) -> Released:
+    source: Path, top: str, cells: list[ResultFolder], methods: dict[str, str], lists: dict[str, TestList]
+) -> ReleasedFiles:
     """Read the released files of `cells`.
 
     Args:
@@ -89,7 +89,7 @@ def read(
     """
     folders = {f"{cell.folder}/{name}": (cell, name) for cell in cells for name in methods}
     found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
-    released = Released([], [], [])
+    released = ReleasedFiles([], [], [])
     for path, text in _texts(source, top):
         folder, _, name = path.rpartition("/")
         known = folder in folders and (
@@ -126,12 +126,12 @@ def read(
             patients = _patients(
                 lists.get(cell.dataset), [cell.classes.index(name) for name in files], labels
             )
-            released.scored.append(Scored(cell, method, folder, files, labels, scores, patients))
+            released.methods.append(MethodScores(cell, method, folder, files, labels, scores, patients))
     released.unread.sort()
     return released
 
 
-def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, Listed]:
+def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, TestList]:
     """Test lists by dataset, of those whose list is there.
 
     Args:
@@ -155,11 +155,11 @@ def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) 
                 raise UserError(
                     f"{path}: entry {row + 1}: no patient in the name {images[row]!r}; correct audit.patients.{dataset}"
                 )
-            found[dataset] = Listed(labels == 1, np.array([match[0] for match in patients]))
+            found[dataset] = TestList(labels == 1, np.array([match[0] for match in patients]))
     return found
 
 
-def _patients(listed: Listed | None, columns: list[int], labels: np.ndarray) -> np.ndarray | None:
+def _patients(listed: TestList | None, columns: list[int], labels: np.ndarray) -> np.ndarray | None:
     same = listed is not None and np.array_equal(listed.labels[:, columns], labels)
     return listed.patients if same else None
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from refers.audit.released import Released
+from refers.audit.released import ReleasedFiles
 from refers.audit.rows import GAMMAS, MEAN, SHARES
-from refers.audit.similarity import FEW, HALVES, MIN_LEVELS, NONE, RELATIONS
+from refers.audit.similarity import FEW, LABELS, MIN_LEVELS, NONE, RELATIONS
 
 Rows = list[dict[str, Any]]
 MEAN_TITLES = [
@@ -20,7 +20,7 @@ OTHERS = tuple(name for name in MEASURES if not name.startswith(("identical", "e
 
 
 def to_markdown(
-    rows: Rows, pairs: Rows, released: Released, resamples: int, gamma: float, kappa: float
+    rows: Rows, pairs: Rows, released: ReleasedFiles, resamples: int, gamma: float, kappa: float
 ) -> str:
     """Render.
 
@@ -36,7 +36,7 @@ def to_markdown(
     lines = [
         "# Audit of the released prediction files",
         "",
-        f"Measured on {sum(len(each.files) for each in released.scored)} files of {len(released.scored)} cells and methods. "
+        f"Measured on {sum(len(each.files) for each in released.methods)} files of {len(released.methods)} cells and methods. "
         "AUC in percent. Full numbers, every class: auc.csv; every pair of files: pairs.csv.",
         "",
         *_beside_printed(means),
@@ -134,16 +134,16 @@ def _range(low: float | str, high: float | str) -> str:
     return "undefined" if low == "" else f"{low:.2f} to {high:.2f}"
 
 
-def _label_counts(released: Released) -> list[list[str]]:
+def _label_counts(released: ReleasedFiles) -> list[list[str]]:
     counts = {
         (each.cell.dataset, name, int(labels.sum()), int((~labels).sum())): None
-        for each in released.scored
+        for each in released.methods
         for name, labels in zip(each.files, each.labels.T, strict=True)
     }
     return [list(map(str, key)) for key in counts]
 
 
-def _missing(released: Released) -> list[str]:
+def _missing(released: ReleasedFiles) -> list[str]:
     """One line a cell that lacks every file of some methods, and one a folder that lacks some files."""
     folders: dict[str, list[str]] = defaultdict(list)
     classes = {}
@@ -206,11 +206,11 @@ def _related(related: Rows, pairs: Rows) -> list[str]:
         of = f" of {compared[folders]} classes" if compared[folders] > 1 else ""
         shown = [f"{name} ({count}{of})" if of else name for name, count in relations.items()]
         identical = [
-            f"{_span(group, f'identical_{half}')} ({_span(group, f'expected_{half}')})" for half in HALVES
+            f"{_span(group, f'identical_{label}')} ({_span(group, f'expected_{label}')})" for label in LABELS
         ]
         others = [_span(group, name) for name in OTHERS]
         rows.append([*folders, "; ".join(shown), *identical, *others])
-    heads = [f"{_title(f'identical_{half}')} (expected)" for half in HALVES]
+    heads = [f"{_title(f'identical_{label}')} (expected)" for label in LABELS]
     return _table(["First", "Second", "Relation", *heads, *map(_title, OTHERS)], rows) if rows else []
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from refers.audit.released import Released, Scored
-from refers.audit.similarity import HALVES, KINDS, compare_files
+from refers.audit.released import MethodScores, ReleasedFiles
+from refers.audit.similarity import KINDS, LABELS, compare_files
 from refers.evaluation.metrics import auc
 from refers.evaluation.statistics import Bootstrap, interval
 
@@ -20,16 +20,18 @@ AUC_FIELDS = (
     "unit", "units", "printed", "minus_printed", "rounds_to_printed", "baseline", "minus_baseline", "minus_baseline_low",
     "minus_baseline_high",
 )  # fmt: skip
-SHARES = tuple(f"{measure}_{half}" for measure in ("identical", "expected", "correlation") for half in HALVES)
+SHARES = tuple(
+    f"{measure}_{label}" for measure in ("identical", "expected", "correlation") for label in LABELS
+)
 GAMMAS = tuple(f"gamma_{kind}" for kind in KINDS)
-PAIR_FIELDS = ("dataset", "class", "first", "second", *HALVES, *SHARES, *GAMMAS, "relation")
+PAIR_FIELDS = ("dataset", "class", "first", "second", *LABELS, *SHARES, *GAMMAS, "relation")
 
 
 # ---- AUCs
 
 
 def auc_rows(
-    released: Released, printed: dict[tuple[str, str], str], reference: str, resamples: int, seed: int
+    released: ReleasedFiles, printed: dict[tuple[str, str], str], reference: str, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of auc.csv, in percent: every class, then their mean, of every cell and method; `AUC_FIELDS`.
 
@@ -44,7 +46,7 @@ def auc_rows(
         resamples, seed: of the bootstrap.
     """
     rows, cells = [], defaultdict(list)
-    for scored in released.scored:
+    for scored in released.methods:
         cells[scored.cell].append(scored)
     for cell, group in cells.items():
         values = [100 * auc(each.labels, each.scores) for each in group]
@@ -89,7 +91,9 @@ def auc_rows(
     return rows
 
 
-def _class_rows(each: Scored, about: dict, values: np.ndarray, samples: np.ndarray, against) -> list[dict]:
+def _class_rows(
+    each: MethodScores, about: dict, values: np.ndarray, samples: np.ndarray, against
+) -> list[dict]:
     rows = []
     for place, (name, path) in enumerate(each.files.items()):
         one = slice(place, place + 1)
@@ -105,7 +109,7 @@ def _class_rows(each: Scored, about: dict, values: np.ndarray, samples: np.ndarr
 
 
 def _mean_row(
-    each: Scored, about: dict, values: np.ndarray, samples: np.ndarray, against, printed: dict
+    each: MethodScores, about: dict, values: np.ndarray, samples: np.ndarray, against, printed: dict
 ) -> dict[str, Any]:
     row = dict.fromkeys(AUC_FIELDS, "") | about | {"class": MEAN, "file": each.folder}
     defined = ~np.isnan(values)
@@ -141,13 +145,13 @@ def _measured(values: np.ndarray, samples: np.ndarray, against) -> dict[str, Any
 # ---- pairs of files
 
 
-def pair_rows(released: Released, gamma: float, kappa: float) -> list[dict[str, Any]]:
+def pair_rows(released: ReleasedFiles, gamma: float, kappa: float) -> list[dict[str, Any]]:
     """Rows of pairs.csv: every two files of one class that hold the same labels in the same order; `PAIR_FIELDS`.
 
     `gamma` and `kappa` are those of `refers.audit.similarity.compare_files`.
     """
     groups: dict[tuple[str, str, bytes], list[tuple[str, np.ndarray, np.ndarray]]] = defaultdict(list)
-    for each in released.scored:
+    for each in released.methods:
         for place, (name, path) in enumerate(each.files.items()):
             labels = each.labels[:, place]
             key = each.cell.dataset, name, np.packbits(labels).tobytes() + len(labels).to_bytes(8, "big")

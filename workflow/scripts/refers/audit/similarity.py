@@ -9,8 +9,8 @@ import numpy as np
 from refers.evaluation.metrics import midranks
 
 MIN_LEVELS = 10  # distinct scores of a label below which two orders may agree by chance
-HALVES = ("positives", "negatives")
-KINDS = (*HALVES, "between")  # of pairs of images: two positives, two negatives, one of either
+LABELS = ("positives", "negatives")
+KINDS = (*LABELS, "between")  # of pairs of images: two positives, two negatives, one of either
 IDENTICAL, ONE_MAP, MAP_BY_LABEL = "identical", "one monotone map", "monotone map by label"
 NEARLY, SHARED = "nearly a monotone map by label", "many identical scores"
 FEW, NONE = "too few distinct scores", "none"
@@ -37,50 +37,50 @@ def compare_files(
         increasing maps of one score, however rounded, and -1 where one of the maps is decreasing. `relation` is one of
         RELATIONS; a map may increase on one label and decrease on the other.
     """
-    masks = dict(zip(HALVES, (labels, ~labels), strict=True))
+    masks = dict(zip(LABELS, (labels, ~labels), strict=True))
     codes = np.empty(scores.shape, np.int64)
     for place, column in enumerate(scores.T):
         codes[:, place] = np.unique(column, return_inverse=True)[1]
     shared, expected, ranked, levels = {}, {}, {}, {}
-    for half, mask in masks.items():
-        shared[half], expected[half] = _identical(scores[mask])
-        ranked[half] = _rank_correlation(scores[mask])
-        levels[half] = np.array([len(np.unique(column)) for column in codes[mask].T])
-    inside = {half: codes[mask] for half, mask in masks.items()}
+    for label, mask in masks.items():
+        shared[label], expected[label] = _identical(scores[mask])
+        ranked[label] = _rank_correlation(scores[mask])
+        levels[label] = np.array([len(np.unique(column)) for column in codes[mask].T])
+    inside = {label: codes[mask] for label, mask in masks.items()}
     for first, second in combinations(range(scores.shape[1]), 2):
         pair = [first, second]
-        row: dict[str, Any] = {half: int(mask.sum()) for half, mask in masks.items()}
-        for half in HALVES:
+        row: dict[str, Any] = {label: int(mask.sum()) for label, mask in masks.items()}
+        for label in LABELS:
             for name, measure in (("identical", shared), ("expected", expected), ("correlation", ranked)):
-                value = float(measure[half][first, second])
-                row[f"{name}_{half}"] = None if np.isnan(value) else value
-        orders = {half: _orders(*inside[half].T[pair]) for half in HALVES}
+                value = float(measure[label][first, second])
+                row[f"{name}_{label}"] = None if np.isnan(value) else value
+        orders = {label: _orders(*inside[label].T[pair]) for label in LABELS}
         # What is left of all pairs of images holds one of either label.
         orders["between"] = _orders(*codes.T[pair]) - sum(orders.values())
         for kind in KINDS:
             net, untied = map(int, orders[kind])
             row[f"gamma_{kind}"] = net / untied if untied else None
-        varied = {half: levels[half][pair].min() >= MIN_LEVELS for half in HALVES}
+        varied = {label: levels[label][pair].min() >= MIN_LEVELS for label in LABELS}
         same = (scores[:, first] == scores[:, second]).all()
         yield first, second, row | {"relation": IDENTICAL if same else _relation(row, varied, gamma, kappa)}
 
 
 def _relation(row: dict[str, Any], varied: dict[str, bool], gamma: float, kappa: float) -> str:
     """The first of RELATIONS after IDENTICAL that the measures of a pair show."""
-    found = [row[f"gamma_{half}"] for half in HALVES]
+    found = [row[f"gamma_{label}"] for label in LABELS]
     alike = all(value is None or abs(value) >= gamma for value in found)
     if alike and all(varied.values()):
         if {row[f"gamma_{kind}"] for kind in KINDS} in ({1}, {-1}):
             return ONE_MAP
         return MAP_BY_LABEL if all(abs(value) == 1 for value in found) else NEARLY
-    if any(varied[half] and _kappa(row, half) >= kappa for half in HALVES):
+    if any(varied[label] and _kappa(row, label) >= kappa for label in LABELS):
         return SHARED
     return FEW if alike else NONE
 
 
-def _kappa(row: dict[str, Any], half: str) -> float:
+def _kappa(row: dict[str, Any], label: str) -> float:
     """Cohen's kappa of equal scores; the two files have several scores in this label."""
-    return (row[f"identical_{half}"] - row[f"expected_{half}"]) / (1 - row[f"expected_{half}"])
+    return (row[f"identical_{label}"] - row[f"expected_{label}"]) / (1 - row[f"expected_{label}"])
 
 
 def _identical(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

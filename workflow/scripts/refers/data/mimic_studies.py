@@ -11,7 +11,7 @@ from refers.errors import UserError
 from refers.files import read_parquet
 
 
-class Studies:
+class MimicStudies:
     """Studies with at least one image and a kept report, split into `train` and `val` (official validate + test).
 
     Attributes:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from refers.config import Words
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
 
 SIDE, TRIES, CHUNK = 32, 200, 4096
@@ -60,7 +60,7 @@ def is_informative(crop: np.ndarray, settings: Words) -> bool:
     return crop.std() >= FLAT and (crop < BLACK).mean() <= settings.black
 
 
-def discover(data: Studies, settings: Words) -> pd.DataFrame:
+def discover(data: MimicStudies, settings: Words) -> pd.DataFrame:
     """The words of `data`: a row an instance, with image_id; x, y, the crop's left and top, and its side `size`, in
     pixels of the stored image; `label`; `rank`, 0 being the reference; and the `split`.
 

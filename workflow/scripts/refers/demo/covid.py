@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from refers.demo.dataset import IMAGE, PATIENT, STUDY, TABLE, DatasetPlan, csv_bytes, generator, key, size
 from refers.demo.findings import Place, place
-from refers.demo.plan import IMAGE, PATIENT, STUDY, TABLE, Plan, csv_bytes, generator, key, size
 from refers.demo.style import Picture
 
 HEADER = (
@@ -35,7 +35,7 @@ def _view(rng: np.random.Generator) -> tuple[str, str, str]:
     return "X-ray", view, "frontal" if view == "PA" else "supine"
 
 
-def plan(seed: int, scale: float = 1.0) -> Plan:
+def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
     """330 rows: one to four images a patient, lateral and CT ones among them, and a few volumes without an image."""
     wanted = size(330, scale)
     pictures, truth, rows = [], [], []
@@ -80,4 +80,6 @@ def plan(seed: int, scale: float = 1.0) -> Plan:
             )
             truth.append({"COVID-19": float("COVID-19" in finding), "finding:" + finding: 1.0})
         patient += 1
-    return Plan("covid", pictures, lambda boxes: {"covid/metadata.csv": csv_bytes(HEADER, rows)}, truth)
+    return DatasetPlan(
+        "covid", pictures, lambda boxes: {"covid/metadata.csv": csv_bytes(HEADER, rows)}, truth
+    )

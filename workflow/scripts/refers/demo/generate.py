@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from refers.demo.plan import SOURCES, Plan
+from refers.demo.dataset import SOURCES, DatasetPlan
 from refers.demo.style import Picture, write_picture
 from refers.errors import UserError
 from refers.files import write_json
@@ -18,7 +18,7 @@ CHUNK = 64
 NOTE = "Generated pictures for the demo. No patient's data is in here; this folder is replaced when the demo is made again.\n"
 
 
-def make_plan(source: str, seed: int, scale: float = 1.0) -> Plan:
+def make_plan(source: str, seed: int, scale: float = 1.0) -> DatasetPlan:
     """The plan of one source: pictures, truth and tables, before anything is drawn."""
     return import_module(f"refers.demo.{source}").plan(seed, scale)
 
@@ -59,7 +59,7 @@ def generate(out: Path, seed: int, scale: float = 1.0, workers: int = 1) -> dict
     return content
 
 
-def _fill(root: Path, plans: list[Plan], workers: int) -> dict[str, Any]:
+def _fill(root: Path, plans: list[DatasetPlan], workers: int) -> dict[str, Any]:
     pictures = [picture for plan in plans for picture in plan.pictures]
     for folder in sorted({Path(picture.path).parent for picture in pictures}):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@ import hashlib
 
 import numpy as np
 
+from refers.demo.dataset import IMAGE, PATIENT, STUDY, TABLE, DatasetPlan, csv_bytes, generator, key, size
 from refers.demo.findings import sample_places
-from refers.demo.plan import IMAGE, PATIENT, STUDY, TABLE, Plan, csv_bytes, generator, key, size
-from refers.demo.reports import CHEXPERT, Report, write_report
+from refers.demo.reports import CHEXPERT, LabelledReport, write_report
 from refers.demo.style import Picture
 
 METADATA = (
@@ -34,7 +34,7 @@ def _views(rng: np.random.Generator) -> list[str]:
     return [view if rng.random() > 0.01 else "" for view in views]
 
 
-def plan(seed: int, scale: float = 1.0) -> Plan:
+def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
     """About 3,500 studies of 1,750 patients, 1 to 5 views each; validate and test are whole patients."""
     studies_wanted = size(3500, scale)
     pictures, truth, metadata, split, chexpert = [], [], [], [], []
@@ -103,8 +103,8 @@ def plan(seed: int, scale: float = 1.0) -> Plan:
             f"{folder}{name}.csv.gz": gzip.compress(table, mtime=0) for name, table in tables.items()
         }
 
-    return Plan("mimic", pictures, files, truth)
+    return DatasetPlan("mimic", pictures, files, truth)
 
 
-def _truth(report: Report) -> dict[str, float]:
+def _truth(report: LabelledReport) -> dict[str, float]:
     return dict(report.labels)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from refers.demo.dataset import IMAGE, PATIENT, STUDY, TABLE, DatasetPlan, csv_bytes, generator, key, size
 from refers.demo.findings import CATALOGUE, place, sample_places
-from refers.demo.plan import IMAGE, PATIENT, STUDY, TABLE, Plan, csv_bytes, generator, key, size
 from refers.demo.style import Picture
 
 ENTRY = (
@@ -30,7 +30,7 @@ FOLDERS = 4
 SIDE = 1024  # pixels of the official images, which the boxes refer to
 
 
-def plan(seed: int, scale: float = 1.0) -> Plan:
+def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
     """1,800 images of about 900 patients; a fifth of the patients are on the official test list."""
     wanted = size(1800, scale)
     pictures, truth, entries, names, in_test = [], [], [], [], []
@@ -86,7 +86,7 @@ def plan(seed: int, scale: float = 1.0) -> Plan:
             "nih/test_list.txt": "\n".join(test).encode(),
         }
 
-    return Plan("nih", pictures, files, truth)
+    return DatasetPlan("nih", pictures, files, truth)
 
 
 def _boxes(drawn: list) -> list[list[object]]:

@@ -228,7 +228,7 @@ NOTHING = (
 
 
 @dataclass(frozen=True)
-class Report:
+class LabelledReport:
     """One study's report and its CheXpert-style labels; `hedged` are the findings stated as possible."""
 
     text: str
@@ -253,7 +253,7 @@ def describe(item: Place, rng: np.random.Generator, hedged: bool = False) -> str
     return _fill(str(rng.choice(options)), item)
 
 
-def write_report(places: list[Place], views: list[str], rng: np.random.Generator) -> Report:
+def write_report(places: list[Place], views: list[str], rng: np.random.Generator) -> LabelledReport:
     """Write one study's report.
 
     Most have Findings and Impression; some have an Impression only, other headers, or almost nothing, as in the real
@@ -276,7 +276,7 @@ def write_report(places: list[Place], views: list[str], rng: np.random.Generator
             rng.choice(["IMPRESSION: ___", "IMPRESSION:", "FINDINGS: ___ .\n\n IMPRESSION: Normal.", ""])
         )
         labels = {"No Finding": 1.0} if "Normal" in body and not places else {}
-        return Report(_layout(body, views, rng), labels, frozenset())
+        return LabelledReport(_layout(body, views, rng), labels, frozenset())
 
     opacity = any(
         {"Pneumonia", "Lung Opacity", "Consolidation"} & set(CATALOGUE[item.finding].chexpert)
@@ -312,7 +312,7 @@ def write_report(places: list[Place], views: list[str], rng: np.random.Generator
         body = f"FINDINGS: {findings}\n\n CONCLUSION: {summary}"
     else:
         body = f"FINDINGS:\n\n {findings}\n\n IMPRESSION:\n\n {summary}"
-    return Report(_layout(body, views, rng), labels, hedged)
+    return LabelledReport(_layout(body, views, rng), labels, hedged)
 
 
 def _layout(body: str, views: list[str], rng: np.random.Generator) -> str:

@@ -1,14 +1,14 @@
 """The Shenzhen tuberculosis set's layout: PNG images named by class and one table."""
 
+from refers.demo.dataset import IMAGE, PATIENT, STUDY, DatasetPlan, csv_bytes, generator, key, size
 from refers.demo.findings import place
-from refers.demo.plan import IMAGE, PATIENT, STUDY, Plan, csv_bytes, generator, key, size
 from refers.demo.style import Picture
 
 HEADER = "study_id,sex,age,findings"
 INCIDENTAL = ("support_device", "calcification", "cardiomegaly", "aortic_enlargement")
 
 
-def plan(seed: int, scale: float = 1.0) -> Plan:
+def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
     """260 images: normal ones first, then as many with tuberculosis, as in the original numbering."""
     number = size(260, scale)
     pictures, truth, rows = [], [], []
@@ -40,6 +40,6 @@ def plan(seed: int, scale: float = 1.0) -> Plan:
         rows.append(
             [name, str(rng.choice(["Male", "Female"], p=[0.67, 0.33])), int(rng.integers(15, 80)), text]
         )
-    return Plan(
+    return DatasetPlan(
         "shenzhen", pictures, lambda boxes: {"shenzhen/shenzhen_metadata.csv": csv_bytes(HEADER, rows)}, truth
     )

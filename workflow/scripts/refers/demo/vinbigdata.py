@@ -3,8 +3,8 @@
 import hashlib
 
 from refers.demo.anatomy import SIZE
+from refers.demo.dataset import IMAGE, PATIENT, STUDY, TABLE, DatasetPlan, csv_bytes, generator, key, size
 from refers.demo.findings import CATALOGUE, place, sample_places
-from refers.demo.plan import IMAGE, PATIENT, STUDY, TABLE, Plan, csv_bytes, generator, key, size
 from refers.demo.style import Picture
 
 HEADER = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
@@ -20,7 +20,7 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-def plan(seed: int, scale: float = 1.0) -> Plan:
+def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
     """900 images, a third of them MONOCHROME1; each is read by three of seventeen radiologists."""
     pictures, truth, readers, names = [], [], [], []
     for index in range(size(900, scale)):
@@ -68,7 +68,7 @@ def plan(seed: int, scale: float = 1.0) -> Plan:
                     rows.append([name, label, CLASSES.index(label), reader, *_jitter(box, rng)])
         return {"vinbigdata/train.csv": csv_bytes(HEADER, rows)}
 
-    return Plan("vinbigdata", pictures, files, truth)
+    return DatasetPlan("vinbigdata", pictures, files, truth)
 
 
 def _jitter(box: tuple, rng) -> list[float]:

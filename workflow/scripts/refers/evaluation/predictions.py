@@ -10,7 +10,7 @@ from refers.errors import UserError
 
 
 @dataclass
-class Half:
+class SplitPredictions:
     """The test or the validation set of a cell, sorted by image id."""
 
     ids: np.ndarray  # (N,)
@@ -25,8 +25,8 @@ class Predictions:
 
     path: Path  # the first seed's file, for messages
     classes: list[str]
-    test: Half
-    val: Half
+    test: SplitPredictions
+    val: SplitPredictions
 
 
 def read_seeds(paths: list[Path]) -> Predictions:
@@ -94,7 +94,7 @@ def _read(path: Path) -> Predictions:
     _check_values(path, ids, classes, labels, scores)
     if unknown := set(split) - {"val", "test"}:
         raise UserError(f"{path}: split {min(unknown, key=str)!r}; val and test are expected")
-    halves = {}
+    splits = {}
     for name in ("test", "val"):
         rows = np.flatnonzero(split == name)
         if not len(rows):
@@ -104,8 +104,8 @@ def _read(path: Path) -> Predictions:
             raise UserError(
                 f"{path}: {name} image {ids[rows][1:][twice][0]} occurs twice; fine-tune this seed again"
             )
-        halves[name] = Half(ids[rows], patients[rows], labels[rows], [scores[rows]])
-    return Predictions(path, classes, **halves)
+        splits[name] = SplitPredictions(ids[rows], patients[rows], labels[rows], [scores[rows]])
+    return Predictions(path, classes, **splits)
 
 
 def _check_values(

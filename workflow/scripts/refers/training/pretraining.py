@@ -5,14 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from refers.config import Training
-from refers.data.mimic_studies import Studies
+from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
 from refers.training import augment, distributed
 from refers.training.runtime import stream
 from refers.training.task import DRAWS, Batch, Task, batch_rows
 
 
-def items_of(data: Studies, unit: str, split: str) -> dict[str, np.ndarray]:
+def items_of(data: MimicStudies, unit: str, split: str) -> dict[str, np.ndarray]:
     """What a batch of a split is drawn from: `study`, with `row` in the store for images, and `aim` and `word` for crops."""
     if unit == "crop":
         return data.crops[split]
@@ -42,7 +42,7 @@ def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Ge
 
 
 def pretraining_task(
-    data: Studies, objective: nn.Module, training: Training, size: int, device: torch.device
+    data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
 ) -> Task:
     """The task of `trainer.fit` for an objective: batches of its unit, validated on the held-out studies.
 

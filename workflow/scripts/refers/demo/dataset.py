@@ -19,7 +19,7 @@ PATIENT, STUDY, IMAGE, TABLE = range(4)
 
 
 @dataclass
-class Plan:
+class DatasetPlan:
     """One source before anything is drawn.
 
     `files` maps the boxes of all pictures (in the order of `pictures`) to the text files: path below the data root to bytes.
