@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refers.data.preflight import size
 from refers.errors import UserError
 from refers.files import file_digest, read_json
+from refers.formatting import markdown_table, size
 from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
 from refers.study.study import Study
@@ -114,7 +114,7 @@ def explain(values: dict, method: str, dataset: str, ratio: int, command: str, f
         f"# {cell}",
         _verdict(trail, found),
         "## Files\n\n"
-        + _table(
+        + markdown_table(
             ["what", "file", "recorded", "now", ""],
             [
                 [line.what, line.path, _short(line.recorded), _short(line.found), line.verdict]
@@ -258,7 +258,7 @@ def _seeds(records: dict[int, dict]) -> str:
             )
         else:
             rows.append([str(seed), ABSENT, "", "", ""])
-    return _table(["seed", "settings", "images", "best step", "its validation score"], rows)
+    return markdown_table(["seed", "settings", "images", "best step", "its validation score"], rows)
 
 
 def _draws(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
@@ -273,7 +273,7 @@ def _draws(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
                 rows.append([f"visual words of {name}", str(record["settings"]["words"]["seed"]), "run.json"])
     bootstrap = values["study"]["bootstrap"]
     rows.append([f"bootstrap, {bootstrap['resamples']} resamples", str(bootstrap["seed"]), "config"])
-    return _table(["draw", "seed", "said by"], rows)
+    return markdown_table(["draw", "seed", "said by"], rows)
 
 
 def _makers(records: dict[int, dict], encoders: dict[str, dict]) -> str:
@@ -290,7 +290,7 @@ def _makers(records: dict[int, dict], encoders: dict[str, dict]) -> str:
             for number, part in enumerate(pieces, 1):
                 rows.append(_maker(f"its process {number}, {part['steps']:,} steps", "", part, "", ""))
     heads = ["what", "finished", "time", "memory", "device", "seed", "commit", "library", "versions"]
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _maker(what: str, finished: str, made: dict, seed: str, versions: str) -> list[str]:
@@ -330,10 +330,6 @@ def _commands(
             f"As its jobs were called, encoder first; one call trains every seed:\n\n```sh\n{text}\n```"
         )
     return "\n\n".join(parts)
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 def _short(sha256: str | None) -> str:

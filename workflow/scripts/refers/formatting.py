@@ -1,0 +1,51 @@
+"""Text for people: bytes and hours with their units, and Markdown tables."""
+
+import re
+
+BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units: `1.5 GB`."""
+    for unit, factor in BYTES.items():
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def gib(mib: float | None) -> str:
+    """Memory given in MiB: `1.5 GiB`; empty where it is unknown or none."""
+    return f"{mib / 1024:.1f} GiB" if mib else ""
+
+
+def span(hours: float | None) -> str:
+    """Hours in the unit that suits them: `30 s`, `1.5 min`, `2.0 h`, `3.5 d`; empty where unknown."""
+    if hours is None:
+        return ""
+    if hours >= 72:
+        return f"{hours / 24:,.1f} d"
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
+
+
+def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | None = None) -> str:
+    """A Markdown table whose columns also line up on a terminal. A `|` in a cell is escaped where it is not yet.
+
+    Args:
+        widths: least width of each column, so that tables below each other line up.
+    """
+    grid = [[re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in (heads, *rows)]
+    needed = column_widths(grid)
+    widths = [max(pair) for pair in zip(needed, widths or needed, strict=True)]
+    head, *body = (
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in grid
+    )
+    rule = "|" + "|".join(f":{'-' * (width + 1)}" for width in widths) + "|"
+    return "\n".join([head, rule, *body])
+
+
+def column_widths(grid: list[list[str]]) -> list[int]:
+    """Characters that each column needs, three at least."""
+    return [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
