@@ -102,12 +102,12 @@ def test_facts_name_every_seed_and_average_the_time():
     other["history"] = [other | {"library_sha256": "d" * 64}, other]  # it was stopped once
     facts = facts_of_runs([RECORD, other])
     assert facts["seeds"] == "0, 1"
-    assert facts["time"] == "3.0 s a seed"
+    assert facts["time"] == "3.0 s per seed"
     assert facts["device"] == "cpu, gpu"
     assert facts["commit"] == "c" * 40
     assert facts["library"] == f"{'b' * 12}, {'d' * 12}"
-    assert facts["made in"] == "3 processes"
-    assert "made in" not in facts_of_runs([RECORD])
+    assert facts["run in"] == "3 processes"
+    assert "run in" not in facts_of_runs([RECORD])
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
         TARGET,
         f"snakemake {TARGET} --cores 8",
         "c" * 40,
-        "3.0 s a seed",
+        "3.0 s per seed",
         "refers, nih/1: 60.5",
         "a" * 12,
     ):
@@ -191,6 +191,45 @@ def test_a_phone_scrolls_tables_and_nothing_else_sideways(tab, tmp_path):
     assert edges["bottom"] <= 844
     tab.screenshot(tmp_path / "phone.png")
     assert Image.open(tmp_path / "phone.png").size == (780, 1688)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Arguments of page.py for a study of two cells and their t-test."""
+    results = tmp_path / "results"
+    files = {"claims.csv": ",".join(CLAIM) + "\n", "tables/table1.html": TABLE}
+    for method in ("refers", "c2l"):
+        files[f"runs/{method}/nih/1pct/seed0/run.json"] = json.dumps(RECORD)
+    test = {"reference": "refers", "baseline": "c2l", "dataset": "nih", "ratio": 1}
+    files["ttests/nih/1pct/refers_vs_c2l.json"] = json.dumps(test)
+    for name, text in files.items():
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(text)
+    records, tests = sorted(results.rglob("run.json")), results.glob("ttests/*/*/*.json")
+    given = ["--title", "x", "--command", "snakemake TARGET", "--tables", results / "tables/table1.html"]
+    given += ["--claims", results / "claims.csv", "--records", *records, "--ttests", *tests]
+    return [*given, "--out", results / "index.html"]
+
+
+def test_the_script_finds_the_cells_of_runs_and_t_tests(study, call):
+    done = call("page", *study)
+    assert done.returncode == 0, done.stderr
+    text = study[-1].read_text()
+    found = json.loads(re.search(r'id="provenance">(.*?)</script>', text, re.DOTALL)[1])
+    cells = [f"{study[-1].parent}/cells/{method}/nih/1pct/auc.json" for method in ("c2l", "refers")]
+    assert list(found["cells"]) == cells
+    assert found["tests"] == {f"{study[-1].parent}/ttests/nih/1pct/refers_vs_c2l.json": cells[::-1]}
+
+
+def test_a_record_of_no_fine_tune_is_one_line(study, call, tmp_path):
+    elsewhere = tmp_path / "runs/refers/nih/1pct/seed0/run.json"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text(json.dumps(RECORD))
+    place = study.index("--records") + 1
+    done = call("page", *study[:place], elsewhere, *study[place:])
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(elsewhere) in line
 
 
 def test_a_plan_is_shown_where_one_was_made():

@@ -1,7 +1,7 @@
-"""Write the study's static page: tables, figures, claims, and behind each number its target, seeds, commit and device.
+"""Write the study's static page: tables, figures, claims, and for each number its target, seeds, commit and device.
 
-In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune. Out: index.html, which opens from
-disk.
+In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune. Out: index.html in the folder of the
+results, which opens from disk.
 """
 
 import argparse
@@ -14,13 +14,14 @@ from refers.errors import UserError, run
 from refers.files import read_json, write_text
 from refers.planning.plan import to_html
 from refers.reporting.page import facts_of_runs, render
+from refers.study import paths
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--title", required=True)
     parser.add_argument("--note", default="")
-    parser.add_argument("--command", required=True, help="how a target is remade; TARGET stands for it")
+    parser.add_argument("--command", required=True, help="how to make a target again; TARGET stands for it")
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="png files")
     parser.add_argument("--captions", type=json.loads, default={}, help="title by figure, as JSON")
@@ -30,38 +31,41 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="RESULTS/runs/METHOD/DATASET/RATIOpct/seedN/run.json of every fine-tune",
+        help="run.json of every fine-tune, below the folder of --out",
     )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
-    parser.add_argument("--plan", type=Path, help="plan.json; where it is not there the page has no plan")
+    parser.add_argument("--plan", type=Path, help="plan.json; without it the page has no plan")
     parser.add_argument("--out", type=Path, required=True, help="index.html")
     return parser.parse_args()
 
 
-def cell_of(record: Path) -> str:
+def cell_of(record: Path, folders: dict[str, str]) -> str:
     """Target of the cell that a fine-tune is part of."""
-    *results, _, method, dataset, ratio, _, _ = record.parts
-    return Path(*results, "cells", method, dataset, ratio, "auc.json").as_posix()
+    wildcards = paths.parse(paths.RUN_RECORD, folders, record)
+    if wildcards is None:
+        raise UserError(
+            f"--records {record}: not a fine-tune's run.json below {folders['results']}; remove it"
+        )
+    return paths.locate(paths.CELL, folders, **wildcards).as_posix()
 
 
-def cells_of(test: Path, cells: list[str]) -> list[str]:
+def cells_of(test: Path, folders: dict[str, str]) -> list[str]:
     """Targets of the two cells that a t-test compares."""
     try:
         found = read_json(test)
-        ends = [
-            f"/{found[name]}/{found['dataset']}/{found['ratio']}pct/auc.json"
-            for name in ("reference", "baseline")
-        ]
+        where = {"dataset": found["dataset"], "ratio": found["ratio"]}
+        methods = [found[name] for name in ("reference", "baseline")]
     except (KeyError, TypeError):
-        raise UserError(f"{test}: not a t-test of two cells; remake it with ttest.py") from None
-    return [cell for end in ends for cell in cells if cell.endswith(end)]
+        raise UserError(f"{test}: not a t-test of two cells; make it again with ttest.py") from None
+    return [paths.locate(paths.CELL, folders, method=method, **where).as_posix() for method in methods]
 
 
 def main() -> None:
     args = parse_args()
+    folders = {"results": args.out.parent.as_posix()}
     runs = defaultdict(list)
     for path in args.records:
-        runs[cell_of(path)].append(read_json(path))
+        runs[cell_of(path, folders)].append(read_json(path))
     with open(args.claims, encoding="utf-8", newline="") as opened:
         claims = list(csv.DictReader(opened))
     figures = [
@@ -76,7 +80,10 @@ def main() -> None:
         figures,
         claims,
         cells,
-        {path.as_posix(): cells_of(path, list(cells)) for path in args.ttests},
+        {
+            path.as_posix(): [cell for cell in cells_of(path, folders) if cell in cells]
+            for path in args.ttests
+        },
         args.command,
         to_html(read_json(args.plan)) if args.plan and args.plan.exists() else "",
     )

@@ -247,7 +247,6 @@ class Plan(Section):
         le=1000,
         description="Real training steps that are timed on this machine for each kind of encoder; 0 times none.",
     )
-    cores: Count = Field(description="Processor cores beside each GPU.")
     gpus: Annotated[list[Count], Some] = Field(description="Numbers of GPUs to plan for.")
     images: dict[str, Count] = Field(
         description="Images by source, where none is indexed and sources.*.expected gives no number."

@@ -1,14 +1,15 @@
-"""What a job costs: seconds, memory and bytes, from its benchmark file where it ran, else from what it has to do.
+"""What a job costs: seconds, memory and bytes, measured by its benchmark file, or estimated where it has not run.
 
-Training is counted in FLOPs (a multiply-add is two), by `refers.planning.step_costs` on fake tensors, and divided by a speed: that
-of twenty steps on the device here, or the one that the config assumes for a device which is not here. What runs on
-processors has rough rates, which one finished run replaces. No torch.
+Training is counted in FLOPs (a multiply-add is two), by `refers.planning.step_costs` on fake tensors, and divided by a
+speed: that of twenty steps on this machine's device, or the one that the config assumes for another device. Jobs on CPUs
+have rough rates, which one finished run replaces. No torch.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from refers import config
 from refers.errors import UserError
 from refers.files import read_json
 from refers.planning.jobs import Job, finetune_key, pretrain_key, speed_key
@@ -16,7 +17,7 @@ from refers.provenance.run_record import digest
 from refers.study import paths
 from refers.study.study import Study
 
-# Seconds of a job on one core: start and finish, and per image of its source (per report, per test image). Assumed.
+# Assumed seconds of a job on one core: start and finish, and per image of its source (per report, per test image).
 CPU_SECONDS = {
     "index_source": (5, 1e-4),
     "pack_images": (5, 0.02),
@@ -34,23 +35,24 @@ CPU_SECONDS = {
     "figure": (8, 0),
 }
 DICOM_SECONDS = 0.1
-UNCOUNTED = "uncounted"  # a kind of step that `refers.planning.step_costs` could not count, and the source of its cost
-START = 10  # of a program that trains: torch, the device, the data
+# a kind of step that `refers.planning.step_costs` could not count, and the source of its cost
+UNCOUNTED = "uncounted"
+START = 10  # seconds until a training program begins: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 GPU_RULES = ("pretrain", "finetune", "attend")
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
-ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: a row's ids, and a label with its score
+ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: the ids of a row, and a label with its score
 MOMENTS = {"sgd": 1, "adam": 2}
-WRITING = 2  # states on disk while one is written beside its place
+WRITING = 2  # resume states on disk while a new one is written beside the last
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job takes.
+    """What a job costs.
 
     source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
     seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
-    peaks, None where unknown. disk: bytes that stay; transient: most bytes of resume states while it runs.
+    peaks, None where unknown. disk: bytes of its outputs; transient: peak bytes of resume states while it runs.
     """
 
     seconds: float
@@ -62,8 +64,8 @@ class Cost:
     transient: float = 0.0
 
 
-class Prices:
-    """Answers what a job of a study costs.
+class CostModel:
+    """Estimates the cost of a study's jobs.
 
     Args:
         study: the study.
@@ -71,17 +73,16 @@ class Prices:
         resources: rule -> threads and mem_mb as the rules ask for them.
 
     Raises:
-        UserError: steps.json is of another study, or a source's size is unknown.
+        UserError: steps.json is of another study, or the number of images of a source is unknown.
     """
 
     def __init__(self, study: Study, measured: dict, resources: dict[str, dict]) -> None:
         self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
         self.resources, self.plan = resources, study.values["plan"]
-        self.benchmarks = Path((paths.FOLDERS | study.values.get("pathvars", {}))["benchmarks"])
 
-    def of(self, job: Job) -> Cost:
-        """The cost of a job; what was measured wins."""
-        cost = self._estimate(job)
+    def estimate(self, job: Job) -> Cost:
+        """The cost of a job; a measurement replaces an estimate."""
+        cost = self._unmeasured(job)
         seconds, ram = self._measured(job)
         if seconds is None:
             return cost
@@ -92,7 +93,7 @@ class Prices:
 
     @property
     def kind(self) -> str:
-        """`cpu` or `cuda`, on which the study trains; `auto` takes the CPU where nothing else was timed."""
+        """`cpu` or `cuda`, on which the study trains; `auto` means the CPU where nothing else was timed."""
         wanted, timed = self.study.values["device"], {speed["kind"] for speed in self.speeds.values()}
         if wanted == "auto":
             return "cpu" if timed == {"cpu"} else "cuda"
@@ -104,12 +105,10 @@ class Prices:
     # ---- measured
 
     def _measured(self, job: Job) -> tuple[float | None, float | None]:
-        """Seconds and MiB of a job's last run, if that was a whole one with the settings of today."""
-        path = self.benchmarks / f"{job.benchmark}.jsonl"
+        """Seconds and MiB of a job's last run, if that was a complete one with the current settings."""
         try:
-            lines = [
-                json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
+            text = Path(job.benchmark).read_text(encoding="utf-8")
+            lines = [json.loads(line) for line in text.splitlines() if line.strip()]
             last = lines[-1]
             found = (
                 float(last["s"]),
@@ -117,23 +116,23 @@ class Prices:
             )
         except (OSError, ValueError, IndexError, KeyError, TypeError):
             return None, None
-        return found if self._whole(job) else (None, None)
+        return found if self._is_current(job) else (None, None)
 
-    def _whole(self, job: Job) -> bool:
-        """Whether the records beside a training job's outputs say that its benchmark file is of such a run as is planned."""
-        if job.rule not in ("pretrain", "finetune"):
-            return True
+    def _is_current(self, job: Job) -> bool:
+        """Whether the run.json files of a training job show that its benchmark is of one complete, planned run."""
         if job.rule == "pretrain":
+            record = self.study.resolve(paths.ENCODER_RECORD, **job.wildcards)
+            wanted = {record: self.study.pretrain_settings(**job.wildcards)}
+        elif job.rule == "finetune":
+            settings = self.study.finetune_settings(**job.wildcards)
             wanted = {
-                Path(job.target).with_name("run.json"): self.study.pretrain_settings(job.about["method"])
-            }
-        else:
-            settings, folder = self.study.finetune_settings(**job.about), Path(job.target).parents[1]
-            wanted = {
-                folder / f"seed{seed}/run.json": settings
-                | {"training": settings["training"] | {"seed": seed}}
+                self.study.resolve(paths.RUN_RECORD, **job.wildcards, seed=seed): config.merge(
+                    settings, {"training": {"seed": seed}}
+                )
                 for seed in self.study.seeds
             }
+        else:
+            return True
         for path, settings in wanted.items():
             try:
                 record = read_json(path)
@@ -147,17 +146,14 @@ class Prices:
 
     # ---- estimated
 
-    def _estimate(self, job: Job) -> Cost:
+    def _unmeasured(self, job: Job) -> Cost:
         if job.rule == "pretrain":
             return self._pretraining(job)
         if job.rule == "finetune":
             return self._finetuning(job)
         fixed, each = CPU_SECONDS.get(job.rule, (2, 0))
         items = self._items(job)
-        if (
-            job.rule == "pack_images"
-            and self.study.values["sources"][job.about["source"]]["layout"] == "vinbigdata"
-        ):
+        if job.rule == "pack_images" and self.study.source(job.wildcards["source"])["layout"] == "vinbigdata":
             each = DICOM_SECONDS
         if job.rule == "attend":
             fixed = START
@@ -167,19 +163,16 @@ class Prices:
         )
 
     def _items(self, job: Job) -> int:
-        about = job.about
-        if "source" in about:
-            return self.images(about["source"])
+        """Images, studies or reports that a job reads."""
+        if "source" in job.wildcards:
+            return self.images(job.wildcards["source"])
         if job.rule in ("clean_reports", "tokenize_reports"):
             return self.studies
         if job.rule == "discover_words":
             return self.images("mimic")
-        if "dataset" in about:
-            return (
-                self.sizes(about["dataset"])["test"]
-                if job.rule in ("cell", "ttest")
-                else sum(self.sizes(about["dataset"]).values())
-            )
+        if "dataset" in job.wildcards:
+            sizes = self.sizes(job.wildcards["dataset"])
+            return sizes["test"] if job.rule in ("cell", "ttest") else sum(sizes.values())
         return 0
 
     def _disk(self, job: Job, items: int) -> float:
@@ -192,7 +185,8 @@ class Prices:
         if job.rule == "import_encoder":
             cell = self.study.cells[0]
             return (
-                FLOAT * self._step(finetune_key(self.study, job.about["method"], *cell))["encoder_parameters"]
+                FLOAT
+                * self._step(finetune_key(self.study, job.wildcards["method"], *cell))["encoder_parameters"]
             )
         return 0.0
 
@@ -203,12 +197,12 @@ class Prices:
     def _step(self, key: str) -> dict:
         if key not in self.steps:
             raise UserError(
-                f"steps.json knows no {key}; it was made for other settings: remake it with `snakemake -f`"
+                f"steps.json has no {key}: it is of other settings; make it again with `snakemake plan -R calibrate`"
             )
         return self.steps[key]
 
     def _pretraining(self, job: Job) -> Cost:
-        method = job.about["method"]
+        method = job.wildcards["method"]
         settings, step = self.study.pretrain_settings(method), self._step(pretrain_key(self.study, method))
         if UNCOUNTED in step:
             tuning = self._step(finetune_key(self.study, method, *self.study.cells[0]))
@@ -235,7 +229,7 @@ class Prices:
         )
 
     def _finetuning(self, job: Job) -> Cost:
-        method, dataset, ratio = (job.about[name] for name in ("method", "dataset", "ratio"))
+        method, dataset, ratio = (job.wildcards[name] for name in ("method", "dataset", "ratio"))
         settings = self.study.finetune_settings(method, dataset, ratio)
         training, step = settings["training"], self._step(finetune_key(self.study, method, dataset, ratio))
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
@@ -254,12 +248,12 @@ class Prices:
             step["gpu_bytes"] / 2**20,
             seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
             + self.study.saves_classifier(method, dataset, ratio) * encoder,
-            # a seed that is done leaves its best weights alone
+            # a finished seed keeps its best weights only
             WRITING * _state(training["optimiser"], encoder, encoder) + (seeds - 1) * encoder,
         )
 
     def _training(self, training: dict, step: dict, train: int, val: int) -> float:
-        """FLOPs of a run of the training loop: its steps, and a forward pass over the held-out items at each validation."""
+        """FLOPs of a training run: its steps, and a forward pass over the held-out items at each validation."""
         batch = min(training["batch_size"], train)
         every = training["validate_every"] or max(1, train // batch)
         validations = 1 + -(-training["steps"] // every)
@@ -267,7 +261,7 @@ class Prices:
         return training["steps"] * batch * item + validations * val * forward
 
     def speed(self, method: str, precision: str) -> tuple[float, str]:
-        """FLOP/s of a method's jobs, and where the number is from."""
+        """FLOP/s of a method's jobs, and the source of that number."""
         found = self.speeds.get(speed_key(self.study, method, precision))
         wanted = self.study.values["device"]
         if found and (wanted != "cuda" or found["kind"] == "cuda"):
@@ -276,17 +270,17 @@ class Prices:
             return self.plan["cpu_tflops"] * 1e12, "assumed"
         return self.plan["tflops"] * 1e12 * self.plan["utilisation"], "assumed"
 
-    def here(self, job: Job, cost: Cost) -> float | None:
-        """Seconds of a training job at the speed of this machine, whatever the study's device; None where unknown."""
+    def seconds_on_this_machine(self, job: Job, cost: Cost) -> float | None:
+        """Seconds of a training job at this machine's speed, whatever the study's device; None where unknown."""
         if job.rule not in ("pretrain", "finetune"):
             return cost.seconds
         if not cost.flops:
             return None
-        method = job.about["method"]
+        method = job.wildcards["method"]
         settings = (
             self.study.pretrain_settings(method)
             if job.rule == "pretrain"
-            else self.study.finetune_settings(**job.about)
+            else self.study.finetune_settings(**job.wildcards)
         )
         found = self.speeds.get(speed_key(self.study, method, settings["training"]["precision"]))
         return START + cost.flops / found["flops_per_second"] if found else None
@@ -294,13 +288,14 @@ class Prices:
     # ---- sizes of the data
 
     def images(self, source: str) -> int:
-        """Images of a source: those indexed here, else those that the config expects."""
-        if (found := self._index(source)) is not None:
-            return found["rows"]
-        expected = (self.study.values["sources"][source].get("expected") or {}).get("images")
+        """Images of a source: those of its index where that exists, else those that the config expects."""
+        index = self.study.resolve(paths.INDEX_REPORT, source=source)
+        if index.exists():
+            return read_json(index)["rows"]
+        expected = (self.study.source(source).get("expected") or {}).get("images")
         count = self.plan["images"].get(source, expected)
         if count is None:
-            raise UserError(f"plan.images: {source} publishes no number of images; give one")
+            raise UserError(f"plan.images: no published number of images of {source}; add one")
         return count
 
     @property
@@ -310,7 +305,7 @@ class Prices:
         return read_json(path)["studies_with_images"] if path.exists() else self.plan["studies"]
 
     def sizes(self, dataset: str) -> dict[str, int]:
-        """Images of train, val and test: those of the split here, else the configured shares of the source."""
+        """Images of train, val and test: those of the split where it exists, else the configured shares of the source."""
         entry = self.study.dataset(dataset)
         path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset)
         if path.exists():
@@ -320,11 +315,7 @@ class Prices:
             name: round(total * share) for name, share in zip(("train", "val", "test"), shares, strict=True)
         }
 
-    def _index(self, source: str) -> dict | None:
-        path = self.study.resolve(paths.INDEX_REPORT, source=source)
-        return read_json(path) if path.exists() else None
-
 
 def _state(optimiser: dict, module: float, best: float) -> float:
-    """Bytes of a resume state of a module, its optimiser's moments, Lookahead's slow weights and the best weights so far."""
+    """Bytes of a resume state: a module, its optimiser's moments, Lookahead's slow weights, the best weights so far."""
     return module * (1 + MOMENTS[optimiser["name"]] + bool(optimiser["lookahead_every"])) + best

@@ -1,6 +1,6 @@
-"""Every job that a study comes to, data here or not: the rules' graph as the grid alone gives it."""
+"""Every job of a study, whether or not its data are available: the graph of the rules, from the grid alone."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,22 @@ from refers.study.study import Cell, Study
 DEMO, STUDY = "demo", "study"
 
 
-def read_files(paths: list[Path]) -> dict:
+def read_files(files: list[Path]) -> dict:
     """The config of several files, each over those before it.
 
     Raises:
-        UserError: a file cannot be read, or is no map.
+        UserError: a file cannot be read, or is not a map.
     """
     import yaml
 
     found: dict = {}
-    for path in paths:
+    for path in files:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
         if not isinstance(values, dict):
-            raise UserError(f"{path}: no map of settings; give a config file")
+            raise UserError(f"{path}: not a map of settings; give a config file")
         found = config.merge(found, values)
     return found
 
@@ -46,159 +46,128 @@ def read_studies(text: str, demo: list[Path]) -> dict[str, dict]:
 class Job:
     """One job of a rule.
 
-    target: its first output, by which other jobs name it in `needs`. benchmark: its file below <benchmarks>, without
-    the suffix. about: the rule's wildcards.
+    target: its first output, by which other jobs name it in `needs`. benchmark: where Snakemake writes its measurements.
     """
 
     rule: str
     target: str
     benchmark: str
     needs: tuple[str, ...]
-    about: dict[str, Any]
+    wildcards: dict[str, Any]
 
 
 class JobGraph:
+    """The jobs of a study by target, each after those that it needs, as if every download were available.
+
+    Every method adds a job with all that it needs, and returns its target. Rules, wildcards and edges are those of
+    rules/*.smk: tests/test_plan.py compares them with Snakemake's own graph.
+    """
+
     def __init__(self, study: Study) -> None:
         self.study, self.jobs = study, {}
         self.specs = Specs(Availability(study, AssumeAvailable()))
-        where = paths.FOLDERS | study.values.get("pathvars", {})
-        self.results, self.store, self.interim = where["results"], where["store"], where["interim"]
-        self.mimic = f"{self.store}/mimic"
-        self.tokens = f"{self.interim}/mimic/tokens.npz"
-        self.text = f"{self.interim}/mimic/text_encoder/config.json"
 
-    def add(
-        self, rule: str, target: str, needs: Iterable[str] = (), benchmark: str = "", **about: Any
-    ) -> str:
-        name = f"{rule}/{benchmark}" if benchmark else rule
-        self.jobs[target] = Job(rule, target, name, tuple(dict.fromkeys(needs)), about)
+    def add(self, rule: str, output: str, needs: Iterable[str] = (), **wildcards: Any) -> str:
+        """Add a job of a rule whose first output has the pattern `output`."""
+        target = str(self.study.resolve(output, **wildcards))
+        benchmark = str(self.study.resolve(paths.benchmark(rule), **wildcards))
+        self.jobs[target] = Job(rule, target, benchmark, tuple(dict.fromkeys(needs)), wildcards)
         return target
 
-    def source(self, source: str) -> list[str]:
-        folder = f"{self.store}/{source}"
-        index = self.add("index_source", f"{folder}/index.parquet", (), source, source=source)
-        return [index, self.add("pack_images", f"{folder}/images.npy", [index], source, source=source)]
+    def images(self, source: str) -> list[str]:
+        """Index and image store of a source."""
+        index = self.add("index_source", paths.INDEX, source=source)
+        return [index, self.add("pack_images", paths.IMAGES, [index], source=source)]
 
-    def reports(self) -> list[str]:
-        """Files of MIMIC that pre-training reads."""
-        index, store = self.source("mimic")
-        reports = self.add("clean_reports", f"{self.mimic}/reports.parquet", [index])
-        text = [] if self.study.text_encoder else [self.add("build_text_encoder", self.text, [reports])]
-        return [index, store, self.add("tokenize_reports", self.tokens, [reports, *text]), *text]
+    def split(self, dataset: str) -> list[str]:
+        """Split of a dataset, index and image store of its source."""
+        images = self.images(self.study.dataset(dataset)["source"])
+        return [self.add("split_dataset", paths.SPLIT, images, dataset=dataset), *images]
+
+    def mimic(self) -> list[str]:
+        """Index, image store and tokens, which pre-training reads; and the text encoder where one is built."""
+        index, store = self.images("mimic")
+        reports = self.add("clean_reports", paths.REPORTS, [index])
+        output = f"{paths.TEXT_ENCODER}/config.json"
+        text = [] if self.study.text_encoder else [self.add("build_text_encoder", output, [reports])]
+        return [index, store, self.add("tokenize_reports", paths.TOKENS, [reports, *text]), *text]
 
     def encoder(self, method: str) -> str:
-        target = f"{self.results}/encoders/{method}/encoder.safetensors"
-        if target in self.jobs:
-            return target
         if self.study.is_imported(method):
-            checkpoint = f"{self.interim}/random_vit.npz"
-            needs = (
-                [self.add("generate_checkpoint", checkpoint)]
-                if self.study.has_random_checkpoint(method)
-                else []
-            )
-            return self.add("import_encoder", target, needs, method, method=method)
-        needs, settings = self.reports(), self.study.pretrain_settings(method)
+            random = self.study.has_random_checkpoint(method)
+            needs = [self.add("generate_checkpoint", paths.RANDOM_VIT)] if random else []
+            return self.add("import_encoder", paths.ENCODER, needs, method=method)
+        settings, needs = self.study.pretrain_settings(method), self.mimic()
+        if settings["words"]["count"]:
+            needs.append(self.add("discover_words", paths.WORDS, needs[:3], method=method))
         if settings["init"] == "imagenet":
             needs.append(self.encoder("imagenet"))
-        if settings["words"]["count"]:
-            words = f"{self.interim}/mimic/{method}/words.csv"
-            needs.append(self.add("discover_words", words, self.reports()[:3], method, method=method))
-        return self.add("pretrain", target, needs, method, method=method)
+        return self.add("pretrain", paths.ENCODER, needs, method=method)
 
     def finetune(self, method: str, cell: Cell) -> str:
-        dataset, ratio = cell
-        index, store = self.source(self.study.dataset(dataset)["source"])
-        folder, where = f"{self.interim}/{dataset}", {"dataset": dataset}
-        split = self.add("split_dataset", f"{folder}/split.parquet", [index, store], dataset, **where)
-        check = self.add("check_split", f"{folder}/check.json", [split, store], dataset, **where)
-        name = f"{dataset}.{ratio}pct"
-        subset = self.add(
-            "label_subset", f"{folder}/subset_{ratio}pct.csv", [split], name, ratio=ratio, **where
-        )
-        seed = f"seed{self.study.seeds[0]}"
-        return self.add(
-            "finetune",
-            f"{self.results}/runs/{method}/{dataset}/{ratio}pct/{seed}/predictions.parquet",
-            [self.encoder(method), store, split, subset, check],
-            f"{method}.{name}",
-            method=method,
-            ratio=ratio,
-            **where,
-        )
+        split, index, store = self.split(cell.dataset)
+        check = self.add("check_split", paths.CHECK, [split, index, store], dataset=cell.dataset)
+        subset = self.add("label_subset", paths.SUBSET, [split], **cell._asdict())
+        output = paths.fill(paths.PREDICTIONS, seed=self.study.seeds[0])
+        needs = [self.encoder(method), store, split, subset, check]
+        return self.add("finetune", output, needs, method=method, **cell._asdict())
 
     def cell(self, method: str, cell: Cell) -> str:
-        return self.add(
-            "cell",
-            f"{self.results}/cells/{method}/{cell.dataset}/{cell.ratio}pct/auc.json",
-            [self.finetune(method, cell)],
-            f"{method}.{cell.dataset}.{cell.ratio}pct",
-            method=method,
-            **cell._asdict(),
-        )
+        needs = [self.finetune(method, cell)]
+        return self.add("cell", paths.CELL, needs, method=method, **cell._asdict())
+
+    def ttest(self, method: str, baseline: str, cell: Cell) -> str:
+        needs = [add(each, cell) for add in (self.cell, self.finetune) for each in (method, baseline)]
+        return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
     def table(self, name: str) -> str:
-        needs = [self.cell(method, cell) for method, cell in self.specs.table_cells(name)]
-        for reference, baseline, cell in self.specs.table_tests(name):
-            pair = [self.cell(method, cell) for method in (reference, baseline)]
-            place = f"{cell.dataset}/{cell.ratio}pct"
-            needs.append(
-                self.add(
-                    "ttest",
-                    f"{self.results}/ttests/{place}/{reference}_vs_{baseline}.json",
-                    pair,
-                    f"{place.replace('/', '.')}.{reference}_vs_{baseline}",
-                    **cell._asdict(),
-                )
-            )
-        return self.add("table", f"{self.results}/tables/{name}.csv", needs, name)
+        needs = [self.cell(*pair) for pair in self.specs.table_cells(name)]
+        needs += [self.ttest(*triple) for triple in self.specs.table_tests(name)]
+        return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 
     def figure(self, name: str) -> str:
-        entry, cells = self.study.values["figures"][name], self.specs.figure_cells(name)
-        if entry["kind"] == "curves":
+        kind, cells = self.study.figure(name)["kind"], self.specs.figure_cells(name)
+        if kind == "curves":
             needs = [self.encoder(method) for method in self.specs.figure(name)["sources"]]
-        elif entry["kind"] == "ratios":
-            needs = [self.cell(*pair) for pair in cells]
+        elif kind == "attention":
+            needs = [self.attend(name, *cells[0])] if cells else []
         else:
-            needs = [self.finetune(*pair) for pair in cells]
-        if entry["kind"] == "attention" and cells:
-            maps = f"{self.results}/attention/{name}/maps.npz"
-            needs = [self.add("attend", maps, needs, name, dataset=entry["dataset"])]
-        return self.add("figure", f"{self.results}/figures/{name}.pdf", needs, name)
+            needs = [self.cell(*pair) if kind == "ratios" else self.finetune(*pair) for pair in cells]
+        return self.add("figure", paths.fill(paths.FIGURE, form="pdf"), needs, figure=name)
+
+    def attend(self, figure: str, method: str, cell: Cell) -> str:
+        needs = [self.finetune(method, cell), *self.split(cell.dataset)]
+        return self.add("attend", paths.MAPS, needs, figure=figure)
 
     def everything(self) -> None:
         tables = [self.table(name) for name in self.study.values["tables"]]
-        self.add("cell_index", f"{self.results}/tables/cells.csv", tables)
         for name in self.study.values["figures"]:
             self.figure(name)
         maps = [target for target, job in self.jobs.items() if job.rule == "attend"]
-        self.add("claims", f"{self.results}/claims.csv", [*tables, *maps])
+        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), [*tables, *maps])
+        self.add("cell_index", paths.CELL_INDEX, tables)
         for method in self.study.methods:
             for cell in self.study.cells:
                 self.cell(method, cell)
 
 
 def jobs_of(
-    values: dict, methods: Iterable[str] | None = None, cells: Iterable[str] | None = None
+    study: Study, methods: Collection[str] | None = None, cells: Collection[str] | None = None
 ) -> dict[str, Job]:
     """Jobs of a study by target, each after those that it needs: all of them, or those behind some cells.
 
     Args:
-        values: the study's config.
         methods, cells: rows and columns (`nih/1`), of which those in the study count; with neither, tables and figures
             are among the jobs.
     """
-    study = Study(values)
     graph = JobGraph(study)
     if methods is None and cells is None:
         graph.everything()
-    else:
-        wanted = None if cells is None else set(cells)
-        rows = study.methods if methods is None else [name for name in study.methods if name in set(methods)]
-        for method in rows:
-            for cell in study.cells:
-                if wanted is None or str(cell) in wanted:
-                    graph.cell(method, cell)
+        return graph.jobs
+    for method in study.methods:
+        for cell in study.cells:
+            if (methods is None or method in methods) and (cells is None or str(cell) in cells):
+                graph.cell(method, cell)
     return graph.jobs
 
 
@@ -206,7 +175,7 @@ def jobs_of(
 
 
 def pretrain_key(study: Study, method: str) -> str:
-    """Name of what a pre-training step of a method costs; methods that differ in nothing that counts share one."""
+    """Key of a pre-training step's cost in steps.json; methods whose steps cost the same share one."""
     settings = study.pretrain_settings(method)
     training = settings["training"]
     parts = [settings["objective"], settings["settings"], settings["words"]["count"]]
@@ -214,13 +183,13 @@ def pretrain_key(study: Study, method: str) -> str:
 
 
 def finetune_key(study: Study, method: str, dataset: str, ratio: int) -> str:
-    """The same for a step of a fine-tune."""
+    """Key of a fine-tuning step's cost."""
     training = study.finetune_settings(method, dataset, ratio)["training"]
     return _key(study, "finetune", study.model_settings(method), training)
 
 
 def speed_key(study: Study, method: str, precision: str) -> str:
-    """Name of the speed at which an encoder is trained; activations and the aggregation leave it alone."""
+    """Key of the speed at which an encoder is trained; activations and the aggregation do not change it."""
     model = study.model_settings(method)
     sizes = {
         name: value for name, value in model.items() if type(value) is int or name in ("architecture", "name")

@@ -1,4 +1,4 @@
-"""The plan of a study: its jobs, GPU hours, memory and disk, by tier, and how long some GPUs would take. No torch."""
+"""The plan of a study: jobs, GPU hours, memory and disk by tier, and the least time that it takes on some GPUs. No torch."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -6,18 +6,17 @@ from html import escape
 from typing import Any
 
 from refers import config
-from refers.formatting import size
-from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, Prices
+from refers.formatting import gib, markdown_table, size, span
+from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, CostModel
 from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
-from refers.planning.schedule import Schedule, Task, simulate
 from refers.study.study import Study
 
 TRAINING = ("pretrain", "finetune")
-HOUR, DAY = 3600, 86400
+HOUR = 3600
 
 
 def tiers_of(values: dict) -> list[dict[str, Any]]:
-    """The config's tiers: title, and the study of which `methods` and `cells` count, imports in place of pre-training."""
+    """The config's tiers: title, and the study with imports in place of pre-training, whose `methods` and `cells` count."""
     found = []
     for tier in values["plan"]["tiers"]:
         imported = {name: {"checkpoint": path} for name, path in tier.get("checkpoints", {}).items()}
@@ -47,31 +46,21 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
         tiers.append(_tier("demo", studies[DEMO], measured, resources))
     for tier in tiers_of(values):
         tiers.append(_tier(tier.pop("title"), tier.pop("study"), measured, resources, **tier))
-    jobs = jobs_of(values)
-    prices = Prices(Study(values), measured, resources)
-    costs = {target: prices.of(job) for target, job in jobs.items()}
-    tasks = {
-        target: Task(
-            costs[target].seconds,
-            job.needs,
-            int(job.rule in GPU_RULES),
-            prices.threads(job.rule),
-        )
-        for target, job in jobs.items()
-    }
-    plan = values["plan"]
+    study = Study(values)
+    jobs, model = jobs_of(study), CostModel(study, measured, resources)
+    costs = {target: model.estimate(job) for target, job in jobs.items()}
+    path = critical_path(jobs, costs)
+    gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
         "device": device_line(values, measured),
         "tiers": tiers,
-        "schedules": [
-            {"gpus": gpus, **_schedule(simulate(tasks, gpus, plan["cores"] * gpus), tasks, gpus)}
-            for gpus in plan["gpus"]
-        ],
-        "methods": _methods(jobs, costs, prices),
+        "schedules": [_schedule(gpus, gpu_hours, path) for gpus in values["plan"]["gpus"]],
+        "critical_path": path,
+        "methods": _methods(study, jobs, costs),
         "too_large": [
             {"target": target, "gib": cost.gpu_mib / 1024}
             for target, cost in costs.items()
-            if prices.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * plan["memory_gib"]
+            if model.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * values["plan"]["memory_gib"]
         ],
         "targets": [
             {"target": target, "rule": job.rule, "needs": list(job.needs), **asdict(costs[target])}
@@ -88,20 +77,20 @@ def _tier(
     methods: list[str] | None = None,
     cells: list[str] | None = None,
 ) -> dict[str, Any]:
-    jobs = jobs_of(values, methods, cells)
-    prices = Prices(Study(values), measured, resources)
-    costs = {target: prices.of(job) for target, job in jobs.items()}
-    return {"title": title, "on": "CPU" if values["device"] == "cpu" else "GPU", **total(jobs, costs, prices)}
+    study = Study(values)
+    jobs, model = jobs_of(study, methods, cells), CostModel(study, measured, resources)
+    costs = {target: model.estimate(job) for target, job in jobs.items()}
+    return {"title": title, "on": "CPU" if values["device"] == "cpu" else "GPU", **total(jobs, costs, model)}
 
 
-def total(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> dict[str, Any]:
+def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dict[str, Any]:
     """Sums over jobs: hours of training and of other jobs, bytes; and the largest memory of one."""
     training = {target for target, job in jobs.items() if job.rule in TRAINING}
-    here = [prices.here(jobs[target], costs[target]) for target in training]
+    here = [model.seconds_on_this_machine(jobs[target], costs[target]) for target in training]
     gpu = [
         costs[target].gpu_mib
         for target in training
-        if prices.uses_gpu(jobs[target]) and costs[target].gpu_mib is not None
+        if model.uses_gpu(jobs[target]) and costs[target].gpu_mib is not None
     ]
     return {
         "jobs": len(jobs),
@@ -118,11 +107,35 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> dict[
     }
 
 
-def _methods(jobs: dict[str, Job], costs: dict[str, Cost], prices: Prices) -> list[dict[str, Any]]:
+def critical_path(jobs: dict[str, Job], costs: dict[str, Cost]) -> list[dict[str, Any]]:
+    """The longest chain of jobs, first to last: no number of GPUs makes a study shorter.
+
+    Args:
+        jobs: by target, each after those that it needs.
+    """
+    ends: dict[str, float] = {}
+    last: dict[str, str | None] = {}
+    for target, job in jobs.items():
+        last[target] = max(job.needs, key=ends.__getitem__, default=None)
+        ends[target] = costs[target].seconds + ends.get(last[target], 0.0)
+    path, target = [], max(ends, key=ends.__getitem__, default=None)
+    while target is not None:
+        path.append({"target": target, "hours": costs[target].seconds / HOUR})
+        target = last[target]
+    return path[::-1]
+
+
+def _schedule(gpus: int, gpu_hours: float, path: list[dict[str, Any]]) -> dict[str, Any]:
+    """The least time on this many GPUs, one job per GPU: all of them always busy, or the critical path."""
+    hours = max(gpu_hours / gpus, sum(step["hours"] for step in path))
+    return {"gpus": gpus, "least_hours": hours, "gpu_share": gpu_hours / (hours * gpus) if hours else 0.0}
+
+
+def _methods(study: Study, jobs: dict[str, Job], costs: dict[str, Cost]) -> list[dict[str, Any]]:
     """Hours and memory by method: its encoder, and its fine-tunes together."""
     rows = []
-    for method in prices.study.methods:
-        own = {target: job for target, job in jobs.items() if job.about.get("method") == method}
+    for method in study.methods:
+        own = {target: job for target, job in jobs.items() if job.wildcards.get("method") == method}
         before = [costs[target] for target, job in own.items() if job.rule in ("pretrain", "import_encoder")]
         tuning = [costs[target] for target, job in own.items() if job.rule == "finetune"]
         rows.append(
@@ -145,18 +158,8 @@ def _hours(costs: list[Cost]) -> float | None:
     return sum(cost.seconds for cost in costs) / HOUR if known else None
 
 
-def _schedule(found: Schedule, tasks: dict[str, Task], gpus: int) -> dict[str, Any]:
-    busy = sum(task.seconds * task.gpus for task in tasks.values())
-    return {
-        "makespan_hours": found.makespan / HOUR,
-        "gpu_share": busy / (found.makespan * gpus) if found.makespan else 0.0,
-        "critical_hours": found.path_seconds / HOUR,
-        "critical_path": [{"target": name, "hours": tasks[name].seconds / HOUR} for name in found.path],
-    }
-
-
 def device_line(values: dict, measured: dict) -> str:
-    """Where the hours of jobs that have not run yet are from, in a sentence."""
+    """A line on how the hours of jobs that have not run yet were estimated."""
     plan, speeds = values["plan"], measured["speeds"].values()
     timed = {
         f"{speed['device']} ({speed['threads']} threads)" if speed["kind"] == "cpu" else speed["device"]
@@ -167,9 +170,9 @@ def device_line(values: dict, measured: dict) -> str:
         f" ({plan['utilisation']:.0%} of {plan['tflops']:g})"
     )
     if values["device"] == "cpu":
-        return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated here' if timed else 'assumed'}"
+        return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated on this machine' if timed else 'assumed'}"
     if any(speed["kind"] == "cuda" for speed in speeds):
-        return f"hours of {', '.join(sorted(timed))}, calibrated here"
+        return f"hours of {', '.join(sorted(timed))}, calibrated on this machine"
     here = (
         f"; this machine ({', '.join(sorted(timed))}) was timed too; it has no GPU that the installed torch can use"
         if timed
@@ -193,8 +196,8 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             span(tier["here_hours"]),
             size(tier["disk_bytes"]),
             size(tier["transient_bytes"]),
-            _gib(tier["gpu_mib"]),
-            _gib(tier["ram_mib"]),
+            gib(tier["gpu_mib"]),
+            gib(tier["ram_mib"]),
             _sources(tier["sources"]),
         ]
         for tier in plan["tiers"]
@@ -204,27 +207,18 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             row["method"],
             UNCOUNTED if row["encoder_hours"] is None else span(row["encoder_hours"]),
             span(row["finetune_hours"]),
-            _gib(row["encoder_gpu_mib"]),
-            _gib(row["finetune_gpu_mib"]),
+            gib(row["encoder_gpu_mib"]),
+            gib(row["finetune_gpu_mib"]),
             size(row["encoder_bytes"]),
             _sources(row["sources"]),
         ]
         for row in plan["methods"]
     ]
     schedules = [
-        [
-            str(row["gpus"]),
-            span(row["makespan_hours"]),
-            f"{row['gpu_share']:.0%}",
-            span(row["critical_hours"]),
-        ]
-        for row in plan["schedules"]
+        [str(row["gpus"]), span(row["least_hours"]), f"{row['gpu_share']:.0%}"] for row in plan["schedules"]
     ]
-    path = (
-        [[step["target"], span(step["hours"])] for step in plan["schedules"][0]["critical_path"]]
-        if plan["schedules"]
-        else []
-    )
+    path = [[step["target"], span(step["hours"])] for step in plan["critical_path"]]
+    whole = span(sum(step["hours"] for step in plan["critical_path"]))
     return [
         (
             "Tiers",
@@ -234,7 +228,7 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
                 "training jobs",
                 "training",
                 "other jobs",
-                "training here",
+                "training on this machine",
                 "disk",
                 "while running",
                 "GPU memory",
@@ -256,23 +250,16 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             ],
             methods,
         ),
-        ("Everything, on several GPUs", ["GPUs", "makespan", "GPUs busy", "critical path"], schedules),
-        ("Critical path", ["target", "time"], path),
+        ("Everything, on several GPUs", ["GPUs", "at least", "GPUs busy"], schedules),
+        (f"Critical path, {whole}", ["target", "time"], path),
     ]
 
 
 def to_markdown(plan: dict) -> str:
-    """The plan as Markdown, with columns that also line up on a terminal."""
+    """The plan as Markdown, whose columns also line up on a terminal."""
     parts = [sentence(plan)]
     for title, heads, rows in tables(plan):
-        grid = [heads, *rows]
-        widths = [max(len(row[place]) for row in grid) for place in range(len(heads))]
-        lines = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-            for row in grid
-        ]
-        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-        parts += [f"## {title}", "\n".join([lines[0], rule, *lines[1:]])]
+        parts += [f"## {title}", markdown_table(heads, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -293,32 +280,17 @@ def to_html(plan: dict) -> str:
 
 
 def sentence(plan: dict) -> str:
-    """What the hours are made of, which jobs do not fit the GPU in one piece, and which could not be counted."""
+    """How the hours were estimated, which jobs exceed the GPU's memory, and which could not be counted."""
     text = f"{plan['device'][0].upper()}{plan['device'][1:]}."
     if large := plan["too_large"]:
         listed = ", ".join(f"{line['target']} ({line['gib']:.0f} GiB)" for line in large)
-        text += f" Too large for the GPU's memory, so that their batches will pass in parts: {listed}."
+        text += f" Too large for the GPU's memory, so that they will train in micro-batches: {listed}."
     if uncounted := [line["target"] for line in plan["targets"] if line["source"] == UNCOUNTED]:
         text += (
             f" Uncounted, so that their hours are missing from every sum: {', '.join(uncounted)};"
             " the log of calibrate says why."
         )
     return text
-
-
-def span(hours: float | None) -> str:
-    """Hours for people; empty where unknown."""
-    if hours is None:
-        return ""
-    if hours >= 72:
-        return f"{hours / 24:,.1f} d"
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * HOUR:.0f} s"
-
-
-def _gib(mib: float | None) -> str:
-    return "" if not mib else f"{mib / 1024:.1f} GiB"
 
 
 def _sources(counts: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
-"""Where a table cell comes from: every file, digest, seed and setting behind it, held against what lies there now. No torch.
+"""Provenance of a table cell: every file, digest, seed and setting behind it, compared with the files there are now. No torch.
 
-A cell names its predictions by digest, their run.json the encoder, split, subset and store, the encoder's run.json what
-pre-training read or which checkpoint was imported. Only names, digests, counts and settings are told, never contents.
+A cell names its predictions by digest, their run.json the encoder, split, subset and store, the encoder's run.json the
+inputs of pre-training or the imported checkpoint. Only names, digests, counts and settings are reported, never contents.
 """
 
 import json
@@ -12,25 +12,38 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.files import file_digest, read_json
-from refers.formatting import size
+from refers.formatting import markdown_table, size
 from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
 from refers.study.study import Study
 
-HASHED = 2e9  # bytes of a file that are hashed unasked
+HASHED = 2e9  # bytes of the largest file that is hashed without --full
 UNCHANGED, CHANGED, ABSENT, UNKNOWN, LARGE = (
     "unchanged",
     "CHANGED SINCE",
-    "not here",
+    "not found",
     "not recorded",
     "not hashed",
 )
-SHORT = 12
+SHORT = 12  # characters of a digest that are shown
+# names of a run's inputs, as run.json has them
+PRETRAIN_INPUTS = {
+    "index": paths.INDEX,
+    "manifest": paths.MANIFEST,
+    "tokens": paths.TOKENS,
+    "words": paths.WORDS,
+}
+FINETUNE_INPUTS = {
+    "encoder": paths.ENCODER,
+    "split": paths.SPLIT,
+    "subset": paths.SUBSET,
+    "manifest": paths.MANIFEST,
+}
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A file against its record: digests are SHA-256, None where nothing recorded one or nothing is there."""
+class DigestCheck:
+    """A file against its record: digests are SHA-256, None where none was recorded or the file is not found."""
 
     what: str
     path: str
@@ -40,34 +53,35 @@ class Evidence:
 
 
 @dataclass
-class Trail:
-    """Collects the evidence of a cell; every file is hashed once."""
+class ProvenanceCheck:
+    """Compares the files behind a cell with their records; every file is hashed once."""
 
+    study: Study
     full: bool
-    evidence: list[Evidence] = field(default_factory=list)
+    digests: list[DigestCheck] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    _digests: dict[Path, str] = field(default_factory=dict)
+    _hashed: dict[Path, str] = field(default_factory=dict)
 
-    def add(self, what: str, path: Path, recorded: str | None) -> None:
-        """Hold the file at `path` against a recorded digest."""
+    def compare(self, what: str, path: Path, recorded: str | None) -> None:
+        """Compare the file at `path` with a recorded digest."""
         found = None
         if not path.is_file():
             verdict = ABSENT
         elif path.stat().st_size > HASHED and not self.full:
             verdict = f"{LARGE} ({size(path.stat().st_size)})"
         else:
-            if path not in self._digests:
-                self._digests[path] = file_digest(path)
-            found = self._digests[path]
+            if path not in self._hashed:
+                self._hashed[path] = file_digest(path)
+            found = self._hashed[path]
             verdict = UNKNOWN if recorded is None else UNCHANGED if found == recorded else CHANGED
-        line = Evidence(what, str(path), recorded, found, verdict)
-        if line not in self.evidence:
-            self.evidence.append(line)
+        line = DigestCheck(what, str(path), recorded, found, verdict)
+        if line not in self.digests:
+            self.digests.append(line)
 
     def record(self, path: Path) -> dict[str, Any]:
-        """The run.json at `path`; empty where it is not there or not one, with a note."""
+        """The run.json at `path`; empty where there is none or not a valid one, with a note."""
         if not path.is_file():
-            self.notes.append(f"{path} is not here")
+            self.notes.append(f"{path} not found")
             return {}
         try:
             found = read_json(path)
@@ -75,194 +89,167 @@ class Trail:
             self.notes.append(str(error))
             return {}
         if problem := problem_of(found):
-            self.notes.append(f"{path} is no whole record ({problem})")
+            self.notes.append(f"{path} is not a valid record ({problem})")
             return {}
         if found["settings_sha256"] != digest(found["settings"]):
-            self.notes.append(f"{path}: its settings are not those of its digest; it was edited")
+            self.notes.append(f"{path}: its settings do not match their digest; it was edited")
         libraries = dict.fromkeys(part["library_sha256"][:SHORT] for part in found["history"])
         if len(libraries) > 1:
-            self.notes.append(f"{path}: the library changed while it was made ({', then '.join(libraries)})")
+            self.notes.append(f"{path}: the library changed during the run ({', then '.join(libraries)})")
         return found
+
+    def cell(self, method: str, dataset: str, ratio: int) -> dict[int, dict]:
+        """Check auc.json, the predictions and the inputs of the fine-tunes; returns the fine-tunes' records by seed."""
+        names = {"method": method, "dataset": dataset, "ratio": ratio}
+        seeds, cell = self.study.seeds, self.study.resolve(paths.CELL, **names)
+        self.compare("cell", cell, None)
+        content = read_json(cell) if cell.is_file() else {}
+        recorded = dict(zip(content.get("seeds", []), content.get("predictions_sha256", []), strict=False))
+        if content and content.get("seeds") != seeds:
+            self.notes.append(f"{cell} is of seeds {content.get('seeds')}, the config has {seeds}")
+        records = {}
+        for seed in seeds:
+            records[seed] = self.record(self.study.resolve(paths.RUN_RECORD, **names, seed=seed))
+            path = self.study.resolve(paths.PREDICTIONS, **names, seed=seed)
+            self.compare(f"predictions that the cell read, seed {seed}", path, recorded.get(seed))
+            if records[seed]:
+                self.compare(
+                    f"predictions of seed {seed} as written", path, records[seed]["outputs"]["predictions"]
+                )
+        source = self.study.dataset(dataset)["source"]
+        settings = self.study.finetune_settings(**names)
+        for seed, record in records.items():
+            for name, pattern in FINETUNE_INPUTS.items() if record else ():
+                path = self.study.resolve(pattern, **names, source=source)
+                self.compare(f"{name} of the fine-tunes", path, record["inputs"].get(name))
+            wanted = settings | {"training": settings["training"] | {"seed": seed}}
+            if record and digest(wanted) != record["settings_sha256"]:
+                self.notes.append(f"the config's settings are no longer those of seed {seed}")
+        self.compare("check of the split", self.study.resolve(paths.CHECK, dataset=dataset), None)
+        self._images(source)
+        return records
+
+    def encoders(self, method: str) -> dict[str, dict]:
+        """Check a method's encoder and the one that it started from; returns their records by method."""
+        record = self.record(self.study.resolve(paths.ENCODER_RECORD, method=method))
+        found, study = {method: record}, self.study
+        if not record:
+            return found
+        encoder = study.resolve(paths.ENCODER, method=method)
+        self.compare(f"encoder of {method} as written", encoder, record["outputs"]["encoder"])
+        if record["script"] == "import_encoder.py":
+            generated = study.resolve(paths.RANDOM_VIT) if study.has_random_checkpoint(method) else None
+            if path := study.checkpoint_file(method) or generated:
+                self.compare(f"checkpoint of {method}", path, record["inputs"]["checkpoint"])
+            if digest(study.model_settings(method)) != record["settings_sha256"]:
+                self.notes.append(f"{method}: the config's architecture is not that of its encoder")
+            return found
+        inputs = {
+            name: study.resolve(pattern, source="mimic", method=method)
+            for name, pattern in PRETRAIN_INPUTS.items()
+        }
+        inputs["text_encoder"] = (
+            study.text_encoder or study.resolve(paths.TEXT_ENCODER)
+        ) / "model.safetensors"
+        inputs["init"] = study.resolve(paths.ENCODER, method="imagenet")
+        for name, recorded in record["inputs"].items():
+            if name in inputs:
+                what = f"{name.replace('_', ' ')} of the pre-training of {method}"
+                self.compare(what, inputs[name], recorded)
+        self._images("mimic")
+        if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
+            self.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
+        return found | (self.encoders("imagenet") if "init" in record["inputs"] else {})
+
+    def _images(self, source: str) -> None:
+        """Check an image store and its index against the store's manifest."""
+        path = self.study.resolve(paths.MANIFEST, source=source)
+        manifest = read_json(path) if path.is_file() else {}
+        for what, pattern, key in (
+            ("images", paths.IMAGES, "sha256"),
+            ("index", paths.INDEX, "index_sha256"),
+        ):
+            self.compare(f"{what} of {source}", self.study.resolve(pattern, source=source), manifest.get(key))
 
 
 def explain(values: dict, method: str, dataset: str, ratio: int, command: str, full: bool = False) -> str:
-    """The account of a cell as Markdown.
+    """The provenance of a cell as Markdown.
 
     Args:
         values: the study's config.
-        command: how a target is remade; TARGET stands for it.
+        command: how to make a target again; TARGET stands for it.
         full: hash files of any size.
 
     Raises:
         UserError: the study has no such cell.
     """
-    study, trail = Study(values), Trail(full)
-    names = {"method": method, **study.cell(method, dataset, ratio)._asdict()}
-    cell = study.resolve(paths.CELL, **names)
+    study = Study(values)
+    cell, check = study.cell(method, dataset, ratio), ProvenanceCheck(study, full)
+    target = str(study.resolve(paths.CELL, method=method, **cell._asdict()))
+    runs, encoders = check.cell(method, *cell), check.encoders(method)
     rules = [
         "import_encoder" if study.is_imported(method) else "pretrain",
-        "finetune_kept" if study.saves_classifier(method, dataset, ratio) else "finetune",
+        "finetune_kept" if study.saves_classifier(method, *cell) else "finetune",
     ]
-    records = {
-        seed: trail.record(study.resolve(paths.RUN_RECORD, **names, seed=seed)) for seed in study.seeds
-    }
-    _cell(trail, study, names, records)
-    _tuning(trail, study, names, records)
-    encoders = _encoders(trail, study, method, {})
-    found = [record for record in [*records.values(), *encoders.values()] if record]
+    found = {f"encoder of {name}": record for name, record in encoders.items() if record}
+    found |= {f"seed {seed}": record for seed, record in runs.items() if record}
+    files = [
+        [line.what, line.path, (line.recorded or "")[:SHORT], (line.found or "")[:SHORT], line.verdict]
+        for line in check.digests
+    ]
     parts = [
-        f"# {cell}",
-        _verdict(trail, found),
-        "## Files\n\n"
-        + _table(
-            ["what", "file", "recorded", "now", ""],
-            [
-                [line.what, line.path, _short(line.recorded), _short(line.found), line.verdict]
-                for line in trail.evidence
-            ],
-        ),
-        "## Seeds\n\n" + _seeds(records),
-        "## Draws\n\n" + _draws(study, dataset, encoders),
-        "## Made with\n\n" + _makers(records, encoders),
+        f"# {target}",
+        _verdict(check, list(found.values())),
+        "## Files\n\n" + markdown_table(["what", "file", "recorded", "now", ""], files),
+        "## Fine-tunes\n\n" + _finetunes(runs),
+        "## Random seeds\n\n" + _random_seeds(study, dataset, encoders),
+        "## Runs\n\n" + _runs(found),
         *(_settings(f"Settings of {name}", record) for name, record in encoders.items() if record),
         *(
-            [_settings("Settings of the fine-tune, of the first seed", next(filter(None, records.values())))]
-            if any(records.values())
-            else []
+            _settings("Settings of the first fine-tune", record)
+            for record in list(filter(None, runs.values()))[:1]
         ),
-        "## Remake\n\n" + _commands(command, str(cell), rules, records, encoders),
+        "## Commands\n\n" + _commands(command.replace("TARGET", target), rules, runs, encoders),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-# ---- the walk
-
-
-def _cell(trail: Trail, study: Study, names: dict[str, Any], records: dict[int, dict]) -> None:
-    """auc.json, and the predictions that it and their runs name."""
-    cell = study.resolve(paths.CELL, **names)
-    trail.add("cell", cell, None)
-    recorded: dict[int, str] = {}
-    if cell.is_file():
-        content = read_json(cell)
-        recorded = dict(zip(content.get("seeds", []), content.get("predictions_sha256", []), strict=False))
-        if content.get("seeds") != study.seeds:
-            trail.notes.append(f"{cell} is of seeds {content.get('seeds')}, the config has {study.seeds}")
-    for seed in study.seeds:
-        path = study.resolve(paths.PREDICTIONS, **names, seed=seed)
-        trail.add(f"predictions that the cell read, seed {seed}", path, recorded.get(seed))
-        if records[seed]:
-            trail.add(f"predictions of seed {seed} as written", path, records[seed]["outputs"]["predictions"])
-
-
-def _tuning(trail: Trail, study: Study, names: dict[str, Any], records: dict[int, dict]) -> None:
-    """What the fine-tunes read, and what lies behind that."""
-    source = study.dataset(names["dataset"])["source"]
-    patterns = {
-        "encoder": paths.ENCODER,
-        "split": paths.SPLIT,
-        "subset": paths.SUBSET,
-        "manifest": paths.MANIFEST,
-    }
-    inputs = {name: study.resolve(pattern, **names, source=source) for name, pattern in patterns.items()}
-    settings = study.finetune_settings(**names)
-    for seed, record in records.items():
-        if not record:
-            continue
-        for name, path in inputs.items():
-            trail.add(f"{name} of the fine-tunes", path, record["inputs"].get(name))
-        wanted = settings | {"training": settings["training"] | {"seed": seed}}
-        if digest(wanted) != record["settings_sha256"]:
-            trail.notes.append(f"the config's settings are no longer those of seed {seed}")
-    trail.add("check of the split", study.resolve(paths.CHECK, **names), None)
-    _store(trail, study, source)
-
-
-def _store(trail: Trail, study: Study, source: str) -> None:
-    """A store and its index, by the manifest."""
-    path = study.resolve(paths.MANIFEST, source=source)
-    manifest = read_json(path) if path.is_file() else {}
-    trail.add(f"images of {source}", study.resolve(paths.IMAGES, source=source), manifest.get("sha256"))
-    trail.add(f"index of {source}", study.resolve(paths.INDEX, source=source), manifest.get("index_sha256"))
-
-
-def _encoders(trail: Trail, study: Study, method: str, found: dict[str, dict]) -> dict[str, dict]:
-    """Records of the method's encoder and of the one that it started from, by method."""
-    record = found[method] = trail.record(study.resolve(paths.ENCODER_RECORD, method=method))
-    if not record:
-        return found
-    encoder = study.resolve(paths.ENCODER, method=method)
-    trail.add(f"encoder of {method} as written", encoder, record["outputs"]["encoder"])
-    if record["script"] == "import_encoder.py":
-        generated = study.resolve(paths.RANDOM_VIT) if study.has_random_checkpoint(method) else None
-        if path := study.checkpoint_file(method) or generated:
-            trail.add(f"checkpoint of {method}", path, record["inputs"]["checkpoint"])
-        if digest(study.model_settings(method)) != record["settings_sha256"]:
-            trail.notes.append(f"{method}: the config's architecture is not that of its encoder")
-        return found
-    inputs = {
-        "index": study.resolve(paths.INDEX, source="mimic"),
-        "manifest": study.resolve(paths.MANIFEST, source="mimic"),
-        "tokens": study.resolve(paths.TOKENS),
-        "text_encoder": (study.text_encoder or study.resolve(paths.TEXT_ENCODER)) / "model.safetensors",
-        "words": study.resolve(paths.WORDS, method=method),
-        "init": study.resolve(paths.ENCODER, method="imagenet"),
-    }
-    for name, recorded in record["inputs"].items():
-        if name in inputs:
-            trail.add(f"{name.replace('_', ' ')} of the pre-training of {method}", inputs[name], recorded)
-    _store(trail, study, "mimic")
-    if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
-        trail.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
-    return _encoders(trail, study, "imagenet", found) if "init" in record["inputs"] else found
-
-
-# ---- the account
-
-
-def _verdict(trail: Trail, records: list[dict]) -> str:
-    """What a reader wants to know first."""
+def _verdict(check: ProvenanceCheck, records: list[dict]) -> str:
+    """The summary: how many digests match, and what does not."""
     now = library_digest()
     lines = [
         f"- {line.path}: {line.verdict} ({line.what})"
-        for line in trail.evidence
+        for line in check.digests
         if line.verdict in (CHANGED, ABSENT)
     ]
-    lines += [f"- {note}" for note in dict.fromkeys(trail.notes)]
+    lines += [f"- {note}" for note in dict.fromkeys(check.notes)]
     if any(part["library_sha256"] != now for record in records for part in record["history"]):
         lines.append(
-            f"- the library changed since ({now[:SHORT]} now); whether a job of its rules reruns, `snakemake -n` says"
+            f"- the library changed since ({now[:SHORT]} now); `snakemake -n` says which jobs that reruns"
         )
-    held = sum(line.verdict == UNCHANGED for line in trail.evidence)
-    open_ = sum(line.recorded is not None and line.verdict.startswith(LARGE) for line in trail.evidence)
-    said = f"{held} digests are as recorded" + (
-        f", {open_} files were too large to hash unasked (`--full`)" if open_ else ""
+    matching = sum(line.verdict == UNCHANGED for line in check.digests)
+    large = sum(line.recorded is not None and line.verdict.startswith(LARGE) for line in check.digests)
+    text = f"{matching} digests are as recorded" + (
+        f", {large} files were too large to hash without `--full`" if large else ""
     )
-    return f"{said}. " + ("What differs:\n\n" + "\n".join(lines) if lines else "Nothing differs.")
+    return f"{text}. " + ("What differs:\n\n" + "\n".join(lines) if lines else "Nothing differs.")
 
 
-def _seeds(records: dict[int, dict]) -> str:
+def _finetunes(records: dict[int, dict]) -> str:
     rows = []
     for seed, record in records.items():
         if record:
             images = ", ".join(f"{count:,} {name}" for name, count in record["images"].items())
-            score = record["best_score"]
-            rows.append(
-                [
-                    str(record["seed"]),
-                    record["settings_sha256"][:SHORT],
-                    images,
-                    str(record["best_step"]),
-                    "" if score is None else f"{score:.4f}",
-                ]
-            )
+            score = "" if record["best_score"] is None else f"{record['best_score']:.4f}"
+            settings = record["settings_sha256"][:SHORT]
+            rows.append([str(record["seed"]), settings, images, str(record["best_step"]), score])
         else:
             rows.append([str(seed), ABSENT, "", "", ""])
-    return _table(["seed", "settings", "images", "best step", "its validation score"], rows)
+    return markdown_table(["seed", "settings", "images", "best step", "validation score"], rows)
 
 
-def _draws(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
-    """Everything else that was drawn at random."""
+def _random_seeds(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
+    """Seeds of everything random but the fine-tunes."""
     split, values = study.split_settings(dataset), study.values
     rows = [[f"split, {split['kind']}", str(split.get("seed", "")), "config"]]
     rows.append(["label subset", str(values["subset"]["seed"]), "config"])
@@ -273,37 +260,33 @@ def _draws(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
                 rows.append([f"visual words of {name}", str(record["settings"]["words"]["seed"]), "run.json"])
     bootstrap = values["study"]["bootstrap"]
     rows.append([f"bootstrap, {bootstrap['resamples']} resamples", str(bootstrap["seed"]), "config"])
-    return _table(["draw", "seed", "said by"], rows)
+    return markdown_table(["what", "seed", "source"], rows)
 
 
-def _makers(records: dict[int, dict], encoders: dict[str, dict]) -> str:
-    """Code, machine, time and memory; where several processes worked on a result also those of each."""
-    named = {f"encoder of {name}": record for name, record in encoders.items()}
-    named |= {f"seed {seed}": record for seed, record in records.items()}
+def _runs(records: dict[str, dict]) -> str:
+    """Code, machine, time and memory of each run; of one that several processes worked on also those of each."""
     rows = []
-    for name, record in named.items():
-        if record:
-            versions = ", ".join(f"{key} {record['versions'][key]}" for key in ("python", "torch", "numpy"))
-            whole, seed = record | {"seconds": record["wall_seconds"]}, str(record["seed"])
-            rows.append(_maker(name, record["finished"], whole, seed, versions))
-            pieces = record["history"] if len(record["history"]) > 1 else []
-            for number, part in enumerate(pieces, 1):
-                rows.append(_maker(f"its process {number}, {part['steps']:,} steps", "", part, "", ""))
+    for name, record in records.items():
+        versions = ", ".join(f"{key} {record['versions'][key]}" for key in ("python", "torch", "numpy"))
+        whole, seed = record | {"seconds": record["wall_seconds"]}, str(record["seed"])
+        rows.append(_run(name, record["finished"], whole, seed, versions))
+        for number, part in enumerate(record["history"], 1) if len(record["history"]) > 1 else ():
+            rows.append(_run(f"its process {number}, {part['steps']:,} steps", "", part, "", ""))
     heads = ["what", "finished", "time", "memory", "device", "seed", "commit", "library", "versions"]
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
-def _maker(what: str, finished: str, made: dict, seed: str, versions: str) -> list[str]:
-    commit = made["commit"] or "no git"
+def _run(what: str, finished: str, facts: dict, seed: str, versions: str) -> list[str]:
+    commit = facts["commit"] or "no git"
     return [
         what,
         finished,
-        f"{made['seconds']:,.0f} s",
-        f"{made['peak_memory_mib']:,} MiB",
-        made["device"],
+        f"{facts['seconds']:,.0f} s",
+        f"{facts['peak_memory_mib']:,} MiB",
+        facts["device"],
         seed,
         commit[:SHORT] + ("+changes" if "+" in commit else ""),
-        made["library_sha256"][:SHORT],
+        facts["library_sha256"][:SHORT],
         versions,
     ]
 
@@ -312,29 +295,19 @@ def _settings(title: str, record: dict) -> str:
     return f"## {title}\n\nSHA-256 {record['settings_sha256']}\n\n```json\n{json.dumps(record['settings'], indent=1)}\n```"
 
 
-def _commands(
-    command: str, cell: str, rules: list[str], records: dict[int, dict], encoders: dict[str, dict]
-) -> str:
-    remake = command.replace("TARGET", cell)
+def _commands(make: str, rules: list[str], runs: dict[int, dict], encoders: dict[str, dict]) -> str:
+    """How to make the cell again with Snakemake, and the commands of its jobs as they were run."""
     lines = [
-        f"{remake}    # what is missing or out of date",
-        f"{remake} -R {rules[1]}    # its fine-tunes again",
-        f"{remake} -R {rules[0]}    # its encoder again, and then its fine-tunes",
+        f"{make}    # what is missing or out of date",
+        f"{make} -R {rules[1]}    # its fine-tunes again",
+        f"{make} -R {rules[0]}    # its encoder again, and then its fine-tunes",
     ]
     parts = ["```sh\n" + "\n".join(lines) + "\n```"]
     recorded = [record["command"] for record in encoders.values() if record]
-    recorded += [record["command"] for record in list(filter(None, records.values()))[:1]]
+    recorded += [record["command"] for record in list(filter(None, runs.values()))[:1]]
     if recorded:
         text = "\n".join(shlex.join(["python", *argv]) for argv in recorded)
         parts.append(
-            f"As its jobs were called, encoder first; one call trains every seed:\n\n```sh\n{text}\n```"
+            f"The commands of its jobs, encoder first; one command trains every seed:\n\n```sh\n{text}\n```"
         )
     return "\n\n".join(parts)
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
-
-
-def _short(sha256: str | None) -> str:
-    return sha256[:SHORT] if sha256 else ""

@@ -1,4 +1,4 @@
-"""The static page of a study: tables, figures, claims, and behind every number where it comes from. No server, no network."""
+"""The static page of a study: tables, figures, claims, and the provenance of every number. Needs no server and no network."""
 
 import json
 from collections.abc import Iterable
@@ -12,25 +12,24 @@ VERDICTS = {"holds": "holds", "does not hold": "fails", "cannot be judged": "ope
 
 
 def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
-    """What the run.json files behind one cell say together; differing values are all named."""
+    """Facts of the run.json files behind one cell; where they differ, every value is named."""
     records = list(records)
-
-    # records of earlier versions tell of one process alone
-    pieces = [part for record in records for part in record.get("history", [record])]
+    # records of earlier versions describe a single process
+    processes = [part for record in records for part in record.get("history", [record])]
 
     def every(key: str) -> str:
-        return ", ".join(dict.fromkeys(str(part[key]) for part in pieces))
+        return ", ".join(dict.fromkeys(str(part[key]) for part in processes))
 
     seconds = [record["wall_seconds"] for record in records]
     return {
         "seeds": ", ".join(str(record["settings"]["training"]["seed"]) for record in records),
         "configuration": ", ".join(record["settings_sha256"][:12] for record in records),
-        "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in pieces)),
+        "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),
         "device": every("device"),
-        "time": f"{fmean(seconds):.1f} s a seed",
+        "time": f"{fmean(seconds):.1f} s per seed",
         "torch": ", ".join(dict.fromkeys(record["versions"].get("torch", "?") for record in records)),
-        **({"made in": f"{len(pieces)} processes"} if len(pieces) > len(records) else {}),
+        **({"run in": f"{len(processes)} processes"} if len(processes) > len(records) else {}),
     }
 
 
@@ -48,13 +47,13 @@ def render(
     """The page.
 
     Args:
-        title, note: head of the page; the note says what a study is that is not the published one.
+        title, note: head of the page; the note describes a study that is not the published one.
         tables: HTML figures as `refers.reporting.table_formats.to_html` writes them.
         figures: (caption, path of the PNG relative to the page, a PDF of that name beside it).
         claims: lines of claims.csv.
         cells: facts by target.
         tests: targets of the two cells that a t-test compares, by its target.
-        command: how a target is remade; TARGET stands for its path.
+        command: how to make a target again; TARGET stands for its path.
         plan: the section that `refers.planning.plan.to_html` writes, or nothing.
     """
     provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
@@ -67,7 +66,7 @@ def render(
         '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
         + ('<a href="#plan">Plan</a>' if plan else "")
         + "</nav>",
-        "<p>Our number first, the paper's beside it. A number says on click where it comes from; a column's head sorts.</p>",
+        "<p>Our number first, the paper's beside it. A click on a number shows its provenance, a click on a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
             text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
@@ -77,10 +76,10 @@ def render(
         *(_picture(caption, path) for caption, path in figures),
         "</div>",
         '<h2 id="claims">Claims</h2>',
-        "<p>The paper's checkable sentences, on the numbers that it prints and on ours.</p>",
+        "<p>The paper's claims, checked on its own numbers and on ours.</p>",
         _claims(claims),
         plan,
-        '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Remade by</p><pre></pre></dialog>',
+        '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "</body></html>",

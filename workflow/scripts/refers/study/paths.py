@@ -1,7 +1,8 @@
 """The one path grammar: every file of a study, written as Snakemake reads it.
 
 <results>, <store>, ... are folders that an overlay may move (Snakemake's pathvars); {method}, {dataset}, ... are wildcards.
-Rules use these strings as they stand, `fill` sets some of the wildcards, `locate` gives the file on disk.
+Rules use these strings as they stand, `fill` sets some of the wildcards, `locate` gives the file on disk, and `parse` the
+wildcards of a file.
 """
 
 import re
@@ -122,3 +123,16 @@ def locate(pattern: str, folders: Mapping[str, str], **wildcards: object) -> Pat
     where = FOLDERS | dict(folders)
     filled = pattern.format(**wildcards)  # first, since a folder may hold braces
     return Path(re.sub(r"<(\w+)>", lambda found: where[found[1]], filled))
+
+
+def parse(pattern: str, folders: Mapping[str, str], path: str | Path) -> dict[str, str] | None:
+    """The wildcards of a file that `locate` gives for this pattern; None of any other file."""
+    where = FOLDERS | dict(folders)
+    parts = re.split(r"(<\w+>|\{\w+\})", pattern)
+    for place, part in enumerate(parts):
+        if part.startswith("{"):
+            parts[place] = f"(?P<{part[1:-1]}>[^/]+)"
+        else:
+            parts[place] = re.escape(where[part[1:-1]] if part.startswith("<") else part)
+    found = re.fullmatch("".join(parts), Path(path).as_posix())
+    return found and found.groupdict()
