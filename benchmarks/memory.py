@@ -12,10 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
-from refers import config
-from refers.planning.jobs import read_files
+from refers.config.read import read_files
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining
-from refers.study.study import Study
+from refers.study.check import check
 
 ROOT = Path(__file__).parents[1]
 GIB = 1 << 30
@@ -31,14 +30,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     warnings.filterwarnings("ignore")
-    study = Study(read_files([ROOT / "config/config.yaml"]))
-    methods = args.methods or [name for name in study.methods if "checkpoint" not in study.method(name)]
+    study = check(read_files([ROOT / "config/config.yaml"]))
+    methods = args.methods or [name for name in study.methods if not study.is_imported(name)]
     print(f"{'method':24} {'pre-training':>14} {'fine-tuning':>12}   GiB, {args.precision}")
     with tempfile.TemporaryDirectory() as folder:
         for name in methods:
-            settings = config.load(config.Pretrain, study.pretrain_settings(name), name)
-            tuning = config.load(config.Finetune, study.finetune_settings(name, "nih", 100), name)
-            context = context_of(Path(folder), study.values["text"], settings.words.count)
+            settings = study.pretrain_settings(name)
+            tuning = study.finetune_settings(name, "nih", 100)
+            context = context_of(Path(folder), study.config.text, settings.words.count)
             before = settings.training.replace(precision=args.precision)
             after = tuning.training.replace(precision=args.precision)
             costs = (

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from refers import config
 from refers.errors import UserError, run
 from refers.files import write_json
 from refers.planning.jobs import finetune_key, pretrain_key, read_studies, speed_key
@@ -31,11 +30,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     steps, speeds = {}, {}
-    studies = [Study(values) for values in read_studies(args.config, args.demo).values()]
+    studies = list(read_studies(args.config, args.demo).values())
     device = device_of(studies)
     for study in studies:
         count_steps(study, steps)
-        time_steps(study, device, study.values["plan"]["steps"], speeds)
+        time_steps(study, device, study.config.plan.steps, speeds)
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
 
 
@@ -44,7 +43,7 @@ def device_of(studies: list[Study]) -> torch.device:
 
     Taken before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
     """
-    wanted = {study.values["device"] for study in studies} - {"cpu"}
+    wanted = {study.config.device for study in studies} - {"cpu"}
     try:
         device = choose_device(max(wanted, default="cpu"))
     except UserError as error:
@@ -60,8 +59,8 @@ def count_steps(study: Study, found: dict[str, dict]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for method in study.methods:
             if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
-                settings = config.load(config.Pretrain, study.pretrain_settings(method), method)
-                context = context_of(Path(folder), study.values["text"], settings.words.count)
+                settings = study.pretrain_settings(method)
+                context = context_of(Path(folder), study.config.text, settings.words.count)
                 found[key] = {"method": method, **cost_of_pretraining(settings, context)}
                 if reason := found[key].get("uncounted"):
                     print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
@@ -69,21 +68,21 @@ def count_steps(study: Study, found: dict[str, dict]) -> None:
                     print(f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP a pre-training step", flush=True)
             for cell in study.cells:
                 if (key := finetune_key(study, method, *cell)) not in found:
-                    settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)
-                    model = config.load_model(study.model_settings(method), method)
+                    settings = study.finetune_settings(method, *cell)
+                    model = study.model_settings(method)
                     found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
 
 
 def time_steps(study: Study, device: torch.device, steps: int, found: dict[str, dict]) -> None:
     """Add the speed of every kind of encoder in a study that `found` lacks; `steps` 0 times nothing."""
-    device = choose_device("cpu") if study.values["device"] == "cpu" else device
+    device = choose_device("cpu") if study.config.device == "cpu" else device
     for method in study.methods if steps else []:
         for cell in study.cells:
-            settings = config.load(config.Finetune, study.finetune_settings(method, *cell), method)
+            settings = study.finetune_settings(method, *cell)
             key = speed_key(study, method, settings.training.precision)
             if key in found:
                 continue
-            model = config.load_model(study.model_settings(method), method)
+            model = study.model_settings(method)
             try:
                 speed = speed_of_steps(model, settings.training, device, steps)
             except UserError as error:  # a precision that this machine lacks

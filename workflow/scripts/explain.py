@@ -10,10 +10,11 @@ import argparse
 from pathlib import Path
 
 from refers.config import parse_json
+from refers.config.read import read_files
 from refers.errors import run
 from refers.files import write_text
-from refers.planning.jobs import read_files
 from refers.reporting.explain_cell import explain
+from refers.study.check import check
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     values = parse_json(args.config, "config") if args.config else read_files(args.configfile)
-    text = explain(values, args.method, args.dataset, args.ratio, args.command, args.full)
+    text = explain(check(values), args.method, args.dataset, args.ratio, args.command, args.full)
     if args.out:
         write_text(args.out, text)
     print(text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refers import config
+from refers.config.study import Expected
 from refers.errors import UserError
 from refers.files import read_json
 from refers.planning.jobs import Job, finetune_key, pretrain_key, speed_key
@@ -78,7 +79,7 @@ class CostModel:
 
     def __init__(self, study: Study, measured: dict, resources: dict[str, dict]) -> None:
         self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
-        self.resources, self.plan = resources, study.values["plan"]
+        self.resources, self.plan = resources, study.config.plan
 
     def estimate(self, job: Job) -> Cost:
         """The cost of a job; a measurement replaces an estimate."""
@@ -94,13 +95,13 @@ class CostModel:
     @property
     def kind(self) -> str:
         """`cpu` or `cuda`, on which the study trains; `auto` means the CPU where nothing else was timed."""
-        wanted, timed = self.study.values["device"], {speed["kind"] for speed in self.speeds.values()}
+        wanted, timed = self.study.config.device, {speed["kind"] for speed in self.speeds.values()}
         if wanted == "auto":
             return "cpu" if timed == {"cpu"} else "cuda"
         return wanted
 
     def uses_gpu(self, job: Job) -> bool:
-        return job.rule in GPU_RULES and self.study.values["device"] != "cpu"
+        return job.rule in GPU_RULES and self.study.config.device != "cpu"
 
     # ---- measured
 
@@ -122,9 +123,9 @@ class CostModel:
         """Whether the run.json files of a training job show that its benchmark is of one complete, planned run."""
         if job.rule == "pretrain":
             record = self.study.resolve(paths.ENCODER_RECORD, **job.wildcards)
-            wanted = {record: self.study.pretrain_settings(**job.wildcards)}
+            wanted = {record: config.to_dict(self.study.pretrain_settings(**job.wildcards))}
         elif job.rule == "finetune":
-            settings = self.study.finetune_settings(**job.wildcards)
+            settings = config.to_dict(self.study.finetune_settings(**job.wildcards))
             wanted = {
                 self.study.resolve(paths.RUN_RECORD, **job.wildcards, seed=seed): config.merge(
                     settings, {"training": {"seed": seed}}
@@ -153,7 +154,7 @@ class CostModel:
             return self._finetuning(job)
         fixed, each = CPU_SECONDS.get(job.rule, (2, 0))
         items = self._items(job)
-        if job.rule == "pack_images" and self.study.source(job.wildcards["source"])["layout"] == "vinbigdata":
+        if job.rule == "pack_images" and self.study.source(job.wildcards["source"]).layout == "vinbigdata":
             each = DICOM_SECONDS
         if job.rule == "attend":
             fixed = START
@@ -177,11 +178,11 @@ class CostModel:
 
     def _disk(self, job: Job, items: int) -> float:
         if job.rule == "pack_images":
-            return items * self.study.values["images"]["size"] ** 2
+            return items * self.study.config.images.size**2
         if job.rule == "clean_reports":
             return items * REPORT_BYTES
         if job.rule == "tokenize_reports":
-            return items * 2 * TOKEN_BYTES * self.study.values["text"]["max_length"]
+            return items * 2 * TOKEN_BYTES * self.study.config.text.max_length
         if job.rule == "import_encoder":
             cell = self.study.cells[0]
             return (
@@ -208,37 +209,36 @@ class CostModel:
             tuning = self._step(finetune_key(self.study, method, *self.study.cells[0]))
             disk = FLOAT * tuning["encoder_parameters"]
             return Cost(START, UNCOUNTED, ram_mib=self._ram(job), disk=disk)
-        training = settings["training"]
-        held_out = self.plan["held_out"]
+        training, held_out = settings.training, self.plan.held_out
         if step["unit"] == "crop":
-            words = settings["words"]
-            train, val = words["count"] * words["instances"], words["count"] * words["held_out"]
+            words = settings.words
+            train, val = words.count * words.instances, words.count * words.held_out
         else:
             total = self.studies if step["unit"] == "study" else self.images("mimic")
             train, val = round(total * (1 - held_out)), round(total * held_out)
         flops = self._training(training, step, train, val)
         encoder = FLOAT * step["encoder_parameters"]
         return Cost(
-            START + flops / self.speed(method, training["precision"])[0],
-            self.speed(method, training["precision"])[1],
+            START + flops / self.speed(method, training.precision)[0],
+            self.speed(method, training.precision)[1],
             flops,
             self._ram(job),
             step["gpu_bytes"] / 2**20,
             encoder,
-            WRITING * _state(training["optimiser"], FLOAT * step["parameters"], encoder),
+            WRITING * _state(training.optimiser, FLOAT * step["parameters"], encoder),
         )
 
     def _finetuning(self, job: Job) -> Cost:
         method, dataset, ratio = (job.wildcards[name] for name in ("method", "dataset", "ratio"))
         settings = self.study.finetune_settings(method, dataset, ratio)
-        training, step = settings["training"], self._step(finetune_key(self.study, method, dataset, ratio))
+        training, step = settings.training, self._step(finetune_key(self.study, method, dataset, ratio))
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
         train = max(1, round(sizes["train"] * ratio / 100))
         flops = self._training(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
-        speed, source = self.speed(method, training["precision"])
+        speed, source = self.speed(method, training.precision)
         encoder = FLOAT * step["encoder_parameters"]
-        classes = len(self.study.dataset(dataset)["classes"])
+        classes = len(self.study.dataset(dataset).classes)
         rows = sizes["val"] + sizes["test"]
         return Cost(
             START + seeds * flops / speed,
@@ -249,26 +249,26 @@ class CostModel:
             seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
             + self.study.saves_classifier(method, dataset, ratio) * encoder,
             # a finished seed keeps its best weights only
-            WRITING * _state(training["optimiser"], encoder, encoder) + (seeds - 1) * encoder,
+            WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
         )
 
-    def _training(self, training: dict, step: dict, train: int, val: int) -> float:
+    def _training(self, training: config.Training, step: dict, train: int, val: int) -> float:
         """FLOPs of a training run: its steps, and a forward pass over the held-out items at each validation."""
-        batch = min(training["batch_size"], train)
-        every = training["validate_every"] or max(1, train // batch)
-        validations = 1 + -(-training["steps"] // every)
+        batch = min(training.batch_size, train)
+        every = training.validate_every or max(1, train // batch)
+        validations = 1 + -(-training.steps // every)
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
-        return training["steps"] * batch * item + validations * val * forward
+        return training.steps * batch * item + validations * val * forward
 
     def speed(self, method: str, precision: str) -> tuple[float, str]:
         """FLOP/s of a method's jobs, and the source of that number."""
         found = self.speeds.get(speed_key(self.study, method, precision))
-        wanted = self.study.values["device"]
+        wanted = self.study.config.device
         if found and (wanted != "cuda" or found["kind"] == "cuda"):
             return found["flops_per_second"], "calibrated"
         if wanted == "cpu":
-            return self.plan["cpu_tflops"] * 1e12, "assumed"
-        return self.plan["tflops"] * 1e12 * self.plan["utilisation"], "assumed"
+            return self.plan.cpu_tflops * 1e12, "assumed"
+        return self.plan.tflops * 1e12 * self.plan.utilisation, "assumed"
 
     def seconds_on_this_machine(self, job: Job, cost: Cost) -> float | None:
         """Seconds of a training job at this machine's speed, whatever the study's device; None where unknown."""
@@ -282,7 +282,7 @@ class CostModel:
             if job.rule == "pretrain"
             else self.study.finetune_settings(**job.wildcards)
         )
-        found = self.speeds.get(speed_key(self.study, method, settings["training"]["precision"]))
+        found = self.speeds.get(speed_key(self.study, method, settings.training.precision))
         return START + cost.flops / found["flops_per_second"] if found else None
 
     # ---- sizes of the data
@@ -292,8 +292,8 @@ class CostModel:
         index = self.study.resolve(paths.INDEX_REPORT, source=source)
         if index.exists():
             return read_json(index)["rows"]
-        expected = (self.study.source(source).get("expected") or {}).get("images")
-        count = self.plan["images"].get(source, expected)
+        expected = (self.study.source(source).expected or Expected()).images
+        count = self.plan.images.get(source, expected)
         if count is None:
             raise UserError(f"plan.images: no published number of images of {source}; add one")
         return count
@@ -302,7 +302,7 @@ class CostModel:
     def studies(self) -> int:
         """Studies of MIMIC-CXR with images and a report."""
         path = self.study.resolve(paths.REPORTS_FUNNEL)
-        return read_json(path)["studies_with_images"] if path.exists() else self.plan["studies"]
+        return read_json(path)["studies_with_images"] if path.exists() else self.plan.studies
 
     def sizes(self, dataset: str) -> dict[str, int]:
         """Images of train, val and test: those of the split where it exists, else the configured shares of the source."""
@@ -310,12 +310,12 @@ class CostModel:
         path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset)
         if path.exists():
             return read_json(path)["images"]
-        total, shares = self.images(entry["source"]), entry["split"].get("fractions", [0.7, 0.1, 0.2])
+        total, shares = self.images(entry.source), entry.split.fractions
         return {
             name: round(total * share) for name, share in zip(("train", "val", "test"), shares, strict=True)
         }
 
 
-def _state(optimiser: dict, module: float, best: float) -> float:
+def _state(optimiser: config.Optimiser, module: float, best: float) -> float:
     """Bytes of a resume state: a module, its optimiser's moments, Lookahead's slow weights, the best weights so far."""
-    return module * (1 + MOMENTS[optimiser["name"]] + bool(optimiser["lookahead_every"])) + best
+    return module * (1 + MOMENTS[optimiser.name] + bool(optimiser.lookahead_every)) + best

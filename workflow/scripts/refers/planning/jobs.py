@@ -6,40 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from refers import config
-from refers.errors import UserError
+from refers.config.read import read_files
 from refers.provenance.run_record import digest
 from refers.study import paths
 from refers.study.availability import AssumeAvailable, Availability
+from refers.study.check import check
 from refers.study.specs import Specs
 from refers.study.study import Cell, Study
 
 DEMO, STUDY = "demo", "study"
 
 
-def read_files(files: list[Path]) -> dict:
-    """The config of several files, each over those before it.
-
-    Raises:
-        UserError: a file cannot be read, or is not a map.
-    """
-    import yaml
-
-    found: dict = {}
-    for path in files:
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: not a map of settings; give a config file")
-        found = config.merge(found, values)
-    return found
-
-
-def read_studies(text: str, demo: list[Path]) -> dict[str, dict]:
-    """Configs by name: the demo's, out of its files in order, and the study's, out of JSON."""
-    study = config.parse_json(text, "config")
-    return ({DEMO: read_files(demo)} if demo else {}) | {STUDY: study}
+def read_studies(text: str, demo: list[Path]) -> dict[str, Study]:
+    """Studies by name: the demo's, out of its config files in order, and the study's, out of JSON."""
+    study = check(config.parse_json(text, "config"))
+    return ({DEMO: check(read_files(demo))} if demo else {}) | {STUDY: study}
 
 
 @dataclass(frozen=True)
@@ -81,7 +62,7 @@ class JobGraph:
 
     def split(self, dataset: str) -> list[str]:
         """Split of a dataset, index and image store of its source."""
-        images = self.images(self.study.dataset(dataset)["source"])
+        images = self.images(self.study.dataset(dataset).source)
         return [self.add("split_dataset", paths.SPLIT, images, dataset=dataset), *images]
 
     def mimic(self) -> list[str]:
@@ -98,9 +79,9 @@ class JobGraph:
             needs = [self.add("generate_checkpoint", paths.RANDOM_VIT)] if random else []
             return self.add("import_encoder", paths.ENCODER, needs, method=method)
         settings, needs = self.study.pretrain_settings(method), self.mimic()
-        if settings["words"]["count"]:
+        if settings.words.count:
             needs.append(self.add("discover_words", paths.WORDS, needs[:3], method=method))
-        if settings["init"] == "imagenet":
+        if settings.init == "imagenet":
             needs.append(self.encoder("imagenet"))
         return self.add("pretrain", paths.ENCODER, needs, method=method)
 
@@ -126,7 +107,7 @@ class JobGraph:
         return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 
     def figure(self, name: str) -> str:
-        kind, cells = self.study.figure(name)["kind"], self.specs.figure_cells(name)
+        kind, cells = self.study.figure(name).kind, self.specs.figure_cells(name)
         if kind == "curves":
             needs = [self.encoder(method) for method in self.specs.figure(name)["sources"]]
         elif kind == "attention":
@@ -140,8 +121,8 @@ class JobGraph:
         return self.add("attend", paths.MAPS, needs, figure=figure)
 
     def everything(self) -> None:
-        tables = [self.table(name) for name in self.study.values["tables"]]
-        for name in self.study.values["figures"]:
+        tables = [self.table(name) for name in self.study.config.tables]
+        for name in self.study.config.figures:
             self.figure(name)
         maps = [target for target, job in self.jobs.items() if job.rule == "attend"]
         self.add("claims", paths.fill(paths.CLAIMS, form="csv"), [*tables, *maps])
@@ -177,26 +158,25 @@ def jobs_of(
 def pretrain_key(study: Study, method: str) -> str:
     """Key of a pre-training step's cost in steps.json; methods whose steps cost the same share one."""
     settings = study.pretrain_settings(method)
-    training = settings["training"]
-    parts = [settings["objective"], settings["settings"], settings["words"]["count"]]
-    return _key(study, "pretrain", settings["model"], training, *parts)
+    parts = [settings.objective, settings.settings, settings.words.count]
+    return _key(study, "pretrain", settings.model, settings.training, *parts)
 
 
 def finetune_key(study: Study, method: str, dataset: str, ratio: int) -> str:
     """Key of a fine-tuning step's cost."""
-    training = study.finetune_settings(method, dataset, ratio)["training"]
+    training = study.finetune_settings(method, dataset, ratio).training
     return _key(study, "finetune", study.model_settings(method), training)
 
 
 def speed_key(study: Study, method: str, precision: str) -> str:
     """Key of the speed at which an encoder is trained; activations and the aggregation do not change it."""
-    model = study.model_settings(method)
+    model = config.to_dict(study.model_settings(method))
     sizes = {
         name: value for name, value in model.items() if type(value) is int or name in ("architecture", "name")
     }
-    return "speed-" + digest([sizes, precision, study.values["device"]])[:12]
+    return "speed-" + digest([sizes, precision, study.config.device])[:12]
 
 
-def _key(study: Study, kind: str, model: dict, training: dict, *more: Any) -> str:
-    parts = [training["batch_size"], training["precision"], training["optimiser"]["name"]]
-    return f"{kind}-" + digest([model, parts, study.values["text"], *more])[:12]
+def _key(study: Study, kind: str, model: config.Model, training: config.Training, *more: Any) -> str:
+    parts = [training.batch_size, training.precision, training.optimiser.name]
+    return f"{kind}-" + digest([*map(config.to_dict, (model, study.config.text)), parts, *more])[:12]

@@ -6,33 +6,28 @@ from html import escape
 from typing import Any
 
 from refers import config
+from refers.config.study import Tier
 from refers.formatting import gib, markdown_table, size, span
 from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, CostModel
 from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
+from refers.study.check import check
 from refers.study.study import Study
 
 TRAINING = ("pretrain", "finetune")
 HOUR = 3600
 
 
-def tiers_of(values: dict) -> list[dict[str, Any]]:
-    """The config's tiers: title, and the study with imports in place of pre-training, whose `methods` and `cells` count."""
+def tiers_of(study: Study) -> list[tuple[Tier, Study]]:
+    """The config's tiers, each with the study in which its checkpoints are imported instead of pre-trained."""
+    values = config.to_dict(study.config)
     found = []
-    for tier in values["plan"]["tiers"]:
-        imported = {name: {"checkpoint": path} for name, path in tier.get("checkpoints", {}).items()}
-        study = config.merge(values, {"methods": imported})
-        found.append(
-            {
-                "title": tier["title"],
-                "study": study,
-                "methods": tier.get("methods"),
-                "cells": tier.get("cells"),
-            }
-        )
+    for tier in study.config.plan.tiers:
+        imported = {name: {"checkpoint": path} for name, path in tier.checkpoints.items()}
+        found.append((tier, check(config.merge(values, {"methods": imported})) if imported else study))
     return found
 
 
-def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict]) -> dict[str, Any]:
+def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]) -> dict[str, Any]:
     """The whole plan as plain values.
 
     Args:
@@ -40,27 +35,26 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
         measured: content of steps.json.
         resources: rule -> threads and mem_mb.
     """
-    values = studies[STUDY]
+    study = studies[STUDY]
     tiers = []
     if DEMO in studies:
         tiers.append(_tier("demo", studies[DEMO], measured, resources))
-    for tier in tiers_of(values):
-        tiers.append(_tier(tier.pop("title"), tier.pop("study"), measured, resources, **tier))
-    study = Study(values)
+    for tier, changed in tiers_of(study):
+        tiers.append(_tier(tier.title, changed, measured, resources, tier.methods, tier.cells))
     jobs, model = jobs_of(study), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
     path = critical_path(jobs, costs)
     gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
-        "device": device_line(values, measured),
+        "device": device_line(study, measured),
         "tiers": tiers,
-        "schedules": [_schedule(gpus, gpu_hours, path) for gpus in values["plan"]["gpus"]],
+        "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
         "methods": _methods(study, jobs, costs),
         "too_large": [
             {"target": target, "gib": cost.gpu_mib / 1024}
             for target, cost in costs.items()
-            if model.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * values["plan"]["memory_gib"]
+            if model.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * study.config.plan.memory_gib
         ],
         "targets": [
             {"target": target, "rule": job.rule, "needs": list(job.needs), **asdict(costs[target])}
@@ -71,16 +65,19 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
 
 def _tier(
     title: str,
-    values: dict,
+    study: Study,
     measured: dict,
     resources: dict[str, dict],
     methods: list[str] | None = None,
     cells: list[str] | None = None,
 ) -> dict[str, Any]:
-    study = Study(values)
     jobs, model = jobs_of(study, methods, cells), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
-    return {"title": title, "on": "CPU" if values["device"] == "cpu" else "GPU", **total(jobs, costs, model)}
+    return {
+        "title": title,
+        "on": "CPU" if study.config.device == "cpu" else "GPU",
+        **total(jobs, costs, model),
+    }
 
 
 def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dict[str, Any]:
@@ -158,18 +155,18 @@ def _hours(costs: list[Cost]) -> float | None:
     return sum(cost.seconds for cost in costs) / HOUR if known else None
 
 
-def device_line(values: dict, measured: dict) -> str:
+def device_line(study: Study, measured: dict) -> str:
     """A line on how the hours of jobs that have not run yet were estimated."""
-    plan, speeds = values["plan"], measured["speeds"].values()
+    plan, speeds = study.config.plan, measured["speeds"].values()
     timed = {
         f"{speed['device']} ({speed['threads']} threads)" if speed["kind"] == "cpu" else speed["device"]
         for speed in speeds
     }
     assumed = (
-        f"{plan['device']}, {plan['tflops'] * plan['utilisation']:.1f} TFLOP/s assumed"
-        f" ({plan['utilisation']:.0%} of {plan['tflops']:g})"
+        f"{plan.device}, {plan.tflops * plan.utilisation:.1f} TFLOP/s assumed"
+        f" ({plan.utilisation:.0%} of {plan.tflops:g})"
     )
-    if values["device"] == "cpu":
+    if study.config.device == "cpu":
         return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated on this machine' if timed else 'assumed'}"
     if any(speed["kind"] == "cuda" for speed in speeds):
         return f"hours of {', '.join(sorted(timed))}, calibrated on this machine"

@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from refers import config
+from refers.config.study import Reports
 from refers.methods import Context, build_objective
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
@@ -41,7 +42,7 @@ CPU_STEP, CPU_BATCH = (
 Loss = Callable[[nn.Module, str], Tensor]
 
 
-def context_of(folder: Path, text: dict, words: int = 0) -> Context:
+def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
     """What objectives may ask of the data, for a study's `text` settings; a random BERT of their sizes goes to `folder`.
 
     A text encoder that is named but not here counts as BERT-base.
@@ -49,27 +50,26 @@ def context_of(folder: Path, text: dict, words: int = 0) -> Context:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    named = Path(text["encoder"]) if text.get("encoder") else None
-    build = text.get("build", {})
+    named = Path(text.encoder) if text.encoder else None
     if named and (named / "config.json").exists():
         sizes = transformers.BertConfig.from_pretrained(named)
-    elif named or not build:
+    elif named or not text.build:
         sizes = transformers.BertConfig()
     else:
         sizes = transformers.BertConfig(
-            vocab_size=build["vocabulary"],
-            hidden_size=build["width"],
-            num_hidden_layers=build["depth"],
-            num_attention_heads=build["heads"],
-            intermediate_size=4 * build["width"],
-            max_position_embeddings=build["max_length"],
+            vocab_size=text.build.vocabulary,
+            hidden_size=text.build.width,
+            num_hidden_layers=text.build.depth,
+            num_attention_heads=text.build.heads,
+            intermediate_size=4 * text.build.width,
+            max_position_embeddings=text.build.max_length,
         )
     if not (folder / "config.json").exists():
         transformers.BertModel(sizes).save_pretrained(folder)
     return Context(
         text_encoder=folder,
         vocabulary=sizes.vocab_size,
-        max_length=text["max_length"],
+        max_length=text.max_length,
         label_names=LABELS,
         words=words,
     )

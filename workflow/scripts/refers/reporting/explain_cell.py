@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from refers import config
 from refers.errors import UserError
 from refers.files import file_digest, read_json
 from refers.formatting import markdown_table, size
@@ -116,8 +117,8 @@ class ProvenanceCheck:
                 self.compare(
                     f"predictions of seed {seed} as written", path, records[seed]["outputs"]["predictions"]
                 )
-        source = self.study.dataset(dataset)["source"]
-        settings = self.study.finetune_settings(**names)
+        source = self.study.dataset(dataset).source
+        settings = config.to_dict(self.study.finetune_settings(**names))
         for seed, record in records.items():
             for name, pattern in FINETUNE_INPUTS.items() if record else ():
                 path = self.study.resolve(pattern, **names, source=source)
@@ -141,7 +142,7 @@ class ProvenanceCheck:
             generated = study.resolve(paths.RANDOM_VIT) if study.has_random_checkpoint(method) else None
             if path := study.checkpoint_file(method) or generated:
                 self.compare(f"checkpoint of {method}", path, record["inputs"]["checkpoint"])
-            if digest(study.model_settings(method)) != record["settings_sha256"]:
+            if digest(config.to_dict(study.model_settings(method))) != record["settings_sha256"]:
                 self.notes.append(f"{method}: the config's architecture is not that of its encoder")
             return found
         inputs = {
@@ -157,7 +158,7 @@ class ProvenanceCheck:
                 what = f"{name.replace('_', ' ')} of the pre-training of {method}"
                 self.compare(what, inputs[name], recorded)
         self._images("mimic")
-        if digest(study.pretrain_settings(method)) != record["settings_sha256"]:
+        if digest(config.to_dict(study.pretrain_settings(method))) != record["settings_sha256"]:
             self.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
         return found | (self.encoders("imagenet") if "init" in record["inputs"] else {})
 
@@ -172,18 +173,17 @@ class ProvenanceCheck:
             self.compare(f"{what} of {source}", self.study.resolve(pattern, source=source), manifest.get(key))
 
 
-def explain(values: dict, method: str, dataset: str, ratio: int, command: str, full: bool = False) -> str:
+def explain(study: Study, method: str, dataset: str, ratio: int, command: str, full: bool = False) -> str:
     """The provenance of a cell as Markdown.
 
     Args:
-        values: the study's config.
+        study: the study that the cell is part of.
         command: how to make a target again; TARGET stands for it.
         full: hash files of any size.
 
     Raises:
         UserError: the study has no such cell.
     """
-    study = Study(values)
     cell, check = study.cell(method, dataset, ratio), ProvenanceCheck(study, full)
     target = str(study.resolve(paths.CELL, method=method, **cell._asdict()))
     runs, encoders = check.cell(method, *cell), check.encoders(method)
@@ -250,16 +250,15 @@ def _finetunes(records: dict[int, dict]) -> str:
 
 def _random_seeds(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
     """Seeds of everything random but the fine-tunes."""
-    split, values = study.split_settings(dataset), study.values
-    rows = [[f"split, {split['kind']}", str(split.get("seed", "")), "config"]]
-    rows.append(["label subset", str(values["subset"]["seed"]), "config"])
+    split, bootstrap = study.dataset(dataset).split, study.config.study.bootstrap
+    rows = [[f"split, {split.kind}", str(split.seed), "config"]]
+    rows.append(["label subset", str(study.config.subset.seed), "config"])
     for name, record in encoders.items():
         if record:
             rows.append([f"encoder of {name}", str(record["seed"]), "run.json"])
             if record["settings"].get("words", {}).get("count"):
                 rows.append([f"visual words of {name}", str(record["settings"]["words"]["seed"]), "run.json"])
-    bootstrap = values["study"]["bootstrap"]
-    rows.append([f"bootstrap, {bootstrap['resamples']} resamples", str(bootstrap["seed"]), "config"])
+    rows.append([f"bootstrap, {bootstrap.resamples} resamples", str(bootstrap.seed), "config"])
     return markdown_table(["what", "seed", "source"], rows)
 
 
