@@ -15,11 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refers import config
 from refers.audit.similarity import compare_files
+from refers.config.read import read_files
 from refers.errors import UserError
 from refers.evaluation.statistics import Bootstrap
 from refers.study.availability import Availability
-from refers.study.study import Study
+from refers.study.check import check
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -390,6 +392,12 @@ def test_an_archive_that_holds_a_file_twice_is_one_line(audit, results, tmp_path
     assert "is in it twice" in done.stderr
 
 
+def released_below(folder):
+    """The published study with the authors' repository at folder/REFERS."""
+    change = {"data_root": str(folder), "released_lists": "REFERS/Lists", "audit": {"results": "Results"}}
+    return check(config.merge(read_files([ROOT / "config/config.yaml"]), change))
+
+
 @pytest.mark.parametrize(
     ("names", "expected", "lists"),
     [
@@ -402,9 +410,7 @@ def test_an_archive_that_holds_a_file_twice_is_one_line(audit, results, tmp_path
     ],
 )
 def test_where_the_released_files_are_looked_for(tmp_path, names, expected, lists):
-    study = Study(
-        {"data_root": str(tmp_path), "released_lists": "REFERS/Lists", "audit": {"results": "Results"}}
-    )
+    study = released_below(tmp_path)
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
@@ -413,9 +419,7 @@ def test_where_the_released_files_are_looked_for(tmp_path, names, expected, list
 
 
 def test_two_archives_of_the_repository_are_one_line(tmp_path):
-    study = Study(
-        {"data_root": str(tmp_path), "released_lists": "REFERS/Lists", "audit": {"results": "Results"}}
-    )
+    study = released_below(tmp_path)
     for name in ("REFERS-main.zip", "REFERS.tar.gz"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"REFERS-main\.zip and REFERS\.tar\.gz: keep one"):

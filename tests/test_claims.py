@@ -318,7 +318,7 @@ def test_shipped_claims_name_columns_and_rows_of_the_shipped_study():
     from refers.study.specs import Specs
 
     study = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
-    specs = [Specs(Availability(study)).table(name) for name in study.values["tables"]]
+    specs = [Specs(Availability(study)).table(name) for name in study.config.tables]
     columns = {column["id"] for spec in specs for column in spec["columns"]}
     rows = {row["id"] for spec in specs for row in spec["rows"]}
     for claim in read_claims(SHIPPED):
@@ -329,7 +329,7 @@ def test_shipped_claims_name_columns_and_rows_of_the_shipped_study():
                     found = column in columns or (start and any(each.startswith(start) for each in columns))
                     assert found, f"{claim['id']}: {column}"
             assert {*test.get("left", []), *test.get("right", [])} <= rows, claim["id"]
-            maps = {name for name, entry in study.values["figures"].items() if entry["kind"] == "attention"}
+            maps = {name for name, entry in study.config.figures.items() if entry.kind == "attention"}
             assert {*test.get("figures", [])} <= maps, claim["id"]
 
 

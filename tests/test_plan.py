@@ -18,17 +18,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from refers import config
+from refers.config.read import read_files
 from refers.errors import UserError
 from refers.model.classifier import Classifier
 from refers.model.encoders import build_encoder
 from refers.planning import plan
 from refers.planning.costs import GPU_RULES, START, Cost, CostModel
-from refers.planning.jobs import Job, finetune_key, jobs_of, pretrain_key, read_files, speed_key
+from refers.planning.jobs import Job, finetune_key, jobs_of, pretrain_key, speed_key
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.provenance.run_record import digest
 from refers.study import paths
 from refers.study.check import check
-from refers.study.study import Study
 from test_objectives import OBJECTIVES, make
 from test_pretrained import SOURCES, written
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,11 +46,11 @@ def values(tmp_path):
 
 def steps_of(values, **speed):
     """steps.json with one invented cost for every kind of step, and one speed where `speed` is given."""
-    study, steps, speeds = Study(values), {}, {}
+    study, steps, speeds = check(values), {}, {}
     cost = {"flops": 3e12, "forward_flops": 1e12, "batch": 96, "parameters": 2e8, "encoder_parameters": 1e8}
     cost |= {"gpu_bytes": 10 * 2**30, "unit": "image"}
     for method in study.methods:
-        if "checkpoint" not in study.method(method):
+        if not study.is_imported(method):
             steps[pretrain_key(study, method)] = cost
         for cell in study.cells:
             steps[finetune_key(study, method, *cell)] = cost
@@ -75,7 +75,7 @@ def dry_run(request, snakemake, downloads, tmp_path_factory):
     options += ["--configfile", *files[1:]] if files[1:] else []
     found = snakemake("-n", "tables", "figures", "cells", "--cores", 8, *options)
     assert found.code == 0, found.output
-    return Study(config.merge(read_files(files), {"pathvars": paths})), jobs_in(found.output)
+    return check(config.merge(read_files(files), {"pathvars": paths})), jobs_in(found.output)
 
 
 def jobs_in(output):
@@ -128,14 +128,14 @@ def test_targets_benchmarks_and_logs_are_snakemakes(dry_run):
 
 
 def test_an_imagenet_start_needs_the_imported_encoder(values):
-    jobs = jobs_of(Study(config.merge(values, {"pretrain": {"init": "imagenet"}})), ["refers"], ["nih/1"])
+    jobs = jobs_of(check(config.merge(values, {"pretrain": {"init": "imagenet"}})), ["refers"], ["nih/1"])
     imported = next(target for target, job in jobs.items() if job.rule == "import_encoder")
     assert imported in next(job for job in jobs.values() if job.rule == "pretrain").needs
 
 
 def test_a_tier_holds_what_the_study_holds(values):
     """An overlay with fewer methods keeps the tiers of the published study."""
-    fewer = Study(config.merge(values, {"study": {"methods": ["imagenet"]}}))
+    fewer = check(config.merge(values, {"study": {"methods": ["imagenet"]}}))
     assert jobs_of(fewer, ["refers"], ["nih/1"]) == {}
     assert {job.wildcards.get("method") for job in jobs_of(fewer, None, ["nih/1"]).values()} == {
         None,
@@ -252,24 +252,22 @@ def test_memory_grows_with_the_batch_and_with_adams_moments(small_model, elsewhe
     assert peak(8, "adam") - peak(8) == 4 * parameters
 
 
-PUBLISHED = Study(read_files([ROOT / "config/config.yaml"]))
+PUBLISHED = check(read_files([ROOT / "config/config.yaml"]))
 
 
 @pytest.fixture(scope="module")
 def published_text(tmp_path_factory):
     """A random BERT-base and the label names, as every objective of the published study is told."""
-    return context_of(tmp_path_factory.mktemp("bert"), PUBLISHED.values["text"])
+    return context_of(tmp_path_factory.mktemp("bert"), PUBLISHED.config.text)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PUBLISHED.methods if "checkpoint" not in PUBLISHED.method(name)]
-)
+@pytest.mark.parametrize("name", [name for name in PUBLISHED.methods if not PUBLISHED.is_imported(name)])
 def test_a_step_of_the_published_study_fits_into_22_gigabytes(name, published_text, elsewhere):
     context_and_workspaces = 1e9
-    pretraining = config.load(config.Pretrain, PUBLISHED.pretrain_settings(name), name)
+    pretraining = PUBLISHED.pretrain_settings(name)
     context = dataclasses.replace(published_text, words=pretraining.words.count)
     found = [elsewhere(cost_of_pretraining, pretraining, context)]
-    tuning = config.load(config.Finetune, PUBLISHED.finetune_settings(name, "nih", 100), name)
+    tuning = PUBLISHED.finetune_settings(name, "nih", 100)
     found.append(elsewhere(cost_of_finetuning, pretraining.model, tuning.training))
     for cost in found:
         assert 1e9 < cost["gpu_bytes"] + context_and_workspaces < 22e9
@@ -290,7 +288,7 @@ def test_a_gpu_is_taken_before_steps_are_counted(values, monkeypatch, device):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     here, told = torch.device("cpu" if device == "cpu" else "cuda"), []
     monkeypatch.setattr(calibrate, "choose_device", lambda name: told.append(name) or here)
-    studies = [Study(config.merge(values, {"device": each})) for each in (device, "cpu")]
+    studies = [check(config.merge(values, {"device": each})) for each in (device, "cpu")]
     assert calibrate.device_of(studies) == here
     assert told == [device]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ("" if device == "cpu" else "0")
@@ -305,7 +303,7 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
         return torch.device(name)
 
     monkeypatch.setattr(calibrate, "choose_device", choose)
-    assert calibrate.device_of([Study(values)]) == torch.device("cpu")
+    assert calibrate.device_of([check(values)]) == torch.device("cpu")
     assert capsys.readouterr().out == "the driver is old; processors are timed\n"
 
 
@@ -313,14 +311,14 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
 
 
 def model_of(values, **speed):
-    return CostModel(Study(values), steps_of(values, **speed), RESOURCES)
+    return CostModel(check(values), steps_of(values, **speed), RESOURCES)
 
 
 def job(values, rule, **about):
     """The job of a rule with these wildcards."""
     return next(
         job
-        for job in jobs_of(Study(values)).values()
+        for job in jobs_of(check(values)).values()
         if job.rule == rule and about.items() <= job.wildcards.items()
     )
 
@@ -370,7 +368,7 @@ def measure(values, job, record=None, lines=('{"s": 40.0, "max_rss": 50}', '{"s"
 
 def record_of(values, **other):
     """run.json of a whole pre-training of REFERS on one GPU."""
-    settings = Study(values).pretrain_settings("refers")
+    settings = check(values).pretrain_settings("refers")
     record = {"settings_sha256": digest(settings), "resumed_at": 0, "processes": 1, "device": "some GPU"}
     return record | other
 
@@ -453,7 +451,7 @@ def test_a_source_of_unknown_size_is_one_line(values):
 def test_steps_of_other_settings_are_refused(values):
     measured = steps_of(values) | {"steps": {}}
     with pytest.raises(UserError, match=r"steps\.json .* other settings"):
-        CostModel(Study(values), measured, {}).estimate(job(values, "pretrain", method="refers"))
+        CostModel(check(values), measured, {}).estimate(job(values, "pretrain", method="refers"))
 
 
 # ---- the report
@@ -461,7 +459,7 @@ def test_steps_of_other_settings_are_refused(values):
 
 @pytest.fixture
 def report(values):
-    return plan.report({"study": values}, steps_of(values), RESOURCES)
+    return plan.report({"study": check(values)}, steps_of(values), RESOURCES)
 
 
 def test_tiers_add_up(values, report):
@@ -481,10 +479,8 @@ def test_tiers_add_up(values, report):
 
 
 def test_released_weights_spare_pretraining_and_mimic(values):
-    tier = next(tier for tier in plan.tiers_of(values) if "released" in tier["title"])
-    rules = Counter(
-        job.rule for job in jobs_of(Study(tier["study"]), tier["methods"], tier["cells"]).values()
-    )
+    tier, changed = next(pair for pair in plan.tiers_of(check(values)) if "released" in pair[0].title)
+    rules = Counter(job.rule for job in jobs_of(changed, tier.methods, tier.cells).values())
     assert rules == {
         "index_source": 2,
         "pack_images": 2,
@@ -548,8 +544,8 @@ def test_the_text_names_every_tier_and_where_the_hours_are_from(report):
 
 def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
     measured = steps_of(values)
-    measured["steps"][pretrain_key(Study(values), "c2l")] = {"uncounted": "it asks for contents"}
-    found = plan.report({"study": values}, measured, RESOURCES)
+    measured["steps"][pretrain_key(check(values), "c2l")] = {"uncounted": "it asks for contents"}
+    found = plan.report({"study": check(values)}, measured, RESOURCES)
     line = next(
         line for line in found["targets"] if line["target"].endswith("encoders/c2l/encoder.safetensors")
     )
@@ -565,10 +561,10 @@ def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
 
 def test_an_uncounted_step_has_no_time_on_this_machine_either(values):
     measured = steps_of(values, kind="cpu", flops_per_second=1e11)
-    measured["steps"][pretrain_key(Study(values), "c2l")] = {"uncounted": "it asks for contents"}
-    found, one = CostModel(Study(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
+    measured["steps"][pretrain_key(check(values), "c2l")] = {"uncounted": "it asks for contents"}
+    found, one = CostModel(check(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
     assert found.seconds_on_this_machine(one, found.estimate(one)) is None
-    settings = Study(values).pretrain_settings("c2l")
+    settings = check(values).pretrain_settings("c2l")
     measure(values, one, {"settings_sha256": digest(settings), "resumed_at": 0})
     assert (found.estimate(one).source, found.estimate(one).seconds) == ("measured", 77.5)
 

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from refers.config import merge
+from refers.config import merge, to_dict
+from refers.config.read import read_files
 from refers.errors import UserError
 from refers.files import file_digest
-from refers.planning.jobs import read_files
 from refers.provenance import run_record
 from refers.reporting.explain_cell import explain
-from refers.study.study import Study
+from refers.study.check import check
 
 ROOT = Path(__file__).parents[1]
 SECRET = "bibasilar opacities, likely atelectasis"
@@ -69,13 +69,13 @@ def tree(tmp_path, monkeypatch):
         "tokens": put("interim/mimic/tokens.npz", SECRET),
         "text_encoder": put("bert/model.safetensors", "weights"),
     }
-    planned = Study(values)
+    planned = check(values)
     encoder = put("results/encoders/refers/encoder.safetensors", "an encoder")
     counts = {"parameters": 9, "encoder_parameters": 5, "studies": {"train": 3, "val": 1}, "method": "refers"}
     record(
         encoder.parent,
         "pretrain.py",
-        planned.pretrain_settings("refers"),
+        to_dict(planned.pretrain_settings("refers")),
         read,
         {"encoder": encoder},
         **counts,
@@ -89,7 +89,7 @@ def tree(tmp_path, monkeypatch):
     put("interim/shenzhen/check.json", {})
     runs, predictions = Path("results/runs/refers/shenzhen/100pct"), []
     for seed in study["seeds"]:
-        settings = planned.finetune_settings("refers", "shenzhen", 100)
+        settings = to_dict(planned.finetune_settings("refers", "shenzhen", 100))
         settings = merge(settings, {"training": {"seed": seed}})
         predictions.append(put(runs / f"seed{seed}/predictions.parquet", f"predictions {seed}"))
         about = {"images": {"train": 5, "val": 1, "test": 2}, "encoder": {"method": "refers"}}
@@ -108,7 +108,7 @@ def tree(tmp_path, monkeypatch):
 
 def account(tree, **changes):
     values, _ = tree
-    return explain(merge(values, changes), "refers", "shenzhen", 100, "snakemake TARGET --cores 8")
+    return explain(check(merge(values, changes)), "refers", "shenzhen", 100, "snakemake TARGET --cores 8")
 
 
 def verdict(text):
@@ -264,7 +264,7 @@ def test_a_record_that_was_edited_is_named(tree):
 
 def test_a_cell_that_never_ran_says_what_is_missing_and_how_it_is_made(tree, tmp_path):
     values, _ = tree
-    text = explain(values, "c2l", "nih", 1, "snakemake TARGET --cores 8")
+    text = explain(check(values), "c2l", "nih", 1, "snakemake TARGET --cores 8")
     assert "results/cells/c2l/nih/1pct/auc.json: not found" in verdict(text)
     assert "snakemake" in text.split("## Commands")[1]
 
@@ -276,7 +276,7 @@ def test_no_text_of_a_report_is_told(tree):
 def test_a_cell_outside_the_study_is_one_line(tree):
     values, _ = tree
     with pytest.raises(UserError, match=r"^no such cell: refers/nih/50"):
-        explain(values, "refers", "nih", 50, "")
+        explain(check(values), "refers", "nih", 50, "")
 
 
 def test_large_files_are_hashed_when_asked(tree, monkeypatch):
@@ -285,7 +285,7 @@ def test_large_files_are_hashed_when_asked(tree, monkeypatch):
     text = account(tree)
     assert "not hashed" in text
     assert "too large to hash" in verdict(text)
-    full = explain(values, "refers", "shenzhen", 100, "x", full=True)
+    full = explain(check(values), "refers", "shenzhen", 100, "x", full=True)
     assert "not hashed" not in full
 
 
