@@ -23,8 +23,17 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_folder(path: str) -> str:
+    if found := re.search(r"[{}<>\x00-\x1f\x7f]", path):
+        raise ValueError(f"{path!r} contains {found[0]!r}, which Snakemake takes for a pattern; rename it")
+    if path.startswith("-") or path.strip() != path:
+        raise ValueError(f"{path!r} starts with - or a blank, or ends with a blank; rename it")
+    return path
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, Field(min_length=1)]
+Folder = Annotated[Text, AfterValidator(_check_folder)]  # or a file; blanks and quotes are fine
 CellName = Annotated[str, Field(pattern=f"^{CELL}$")]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -37,14 +46,14 @@ Fragment = dict[str, Any]  # some of the keys of other settings; what they are m
 class Pathvars(Section):
     """Folders of a study's files. Overlays move them, so that studies never mix."""
 
-    results: Text = Field("results", description="Encoders, predictions, cells, tables.")
-    store: Text = Field(
+    results: Folder = Field("results", description="Encoders, predictions, cells, tables.")
+    store: Folder = Field(
         "build/store",
         description="Indexes, image stores and cleaned reports: what depends on the downloads alone.",
     )
-    interim: Text = Field("build/interim", description="Report tokens, splits and label subsets.")
-    logs: Text = Field("logs", description="One log per job.")
-    benchmarks: Text = Field("benchmarks", description="Time and memory of every job.")
+    interim: Folder = Field("build/interim", description="Report tokens, splits and label subsets.")
+    logs: Folder = Field("logs", description="One log per job.")
+    benchmarks: Folder = Field("benchmarks", description="Time and memory of every job.")
 
 
 class Release(Section):
@@ -73,7 +82,7 @@ class Source(Section):
     """An official download."""
 
     layout: Name = Field(description="Adapter: a file in workflow/scripts/refers/data/adapters/.")
-    folder: Text = Field(description="Folder below data_root.")
+    folder: Folder = Field(description="Folder below data_root.")
     files: list[Text] = Field(
         description="Tables that the index is made from; a pattern takes the last match by name, and `this|that` the first"
         " alternative that exists."
@@ -119,7 +128,7 @@ class SmallBert(Section):
 class Reports(Section):
     """Report tokens and the text encoder."""
 
-    encoder: Text | None = Field(
+    encoder: Folder | None = Field(
         None,
         description="Folder of a BERT checkpoint; null builds a small random one from the reports (`build`).",
     )
@@ -150,7 +159,7 @@ class Dataset(Section):
         description="Views that count."
     )
     split: SplitRule
-    released: Text | None = Field(None, description="Folder of its lists below released_lists.")
+    released: Folder | None = Field(None, description="Folder of its lists below released_lists.")
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
@@ -170,7 +179,7 @@ class Method(Section):
     own: bool = Field(
         False, description="A method beyond the paper's: it runs, and every table prints it below its rows."
     )
-    checkpoint: Text | None = Field(
+    checkpoint: Folder | None = Field(
         None,
         description="Import this instead of pre-training: a file, `timm:NAME` to download timm's weights, or `random`, which"
         " has learnt nothing.",
@@ -356,8 +365,8 @@ class StudyConfig(Section):
     """Every key of config/config.yaml and of its overlays."""
 
     pathvars: Pathvars = Pathvars()
-    data_root: Text = Field(description="Folder below which the official downloads are.")
-    released_lists: Text = Field(description="Split lists of the authors' repository, below data_root.")
+    data_root: Folder = Field(description="Folder below which the official downloads are.")
+    released_lists: Folder = Field(description="Split lists of the authors' repository, below data_root.")
     device: Literal["cuda", "cpu", "auto"] = Field(
         description="Where GPU jobs run: cuda insists on a GPU, auto takes one where there is one."
     )

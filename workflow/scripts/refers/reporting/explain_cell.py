@@ -209,7 +209,7 @@ def explain(study: Study, method: str, dataset: str, ratio: int, command: str, f
             _settings("Settings of the first fine-tune", record)
             for record in list(filter(None, runs.values()))[:1]
         ),
-        "## Commands\n\n" + _commands(command.replace("TARGET", target), rules, runs, encoders),
+        "## Commands\n\n" + _commands(command.replace("TARGET", shlex.quote(target)), rules, runs, encoders),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -9,13 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-FOLDERS = {
-    "results": "results",
-    "store": "build/store",
-    "interim": "build/interim",
-    "logs": "logs",
-    "benchmarks": "benchmarks",
-}
+from refers.config.study import Pathvars
+
+FOLDERS = Pathvars().model_dump()  # where the config moves none
 
 # ---- official downloads: one index and one image store per source
 INDEX = "<store>/{source}/index.parquet"
