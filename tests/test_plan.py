@@ -145,7 +145,7 @@ def test_a_tier_holds_what_the_study_holds(values):
 
 def test_a_tier_of_an_unknown_method_is_one_line(values):
     values["plan"]["tiers"].append({"title": "x", "methods": ["reefers"]})
-    with pytest.raises(UserError, match=r"^plan\.tiers: no method 'reefers'"):
+    with pytest.raises(UserError, match=r"^config\.plan\.tiers: no method 'reefers'"):
         check(values)
 
 
