@@ -196,8 +196,8 @@ def test_validation_compares_two_different_views_in_the_same_way_every_time(smal
     assert values[0] == values[1]
     rows = studies.images_of(studies.splits["val"])[0]
     second, first = seen[0], seen[1]  # the teacher comes first
-    still = augment.still(training.augment, len(rows), 36, 32, CPU)
-    assert torch.equal(first, augment.apply(still, torch.from_numpy(studies.store[rows]), 32))
+    params = augment.identity_params(training.augment, len(rows), 36, 32, CPU)
+    assert torch.equal(first, augment.apply(params, torch.from_numpy(studies.store[rows]), 32))
     assert (first - second).abs().amax((1, 2, 3)).min() > 0.1
     # one picture twice would be found at once; chance is log(n), or more where scores are far apart
     assert values[0]["plain"] > 0.9 * math.log(len(rows))

@@ -169,7 +169,7 @@ def test_after_its_share_each_process_draws_for_itself(tmp_path):
         for step in (0, 1, 0):
             torch.manual_seed(step)
             before = torch.rand(3)
-            rows = distributed.share(torch.arange(6))
+            rows = distributed.local_shard(torch.arange(6))
             found += [before, rows, torch.rand(3)]
         torch.save(found, tmp_path / f"{rank}.pt")
 
@@ -184,7 +184,7 @@ def test_after_its_share_each_process_draws_for_itself(tmp_path):
 
 def test_a_batch_without_equal_shares_is_one_line(make_task):
     def refuse(_rank):
-        with pytest.raises(UserError, match="a batch of 4 has no equal shares for 3 processes"):
+        with pytest.raises(UserError, match="batch size 4 is not a multiple of the 3 processes"):
             make_task("lsp")
 
     assert in_processes(refuse, 3) == [0, 0, 0]
@@ -220,7 +220,7 @@ def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
         task = make_task(name)
         trainer.fit(task, training(), CPU, folder, "x")
         torch.save(dict(task.module.named_buffers()), folder / f"buffers{rank}.pt")
-        if distributed.leads():
+        if distributed.is_main_process():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
 
     (tmp_path / "one").mkdir()
@@ -252,7 +252,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
 
         setattr(task, moment, interrupted)
         outcome = trainer.fit(task, training(), CPU, folder, "x")
-        if distributed.leads():
+        if distributed.is_main_process():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
         return outcome
 

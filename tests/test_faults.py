@@ -308,7 +308,7 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_ev
     assert "\n" not in str(caught.value)
     found = json.loads((tmp_path / "nonfinite.json").read_text())
     assert (found["step"], found["items"]) == (8, items(8))
-    assert found["learning_rate"] == pytest.approx(3e-3 * optim.multiplier(8, 4, 20))
+    assert found["learning_rate"] == pytest.approx(3e-3 * optim.lr_factor(8, 4, 20))
     assert found["before"][-1] == {"step": 7, "items": items(7)}
     # the state of step 7 is from before the fault; none of later steps was written
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["step"] == 7

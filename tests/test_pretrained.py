@@ -134,7 +134,7 @@ class Malicious:
 )
 def test_a_file_that_is_no_checkpoint_is_one_line_and_executes_nothing(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match="no checkpoint in npz, safetensors or torch's format") as caught:
+    with pytest.raises(UserError, match="not a checkpoint in npz, safetensors or torch's format") as caught:
         read_tensors(str(tmp_path / name))
     assert "\n" not in str(caught.value)
     assert "executed" not in capsys.readouterr().out

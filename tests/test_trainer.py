@@ -59,12 +59,12 @@ def settings(**values):
 
 
 def test_schedule_at_its_corners():
-    assert optim.multiplier(0, 10, 110) == pytest.approx(0.1)
-    assert optim.multiplier(9, 10, 110) == 1
-    assert optim.multiplier(10, 10, 110) == 1
-    assert optim.multiplier(60, 10, 110) == pytest.approx(0.5)
-    assert optim.multiplier(109, 10, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
-    assert optim.multiplier(110, 10, 110) == 0
+    assert optim.lr_factor(0, 10, 110) == pytest.approx(0.1)
+    assert optim.lr_factor(9, 10, 110) == 1
+    assert optim.lr_factor(10, 10, 110) == 1
+    assert optim.lr_factor(60, 10, 110) == pytest.approx(0.5)
+    assert optim.lr_factor(109, 10, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert optim.lr_factor(110, 10, 110) == 0
 
 
 def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part():

@@ -24,7 +24,7 @@ from refers.provenance import run_record
 from refers.training.finetuning import LabelledImages, finetuning_task, predict, prediction_frame
 from refers.training.precision import Precision
 from refers.training.resume import clear_resume
-from refers.training.runtime import choose_device, enough_memory, seed_torch, spare_compiler
+from refers.training.runtime import choose_device, oom_as_user_error, seed_torch, skip_dynamo_import
 from refers.training.trainer import fit
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     device = choose_device(args.device)
     compiled = config.load(config.Finetune, values, "finetune").training.compile
     if not compiled and read_encoder(args.encoder)[1].get("architecture") == "transformer":
-        spare_compiler()  # torchvision and timm do need it
+        skip_dynamo_import()  # torchvision and timm do need it
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
@@ -92,7 +92,7 @@ def finetune(
     task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, run_record.digest([plain, inputs]), started)
-    memory = enough_memory("in prediction", "lower evaluation_batch")
+    memory = oom_as_user_error("in prediction", "lower evaluation_batch")
     with torch.no_grad(), Precision(settings.training.precision, device).autocast(), memory:
         frames = [
             prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)

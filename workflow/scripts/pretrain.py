@@ -75,11 +75,11 @@ def main() -> None:
     inputs |= {"text_encoder": run_record.file_digest(text)} if text.exists() else {}
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, run_record.digest([plain, inputs]))
-    if not distributed.leads():
+    if not distributed.is_main_process():
         return
     facts = {
         "method": args.method,
-        "processes": distributed.processes(),
+        "processes": distributed.world_size(),
         "parameters": sum(tensor.numel() for tensor in objective.parameters()),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},

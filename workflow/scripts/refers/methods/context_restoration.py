@@ -36,13 +36,13 @@ class Settings:
 
 
 def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Tensor:
-    """Swap `swaps` pairs of disjoint square patches in a row, in every image (B, 1, S, S), one side length an image.
+    """Swap `swaps` pairs of disjoint square patches in a row, in every image (B, 1, S, S), with one patch size per image.
 
     The result is a permutation of the pixels. A pair is drawn up to 16 times until it is disjoint; failing that, the
     swap is left out.
     """
     count, side, device = len(images), images.shape[-1], images.device
-    # one place more than there are pixels: what is no pixel of a patch is swapped there, so that nobody has to count
+    # Patches differ in size, but all are swapped at once: an extra place takes the entries beyond a patch's pixels.
     flat = F.pad(images.flatten(), (0, 1))
     size = torch.randint(smallest, largest + 1, (count, 1), device=device)
     ticks = torch.arange(largest, device=device)

@@ -1,10 +1,10 @@
 """Checkpoints of a plain vision transformer -> the radiograph transformer, every tensor accounted for.
 
 Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
-network is a plain vision transformer too. All become timm's names first.
-The result equals the plain vision transformer's forward pass on a grey image replicated to three channels: the patch
-kernel is summed over its input channels, the class token's position is folded into the aggregation embedding, and,
-where positions are concatenated and projected, the projection starts as [I I].
+network is a plain vision transformer too. All are renamed to timm's first. The result computes what the plain vision
+transformer computes on a grey image replicated to three channels: the patch kernel is summed over its input channels,
+the class token's position is added to the aggregation embedding, and, where positions are concatenated and projected,
+the projection starts as [I I].
 """
 
 import math
@@ -18,7 +18,7 @@ from refers.errors import UserError
 
 
 def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Arrays of Google's npz under timm's names; the classifier's keep theirs.
+    """Arrays of Google's npz under timm's names; those of the classifier keep theirs.
 
     Raises:
         KeyError, ValueError: an array is missing or has no counterpart.
@@ -62,10 +62,8 @@ def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float().contiguous() for name, tensor in (found | left).items()}
 
 
-AUTHORS = (
-    "visual.vit.transformer.",
-    "transformer.",
-)  # in checkpoints of their pre-training and of their fine-tuning
+# prefixes in the authors' checkpoints of pre-training and of fine-tuning
+AUTHORS = ("visual.vit.transformer.", "transformer.")
 AUTHORS_BLOCK = {
     "attention_norm": "norm1",
     "ffn_norm": "norm2",
@@ -84,13 +82,13 @@ AUTHORS_EMBEDDING = {
 
 
 def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The encoder in a checkpoint of the authors' code under timm's names, and the names of all that is no part of it.
+    """The encoder in a checkpoint of the authors' code under timm's names, and the names of all other tensors.
 
-    In their pre-training these are the report transformer, the view fusion and BERT; in fine-tuning the classifier.
-    Another layout comes back as it is. A tensor of the encoder without a counterpart keeps its name.
+    Those are the report transformer, the view fusion and BERT after pre-training, and the classifier after fine-tuning.
+    Another layout is returned unchanged. A tensor of the encoder without a counterpart keeps its name.
 
     Raises:
-        UserError: a block has some of query, key and value and lacks the others.
+        UserError: a block lacks some of query, key and value.
     """
     prefix = next((prefix for prefix in AUTHORS if any(name.startswith(prefix) for name in tensors)), None)
     if prefix is None:
@@ -113,7 +111,7 @@ def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Ten
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid already."""
+    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid."""
     side = math.isqrt(len(positions))
     if side == grid:
         return positions
@@ -126,11 +124,11 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
 def to_radiograph_transformer(
     tensors: dict[str, Tensor], settings: Transformer, origin: str
 ) -> dict[str, Tensor]:
-    """timm's tensors -> the state dict of `RadiographTransformer(settings)`; nothing is dropped or left random.
+    """timm's tensors -> the complete state dict of `RadiographTransformer(settings)`.
 
     Raises:
-        UserError: a tensor that has no place in the radiograph transformer, or the ReLU activation, under which
-            these weights compute something else.
+        UserError: a tensor has no counterpart in the radiograph transformer or is missing, or the activation is ReLU,
+            with which these weights compute something else.
     """
     if settings.activation != "gelu":
         raise UserError(
@@ -163,6 +161,7 @@ def to_radiograph_transformer(
             state[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
     if left:
         raise UserError(
-            f"{origin}: {len(left)} tensors have no place in the radiograph transformer, first {min(left)}"
+            f"{origin}: {len(left)} tensors have no counterpart in the radiograph transformer, first {min(left)};"
+            " use a plain ViT checkpoint"
         )
     return state

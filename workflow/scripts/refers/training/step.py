@@ -84,7 +84,7 @@ def more_micro_batches(count: int, batch: Batch, step: int) -> int:
     """
     items = items_of(batch)
     # The other ranks are in the middle of the same step and cannot be asked to repeat it.
-    if distributed.processes() > 1:
+    if distributed.world_size() > 1:
         raise UserError("out of GPU memory with several processes; use more GPUs, or a smaller batch")
     if count >= items:
         raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
@@ -102,7 +102,9 @@ def more_micro_batches(count: int, batch: Batch, step: int) -> int:
 def micro_batch_note(count: int, task: Task) -> str:
     """What run.json says about gradient accumulation: which terms saw a micro-batch instead of the batch."""
     norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules())
-    changed = [*filter(None, [task.coupled, "the statistics of batch normalisation" if norms else ""])]
+    changed = [
+        *filter(None, [task.batch_dependent, "the statistics of batch normalisation" if norms else ""])
+    ]
     fact = f"a batch did not fit into GPU memory: gradients accumulated over {count} micro-batches"
     if not changed:
         return f"{fact}; the update is that of the whole batch"
