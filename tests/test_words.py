@@ -130,6 +130,16 @@ def test_black_and_flat_crops_are_no_words():
     assert not is_informative(np.full((20, 20), 90), WORDS)
 
 
+def test_grey_levels_below_16_are_black_and_a_standard_deviation_below_8_is_flat():
+    busy = np.random.default_rng(0).integers(40, 200, (20, 20))
+    quarter = np.arange(20) < 5
+    assert not is_informative(np.where(quarter, 15, busy), WORDS)
+    assert is_informative(np.where(quarter, 16, busy), WORDS)
+    sign = np.where(np.arange(20) % 2, 1.0, -1.0) * np.ones((20, 1))
+    assert is_informative(100 + 8 * sign, WORDS)
+    assert not is_informative(100 + 7.9 * sign, WORDS)
+
+
 def test_words_come_back_from_their_file(mimic, studies, found):
     assert studies.words == WORDS.count
     crops = studies.crops["train"]
