@@ -1,7 +1,7 @@
-"""Class activation maps of test images with radiologists' boxes, and how well they meet (paper, Figure 3).
+"""Class activation maps of test images with radiologists' boxes, and the overlap of both (paper, Figure 3).
 
 In: the classifier of one fine-tune; split, index and image store of the dataset; its download, for the boxes.
-Out: maps.npz (images, maps, boxes of the drawn ones) and iou.csv (a row an image and class with boxes).
+Out: maps.npz (images, maps and boxes of those to draw) and iou.csv (one row per image and class with boxes).
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Pre-train one encoder on MIMIC-CXR-JPG with one objective (paper §4).
 
 In: index.parquet, images.npy, images.json and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to start from.
-Out: encoder.safetensors, run.json and metrics.jsonl beside it. resume.pt lies there while the run lasts.
+Out: encoder.safetensors, run.json and metrics.jsonl beside it; and resume.pt while the run lasts.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="encoder to start from")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument(
-        "--processes", type=int, default=1, help="one a GPU, started by torchrun; they share a batch"
+        "--processes", type=int, default=1, help="one per GPU, started by torchrun; they share a batch"
     )
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
     return parser.parse_args()

@@ -83,11 +83,8 @@ def claim(names: list[str], count: int = 1) -> list[int]:
         for lock in locks.values():
             lock.close()
         if not waiting:
-            print(
-                f"{len(names) - len(locks)} of {len(names)} visible GPUs are taken by other jobs; waiting for {count}",
-                file=sys.stderr,
-                flush=True,
-            )
+            taken = f"{len(names) - len(locks)} of {len(names)} visible GPUs are taken by other jobs"
+            print(f"{taken}; waiting for {count}", file=sys.stderr, flush=True)
             waiting = True
         # Jobs that retry at the same moments could block each other again and again.
         time.sleep(PATIENCE * random.uniform(0.5, 1.5))

@@ -62,9 +62,8 @@ class Objective(nn.Module):
         super().__init__()
         left_out = {name.strip() for name in settings.leave_out.split(",") if name.strip()}
         if unknown := left_out - set(context.label_names):
-            raise UserError(
-                f"lsp.settings.leave_out: no label {sorted(unknown)[0]!r}; labels are {', '.join(context.label_names)}"
-            )
+            known = ", ".join(context.label_names)
+            raise UserError(f"lsp.settings.leave_out: no label {min(unknown)!r}; labels are {known}")
         self.encoder, self.settings = encoder, settings
         columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
         self.register_buffer("columns", torch.tensor(columns), persistent=False)

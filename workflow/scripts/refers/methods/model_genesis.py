@@ -16,14 +16,7 @@ from torch import Tensor, nn
 
 from refers.config import option
 from refers.methods import Context
-from refers.methods.common.distortions import (
-    apply_curves,
-    intensity_curves,
-    paint_inside,
-    paint_outside,
-    shuffle_locally,
-    to_device,
-)
+from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
 
 BOXES = 5
@@ -51,13 +44,16 @@ def distort(images: Tensor, settings: Settings) -> Tensor:
         return (torch.rand(count, device=device) < probability).view(-1, 1, 1, 1)
 
     # Drawn on the host, which then knows their number without waiting for the device.
-    picked = to_device((torch.rand(count) < settings.shuffle).nonzero()[:, 0], device)
+    picked = distortions.to_device((torch.rand(count) < settings.shuffle).nonzero()[:, 0], device)
     found = images.clone()
-    found[picked] = shuffle_locally(images[picked], settings.windows, max(1, images.shape[-1] // 10))
-    curved = apply_curves(found, intensity_curves(count, device))
+    found[picked] = distortions.shuffle_locally(
+        images[picked], settings.windows, max(1, images.shape[-1] // 10)
+    )
+    curved = distortions.apply_curves(found, distortions.intensity_curves(count, device))
     found = torch.where(chosen(settings.intensity), curved, found)
+    inside = chosen(settings.inpaint)
     painted = torch.where(
-        chosen(settings.inpaint), paint_inside(found, 0, BOXES), paint_outside(found, BOXES)
+        inside, distortions.paint_inside(found, 0, BOXES), distortions.paint_outside(found, BOXES)
     )
     return torch.where(chosen(settings.paint), painted, found)
 

@@ -83,9 +83,8 @@ class Objective(nn.Module):
         else:
             self.fusion = NoFusion()
         if settings.generation:
-            self.decoder = ReportDecoder(
-                settings.decoder, context.vocabulary, context.max_length, encoder.token_width
-            )
+            sizes = context.vocabulary, context.max_length, encoder.token_width
+            self.decoder = ReportDecoder(settings.decoder, *sizes)
         if settings.image_to_text or settings.text_to_image:
             self.text = TextEncoder(context.text_encoder)
             self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
@@ -105,9 +104,8 @@ class Objective(nn.Module):
         recomputed = contrasted and self.settings.recompute
         texts = checkpoint(self.text, tokens, use_reentrant=False) if recomputed else None
         features = self.encoder(images.flatten(0, 1))
-        study = self.fusion(
-            features.pooled.unflatten(0, (studies, views)), features.tokens.unflatten(0, (studies, views))
-        )
+        pooled, each = (part.unflatten(0, (studies, views)) for part in (features.pooled, features.tokens))
+        study = self.fusion(pooled, each)
         losses: dict[str, Tensor] = {}
         if self.settings.generation:
             hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
@@ -128,7 +126,6 @@ class Objective(nn.Module):
         total = settings.image_to_text * contrastive_loss(images, texts, settings.temperature)
         if settings.text_to_image:
             transposed = contrastive_loss(texts, images, settings.temperature)
-            total = total + settings.text_to_image * (
-                transposed.detach() if settings.detach_text_to_image else transposed
-            )
+            transposed = transposed.detach() if settings.detach_text_to_image else transposed
+            total = total + settings.text_to_image * transposed
         return total

@@ -21,15 +21,7 @@ from torch.nn import functional as F
 from refers.config import option
 from refers.errors import UserError
 from refers.methods import Context, CropSettings
-from refers.methods.common.distortions import (
-    apply_curves,
-    intensity_curves,
-    paint_inside,
-    paint_outside,
-    shuffle_locally,
-    to_device,
-    warp,
-)
+from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
 from refers.training import distributed
 
@@ -57,18 +49,18 @@ class Settings(CropSettings):
 def distort(images: Tensor, settings: Settings) -> Tensor:
     """Elastic warp, then exactly one of four distortions for each image: (B, 1, S, S) in [0, 1]."""
     side, device = images.shape[-1], images.device
-    found = warp(images, settings.displacement * side, settings.smoothness * side)
+    found = distortions.warp(images, settings.displacement * side, settings.smoothness * side)
     # Drawn on the host, which then knows the number of each without waiting for the device.
     kind = torch.randint(KINDS, (len(images),))
     for number, change in enumerate(
         (
-            lambda some: shuffle_locally(some, settings.windows, max(1, side // 10)),
-            lambda some: apply_curves(some, intensity_curves(len(some), device)),
-            lambda some: paint_inside(some, 1, 1),
-            lambda some: paint_outside(some, 1),
+            lambda some: distortions.shuffle_locally(some, settings.windows, max(1, side // 10)),
+            lambda some: distortions.apply_curves(some, distortions.intensity_curves(len(some), device)),
+            lambda some: distortions.paint_inside(some, 1, 1),
+            lambda some: distortions.paint_outside(some, 1),
         )
     ):
-        members = to_device((kind == number).nonzero()[:, 0], device)
+        members = distortions.to_device((kind == number).nonzero()[:, 0], device)
         found[members] = change(found[members])
     return found
 

@@ -56,9 +56,7 @@ class TimmNetwork(nn.Module):
         sizes = {"img_size": settings.image_size} if fixed else {}
         self.settings = settings
         try:
-            self.network = timm.create_model(
-                settings.name, pretrained=False, num_classes=0, in_chans=1, **sizes
-            )
+            self.network = timm.create_model(settings.name, num_classes=0, in_chans=1, **sizes)
             self.token_width = self.width = self.network.num_features
             self.feature_width = self.network.head_hidden_size
             tokens, pooled = self._shapes()
@@ -69,9 +67,8 @@ class TimmNetwork(nn.Module):
                 f" ({first_line(error)}); choose another image_size or network"
             ) from None
         if len(tokens) != 3 or (tokens[2], pooled) != (self.token_width, (1, self.feature_width)):
-            raise UserError(
-                f"model.name: {settings.name} gives neither one map nor one sequence of tokens; choose another network"
-            )
+            wrong = "gives neither one map nor one sequence of tokens"
+            raise UserError(f"model.name: {settings.name} {wrong}; choose another network")
         side = math.isqrt(tokens[1])
         self.grid = side if side**2 == tokens[1] else 0
 

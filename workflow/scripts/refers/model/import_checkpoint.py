@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -41,7 +41,7 @@ def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict
     """
     if source == RANDOM:
         return build_encoder(settings), {"read": 0, "loaded": 0, "left_out": []}
-    if _is_ours(source):
+    if _is_of_this_pipeline(source):
         encoder, _ = load_encoder(Path(source))
         count = len(encoder.state_dict())
         return encoder, {"read": count, "loaded": count, "left_out": []}
@@ -86,14 +86,12 @@ def read_tensors(source: str) -> dict[str, Tensor]:
             for wrapper in WRAPPERS:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except pickle.UnpicklingError:
+        reason = "damaged, or more than tensors in it"
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, EOFError, SafetensorError) as error:
         reason = first_line(error)
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        pickled = isinstance(error, pickle.UnpicklingError)
-        reason = "damaged, or more than tensors in it" if pickled else str(error)
-    raise UserError(
-        f"{source}: not a checkpoint in npz, safetensors or torch's format ({reason}); download it again"
-    )
+    wrong = f"not a checkpoint in npz, safetensors or torch's format ({reason})"
+    raise UserError(f"{source}: {wrong}; download it again")
 
 
 def _download(name: str) -> dict[str, Tensor]:
@@ -125,9 +123,7 @@ def _tensors_only() -> Iterator[None]:
             os.environ[switch] = before
 
 
-def _is_ours(source: str) -> bool:
-    from safetensors import safe_open
-
+def _is_of_this_pipeline(source: str) -> bool:
     try:
         with safe_open(source, "pt") as opened:
             return "settings" in (opened.metadata() or {})

@@ -71,9 +71,8 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         batch, length, width = x.shape
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        key, value = (
-            self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        )
+        both = self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)
         mixed = attention(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 

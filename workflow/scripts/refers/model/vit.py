@@ -88,9 +88,8 @@ class RadiographTransformer(nn.Module):
             return tokens + self.position
         # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is computed once.
         weight_x, weight_e = self.mix.weight.split(self.width, dim=1)
-        return nn.functional.linear(tokens, weight_x, self.mix.bias) + nn.functional.linear(
-            self.position, weight_e
-        )
+        position = nn.functional.linear(self.position, weight_e)
+        return nn.functional.linear(tokens, weight_x, self.mix.bias) + position
 
     def forward(self, images: Tensor) -> Features:
         patches = self.embed(images)

@@ -23,40 +23,33 @@ def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError, ValueError: an array is missing or has no counterpart.
     """
+    left = dict(arrays)
     found = {
-        "cls_token": arrays["cls"],
-        "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
-        "patch_embed.proj.weight": arrays["embedding/kernel"].permute(3, 2, 0, 1),
-        "patch_embed.proj.bias": arrays["embedding/bias"],
-        "norm.weight": arrays["Transformer/encoder_norm/scale"],
-        "norm.bias": arrays["Transformer/encoder_norm/bias"],
+        "cls_token": left.pop("cls"),
+        "pos_embed": left.pop("Transformer/posembed_input/pos_embedding"),
+        "patch_embed.proj.weight": left.pop("embedding/kernel").permute(3, 2, 0, 1),
+        "patch_embed.proj.bias": left.pop("embedding/bias"),
+        "norm.weight": left.pop("Transformer/encoder_norm/scale"),
+        "norm.bias": left.pop("Transformer/encoder_norm/bias"),
     }
-    used = {"cls", "Transformer/posembed_input/pos_embedding", "embedding/kernel", "embedding/bias"}
-    used |= {"Transformer/encoder_norm/scale", "Transformer/encoder_norm/bias"}
-
-    def take(name: str) -> Tensor:
-        used.add(name)
-        return arrays[name]
-
     block = 0
     while f"Transformer/encoderblock_{block}/LayerNorm_0/scale" in arrays:
         source, target = f"Transformer/encoderblock_{block}/", f"blocks.{block}."
-        attention = source + "MultiHeadDotProductAttention_1/"
-        kernels = [take(f"{attention}{part}/kernel").flatten(1).T for part in ("query", "key", "value")]
+        attention = f"{source}MultiHeadDotProductAttention_1"
+        qkv = [f"{attention}/{part}" for part in ("query", "key", "value")]
+        kernels = [left.pop(f"{part}/kernel").flatten(1).T for part in qkv]
         found[target + "attn.qkv.weight"] = torch.cat(kernels)
-        found[target + "attn.qkv.bias"] = torch.cat(
-            [take(f"{attention}{part}/bias").flatten() for part in ("query", "key", "value")]
-        )
-        found[target + "attn.proj.weight"] = take(attention + "out/kernel").flatten(0, 1).T
-        found[target + "attn.proj.bias"] = take(attention + "out/bias")
+        found[target + "attn.qkv.bias"] = torch.cat([left.pop(f"{part}/bias").flatten() for part in qkv])
+        found[target + "attn.proj.weight"] = left.pop(f"{attention}/out/kernel").flatten(0, 1).T
+        found[target + "attn.proj.bias"] = left.pop(f"{attention}/out/bias")
         for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
-            found[f"{target}{ours}.weight"] = take(f"{source}{theirs}/scale")
-            found[f"{target}{ours}.bias"] = take(f"{source}{theirs}/bias")
+            found[f"{target}{ours}.weight"] = left.pop(f"{source}{theirs}/scale")
+            found[f"{target}{ours}.bias"] = left.pop(f"{source}{theirs}/bias")
         for ours, theirs in (("fc1", "MlpBlock_3/Dense_0"), ("fc2", "MlpBlock_3/Dense_1")):
-            found[f"{target}mlp.{ours}.weight"] = take(f"{source}{theirs}/kernel").T
-            found[f"{target}mlp.{ours}.bias"] = take(f"{source}{theirs}/bias")
+            found[f"{target}mlp.{ours}.weight"] = left.pop(f"{source}{theirs}/kernel").T
+            found[f"{target}mlp.{ours}.bias"] = left.pop(f"{source}{theirs}/bias")
         block += 1
-    left = {name.replace("/", "."): arrays[name] for name in arrays if name not in used}
+    left = {name.replace("/", "."): array for name, array in left.items()}
     if unknown := [name for name in left if not name.startswith(("head.", "pre_logits."))]:
         raise ValueError(f"unknown array {unknown[0]}")
     return {name: tensor.float().contiguous() for name, tensor in (found | left).items()}
@@ -116,9 +109,8 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
     if side == grid:
         return positions
     square = positions.T.reshape(1, -1, side, side)
-    return (
-        F.interpolate(square, (grid, grid), mode="bilinear", align_corners=True).flatten(2)[0].T.contiguous()
-    )
+    resized = F.interpolate(square, (grid, grid), mode="bilinear", align_corners=True)
+    return resized.flatten(2)[0].T.contiguous()
 
 
 def to_radiograph_transformer(
@@ -131,9 +123,7 @@ def to_radiograph_transformer(
             with which these weights compute something else.
     """
     if settings.activation != "gelu":
-        raise UserError(
-            f"{origin}: these weights were trained with GELU; set model.activation: gelu for this method"
-        )
+        raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
     try:
         kernel = left.pop("patch_embed.proj.weight")
@@ -147,9 +137,8 @@ def to_radiograph_transformer(
             "norm.bias": left.pop("norm.bias"),
         }
     except KeyError as error:
-        raise UserError(
-            f"{origin}: lacks {error.args[0]}; use a plain ViT checkpoint with a class token"
-        ) from None
+        missing = error.args[0]
+        raise UserError(f"{origin}: lacks {missing}; use a plain ViT checkpoint with a class token") from None
     if settings.position == "concat":
         eye = torch.eye(len(token))
         state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
@@ -160,8 +149,6 @@ def to_radiograph_transformer(
             inner = ".".join(parts[2:4])
             state[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
     if left:
-        raise UserError(
-            f"{origin}: {len(left)} tensors have no counterpart in the radiograph transformer, first {min(left)};"
-            " use a plain ViT checkpoint"
-        )
+        wrong = f"{len(left)} tensors have no counterpart in the radiograph transformer, first {min(left)}"
+        raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint")
     return state

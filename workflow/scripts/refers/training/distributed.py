@@ -26,6 +26,7 @@ from refers.training.runtime import hold_gpus, seed_torch
 # The other ranks wait while the main process validates. A process that died is noticed by torchrun, not by this.
 TIMEOUT = timedelta(hours=2)
 Result = TypeVar("Result")
+Loss = Callable[[Any], dict[str, Tensor]]
 _rank, _size = 0, 1
 
 
@@ -76,14 +77,6 @@ def join(device: torch.device) -> torch.device:
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     return device
-
-
-def leave() -> None:
-    """Part from the other ranks: this process is alone again."""
-    global _rank, _size
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-    _rank, _size = 0, 1
 
 
 def is_main_process() -> bool:
@@ -202,7 +195,7 @@ def average(losses: dict[str, Tensor]) -> dict[str, Tensor]:
 class _Step(nn.Module):
     """A loss as the forward pass of the module behind it, which is where DistributedDataParallel looks for gradients."""
 
-    def __init__(self, module: nn.Module, loss: Callable[[Any], dict[str, Tensor]]) -> None:
+    def __init__(self, module: nn.Module, loss: Loss) -> None:
         super().__init__()
         self.module, self.loss = module, loss
 
@@ -210,9 +203,7 @@ class _Step(nn.Module):
         return self.loss(batch)
 
 
-def parallel(
-    module: nn.Module, loss: Callable[[Any], dict[str, Tensor]]
-) -> Callable[[Any], dict[str, Tensor]]:
+def parallel(module: nn.Module, loss: Loss) -> Loss:
     """`loss` of `module` such that backward averages gradients over the ranks and batch normalisation spans the batch.
 
     Raises:

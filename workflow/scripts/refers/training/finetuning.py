@@ -97,9 +97,7 @@ def finetuning_task(
 def prediction_frame(data: LabelledImages, logits: Tensor, split: str) -> pd.DataFrame:
     """Rows of predictions.parquet: split, image_id, patient_id, labels as 0/1, scores in [0, 1]."""
     columns = {"split": split, "image_id": data.frame["image_id"], "patient_id": data.frame["patient_id"]}
-    columns |= {
-        LABEL + name: data.labels[:, place].astype(np.int8) for place, name in enumerate(data.classes)
-    }
-    scores = probabilities(logits, len(data.classes))
+    labels, scores = data.labels.astype(np.int8), probabilities(logits, len(data.classes))
+    columns |= {LABEL + name: labels[:, place] for place, name in enumerate(data.classes)}
     columns |= {SCORE + name: scores[:, place] for place, name in enumerate(data.classes)}
     return pd.DataFrame(columns)

@@ -46,14 +46,12 @@ class Precision:
         if (handle := getattr(self.amp._amp_state, "handle", None)) is not None:
             handle._deactivate()
         before = parameters_of(optimiser)
-        module, optimiser = self.amp.initialize(
-            module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
-        )
+        level = self.name.removeprefix("apex-").upper()
+        module, optimiser = self.amp.initialize(module, optimiser, opt_level=level, verbosity=0)
         # O2 creates its masters here instead of in the first backward pass.
         optimiser.zero_grad()
-        copied = [
-            (old, new) for old, new in zip(before, parameters_of(optimiser), strict=True) if old is not new
-        ]
+        pairs = zip(before, parameters_of(optimiser), strict=True)
+        copied = [(old, new) for old, new in pairs if old is not new]
         self.weights, self.masters = [weight for weight, _ in copied], [master for _, master in copied]
         return module, optimiser
 

@@ -116,9 +116,8 @@ class Batches:
         total, count, size = {}, self.count("val"), self.training.batch_size
         for start in range(0, count, size):
             positions = np.arange(start, min(start + size, count))
-            batch = {
-                name: tensor.to(self.device) for name, tensor in self.read("val", positions, None).items()
-            }
+            host = self.read("val", positions, None)
+            batch = {name: host[name].to(self.device) for name in host}
             params = self.params(batch, augment.identity_params)
             if self.crops > 1:
                 # All crops without augmentation would be one and the same image. The trainer's seed makes those of the
@@ -145,10 +144,8 @@ def pretraining_task(
     count = batches.count("train")
     batch_size = min(training.batch_size, count)
     if batch_size % distributed.world_size():
-        raise UserError(
-            f"batch size {batch_size} is not a multiple of the {distributed.world_size()} processes; choose another"
-            " number of GPUs"
-        )
+        wrong = f"batch size {batch_size} is not a multiple of the {distributed.world_size()} processes"
+        raise UserError(f"{wrong}; choose another number of GPUs")
     return Task(
         module=objective,
         keep=objective.encoder,

@@ -36,19 +36,15 @@ def fit(
     fingerprint: str,
     started: float = run_record.STARTED,
 ) -> dict:
-    """Train `task` and leave the selected weights in `task.keep` (of the main process, where there are several).
+    """Train `task` and leave the selected weights in `task.keep`; of several processes in the main one alone.
 
-    A batch that does not fit into the device's memory is split into micro-batches whose gradients are accumulated. The
-    update stays the same but for the terms that `task.batch_dependent` names.
+    `folder` receives metrics.jsonl, and resume.pt, from which a rerun with the same `fingerprint` (a digest of settings and
+    inputs) continues, in any number of processes; the caller ends with `resume.clear_resume`. A batch that does not fit
+    into the device's memory is split into micro-batches with accumulated gradients, which changes the terms that
+    `task.batch_dependent` names. `started`, by `time.monotonic`, is when this process began with the run.
 
-    Args:
-        folder: receives metrics.jsonl, and resume.pt, from which a rerun continues in any number of processes. The state
-            after the last step holds the selected weights alone. The caller ends with `resume.clear_resume`.
-        fingerprint: digest of configuration and inputs; a state with another one is not used.
-        started: when this process began with the run, by `time.monotonic`; for the history.
-
-    Returns the best score and its step, the steps done before this process, the history of the run by process, the number
-    of micro-batches, and where these are several a note on what they change.
+    Returns the facts for run.json: the best score and its step, the steps done before this process, the history of the run
+    by process, the number of micro-batches, and where these are several a note on what they change.
 
     Raises:
         UserError: the loss or a weight became non-finite (nonfinite.json says where), a single item does not fit into
@@ -79,20 +75,19 @@ class Progress:
         return any("validation" in record and record["step"] == step for record in self.records)
 
 
+@dataclass
 class Trainer:
     """One run of a task: `fit` is the loop, every other method one thing that happens in it."""
 
-    def __init__(
-        self,
-        task: Task,
-        settings: Training,
-        device: torch.device,
-        folder: Path,
-        fingerprint: str,
-        started: float,
-    ) -> None:
-        self.settings, self.device, self.folder = settings, device, folder
-        self.fingerprint, self.started = fingerprint, started
+    task: Task
+    settings: Training
+    device: torch.device
+    folder: Path
+    fingerprint: str
+    started: float
+
+    def __post_init__(self) -> None:
+        task, settings, device = self.task, self.settings, self.device
         self.precision = Precision(settings.precision, device)
         optimiser = optim.build(task.module.to(device), settings.optimiser, task.lr_overrides)
         self.module, self.optimiser = self.precision.prepare(task.module, optimiser)
@@ -105,7 +100,7 @@ class Trainer:
         self.restore()
         self.start = self.progress.step
         # The digest is taken now and cached: files that are edited while the run lasts are not the code that runs.
-        library, history = run_record.piece(device, started)["library_sha256"], self.progress.history
+        library, history = run_record.piece(device, self.started)["library_sha256"], self.progress.history
         if history and history[-1]["library_sha256"] != library:
             print("the library changed since these steps; run.json says which one made which", flush=True)
         loss = torch.compile(task.loss) if settings.compile else task.loss
@@ -123,20 +118,16 @@ class Trainer:
                 if self.due(self.validate_every) and not progress.validated(self.start):
                     self.validate(termination)
                 for step in range(self.start, settings.steps):
-                    batch = {
-                        name: tensor.to(self.device, non_blocking=True)
-                        for name, tensor in ahead.result().items()
-                    }
+                    host = ahead.result()
+                    batch = {name: host[name].to(self.device, non_blocking=True) for name in host}
                     if step + 1 < settings.steps:
                         ahead = reader.submit(self.load, step + 1)
                     factor = self.set_learning_rates(step)
                     self.update(batch, step)
 
                     logging, saving = self.due(settings.log_every), self.due(settings.checkpoint_every)
-                    validating, stopping = (
-                        self.due(self.validate_every),
-                        distributed.any_rank(bool(termination.received)),
-                    )
+                    validating = self.due(self.validate_every)
+                    stopping = distributed.any_rank(termination.received > 0)
                     if logging or saving or validating or stopping:
                         # The host waits for the device in these steps alone (and where task 1 of REFERS counts a
                         # batch's tokens). They are also those after which a state may be written: none may be broken.
@@ -152,7 +143,7 @@ class Trainer:
             except Preempted:
                 self.save()
                 where = f"at step {progress.step} of {settings.steps}"
-                after = "the state is saved, the same command goes on from there"
+                after = "the state is saved, rerun the same command to resume"
                 distributed.raise_on_all_ranks(termination.preempted(f"{where}; {after}"))
         return self.finish()
 
@@ -172,13 +163,11 @@ class Trainer:
 
     def update(self, batch: Batch, step: int) -> None:
         """One step, repeated with more micro-batches until it fits into memory; its losses are added to the tally."""
-        progress, clip_norm = self.progress, self.settings.optimiser.clip_norm
+        progress, clip = self.progress, self.settings.optimiser.clip_norm
         while True:
             seed_torch(self.settings.seed, TORCH, step)
             try:
-                losses = train_step(
-                    self.task, batch, self.precision, self.optimiser, clip_norm, progress.parts
-                )
+                losses = train_step(self.task, batch, self.precision, self.optimiser, clip, progress.parts)
                 break
             except TooLarge:
                 # The traceback still holds the step's tensors: memory is free only after this block.
@@ -226,10 +215,8 @@ class Trainer:
         better = score > best["score"] or best["weights"] is None or self.settings.select == "last"
         # The untrained module is never selected; its validation only shows where the curve begins.
         if progress.step and better:
-            weights = {
-                name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in self.task.keep.state_dict().items()
-            }
+            keep = self.task.keep.state_dict()
+            weights = {name: keep[name].detach().to("cpu", copy=True) for name in keep}
             progress.best = {"score": score, "step": progress.step, "weights": weights}
 
     @torch.no_grad()

@@ -34,10 +34,9 @@ class Restoration(nn.Module):
         self.encoder, self.distort = encoder, distort
         size, grid = encoder.settings.image_size, encoder.grid
         if not grid or size % grid:
-            cells = f"{grid} x {grid} tokens" if grid else "tokens that are not a square grid"
-            raise UserError(
-                f"model: {size} pixels a side and {cells} do not divide; restoration needs another image_size or encoder"
-            )
+            wrong = f"{size} pixels are not a multiple of the {grid} x {grid} tokens"
+            wrong = wrong if grid else "its tokens are not a square grid"
+            raise UserError(f"model: {wrong}; restoration needs another image_size or encoder")
         self.decoder = RestorationDecoder(encoder.token_width, grid, size // grid, width)
 
     def restoration(self, images: Tensor) -> tuple[dict[str, Tensor], Features]:
