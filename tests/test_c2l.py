@@ -118,16 +118,18 @@ def test_the_queue_takes_keys_of_the_second_view_only(objective):
     assert int(objective.pointer) == 4
 
 
-def test_a_step_that_is_repeated_in_parts_queues_each_key_once(objective):
+def test_a_step_repeated_in_micro_batches_queues_each_key_once(objective):
     images, before = torch.randn(4, 2, 1, 32, 32), objective.queue.clone()
     objective.train()
     seen = []
-    for parts in (1, 2):  # the first attempt runs out of memory after its forward pass
+    for count in (1, 2):  # the first attempt runs out of memory after its forward pass
         objective.before_step()
-        for part in images.chunk(parts):
-            objective({"images": part})
+        for micro_batch in images.chunk(count):
+            objective({"images": micro_batch})
             seen.append(objective.queue.clone())
-    assert all(torch.equal(queue, before) for queue in seen)  # no part has its own batch among its negatives
+    assert all(
+        torch.equal(queue, before) for queue in seen
+    )  # no micro-batch has its own keys among its negatives
     key = F.normalize(objective.keys(images[:, 1]), dim=1)
     objective.after_step()
     assert int(objective.pointer) == 4

@@ -108,7 +108,7 @@ def test_a_malicious_store_text_encoder_and_encoder_do_nothing(tmp_path, small_b
     assert not (tmp_path / "mark").exists()
 
 
-def test_no_code_here_unpickles():
+def test_no_code_unpickles():
     for path in (ROOT / "workflow/scripts").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):
