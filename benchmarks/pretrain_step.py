@@ -82,7 +82,7 @@ def main() -> None:
     task = Task(module=objective, keep=objective, load=None, loss=objective, validate=None, epoch_steps=1)
     for name in args.precision:
         precision = Precision(name, device)
-        optimiser = optim.build(objective, settings.optimiser, objective.rates(settings.optimiser))
+        optimiser = optim.build(objective, settings.optimiser, objective.lr_overrides(settings.optimiser))
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
         left, right = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
 

@@ -118,16 +118,18 @@ def test_the_queue_takes_keys_of_the_second_view_only(objective):
     assert int(objective.pointer) == 4
 
 
-def test_a_step_that_is_repeated_in_parts_queues_each_key_once(objective):
+def test_a_step_repeated_in_micro_batches_queues_each_key_once(objective):
     images, before = torch.randn(4, 2, 1, 32, 32), objective.queue.clone()
     objective.train()
     seen = []
-    for parts in (1, 2):  # the first attempt runs out of memory after its forward pass
+    for count in (1, 2):  # the first attempt runs out of memory after its forward pass
         objective.before_step()
-        for part in images.chunk(parts):
-            objective({"images": part})
+        for micro_batch in images.chunk(count):
+            objective({"images": micro_batch})
             seen.append(objective.queue.clone())
-    assert all(torch.equal(queue, before) for queue in seen)  # no part has its own batch among its negatives
+    assert all(
+        torch.equal(queue, before) for queue in seen
+    )  # no micro-batch has its own keys among its negatives
     key = F.normalize(objective.keys(images[:, 1]), dim=1)
     objective.after_step()
     assert int(objective.pointer) == 4
@@ -196,8 +198,8 @@ def test_validation_compares_two_different_views_in_the_same_way_every_time(smal
     assert values[0] == values[1]
     rows = studies.images_of(studies.splits["val"])[0]
     second, first = seen[0], seen[1]  # the teacher comes first
-    still = augment.still(training.augment, len(rows), 36, 32, CPU)
-    assert torch.equal(first, augment.apply(still, torch.from_numpy(studies.store[rows]), 32))
+    params = augment.identity_params(training.augment, len(rows), 36, 32, CPU)
+    assert torch.equal(first, augment.apply(params, torch.from_numpy(studies.store[rows]), 32))
     assert (first - second).abs().amax((1, 2, 3)).min() > 0.1
     # one picture twice would be found at once; chance is log(n), or more where scores are far apart
     assert values[0]["plain"] > 0.9 * math.log(len(rows))

@@ -157,7 +157,9 @@ def test_a_driver_that_is_too_old_for_the_installed_torch_stops_before_any_work(
     monkeypatch.setattr(devices, "version", version)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver([1], cuda=12080))
     line = devices.absent(device)
-    assert "its driver knows CUDA 12, the installed torch needs CUDA 13: install driver 580 or newer" in line
+    assert (
+        "its driver supports CUDA 12, the installed torch needs CUDA 13: install driver 580 or newer" in line
+    )
     assert devices.absent("cpu") == ""
     with pytest.raises(UserError) as caught:
         runtime.choose_device(device)  # no GPU for torch, here as there

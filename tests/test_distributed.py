@@ -142,8 +142,8 @@ def test_each_process_encodes_its_half_of_the_same_images(name, make_task, tmp_p
     ) == [0, 0]
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     assert [len(images) for images in halves[0]] == [len(images) // 2 for images in whole]
-    for images, *parts in zip(whole, *halves, strict=True):
-        assert torch.equal(torch.cat(parts), images)
+    for images, *shards in zip(whole, *halves, strict=True):
+        assert torch.equal(torch.cat(shards), images)
 
 
 def test_an_objective_that_shares_nothing_is_right_as_well(make_task, tmp_path):
@@ -163,13 +163,13 @@ def test_an_objective_that_shares_nothing_is_right_as_well(make_task, tmp_path):
         torch.testing.assert_close(found["gradients"][key], value)
 
 
-def test_after_its_share_each_process_draws_for_itself(tmp_path):
+def test_after_local_shard_each_rank_has_random_numbers_of_its_own(tmp_path):
     def draw(rank):
         found = []
         for step in (0, 1, 0):
             torch.manual_seed(step)
             before = torch.rand(3)
-            rows = distributed.share(torch.arange(6))
+            rows = distributed.local_shard(torch.arange(6))
             found += [before, rows, torch.rand(3)]
         torch.save(found, tmp_path / f"{rank}.pt")
 
@@ -182,9 +182,9 @@ def test_after_its_share_each_process_draws_for_itself(tmp_path):
     assert torch.equal(second[2], second[8])
 
 
-def test_a_batch_without_equal_shares_is_one_line(make_task):
+def test_a_batch_size_that_is_not_a_multiple_of_the_processes_is_one_line(make_task):
     def refuse(_rank):
-        with pytest.raises(UserError, match="a batch of 4 has no equal shares for 3 processes"):
+        with pytest.raises(UserError, match="batch size 4 is not a multiple of the 3 processes"):
             make_task("lsp")
 
     assert in_processes(refuse, 3) == [0, 0, 0]
@@ -220,7 +220,7 @@ def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
         task = make_task(name)
         trainer.fit(task, training(), CPU, folder, "x")
         torch.save(dict(task.module.named_buffers()), folder / f"buffers{rank}.pt")
-        if distributed.leads():
+        if distributed.is_main_process():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
 
     (tmp_path / "one").mkdir()
@@ -228,7 +228,7 @@ def test_a_run_of_two_processes_ends_as_a_run_of_one(name, make_task, tmp_path):
     run(tmp_path / "one")
     assert in_processes(lambda rank: run(tmp_path / "two", rank)) == [0, 0]
     close(tmp_path / "one", tmp_path / "two")
-    # only the leader validates, which must not show in what the processes keep beside their weights
+    # only the main process validates, which must not show in what the processes keep beside their weights
     whole, *shared = (
         torch.load(tmp_path / name) for name in ("one/buffers0.pt", "two/buffers0.pt", "two/buffers1.pt")
     )
@@ -252,7 +252,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
 
         setattr(task, moment, interrupted)
         outcome = trainer.fit(task, training(), CPU, folder, "x")
-        if distributed.leads():
+        if distributed.is_main_process():
             torch.save(task.keep.state_dict(), folder / "weights.pt")
         return outcome
 
@@ -261,7 +261,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
     run(tmp_path / "whole")
     codes = in_processes(lambda rank: run(tmp_path / "broken", rank))
     if moment == "validate" and asked == 1:
-        assert codes == [0, 0]  # only the leader validates, so nothing was interrupted
+        assert codes == [0, 0]  # only the main process validates, so nothing was interrupted
         return
     assert codes == [143, 143]
     assert [path.name for path in (tmp_path / "broken").iterdir()] == ["resume.pt"]
@@ -277,7 +277,7 @@ def test_sigterm_to_one_process_ends_all_and_any_number_resumes(asked, moment, m
     ],
     ids=["loss", "gradient"],
 )
-def test_what_is_no_number_stops_every_process_and_is_said_once(make_task, tmp_path, capfd, spoil, said):
+def test_a_non_finite_value_stops_every_process_with_one_message(make_task, tmp_path, capfd, spoil, said):
     def run(_rank):
         task = make_task("lsp")
         loss, calls = task.loss, []

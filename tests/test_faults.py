@@ -159,8 +159,8 @@ def test_a_signal_saves_every_step_done(tmp_path, moment, call, number):
     ).read_text()
 
 
-@pytest.mark.parametrize(("items", "parts"), [(8, 2), (7, 3), (5, 5)])
-def test_parts_of_a_batch_add_up_to_its_gradient(items, parts):
+@pytest.mark.parametrize(("items", "count"), [(8, 2), (7, 3), (5, 5)])
+def test_micro_batches_add_up_to_the_gradient_of_the_batch(items, count):
     torch.manual_seed(0)
     batch = {"images": torch.randn(items * 3, 2), "labels": torch.randn(items, 1)}
     weight = torch.randn(2, 1, requires_grad=True)
@@ -170,10 +170,10 @@ def test_parts_of_a_batch_add_up_to_its_gradient(items, parts):
         return (means - part["labels"]).square().mean()
 
     (whole,) = torch.autograd.grad(loss(batch), weight)
-    pieces = micro_batches(batch, parts)
-    assert sum(share for _, share in pieces) == pytest.approx(1)
-    assert [len(part["images"]) for part, _ in pieces] == [3 * len(part["labels"]) for part, _ in pieces]
-    (added,) = torch.autograd.grad(sum(share * loss(part) for part, share in pieces), weight)
+    split = micro_batches(batch, count)
+    assert sum(share for _, share in split) == pytest.approx(1)
+    assert [len(part["images"]) for part, _ in split] == [3 * len(part["labels"]) for part, _ in split]
+    (added,) = torch.autograd.grad(sum(share * loss(part) for part, share in split), weight)
     torch.testing.assert_close(added, whole)
 
 
@@ -214,13 +214,13 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, capsys, err
         torch.testing.assert_close(short.module.state_dict()[name], tensor, msg=name)
 
 
-def test_another_fault_of_the_gpu_is_no_shortage_of_memory(tmp_path):
+def test_another_error_of_the_gpu_is_not_taken_for_out_of_memory(tmp_path):
     fault = RuntimeError("CUDA error: device-side assert triggered")
     with pytest.raises(RuntimeError, match="device-side assert"):
         trainer.fit(short_of_memory(toy_task(), 2, fault), settings(), CPU, tmp_path, "x")
 
 
-def test_a_pass_that_is_repeated_in_parts_counts_once_in_batch_normalisation(tmp_path):
+def test_a_pass_repeated_in_micro_batches_counts_once_in_batch_normalisation(tmp_path):
     ends = []
     for after in (False, True):
         task = toy_task()
@@ -275,7 +275,9 @@ def test_one_item_that_does_not_fit_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "shared"), [("refers", "negatives of task 2"), ("lsp", "update is that of the whole batch")]
 )
-def test_the_record_says_what_batches_in_parts_change(name, shared, small_model, context, studies, tmp_path):
+def test_the_record_names_terms_that_gradient_accumulation_changes(
+    name, shared, small_model, context, studies, tmp_path
+):
     task = task_of(name, small_model, context, studies)
     whole = task.loss
 
@@ -296,7 +298,7 @@ def test_the_record_says_what_batches_in_parts_change(name, shared, small_model,
 
 
 @pytest.mark.parametrize("log_every", [5, 20])
-def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_every):
+def test_a_non_finite_loss_names_its_step_learning_rate_and_batch(tmp_path, log_every):
     def items(step):
         return batch_rows(step, 30, 8, 0).tolist()
 
@@ -308,7 +310,7 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_ev
     assert "\n" not in str(caught.value)
     found = json.loads((tmp_path / "nonfinite.json").read_text())
     assert (found["step"], found["items"]) == (8, items(8))
-    assert found["learning_rate"] == pytest.approx(3e-3 * optim.multiplier(8, 4, 20))
+    assert found["learning_rate"] == pytest.approx(3e-3 * optim.lr_factor(8, 4, 20))
     assert found["before"][-1] == {"step": 7, "items": items(7)}
     # the state of step 7 is from before the fault; none of later steps was written
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["state"]["step"] == 7
@@ -317,7 +319,7 @@ def test_a_loss_that_is_no_number_names_its_step_rate_and_batch(tmp_path, log_ev
 @pytest.mark.parametrize(
     ("step", "moment"), [(13, None), (8, "loss"), (11, "validate")], ids=["due", "SIGTERM", "validation"]
 )
-def test_a_gradient_that_is_no_number_gets_into_no_state(tmp_path, step, moment):
+def test_a_non_finite_gradient_is_written_to_no_state(tmp_path, step, moment):
     """The loss of that step is finite, as are those before it, and at its end a state is to be written."""
     task, seen = toy_task(), []
 
@@ -345,7 +347,7 @@ def test_a_gradient_that_is_no_number_gets_into_no_state(tmp_path, step, moment)
     assert all(tensor.isfinite().all() for tensor in state["module"].values())
 
 
-def test_the_images_behind_a_lost_loss_can_be_looked_up(small_model, context, studies, mimic):
+def test_the_images_behind_a_non_finite_loss_can_be_looked_up(small_model, context, studies, mimic):
     index = pd.read_parquet(mimic[0])
     task = task_of("refers", small_model, context, studies)
     rows = task.items(0)

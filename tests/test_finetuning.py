@@ -15,6 +15,7 @@ from refers.evaluation.metrics import auc
 from refers.model.classifier import Classifier, classification_loss, probabilities
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
+from refers.training import trainer
 from refers.training.finetuning import LabelledImages, finetuning_task
 from torch.nn import functional as F
 
@@ -67,6 +68,22 @@ def test_validation_is_the_mean_auc_and_one_without_both_labels_falls_back_to_th
     scores = finetuning_task(model, data, data, settings, 32, torch.device("cpu")).validate()
     assert scores["auc"] == -1
     assert scores["score"] == -scores["loss"]
+
+
+@pytest.mark.parametrize(("images", "epoch"), [(20, 2), (23, 2), (24, 3), (5, 1)])
+def test_validation_is_after_every_epoch_of_whole_batches(small_model, tmp_path, images, epoch):
+    rng = np.random.default_rng(0)
+    store = rng.integers(0, 256, (images, 36, 36), dtype=np.uint8)
+    data = LabelledImages(store, labelled(rng, images, ["A"]), ["A"])
+    training = config.Training(steps=7, warmup_steps=1, batch_size=8, precision="fp32")
+    settings = config.Finetune(training=training)
+    model, cpu = Classifier(build_encoder(small_model), 1, 0.0), torch.device("cpu")
+    task = finetuning_task(model, data, data, settings, 32, cpu)
+    assert task.epoch_steps == epoch
+    trainer.fit(task, training, cpu, tmp_path, "x")
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    validated = [record["step"] for record in records if "validation" in record]
+    assert validated == sorted({*range(0, 8, epoch), 7})
 
 
 @pytest.fixture
@@ -165,7 +182,7 @@ def test_a_subset_of_other_images_is_refused(world):
     (world / "subset.csv").write_text("row,image_id\n60,i60\n")
     done = finetune(world, world / "run")
     assert done.returncode == 1
-    assert "i60 is no training image" in done.stderr
+    assert "i60 is not a training image" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (world / "run").exists()
 

@@ -102,7 +102,7 @@ def test_relu_is_refused_for_weights_trained_with_gelu(reference):
         (lambda state: state.pop("blocks.1.mlp.fc1.bias"), "1 missing: blocks.1.mlp.fc1.bias"),
         (
             lambda state: state.update(extra=torch.zeros(1)),
-            "1 tensors have no place in the radiograph transformer, first extra",
+            "1 tensors have no counterpart in the radiograph transformer, first extra",
         ),
         (lambda state: state.pop("cls_token"), "lacks cls_token"),
         (lambda state: state.update({"norm.weight": torch.zeros(3)}), "1 wrong shape: norm.weight"),

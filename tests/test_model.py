@@ -73,6 +73,17 @@ def test_initialisation_follows_the_paper(small_model):
     assert encoder.position.std() > 0.01
 
 
+def test_layer_norms_have_the_epsilon_of_imported_checkpoints(small_model):
+    """1e-6, as in Google's and timm's vision transformers; torch's own default is ten times larger."""
+    torch.manual_seed(0)
+    x = torch.randn(4, small_model.width) * 1e-3
+    expected = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 1e-6).sqrt()
+    norms = [part for part in RadiographTransformer(small_model).modules() if isinstance(part, nn.LayerNorm)]
+    assert len(norms) == 2 * small_model.depth + 1
+    for norm in norms:
+        torch.testing.assert_close(norm(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_parameters_at_the_published_size():
     with torch.device("meta"):
         encoder = RadiographTransformer(
@@ -128,3 +139,15 @@ def test_the_report_transformer_is_causal():
         torch.testing.assert_close(after[:, : t + 1], before[:, : t + 1])
         assert not torch.allclose(after[:, t + 1], before[:, t + 1])
     assert not torch.allclose(decoder(tokens, memory + 1), before)
+
+
+def test_every_parameter_of_the_report_transformer_has_a_gradient():
+    torch.manual_seed(0)
+    decoder = ReportDecoder(
+        ReportTransformer(width=16, depth=2, heads=2, mlp_width=32), 50, 12, memory_width=6
+    )
+    tokens = torch.randint(0, 50, (3, 13))
+    logits = decoder(tokens[:, :-1], torch.randn(3, 5, 6))
+    nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    gradients = {name: parameter.grad for name, parameter in decoder.named_parameters()}
+    assert [name for name, gradient in gradients.items() if gradient is None or not gradient.any()] == []

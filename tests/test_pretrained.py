@@ -95,7 +95,7 @@ def test_torchvisions_residual_network_is_read_from_torchs_format(tmp_path):
         )
 
 
-def test_an_encoder_of_this_pipeline_brings_its_own_architecture(small_model, tmp_path):
+def test_an_encoder_of_this_pipeline_has_its_own_architecture(small_model, tmp_path):
     ours = build_encoder(small_model)
     save_encoder(tmp_path / "e.safetensors", ours, {"method": "colleague"})
     found, report = import_encoder(config.Transformer(), str(tmp_path / "e.safetensors"))
@@ -134,9 +134,9 @@ class Malicious:
         ("net.npz", b"PK"),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_one_line_and_executes_nothing(tmp_path, capsys, name, content):
+def test_a_file_that_is_not_a_checkpoint_is_one_line_and_executes_nothing(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match="no checkpoint in npz, safetensors or torch's format") as caught:
+    with pytest.raises(UserError, match="not a checkpoint in npz, safetensors or torch's format") as caught:
         read_tensors(str(tmp_path / name))
     assert "\n" not in str(caught.value)
     assert "executed" not in capsys.readouterr().out

@@ -246,7 +246,7 @@ def test_any_encoder_whose_tokens_tile_the_image_can_restore(settings, width):
     ids=["resnet", "timm"],
 )
 def test_tokens_that_do_not_tile_the_image_are_one_line(settings):
-    with pytest.raises(UserError, match=r"70 pixels a side and \d x \d tokens do not divide"):
+    with pytest.raises(UserError, match=r"70 pixels are not a multiple of the \d x \d tokens"):
         Restoration(build_encoder(settings), 32, torch.clone)
 
 

@@ -59,15 +59,15 @@ def settings(**values):
 
 
 def test_schedule_at_its_corners():
-    assert optim.multiplier(0, 10, 110) == pytest.approx(0.1)
-    assert optim.multiplier(9, 10, 110) == 1
-    assert optim.multiplier(10, 10, 110) == 1
-    assert optim.multiplier(60, 10, 110) == pytest.approx(0.5)
-    assert optim.multiplier(109, 10, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
-    assert optim.multiplier(110, 10, 110) == 0
+    assert optim.lr_factor(0, 10, 110) == pytest.approx(0.1)
+    assert optim.lr_factor(9, 10, 110) == 1
+    assert optim.lr_factor(10, 10, 110) == 1
+    assert optim.lr_factor(60, 10, 110) == pytest.approx(0.5)
+    assert optim.lr_factor(109, 10, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert optim.lr_factor(110, 10, 110) == 0
 
 
-def test_norms_and_biases_are_not_decayed_and_rates_follow_the_part():
+def test_norms_and_biases_have_no_weight_decay_and_lr_overrides_follow_prefixes():
     module = nn.ModuleDict(
         {
             "encoder": nn.Linear(2, 2),
@@ -132,7 +132,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, optimiser):
     assert (tmp_path / "a/metrics.jsonl").read_text() == (tmp_path / "b/metrics.jsonl").read_text()
 
 
-def test_the_best_validation_picks_the_weights(tmp_path):
+def test_the_best_validation_selects_the_weights(tmp_path):
     kept = {}
     for select in ("best", "last"):
         scores = iter([1.0, 0.2, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])  # the first one is the untrained module's

@@ -65,7 +65,7 @@ def poisoned(kind, path, mark):
 def test_a_malicious_checkpoint_is_refused_in_one_line_and_does_nothing(tmp_path, kind):
     path = tmp_path / ("net.npz" if kind == "npz" else "net.pth")
     poisoned(kind, path, tmp_path / "mark")
-    with pytest.raises(UserError, match=r"no checkpoint in npz, safetensors or torch's format") as caught:
+    with pytest.raises(UserError, match=r"not a checkpoint in npz, safetensors or torch's format") as caught:
         read_tensors(str(path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "mark").exists()
@@ -100,7 +100,7 @@ def test_a_malicious_store_text_encoder_and_encoder_do_nothing(tmp_path, small_b
         open_store(tmp_path / "images.npy")
     (tmp_path / "config.json").write_text((small_bert / "config.json").read_text())
     torch.save({"embeddings": Malicious(tmp_path / "mark")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="no BERT here"):
+    with pytest.raises(UserError, match="not a BERT checkpoint"):
         TextEncoder(tmp_path)
     torch.save({"weight": Malicious(tmp_path / "mark")}, tmp_path / "encoder.safetensors")
     with pytest.raises(UserError, match="cannot be read as an encoder"):
@@ -108,7 +108,7 @@ def test_a_malicious_store_text_encoder_and_encoder_do_nothing(tmp_path, small_b
     assert not (tmp_path / "mark").exists()
 
 
-def test_no_code_here_unpickles():
+def test_no_code_unpickles():
     for path in (ROOT / "workflow/scripts").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):

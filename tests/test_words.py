@@ -130,15 +130,25 @@ def test_black_and_flat_crops_are_no_words():
     assert not is_informative(np.full((20, 20), 90), WORDS)
 
 
+def test_grey_levels_below_16_are_black_and_a_standard_deviation_below_8_is_flat():
+    busy = np.random.default_rng(0).integers(40, 200, (20, 20))
+    quarter = np.arange(20) < 5
+    assert not is_informative(np.where(quarter, 15, busy), WORDS)
+    assert is_informative(np.where(quarter, 16, busy), WORDS)
+    sign = np.where(np.arange(20) % 2, 1.0, -1.0) * np.ones((20, 1))
+    assert is_informative(100 + 8 * sign, WORDS)
+    assert not is_informative(100 + 7.9 * sign, WORDS)
+
+
 def test_words_come_back_from_their_file(mimic, studies, found):
     assert studies.words == WORDS.count
     crops = studies.crops["train"]
     rows = found[found["split"] == "train"].reset_index(drop=True)
     assert (studies.image_ids[crops["row"]] == rows["image_id"]).all()
     np.testing.assert_array_equal(crops["word"], rows["label"])
-    left = (crops["aim"][:, 0] + 1) * 18 - rows["size"] / 2
+    left = (crops["place"][:, 0] + 1) * 18 - rows["size"] / 2
     np.testing.assert_allclose(left, rows["x"], atol=1e-4)
-    np.testing.assert_allclose(crops["aim"][:, 2] * 36, rows["size"], atol=1e-4)
+    np.testing.assert_allclose(crops["place"][:, 2] * 36, rows["size"], atol=1e-4)
     members = studies.images_of(np.arange(20))
     owner = dict(zip(*members, strict=True))
     assert [owner[row] for row in crops["row"]] == crops["study"].tolist()
@@ -153,24 +163,24 @@ def test_words_of_other_images_are_refused(mimic, tmp_path):
 def test_an_aimed_crop_shows_its_place():
     images = torch.randint(0, 256, (2, 36, 36), dtype=torch.uint8)
     places = torch.tensor([[(4 + 6) / 18 - 1, (10 + 6) / 18 - 1, 12 / 36]]).repeat(2, 1)
-    drawn = augment.aim(
-        augment.draw(config.Augment(jitter_probability=0.0), 2, 36, 12, torch.device("cpu")), places
+    params = augment.crop_at(
+        augment.sample_params(config.Augment(jitter_probability=0.0), 2, 36, 12, torch.device("cpu")), places
     )
-    crop = (augment.apply(drawn, images, 12) * augment.STD + augment.MEAN) * 255
+    crop = (augment.apply(params, images, 12) * augment.STD + augment.MEAN) * 255
     torch.testing.assert_close(crop[:, 0], images[:, 10:22, 4:16].float(), atol=1e-2, rtol=0)
 
 
 def test_a_varied_crop_stays_inside_and_near():
     torch.manual_seed(0)
     places = torch.tensor([[-0.5, 0.55, 0.4]]).repeat(500, 1)
-    drawn = augment.still(config.Augment(), 500, 36, 12, torch.device("cpu"))
-    drawn = augment.aim(drawn, places, zoom=(0.78, 1.23), shift=0.156)
-    for centre, start in ((drawn.shift_x, -0.5), (drawn.shift_y, 0.55)):
-        assert float((centre.abs() + drawn.scale_x).max()) <= 1 + 1e-6
+    params = augment.identity_params(config.Augment(), 500, 36, 12, torch.device("cpu"))
+    params = augment.crop_at(params, places, zoom=(0.78, 1.23), shift=0.156)
+    for centre, start in ((params.shift_x, -0.5), (params.shift_y, 0.55)):
+        assert float((centre.abs() + params.scale_x).max()) <= 1 + 1e-6
         assert float((centre - start).abs().max()) <= 2 * 0.4 * 0.156 + 0.06
-    assert 0.4 * 0.78 <= float(drawn.scale_x.min()) < 0.32 < 0.48 < float(drawn.scale_x.max()) <= 0.4 * 1.23
-    assert not drawn.flip.any()
-    assert not drawn.angle.any()
+    assert 0.4 * 0.78 <= float(params.scale_x.min()) < 0.32 < 0.48 < float(params.scale_x.max()) <= 0.4 * 1.23
+    assert not params.flip.any()
+    assert not params.angle.any()
 
 
 def test_distorting_leaves_the_crop_and_changes_its_copy():

@@ -1,7 +1,7 @@
-"""Class activation maps of test images with radiologists' boxes, and how well they meet (paper, Figure 3).
+"""Class activation maps of test images with radiologists' boxes, and the overlap of both (paper, Figure 3).
 
 In: the classifier of one fine-tune; split, index and image store of the dataset; its download, for the boxes.
-Out: maps.npz (images, maps, boxes of the drawn ones) and iou.csv (a row an image and class with boxes).
+Out: maps.npz (images, maps and boxes of those to draw) and iou.csv (one row per image and class with boxes).
 """
 
 import argparse
@@ -59,15 +59,15 @@ def main() -> None:
     pairs = list(boxes.groupby(["image_id", "class"], sort=True))
 
     how = Augment(**{key: tuple(v) if isinstance(v, list) else v for key, v in args.augment.items()})
-    scale = float(augment.still(how, 1, store.shape[1], side, torch.device("cpu")).scale_x)
+    scale = float(augment.identity_params(how, 1, store.shape[1], side, torch.device("cpu")).scale_x)
     drawn = set(np.random.default_rng(args.seed).permutation(len(pairs))[: args.images].tolist())
     sizes = index.set_index("image_id")[["width", "height"]]
     rows, kept = [], []
     for start in range(0, len(pairs), BATCH):
         part = pairs[start : start + BATCH]
         images = torch.from_numpy(store[test.loc[[name for (name, _), _ in part], "row"].to_numpy()])
-        still = augment.still(how, len(part), store.shape[1], side, device)
-        pixels = augment.apply(still, images.to(device), side)
+        params = augment.identity_params(how, len(part), store.shape[1], side, device)
+        pixels = augment.apply(params, images.to(device), side)
         maps = class_activation.class_activation(model, pixels).cpu().numpy()
         grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
         for place, ((name, label), outlined) in enumerate(part):

@@ -1,4 +1,4 @@
-"""Make a small BERT for runs without a downloaded one: WordPiece vocabulary from the reports, random weights.
+"""Build a small BERT for runs without a downloaded one: WordPiece vocabulary from the reports, random weights.
 
 In: reports.parquet. Out: a folder with config.json, model.safetensors and the tokenizer, as transformers reads it.
 The published study never runs this; it reads the BERT checkpoint that `text.encoder` names.
@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from refers.errors import run
 from refers.files import read_parquet
-from refers.model.text_encoder import (
-    load_tokenizer,  # sets the offline switches before transformers is imported
-)
+
+# sets the offline switches before transformers is imported
+from refers.model.text_encoder import load_tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 def write_vocabulary(texts: list[str], size: int, folder: Path) -> None:
     """Save a lower-casing WordPiece tokenizer: every character alone and as a continuation, then the most frequent words.
 
-    Counted here, ties in alphabetical order: the trainer of `tokenizers` breaks them by a hash that differs from run to run.
+    Ties are broken by alphabetical order; the trainer of `tokenizers` breaks them by a hash that differs between runs.
     """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer

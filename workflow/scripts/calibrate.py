@@ -1,8 +1,8 @@
-"""What a training step costs and how fast this machine takes it: the two numbers that a plan divides.
+"""Cost of a training step and speed of this machine: the two numbers that a plan divides.
 
 In: configs of studies. Out: steps.json with FLOPs, parameters and GPU memory of every kind of step, counted on fake
-tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the device that the study asks for or, where
-that is a GPU and there is none, on processors, labelled so. No data are needed.
+tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the configured device or, where that is a GPU
+and none is available, on the CPU, labelled as such. No data are needed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
 def device_of(studies: list[Study]) -> torch.device:
     """A GPU if a study asks for one and one can be used, else the CPU.
 
-    Taken before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
+    Claimed before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
     """
     wanted = {study.config.device for study in studies} - {"cpu"}
     try:

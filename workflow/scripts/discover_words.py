@@ -1,6 +1,6 @@
-"""Find the visual words that TransVW learns to name: places in images that look alike (compared in the paper's §4).
+"""Find the visual words that TransVW learns to classify: places in images that look alike (compared in the paper's §4).
 
-In: index.parquet, images.npy and tokens.npz of MIMIC. Out: words.csv, a row an instance of a word.
+In: index.parquet, images.npy and tokens.npz of MIMIC. Out: words.csv, one row per instance of a word.
 """
 
 import argparse

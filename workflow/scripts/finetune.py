@@ -1,8 +1,8 @@
 """Fine-tune one encoder on one dataset and label ratio, seed after seed, and predict validation and test sets (paper §4).
 
 In: encoder.safetensors; split.parquet, the ratio's subset list and images.npy of the dataset.
-Out: in a folder seed{n} for each seed predictions.parquet, run.json and metrics.jsonl. Weights are kept of one seed, if asked.
-resume.pt lies there until the last seed is done, so that a killed job repeats none of them.
+Out: predictions.parquet, run.json and metrics.jsonl in a folder seed{n} per seed, and with --keep the classifier of one.
+resume.pt stays there until the last seed is done, so that a killed job repeats none of them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from refers.provenance import run_record
 from refers.training.finetuning import LabelledImages, finetuning_task, predict, prediction_frame
 from refers.training.precision import Precision
 from refers.training.resume import clear_resume
-from refers.training.runtime import choose_device, enough_memory, seed_torch, spare_compiler
+from refers.training.runtime import choose_device, oom_as_user_error, seed_torch, skip_dynamo_import
 from refers.training.trainer import fit
 
 
@@ -48,19 +48,20 @@ def main() -> None:
     device = choose_device(args.device)
     compiled = config.load(config.Finetune, values, "finetune").training.compile
     if not compiled and read_encoder(args.encoder)[1].get("architecture") == "transformer":
-        spare_compiler()  # torchvision and timm do need it
+        # not for the other encoders: torchvision and timm need it
+        skip_dynamo_import()
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     subset = pd.read_csv(args.subset, dtype=str)["image_id"]
     if unknown := set(subset) - set(frame.loc[frame["split"] == "train", "image_id"]):
         raise UserError(
-            f"{args.subset}: {min(unknown)} is no training image of {args.split}; remake the subset"
+            f"{args.subset}: {min(unknown)} is not a training image of {args.split}; delete the subset and rerun"
         )
-    parts = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
-    parts["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
+    splits = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
+    splits["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
-    # it holds the digest of the store, which is too large to hash here
+    # The manifest has the digest of the store, which is too large to hash in every job.
     manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: run_record.file_digest(path) for name, path in files.items()}
@@ -68,7 +69,7 @@ def main() -> None:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
         folder = args.out / f"seed{seed}"
-        model = finetune(settings, args.encoder, parts, inputs, device, folder)
+        model = finetune(settings, args.encoder, splits, inputs, device, folder)
         if seed == args.keep:
             save_encoder(folder / "classifier.safetensors", model, {"classes": len(classes), "seed": seed})
     for seed in args.seeds:
@@ -78,7 +79,7 @@ def main() -> None:
 def finetune(
     settings: config.Finetune,
     source: Path,
-    parts: dict[str, LabelledImages],
+    splits: dict[str, LabelledImages],
     inputs: dict[str, str],
     device: torch.device,
     folder: Path,
@@ -87,22 +88,22 @@ def finetune(
     started = time.monotonic()
     seed_torch(settings.training.seed)
     encoder, about = load_encoder(source)
-    model = Classifier(encoder, len(parts["train"].classes), settings.dropout)
+    model = Classifier(encoder, len(splits["train"].classes), settings.dropout)
     size = encoder.settings.image_size
-    task = finetuning_task(model, parts["train"], parts["val"], settings, size, device)
+    task = finetuning_task(model, splits["train"], splits["val"], settings, size, device)
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, run_record.digest([plain, inputs]), started)
-    memory = enough_memory("in prediction", "lower evaluation_batch")
+    memory = oom_as_user_error("in prediction", "lower evaluation_batch")
     with torch.no_grad(), Precision(settings.training.precision, device).autocast(), memory:
         frames = [
-            prediction_frame(parts[name], predict(model, parts[name], settings, size, device), name)
+            prediction_frame(splits[name], predict(model, splits[name], settings, size, device), name)
             for name in ("val", "test")
         ]
     predictions = folder / "predictions.parquet"
     write_parquet(predictions, pd.concat(frames, ignore_index=True))
     facts = {
         "encoder": about,
-        "images": {name: len(parts[name]) for name in ("train", "val", "test")},
+        "images": {name: len(splits[name]) for name in ("train", "val", "test")},
         "threads": torch.get_num_threads(),
         **outcome,
     }

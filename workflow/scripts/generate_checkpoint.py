@@ -1,6 +1,6 @@
 """Write a random checkpoint in the layout of Google's ViT-B_16.npz, sized by the config.
 
-It stands in for ImageNet's weights where those cannot be had: in the demo, the trial and the tests. It has learnt nothing.
+It replaces ImageNet's weights in the demo, the trial and the tests, where those are not available. It is untrained.
 """
 
 import argparse

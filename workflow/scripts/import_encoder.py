@@ -1,4 +1,4 @@
-"""Make a method's encoder from a checkpoint instead of pre-training it (ImageNet's, paper §4, baselines; or your own).
+"""Import a method's encoder from a checkpoint instead of pre-training it (ImageNet's, paper §4, baselines; or your own).
 
 In: a checkpoint at a local path, or `timm:NAME`, which downloads timm's weights. Out: encoder.safetensors and run.json
 with the key report.
@@ -15,7 +15,7 @@ from refers.model.import_checkpoint import import_encoder
 from refers.provenance import run_record
 from refers.training.runtime import seed_torch
 
-SEED = 0  # of weights that no checkpoint brings
+SEED = 0  # of the weights where the checkpoint is `random`
 
 
 def parse_args() -> argparse.Namespace:

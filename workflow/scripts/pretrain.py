@@ -1,7 +1,7 @@
 """Pre-train one encoder on MIMIC-CXR-JPG with one objective (paper §4).
 
 In: index.parquet, images.npy, images.json and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to start from.
-Out: encoder.safetensors, run.json and metrics.jsonl beside it. resume.pt lies there while the run lasts.
+Out: encoder.safetensors, run.json and metrics.jsonl beside it; and resume.pt while the run lasts.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="encoder to start from")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument(
-        "--processes", type=int, default=1, help="one a GPU, started by torchrun; they share a batch"
+        "--processes", type=int, default=1, help="one per GPU, started by torchrun; they share a batch"
     )
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
     return parser.parse_args()
@@ -75,11 +75,11 @@ def main() -> None:
     inputs |= {"text_encoder": run_record.file_digest(text)} if text.exists() else {}
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, args.out.parent, run_record.digest([plain, inputs]))
-    if not distributed.leads():
+    if not distributed.is_main_process():
         return
     facts = {
         "method": args.method,
-        "processes": distributed.processes(),
+        "processes": distributed.world_size(),
         "parameters": sum(tensor.numel() for tensor in objective.parameters()),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},

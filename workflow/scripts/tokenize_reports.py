@@ -1,8 +1,8 @@
 """Tokenize the cleaned reports once, as they are and with left and right swapped for flipped studies (paper §4).
 
 In: reports.parquet; the text encoder's folder (its WordPiece tokenizer).
-Out: tokens.npz with study_id (N,), tokens and swapped (N, T), lengths (N,), vocabulary. The tokens can be turned back
-into text: like the reports they stay in the interim folder.
+Out: tokens.npz with study_id (N,), tokens and swapped (N, T), lengths (N,), vocabulary. Since tokens can be
+decoded to text, they stay in the interim folder as the reports do.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
         )
     cut = int((lengths == args.max_length).sum())
     print(
-        f"{len(texts)} reports, {lengths.mean():.1f} tokens in the mean, {cut} of them filling all {args.max_length}; vocabulary {len(tokenizer)}"
+        f"{len(texts)} reports, {lengths.mean():.1f} tokens on average, {cut} reports with the maximum of {args.max_length}; vocabulary {len(tokenizer)}"
     )
 
 

@@ -1,9 +1,9 @@
-"""Which GPU a job takes: a free one by lock, so that two jobs on one machine never share one by accident.
+"""GPU locks: a job takes a free GPU, so that two jobs on one machine never share one by accident.
 
 CUDA's driver is asked, without torch: it honours CUDA_VISIBLE_DEVICES, opens no context on a GPU that another job
-holds, and answers in a Snakemake whose environment has no torch. A lock bears the GPU's UUID, which is the same
-whatever number a process sees it under. It is the name of a socket, which the kernel keeps for as long as the job lives,
-however that ends: no file that a cleaner or a logout removes, in no folder that two jobs, or two users, see differently.
+holds, and answers in a Snakemake whose environment has no torch. A lock is named by the GPU's UUID, which is the same
+whatever number a process sees the GPU under. It is an abstract socket, which the kernel keeps while the process lives,
+however that ends: there is no file to clean up, and no folder that two jobs, or two users, see differently.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")  # torch's CUDA, as a package
-DRIVERS = {12: "525", 13: "580"}  # the oldest that a major version of CUDA runs on
+RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")  # packages of torch's CUDA
+DRIVERS = {12: "525", 13: "580"}  # oldest driver of a major version of CUDA
 PATIENCE = 5.0  # seconds between looks at GPUs that are all taken
-_HELD: list[socket.socket] = []  # locks, to the end of the process
+_HELD: list[socket.socket] = []  # locks, until the process ends
 
 
 def _driver() -> ctypes.CDLL | None:
-    """CUDA's driver library, ready to be asked; None where there is none, or no GPU."""
+    """CUDA's driver library, initialised; None where there is no driver or no GPU."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -38,7 +38,7 @@ def visible() -> list[str]:
     count = ctypes.c_int()
     if (cuda := _driver()) is None or cuda.cuDeviceGetCount(ctypes.byref(count)):
         return []
-    # the second version of the call tells the slices of a divided GPU (MIG) apart
+    # The second version of the call tells the slices of a divided GPU (MIG) apart.
     ask = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid
     found = []
     for place in range(count.value):
@@ -49,7 +49,7 @@ def visible() -> list[str]:
 
 
 def outdated() -> str:
-    """How the driver is older than the CUDA that was installed with torch, as a clause; empty where it is not, or unknown."""
+    """Why the driver is too old for the CUDA installed with torch, as a clause; empty where it is not, or unknown."""
     known = ctypes.c_int()
     if (cuda := _driver()) is None or cuda.cuDriverGetVersion(ctypes.byref(known)):
         return ""
@@ -57,10 +57,10 @@ def outdated() -> str:
     for package in RUNTIMES:
         with contextlib.suppress(PackageNotFoundError):
             needed = max(needed, int(version(package).split(".")[0]))
-    if (here := known.value // 1000) >= needed:
+    if (supported := known.value // 1000) >= needed:
         return ""
     newer = f"driver {DRIVERS[needed]} or newer" if needed in DRIVERS else "a newer one"
-    return f"its driver knows CUDA {here}, the installed torch needs CUDA {needed}: install {newer}"
+    return f"its driver supports CUDA {supported}, the installed torch needs CUDA {needed}: install {newer}"
 
 
 def claim(names: list[str], count: int = 1) -> list[int]:
@@ -68,9 +68,9 @@ def claim(names: list[str], count: int = 1) -> list[int]:
 
     Returns their places in `names`, which are their numbers for torch.
     """
-    # a scheduler divides the GPUs among its jobs, and may let two of them share one
+    # A scheduler divides the GPUs among its jobs, and may let two of them share one.
     scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
-    said = False
+    waiting = False
     while True:
         locks = {}
         for place, name in enumerate(names):
@@ -79,20 +79,19 @@ def claim(names: list[str], count: int = 1) -> list[int]:
         if len(locks) == count:
             _HELD.extend(locks.values())
             return list(locks)
-        for lock in locks.values():  # two jobs that keep what they have would wait for each other
+        # Two jobs that keep the locks they have would wait for each other.
+        for lock in locks.values():
             lock.close()
-        if not said:
-            print(
-                f"{len(names) - len(locks)} of {len(names)} visible GPUs are taken by other jobs; waiting for {count}",
-                file=sys.stderr,
-                flush=True,
-            )
-            said = True
-        time.sleep(PATIENCE * random.uniform(0.5, 1.5))  # else two jobs may stay in each other's way
+        if not waiting:
+            taken = f"{len(names) - len(locks)} of {len(names)} visible GPUs are taken by other jobs"
+            print(f"{taken}; waiting for {count}", file=sys.stderr, flush=True)
+            waiting = True
+        # Jobs that retry at the same moments could block each other again and again.
+        time.sleep(PATIENCE * random.uniform(0.5, 1.5))
 
 
 def _lock(name: str) -> socket.socket | None:
-    """A socket of this name in Linux's abstract namespace; None if another process has one."""
+    """A socket of this name in Linux's abstract namespace; None if another process holds one."""
     lock = socket.socket(socket.AF_UNIX)
     try:
         lock.bind(f"\0{name}")
@@ -109,12 +108,9 @@ def absent(device: str) -> str:
     if device == "cpu" or Path("/dev/kfd").exists():  # AMD's driver
         return ""
     if visible():
-        reason = outdated()
-        return (
-            f"device: {device} is configured and a GPU is here, but {reason}; or set `device: cpu`"
-            if reason
-            else ""
-        )
+        if not (reason := outdated()):
+            return ""
+        return f"device: {device} is configured and a GPU is available, but {reason}; or set `device: cpu`"
     if device == "auto":
         return ""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")

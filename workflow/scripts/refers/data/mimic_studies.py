@@ -86,11 +86,11 @@ class MimicStudies:
             raise UserError(f"{path}: image {missing} has no study here; remake the words")
         place, half = place.to_numpy(np.int64), self.store.shape[1] / 2
         middle = table[["x", "y"]].to_numpy() + table[["size"]].to_numpy() / 2
-        aim = np.column_stack([middle / half - 1, table["size"] / (2 * half)]).astype(np.float32)
+        place_in_image = np.column_stack([middle / half - 1, table["size"] / (2 * half)]).astype(np.float32)
         everything = {
             "row": self.rows[place],
             "study": owner[place],
-            "aim": aim,
+            "place": place_in_image,
             "word": table["label"].to_numpy(),
         }
         split = table["split"].to_numpy()

@@ -9,9 +9,9 @@ A file defines `Settings` (a `refers.config.Section` of documented fields) and `
   beside it as `self.settings`, where the pipeline reads how to draw views and crops;
 - `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
 - optional class attribute `crops`: augmentations of an image in a step (1); in validation the first is the image as it is;
-- optional attribute `coupled`: what of the loss the items of a batch share, such as negatives. Where a batch does not
-  fit into memory and passes in parts, `run.json` names it as what spans a part only;
-- optional `rates(optimiser) -> {parameter-name prefix: peak learning rate}`;
+- optional attribute `batch_dependent`: terms of the loss that relate the items of a batch, such as negatives. Where a
+  batch does not fit into memory and gradients are accumulated, `run.json` names them as computed per micro-batch;
+- optional `lr_overrides(optimiser) -> {parameter-name prefix: peak learning rate}`;
 - optional `after_step()`; and `before_step()`, for what `forward` leaves to it: a batch that does not fit comes again.
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
@@ -51,7 +51,7 @@ class StudySettings(Section):
 
 
 class CropSettings(Section):
-    """What the pipeline asks of an objective whose unit is the crop: how a crop strays from its word, see `augment.aim`."""
+    """What the pipeline asks of an objective whose unit is the crop: how a crop strays from its word, see `augment.crop_at`."""
 
     zoom: Annotated[tuple[float, float], Interval(0.1, 3)] = Field(
         (1.0, 1.0), description="Range of a crop's side against the word's."

@@ -6,15 +6,15 @@ two augmentations of each image. Three contrasts share one queue of teacher keys
 images); heterogeneous (mixed image against mixed features). The loss is their mean.
 
 Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
-queue, which takes the plain keys once a step; no cut-out, the shared augmentation. What follows the networks is fp32:
-unit features and their mixing, the queue, the contrasts. Two passes of 96 images do not both fit beside a teacher on a
-24 GB card: the plain pass keeps only its images and is computed a second time in the backward pass, with the same
-dropout (`recompute`).
+queue, which takes the plain keys once per step; no cut-out, the shared augmentation. All that follows the networks is
+fp32: unit features and their mixing, the queue, the contrasts. Two passes of 96 images do not both fit beside a teacher
+on a 24 GB card: with `recompute` the plain pass is checkpointed and computed again in the backward pass, with the same
+dropout.
 
 Validation cannot use the queue, whose keys age and change from one validation to the next. There each of the three
 contrasts is InfoNCE against the other keys of the validation batch, whichever `loss` trains: about log(batch) for an
-encoder that knows nothing, and comparable at all steps. The first view of an image is the image as it is, the second
-one augmented, in the same way every time.
+untrained encoder, and comparable at all steps. The first view of an image is not augmented, the second one is, in the
+same way every time.
 """
 
 import copy
@@ -53,7 +53,7 @@ def infonce(logits: Tensor) -> Tensor:
 
 
 def nce(logits: Tensor, normaliser: Tensor) -> Tensor:
-    """Mean noise-contrastive estimate of the same logits: exp(logit) / normaliser against noise of density 1 / K."""
+    """Mean noise-contrastive estimation loss of the same logits: exp(logit) / normaliser against noise of density 1 / K."""
     score = logits - normaliser.log()
     return -(F.logsigmoid(score[:, 0]) + F.logsigmoid(-score[:, 1:]).sum(1)).mean()
 
@@ -63,7 +63,7 @@ class Objective(nn.Module):
 
     unit = "image"
     crops = 2
-    coupled = "the images that are mixed"
+    batch_dependent = "the images that are mixed"
 
     def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
         super().__init__()
@@ -72,17 +72,20 @@ class Objective(nn.Module):
         self.teacher = copy.deepcopy(nn.ModuleList([encoder, self.head])).requires_grad_(False).eval()
         self.register_buffer("queue", F.normalize(torch.randn(settings.queue, settings.width), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("normaliser", torch.zeros(()))  # 0: no batch has set it yet
-        self.fresh: list[Tensor] = []  # unit keys of the step's batch, or of its parts so far
+        # 0 until the first batch has set it
+        self.register_buffer("normaliser", torch.zeros(()))
+        # unit keys of the step's batch, or of its micro-batches so far
+        self.fresh: list[Tensor] = []
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
-        self.teacher.eval()  # keys must not depend on dropout
+        # Keys must not depend on dropout.
+        self.teacher.eval()
         return self
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
-        """Teacher's features of the whole batch (B, width), not normalised, from this process's share of its images."""
+        """Teacher's features of the whole batch (B, width), not normalised, from this rank's shard of its images."""
         encoder, head = self.teacher
         return distributed.gather(head(encoder(images).pooled).float())
 
@@ -91,11 +94,11 @@ class Objective(nn.Module):
         return self.head(self.encoder(images).pooled).float()
 
     def query(self, features: Tensor) -> Tensor:
-        """Unit features of the whole batch (B, width) from the student's of this process's share."""
+        """Unit features of the whole batch (B, width) from the student's of this rank's shard."""
         return F.normalize(distributed.gather(features), dim=1)
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:
-        """One contrast of unit features (B, width), matching rows being pairs."""
+        """One contrast of unit features (B, width); matching rows are pairs."""
         temperature = self.settings.temperature
         if not self.training:
             return contrastive_loss(query, key, temperature)
@@ -103,7 +106,7 @@ class Objective(nn.Module):
         logits = torch.cat([positive, similarity(query, self.queue)], dim=1) / temperature
         if self.settings.loss == "infonce":
             return infonce(logits)
-        # by the first batch, once; the host need not know whether this is it
+        # Set by the first batch alone; the host need not wait to know whether this is the one.
         first = logits.detach()[:, 1:].exp().mean() * self.settings.queue
         self.normaliser = torch.where(self.normaliser == 0, first, self.normaliser)
         return nce(logits, self.normaliser)
@@ -111,16 +114,17 @@ class Objective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         first, second = batch["images"].unbind(1)
         order = torch.randperm(len(first), device=first.device)
-        share = torch.rand((), device=first.device)
-        share = torch.maximum(share, 1 - share)  # Beta(1, 1), folded to [0.5, 1]
+        # Beta(1, 1), folded to [0.5, 1]
+        ratio = torch.rand((), device=first.device)
+        ratio = torch.maximum(ratio, 1 - ratio)
 
         def mix(x: Tensor) -> Tensor:
-            return share * x + (1 - share) * x[order]
+            return ratio * x + (1 - ratio) * x[order]
 
-        own, own_pair, mixed, mixed_pair = distributed.share(first, second, mix(first), mix(second))
+        own, own_pair, mixed, mixed_pair = distributed.local_shard(first, second, mix(first), mix(second))
         key = self.keys(own_pair)
         unit_key = F.normalize(key, dim=1)
-        # the plain pass comes first, so that backward reaches it last, when the mixed pass's tensors are gone
+        # The plain pass comes first, so that backward reaches it last, when the mixed pass's tensors are freed.
         if self.settings.recompute and torch.is_grad_enabled():
             plain = self.query(checkpoint(self.student, own, use_reentrant=False))
         else:
@@ -137,18 +141,18 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Write keys over the oldest ones, around the end."""
+        """Overwrite the oldest keys of the queue, a ring buffer."""
         places = (self.pointer + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue.index_copy_(0, places, keys)
         self.pointer.add_(len(keys)).remainder_(len(self.queue))
 
     def before_step(self) -> None:
-        """Forget the keys of a batch that did not fit into memory: it comes again, in parts."""
+        """Drop the keys of a batch that did not fit into memory: the step is repeated in micro-batches."""
         self.fresh = []
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Queue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
+        """Enqueue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
         self.enqueue(torch.cat(self.fresh))
         student = [*self.encoder.parameters(), *self.head.parameters()]
         torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - self.settings.momentum)

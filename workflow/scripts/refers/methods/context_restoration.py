@@ -9,6 +9,7 @@ drawn per image and off the transformer's grid, on which the task would shrink t
 restoration decoder instead of the original's.
 """
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -36,20 +37,19 @@ class Settings(Section):
 
 
 def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Tensor:
-    """Swap `swaps` pairs of disjoint square patches in a row, in every image (B, 1, S, S), one side length an image.
+    """Swap `swaps` pairs of disjoint square patches in a row, in every image (B, 1, S, S), with one patch size per image.
 
     The result is a permutation of the pixels. A pair is drawn up to 16 times until it is disjoint; failing that, the
     swap is left out.
     """
     count, side, device = len(images), images.shape[-1], images.device
-    # one place more than there are pixels: what is no pixel of a patch is swapped there, so that nobody has to count
+    # Patches differ in size, but all are swapped at once: an extra place takes the entries beyond a patch's pixels.
     flat = F.pad(images.flatten(), (0, 1))
     size = torch.randint(smallest, largest + 1, (count, 1), device=device)
     ticks = torch.arange(largest, device=device)
     inside = (ticks < size)[:, :, None] & (ticks < size)[:, None, :]
-    offset = (ticks[:, None] * side + ticks)[None] + (torch.arange(count, device=device) * side * side)[
-        :, None, None
-    ]
+    start = torch.arange(count, device=device) * side * side
+    offset = (ticks[:, None] * side + ticks)[None] + start[:, None, None]
     for _ in range(swaps):
         # corners of both patches: (B, tries, first or second, row or column)
         corner = (torch.rand(count, TRIES, 2, 2, device=device) * (side - size + 1)[..., None, None]).long()
@@ -57,14 +57,8 @@ def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Ten
         best = apart.int().argmax(1)
         corner = corner[torch.arange(count, device=device), best]
         where = inside & apart.any(1)[:, None, None]
-        first, second = (
-            torch.where(
-                where,
-                offset + (corner[:, place, 0] * side + corner[:, place, 1])[:, None, None],
-                images.numel(),
-            )
-            for place in (0, 1)
-        )
+        place = (corner[..., 0] * side + corner[..., 1])[..., None, None]
+        first, second = (torch.where(where, offset + place[:, n], images.numel()) for n in (0, 1))
         kept = flat[first]
         flat[first] = flat[second]
         flat[second] = kept
@@ -77,8 +71,5 @@ class Objective(Restoration):
     def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
         side = encoder.settings.image_size
         smallest, largest = (max(2, round(share * side)) for share in settings.patch)
-        super().__init__(
-            encoder,
-            settings.decoder_width,
-            lambda images: swap_patches(images, settings.swaps, smallest, largest),
-        )
+        swap = partial(swap_patches, swaps=settings.swaps, smallest=smallest, largest=largest)
+        super().__init__(encoder, settings.decoder_width, swap)

@@ -1,12 +1,12 @@
 """LSP: label-supervised pre-training on the CheXpert-style labels of MIMIC-CXR-JPG.
 
 Paper: "Baselines and label-supervised pre-training" (§4); its Table 2 and, as LSP (Transformer), row 4 of Table 3.
-One image is one sample and carries the labels of its study; the encoder's feature meets one linear layer and masked
-binary cross-entropy.
+One image is one sample and has the labels of its study; the encoder's feature passes one linear layer, and the loss is
+masked binary cross-entropy.
 
-The paper states neither the label set nor what becomes of uncertain mentions. Chosen here: all 14 labels (`labels`
-takes a shorter list), a label that the report does not mention is absent, and an uncertain one is absent too
-(U-zeros of the CheXpert paper); `uncertain` offers the other policies of that literature.
+The paper states neither the label set nor the policy for uncertain mentions. Our choice: all 14 labels (`leave_out` drops
+some), a label that the report does not mention is absent, and an uncertain one is absent too (U-zeros of the CheXpert
+paper); `uncertain` offers the other policies of that literature.
 """
 
 from typing import Literal
@@ -36,14 +36,14 @@ class Settings(Section):
 
 
 def targets(labels: Tensor, uncertain: str) -> tuple[Tensor, Tensor]:
-    """Labels (B, C) with 1, 0, -1 and NaN -> targets in [0, 1] and a mask of what counts, both (B, C)."""
-    doubtful = labels == -1
+    """Labels (B, C) with 1, 0, -1 and NaN -> targets in [0, 1] and a mask of the entries that count, both (B, C)."""
+    uncertain_label = labels == -1
     known = labels.nan_to_num(0.0).clamp(min=0)
     if uncertain == "ones":
-        known = torch.where(doubtful, 1.0, known)
+        known = torch.where(uncertain_label, 1.0, known)
     elif uncertain == "lsr":
-        known = torch.where(doubtful, 0.55 + 0.3 * torch.rand_like(known), known)
-    mask = ~doubtful if uncertain == "ignore" else torch.ones_like(doubtful)
+        known = torch.where(uncertain_label, 0.55 + 0.3 * torch.rand_like(known), known)
+    mask = ~uncertain_label if uncertain == "ignore" else torch.ones_like(uncertain_label)
     return known, mask.to(known.dtype)
 
 
@@ -62,16 +62,15 @@ class Objective(nn.Module):
         super().__init__()
         left_out = {name.strip() for name in settings.leave_out.split(",") if name.strip()}
         if unknown := left_out - set(context.label_names):
-            raise UserError(
-                f"lsp.settings.leave_out: no label {sorted(unknown)[0]!r}; labels are {', '.join(context.label_names)}"
-            )
+            known = ", ".join(context.label_names)
+            raise UserError(f"lsp.settings.leave_out: no label {min(unknown)!r}; labels are {known}")
         self.encoder, self.settings = encoder, settings
         columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.head = nn.Linear(encoder.feature_width, len(columns))
-        self.coupled = "the mean over labels that count" if settings.uncertain == "ignore" else ""
+        self.batch_dependent = "the mean over labels that count" if settings.uncertain == "ignore" else ""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)
-        logits = self.head(self.encoder(distributed.share(batch["images"])).pooled)
+        logits = self.head(self.encoder(distributed.local_shard(batch["images"])).pooled)
         return {"loss": masked_cross_entropy(distributed.gather(logits), wanted, mask)}

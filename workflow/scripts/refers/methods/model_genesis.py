@@ -1,7 +1,7 @@
 """Model Genesis: restore radiographs from local shuffling, non-linear intensities, in- and out-painting.
 
 Paper: Z. Zhou et al., "Models Genesis", Medical Image Analysis 67 (2021). Compared in REFERS, §4, baselines. Written
-from the publication's description: rates 0.5 (shuffling), 0.9 (intensity), 0.9 (painting, of which a fifth in-painting),
+from the publication's description: probabilities 0.5 (shuffling), 0.9 (intensity), 0.9 (painting, of which a fifth in-painting),
 squared error over all pixels, sigmoid output.
 
 Ours: two dimensions instead of CT cubes; 1,000 shuffling windows of up to a tenth of the side (the original's 10,000
@@ -15,14 +15,7 @@ from torch import Tensor, nn
 
 from refers.config import Section
 from refers.methods import Context
-from refers.methods.common.distortions import (
-    apply_curves,
-    intensity_curves,
-    paint_inside,
-    paint_outside,
-    shuffle_locally,
-    to_device,
-)
+from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
 
 BOXES = 5
@@ -44,20 +37,23 @@ class Settings(Section):
 
 
 def distort(images: Tensor, settings: Settings) -> Tensor:
-    """All distortions in their published order, each image on its own dice: (B, 1, S, S) in [0, 1]."""
+    """All distortions in their published order, drawn per image: (B, 1, S, S) in [0, 1]."""
     count, device = len(images), images.device
 
     def chosen(probability: float) -> Tensor:
         return (torch.rand(count, device=device) < probability).view(-1, 1, 1, 1)
 
-    # drawn on the host, which then knows how many they are
-    picked = to_device((torch.rand(count) < settings.shuffle).nonzero()[:, 0], device)
+    # Drawn on the host, which then knows their number without waiting for the device.
+    picked = distortions.to_device((torch.rand(count) < settings.shuffle).nonzero()[:, 0], device)
     found = images.clone()
-    found[picked] = shuffle_locally(images[picked], settings.windows, max(1, images.shape[-1] // 10))
-    curved = apply_curves(found, intensity_curves(count, device))
+    found[picked] = distortions.shuffle_locally(
+        images[picked], settings.windows, max(1, images.shape[-1] // 10)
+    )
+    curved = distortions.apply_curves(found, distortions.intensity_curves(count, device))
     found = torch.where(chosen(settings.intensity), curved, found)
+    inside = chosen(settings.inpaint)
     painted = torch.where(
-        chosen(settings.inpaint), paint_inside(found, 0, BOXES), paint_outside(found, BOXES)
+        inside, distortions.paint_inside(found, 0, BOXES), distortions.paint_outside(found, BOXES)
     )
     return torch.where(chosen(settings.paint), painted, found)
 

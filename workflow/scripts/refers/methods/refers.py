@@ -1,17 +1,17 @@
 """REFERS: cross-supervision between radiographs and free-text reports.
 
 Paper: H.-Y. Zhou et al., "Generalized radiograph representation learning via cross-supervision between images and
-free-text radiology reports" (2022), §4. A study's three views pass the radiograph transformer, view fusion makes one
-study feature v and a memory of tokens out of them, and two tasks read those: the report transformer writes the
-report (equation 1), and v is pulled towards BERT's feature t of its own report against the other reports of the
+free-text radiology reports" (2022), §4. A study's three views pass the radiograph transformer, and view fusion turns
+them into one study feature v and a memory of tokens. In task 1 the report transformer generates the report from the
+memory (equation 1); in task 2 v is contrasted with BERT's feature t of its own report against the other reports of the
 batch (equation 2). The loss is their sum.
 
-Silent in the paper and chosen here: temperature 0.1 (the authors' code); the size of the report transformer (the base
+Not stated in the paper, our choice: temperature 0.1 (the authors' code); the size of the report transformer (the base
 decoder of the work it cites); the mean over a batch's tokens in equation 1 (the authors' code; `language: sum` is the
 equation as printed); one linear map from BERT's pooled output to the width of v.
 
-The ablation without view fusion has 96 reports a step instead of 32. On a 24 GB card BERT's pass keeps only its tokens then
-and is computed a second time in the backward pass, with the same dropout (`recompute`).
+The ablation without view fusion has 96 reports per step instead of 32. To fit a 24 GB card, BERT's pass is checkpointed
+then and computed again in the backward pass, with the same dropout (`recompute`).
 """
 
 from typing import Literal
@@ -64,9 +64,9 @@ class Settings(StudySettings):
 
 
 def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str) -> Tensor:
-    """Equation 1 as a loss: -log P of each next token. logits (M, vocabulary), targets (M,), padding left out before.
+    """Equation 1 as a loss: -log P of each next token. logits (M, vocabulary), targets (M,), without padding.
 
-    `mean` averages over the M tokens; `sum` adds a report's tokens up and averages over the `studies`.
+    `mean` averages over the M tokens; `sum` sums a report's tokens and averages over the `studies`.
     """
     if reduction == "mean":
         return F.cross_entropy(logits, targets)
@@ -88,31 +88,29 @@ class Objective(nn.Module):
         else:
             self.fusion = NoFusion()
         if settings.generation:
-            self.decoder = ReportDecoder(
-                settings.decoder, context.vocabulary, context.max_length, encoder.token_width
-            )
+            sizes = context.vocabulary, context.max_length, encoder.token_width
+            self.decoder = ReportDecoder(settings.decoder, *sizes)
         if settings.image_to_text or settings.text_to_image:
             self.text = TextEncoder(context.text_encoder)
             self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
-        shared = ["the negatives of task 2"] if hasattr(self, "text") else []
+        terms = ["the negatives of task 2"] if hasattr(self, "text") else []
         if settings.generation and settings.language == "mean":
-            shared.append("the mean over tokens of task 1")
-        self.coupled = " and ".join(shared)
+            terms.append("the mean over tokens of task 1")
+        self.batch_dependent = " and ".join(terms)
 
-    def rates(self, optimiser: Optimiser) -> dict[str, float]:
+    def lr_overrides(self, optimiser: Optimiser) -> dict[str, float]:
         return {"decoder.": optimiser.decoder_lr, "text.": optimiser.text_lr, "project.": optimiser.text_lr}
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        images, tokens = distributed.share(batch["images"], batch["tokens"])
+        images, tokens = distributed.local_shard(batch["images"], batch["tokens"])
         studies, views = images.shape[:2]
         contrasted = self.settings.image_to_text or self.settings.text_to_image
-        # a pass that is computed again comes first: backward reaches it last, when the other passes' tensors are gone
-        again = contrasted and self.settings.recompute
-        texts = checkpoint(self.text, tokens, use_reentrant=False) if again else None
+        # A checkpointed pass comes first: backward reaches it last, when the other passes' tensors are freed.
+        recomputed = contrasted and self.settings.recompute
+        texts = checkpoint(self.text, tokens, use_reentrant=False) if recomputed else None
         features = self.encoder(images.flatten(0, 1))
-        study = self.fusion(
-            features.pooled.unflatten(0, (studies, views)), features.tokens.unflatten(0, (studies, views))
-        )
+        pooled, each = (part.unflatten(0, (studies, views)) for part in (features.pooled, features.tokens))
+        study = self.fusion(pooled, each)
         losses: dict[str, Tensor] = {}
         if self.settings.generation:
             hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
@@ -120,7 +118,7 @@ class Objective(nn.Module):
             logits = self.decoder.logits(hidden[real])
             language = language_loss(logits.float(), tokens[:, 1:][real], studies, self.settings.language)
             entries = len(logits) if self.settings.language == "mean" else studies
-            losses["language"] = distributed.balance(language, entries)
+            losses["language"] = distributed.weighted_mean(language, entries)
         if contrasted:
             texts = self.project(self.text(tokens) if texts is None else texts)
             losses["contrast"] = self.contrast(distributed.gather(study.feature), distributed.gather(texts))
@@ -133,7 +131,6 @@ class Objective(nn.Module):
         total = settings.image_to_text * contrastive_loss(images, texts, settings.temperature)
         if settings.text_to_image:
             transposed = contrastive_loss(texts, images, settings.temperature)
-            total = total + settings.text_to_image * (
-                transposed.detach() if settings.detach_text_to_image else transposed
-            )
+            transposed = transposed.detach() if settings.detach_text_to_image else transposed
+            total = total + settings.text_to_image * transposed
         return total

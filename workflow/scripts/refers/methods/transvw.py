@@ -1,4 +1,4 @@
-"""TransVW: restore distorted crops and name the visual word that they show.
+"""TransVW: restore distorted crops and classify the visual word that they show.
 
 Paper: F. Haghighi et al., "Transferable visual words", IEEE TMI 40(10), 2021. Compared in REFERS, §4, baselines, which
 describes it as contrasting local patches; the publication's objective is restoration plus classification of words
@@ -7,7 +7,7 @@ chance: local shuffling, a non-linear intensity map, in-painting, out-painting. 
 cross-entropy over the words; the target is the crop before the warp.
 
 Ours: two dimensions, so the warp is scaled to the displacement of 3 pixels that the original's settings give in three;
-crops of 0.4 of the side, moved and zoomed anew in every step by the published ranges instead of two more saved
+crops of 0.4 of the side, shifted and zoomed at random in every step by the published ranges instead of two more saved
 sizes; no flip and no rotation, since a word is a place; 100 words of 1,000 training images each (the original's 44 of
 200 come from far fewer scans); the shared restoration decoder, optimiser and budget.
 """
@@ -22,15 +22,7 @@ from torch.nn import functional as F
 from refers.config import Interval
 from refers.errors import UserError
 from refers.methods import Context, CropSettings
-from refers.methods.common.distortions import (
-    apply_curves,
-    intensity_curves,
-    paint_inside,
-    paint_outside,
-    shuffle_locally,
-    to_device,
-    warp,
-)
+from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
 from refers.training import distributed
 
@@ -63,23 +55,24 @@ class Settings(CropSettings):
 def distort(images: Tensor, settings: Settings) -> Tensor:
     """Elastic warp, then exactly one of four distortions for each image: (B, 1, S, S) in [0, 1]."""
     side, device = images.shape[-1], images.device
-    found = warp(images, settings.displacement * side, settings.smoothness * side)
-    kind = torch.randint(KINDS, (len(images),))  # on the host, which then knows how many there are of each
+    found = distortions.warp(images, settings.displacement * side, settings.smoothness * side)
+    # Drawn on the host, which then knows the number of each without waiting for the device.
+    kind = torch.randint(KINDS, (len(images),))
     for number, change in enumerate(
         (
-            lambda part: shuffle_locally(part, settings.windows, max(1, side // 10)),
-            lambda part: apply_curves(part, intensity_curves(len(part), device)),
-            lambda part: paint_inside(part, 1, 1),
-            lambda part: paint_outside(part, 1),
+            lambda some: distortions.shuffle_locally(some, settings.windows, max(1, side // 10)),
+            lambda some: distortions.apply_curves(some, distortions.intensity_curves(len(some), device)),
+            lambda some: distortions.paint_inside(some, 1, 1),
+            lambda some: distortions.paint_outside(some, 1),
         )
     ):
-        members = to_device((kind == number).nonzero()[:, 0], device)
+        members = distortions.to_device((kind == number).nonzero()[:, 0], device)
         found[members] = change(found[members])
     return found
 
 
 class Objective(Restoration):
-    """Restoration of a crop and classification of its word."""
+    """Restoration of crops and classification of their words."""
 
     unit = "crop"
 
@@ -96,11 +89,11 @@ class Objective(Restoration):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         losses, features = self.restoration(batch["images"])
-        named = F.cross_entropy(distributed.gather(self.head(features.pooled)).float(), batch["word"])
+        classified = F.cross_entropy(distributed.gather(self.head(features.pooled)).float(), batch["word"])
         restored = losses.pop("loss")
         return {
-            "loss": restored + self.settings.words * named,
+            "loss": restored + self.settings.words * classified,
             "restoration": restored,
-            "words": named,
+            "words": classified,
             **losses,
         }

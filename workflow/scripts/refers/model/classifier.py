@@ -8,7 +8,7 @@ from refers.model.layers import Dropout
 
 
 class Classifier(nn.Module):
-    """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of a multi-label set, (B, 2) of a binary one."""
+    """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of C labels, or (B, 2) of a single one."""
 
     def __init__(self, encoder: nn.Module, classes: int, dropout: float) -> None:
         super().__init__()
@@ -22,14 +22,14 @@ class Classifier(nn.Module):
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over two classes for one label column, binary cross-entropy per class for several. labels (B, C)."""
+    """Cross-entropy over two classes for one label, mean binary cross-entropy for several; labels (B, C) of 0 and 1."""
     if labels.shape[1] == 1:
         return F.cross_entropy(logits.float(), labels[:, 0].long())
     return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
 
 def probabilities(logits: Tensor, classes: int) -> np.ndarray:
-    """Scores (B, classes) in [0, 1], float64 so that confident scores keep their order; one class has two logits."""
+    """Scores (B, classes) in [0, 1] from logits; in float64, so that confident ones keep their order."""
     logits = logits.detach().cpu().double()
     if classes == 1:
         return (logits[:, 1:] - logits[:, :1]).sigmoid().numpy()

@@ -44,9 +44,8 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
 def save_encoder(target: Path, encoder: nn.Module, about: dict) -> None:
     """Write an encoder in fp32 with, as metadata, the settings that rebuild it and `about`, its origin."""
     metadata = {"settings": json.dumps(config.to_dict(encoder.settings)), "about": json.dumps(about)}
-    tensors = {
-        name: tensor.detach().cpu().float().contiguous() for name, tensor in encoder.state_dict().items()
-    }
+    state = encoder.state_dict()
+    tensors = {name: state[name].detach().cpu().float().contiguous() for name in state}
     with atomic_path(target) as path, as_os_error():
         save_file(tensors, path, metadata)
 
@@ -62,13 +61,9 @@ def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{source}: cannot be read as an encoder ({error}); delete it and rerun, or replace it"
-        ) from None
+        raise UserError(f"{source}: cannot be read as an encoder ({error}); delete it and rerun") from None
     if "settings" not in metadata:
-        raise UserError(
-            f"{source}: has no architecture settings; only encoders written by this pipeline load here"
-        )
+        raise UserError(f"{source}: has no architecture settings; use an encoder written by this pipeline")
     return tensors, json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
 
 

@@ -1,4 +1,4 @@
-"""Encoders by their settings: every architecture that a method may pre-train or a classifier may start from."""
+"""Encoders by their settings: every architecture that a method can pre-train or a classifier can start from."""
 
 import math
 from pathlib import Path
@@ -13,11 +13,12 @@ from refers.model.vit import Features, RadiographTransformer
 
 
 class ResidualNetwork(nn.Module):
-    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the last map's cells, the feature is their mean."""
+    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the cells of the last map, the feature is their mean."""
 
     def __init__(self, settings: config.ResNet) -> None:
         super().__init__()
-        from torchvision.models import get_model  # slow to import, so only where it is needed
+        # slow to import, so only where it is needed
+        from torchvision.models import get_model
 
         self.settings = settings
         network = get_model(settings.architecture, weights=None)
@@ -38,10 +39,10 @@ class ResidualNetwork(nn.Module):
 
 
 class TimmNetwork(nn.Module):
-    """A network of timm on grey images (B, 1, S, S): its last map's cells or its patch tokens, and its own pooled feature.
+    """A network of timm on grey images (B, 1, S, S): cells of its last map, or patch tokens, and its own pooled feature.
 
     Raises:
-        UserError: no such network, or one that does not turn such images into one map or one row of tokens.
+        UserError: timm has no such network, or it does not turn such images into one map or one sequence of tokens.
     """
 
     def __init__(self, settings: config.Timm) -> None:
@@ -55,28 +56,25 @@ class TimmNetwork(nn.Module):
         sizes = {"img_size": settings.image_size} if fixed else {}
         self.settings = settings
         try:
-            self.network = timm.create_model(
-                settings.name, pretrained=False, num_classes=0, in_chans=1, **sizes
-            )
+            self.network = timm.create_model(settings.name, num_classes=0, in_chans=1, **sizes)
             self.token_width = self.width = self.network.num_features
             self.feature_width = self.network.head_hidden_size
             tokens, pooled = self._shapes()
-        except Exception as error:  # its networks each raise their own kinds
-            reason = first_line(error)
+        except Exception as error:
+            # timm's networks each raise errors of their own.
             raise UserError(
-                f"model.name: {settings.name} does not take grey images of {settings.image_size} pixels ({reason});"
-                " choose another image_size or network"
+                f"model.name: {settings.name} does not take grey images of {settings.image_size} pixels"
+                f" ({first_line(error)}); choose another image_size or network"
             ) from None
         if len(tokens) != 3 or (tokens[2], pooled) != (self.token_width, (1, self.feature_width)):
-            raise UserError(
-                f"model.name: {settings.name} gives neither one map nor one row of tokens; choose another network"
-            )
+            wrong = "gives neither one map nor one sequence of tokens"
+            raise UserError(f"model.name: {settings.name} {wrong}; choose another network")
         side = math.isqrt(tokens[1])
         self.grid = side if side**2 == tokens[1] else 0
 
     @torch.no_grad()
     def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of the tokens and of the pooled feature of one blank image; no weight and no statistic changes."""
+        """Shapes of the tokens and of the pooled feature of one blank image; weights and statistics stay as they are."""
         size = self.settings.image_size
         found = self.eval()(torch.zeros(1, 1, size, size))
         self.train()
@@ -87,7 +85,8 @@ class TimmNetwork(nn.Module):
         pooled = self.network.forward_head(last, pre_logits=True)
         if last.ndim == 3:
             tokens = last[:, getattr(self.network, "num_prefix_tokens", 0) :]
-        else:  # convolutions keep channels first, some transformers keep them last
+        else:
+            # Convolutional networks keep channels first, some transformers keep them last.
             last = last if last.shape[1] == self.token_width else last.permute(0, 3, 1, 2)
             tokens = last.flatten(2).transpose(1, 2)
         return Features(tokens, pooled, pooled)
@@ -99,13 +98,13 @@ KINDS = {config.Transformer: RadiographTransformer, config.ResNet: ResidualNetwo
 def build_encoder(settings: config.Model) -> nn.Module:
     """A randomly initialised encoder: (B, 1, S, S) -> `refers.model.vit.Features`.
 
-    It carries `settings`, `width`, `token_width`, `feature_width` and `grid`, its tokens along a side (0: no square).
+    It has `settings`, `width`, `token_width`, `feature_width` and `grid`, its tokens along a side (0: not a square).
     """
     return KINDS[type(settings)](settings)
 
 
 def load_encoder(source: Path) -> tuple[nn.Module, dict]:
-    """The encoder at `source`, rebuilt from the settings it carries, and what its file says about itself."""
+    """The encoder at `source`, rebuilt from the settings in its metadata, and `about`, its origin."""
     tensors, settings, about = read_encoder(source)
     encoder = build_encoder(config.load_model(settings, str(source)))
     load_strictly(encoder, tensors, str(source))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Study(NamedTuple):
-    """feature: (B, V * F), v^k of the paper; memory: (B, M, D), tokens for the decoder; weights: view weights."""
+class FusedViews(NamedTuple):
+    """A study out of its views: feature (B, V * F), v^k of the paper; memory (B, M, D), the decoder's; weights of views."""
 
     feature: Tensor
     memory: Tensor
@@ -17,9 +17,9 @@ class Study(NamedTuple):
 class ViewFusion(nn.Module):
     """Attention over views as the paper describes it.
 
-    The views' features are concatenated, a two-layer perceptron gives one logit a view, a softmax over views
-    turns them into weights, and the weighted features, concatenated, are v^k. The same weights scale each
-    view's tokens, which together are the decoder's memory.
+    The views' features are concatenated, a two-layer perceptron gives one logit per view, a softmax over views turns
+    them into weights, and the weighted features, concatenated, are v^k. The same weights scale each view's tokens,
+    which together are the decoder's memory.
     """
 
     def __init__(self, views: int, feature_width: int, hidden: int) -> None:
@@ -28,35 +28,35 @@ class ViewFusion(nn.Module):
             nn.Linear(views * feature_width, hidden), nn.ReLU(), nn.Linear(hidden, views)
         )
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Study:
-        """features (B, V, F), tokens (B, V, N, D) -> `Study` with weights (B, V) and memory (B, V * N, D)."""
+    def forward(self, features: Tensor, tokens: Tensor) -> FusedViews:
+        """features (B, V, F), tokens (B, V, N, D) -> `FusedViews` with weights (B, V) and memory (B, V * N, D)."""
         weights = self.score(features.flatten(1)).softmax(-1).to(features.dtype)
         feature = (weights.unsqueeze(-1) * features).flatten(1)
         memory = (weights[..., None, None] * tokens).flatten(1, 2)
-        return Study(feature, memory, weights)
+        return FusedViews(feature, memory, weights)
 
 
 class PatchFusion(nn.Module):
     """Attention over views as the released code has it.
 
-    For each patch position the views' tokens are concatenated and each view has its own linear layer and a
-    sigmoid: no softmax, no hidden layer. The study's feature is the plain concatenation of the views' features.
+    For each patch position the views' tokens are concatenated, and each view has its own linear layer and sigmoid: no
+    softmax, no hidden layer. The study's feature is the plain concatenation of the views' features.
     """
 
     def __init__(self, views: int, token_width: int) -> None:
         super().__init__()
         self.score = nn.Linear(views * token_width, views)
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Study:
-        """features (B, V, F), tokens (B, V, N, D) -> `Study` with weights (B, V, N) and memory (B, V * N, D)."""
+    def forward(self, features: Tensor, tokens: Tensor) -> FusedViews:
+        """features (B, V, F), tokens (B, V, N, D) -> `FusedViews` with weights (B, V, N) and memory (B, V * N, D)."""
         together = tokens.permute(0, 2, 1, 3).flatten(2)
         weights = self.score(together).sigmoid().transpose(1, 2).to(tokens.dtype)
-        return Study(features.flatten(1), (weights.unsqueeze(-1) * tokens).flatten(1, 2), weights)
+        return FusedViews(features.flatten(1), (weights.unsqueeze(-1) * tokens).flatten(1, 2), weights)
 
 
 class NoFusion(nn.Module):
-    """Ablation row 3: every view stands alone, so its feature and tokens pass through (V = 1)."""
+    """Ablation row 3: one view per sample (V = 1), whose feature and tokens pass through."""
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Study:
-        """features (B, 1, F), tokens (B, 1, N, D) -> `Study` with unit weights."""
-        return Study(features.flatten(1), tokens.flatten(1, 2), torch.ones_like(features[..., 0]))
+    def forward(self, features: Tensor, tokens: Tensor) -> FusedViews:
+        """features (B, 1, F), tokens (B, 1, N, D) -> `FusedViews` with unit weights."""
+        return FusedViews(features.flatten(1), tokens.flatten(1, 2), torch.ones_like(features[..., 0]))

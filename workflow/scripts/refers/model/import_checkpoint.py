@@ -1,9 +1,9 @@
-"""Encoders out of checkpoints that others trained: nothing is left random, nothing is dropped unsaid.
+"""Encoders from other people's checkpoints: no weight stays random, and every tensor that is left out is listed.
 
-A checkpoint is a file (Google's npz, safetensors, or torch's format, read without executing pickles; the authors' own
-among the latter), an encoder of this pipeline, or `timm:NAME`, which alone downloads. Its classifier, and in the
-authors' checkpoints all that is no image encoder, is left out and listed; a kernel over red, green and blue is summed,
-which on a grey image equals the original on that image three times; every other tensor must fit.
+A checkpoint is a file (Google's npz, safetensors, or torch's format, read without executing pickles, such as the
+authors' own), an encoder of this pipeline, or `timm:NAME`, the only one that is downloaded. Its classifier is left out,
+and of the authors' checkpoints all but the image encoder. A kernel over red, green and blue is summed, which on a grey
+image equals the original kernel on that image replicated three times. Every other tensor must fit.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,15 +33,15 @@ WRAPPERS = ("state_dict", "model")
 def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict]:
     """The encoder of `settings` with the weights at `source`, and the key report: tensors read, loaded and left out.
 
-    An encoder that this pipeline wrote brings its own architecture, which then counts instead of `settings`.
-    `random` leaves the initialisation as it is.
+    An encoder that this pipeline wrote has its own architecture, which is used instead of `settings`. `random` keeps the
+    initialisation.
 
     Raises:
-        UserError: no such file or no such format, or tensors that do not fit, listed.
+        UserError: the file is missing or in no known format, or tensors do not fit (they are listed).
     """
     if source == RANDOM:
         return build_encoder(settings), {"read": 0, "loaded": 0, "left_out": []}
-    if _is_ours(source):
+    if _is_of_this_pipeline(source):
         encoder, _ = load_encoder(Path(source))
         count = len(encoder.state_dict())
         return encoder, {"read": count, "loaded": count, "left_out": []}
@@ -79,39 +79,38 @@ def read_tensors(source: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found = load_file(path)
         else:
-            with warnings.catch_warnings():  # of pickles that are then refused in one line
+            # torch warns of pickles, which are refused in one line below.
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = torch.load(path, map_location="cpu", weights_only=True)
             for wrapper in WRAPPERS:
                 found = found.get(wrapper, found)
         return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except pickle.UnpicklingError:
+        reason = "damaged, or more than tensors in it"
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, EOFError, SafetensorError) as error:
         reason = first_line(error)
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        reason = (
-            "damaged, or more than tensors in it" if isinstance(error, pickle.UnpicklingError) else str(error)
-        )
-    raise UserError(
-        f"{source}: no checkpoint in npz, safetensors or torch's format ({reason}); fetch it again"
-    )
+    wrong = f"not a checkpoint in npz, safetensors or torch's format ({reason})"
+    raise UserError(f"{source}: {wrong}; download it again")
 
 
 def _download(name: str) -> dict[str, Tensor]:
     import timm
 
     try:
-        with _tensors_only():  # not every version of timm asks for it
+        # Not every version of timm asks torch to load tensors only.
+        with _tensors_only():
             return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # network, hub and registry each raise their own kinds
-        reason = first_line(error)
+    except Exception as error:
+        # Network, hub and registry each raise errors of their own.
         raise UserError(
-            f"{DOWNLOAD}{name}: cannot be downloaded ({reason}); give the path of a file instead"
+            f"{DOWNLOAD}{name}: cannot be downloaded ({first_line(error)}); give the path of a file instead"
         ) from None
 
 
 @contextmanager
 def _tensors_only() -> Iterator[None]:
-    """torch.load executes no pickle, whatever its caller asks for: torch's own switch, set back afterwards."""
+    """Let torch.load execute no pickle, whatever its caller asks for, by an environment variable that torch reads."""
     switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(switch)
     os.environ[switch] = "1"
@@ -124,9 +123,7 @@ def _tensors_only() -> Iterator[None]:
             os.environ[switch] = before
 
 
-def _is_ours(source: str) -> bool:
-    from safetensors import safe_open
-
+def _is_of_this_pipeline(source: str) -> bool:
     try:
         with safe_open(source, "pt") as opened:
             return "settings" in (opened.metadata() or {})
@@ -140,7 +137,7 @@ def _without(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> tuple[dic
 
 
 def _ends(network: nn.Module) -> tuple[tuple[str, ...], str]:
-    """Names of a network's classifier and of its first kernel; torchvision's ResNets share timm's."""
+    """Names of a network's classifier and of its first convolution; torchvision's ResNets have timm's."""
     about = getattr(network, "default_cfg", {"classifier": "fc", "first_conv": "conv1"})
     classifier = about["classifier"]
     names = classifier if isinstance(classifier, tuple | list) else (classifier,)

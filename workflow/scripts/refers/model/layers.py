@@ -8,8 +8,8 @@ from torch.nn import functional as F
 class Dropout(nn.Module):
     """Inverted dropout. On the CPU its mask comes from random bytes.
 
-    A Bernoulli mask costs 9 % of a pre-training step on the CPU; one random byte an element is ten times
-    cheaper. The rate is then a multiple of 1/256 (0.1 becomes 26/256), and the scale uses that same rate.
+    A Bernoulli mask costs 9 % of a pre-training step on the CPU; one random byte per element is ten times cheaper. The
+    rate is then a multiple of 1/256 (0.1 becomes 26/256), and the scale uses that rate.
     """
 
     def __init__(self, rate: float) -> None:
@@ -30,11 +30,11 @@ class Dropout(nn.Module):
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention; (B, heads, Q, d), (B, heads, K, d), (B, heads, K, d) -> (B, heads, Q, d).
 
-    `mask` is True where a query may look, broadcastable to (B, heads, Q, K). The fused kernel's backward in
-    bfloat16 is several times slower than plain matrix products on the CPU, hence the second form.
+    `mask` is True where a query may attend, broadcastable to (B, heads, Q, K).
     """
     if query.is_cuda or (query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    # On the CPU the backward pass of the fused kernel in bfloat16 is several times slower than plain matrix products.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
@@ -71,9 +71,8 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         batch, length, width = x.shape
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        key, value = (
-            self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        )
+        both = self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)
         mixed = attention(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 

@@ -28,10 +28,10 @@ class DecoderLayer(nn.Module):
 
 
 class ReportDecoder(nn.Module):
-    """Tokens so far (B, T) and a memory (B, M, D) -> logits of the next token (B, T, vocabulary).
+    """Previous tokens (B, T) and a memory (B, M, D) -> logits of the next token (B, T, vocabulary).
 
-    Learned positions, input and output embeddings tied. Padding needs no mask: it stands at the end, where
-    the causal mask hides it from every real token.
+    Learned positions; input and output embeddings are tied. Padding needs no mask: it is at the end, where the causal
+    mask hides it from every real token.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ReportDecoder(nn.Module):
         nn.init.normal_(self.positions, std=0.02)
 
     def hidden(self, tokens: Tensor, memory: Tensor) -> Tensor:
-        """Last layer's states (B, T, width); position t has seen tokens 0 to t and the whole memory."""
+        """The last layer's states (B, T, width); position t attends to tokens 0 to t and to the whole memory."""
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         memory = self.memory(memory)

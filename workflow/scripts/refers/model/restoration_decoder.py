@@ -7,9 +7,9 @@ class RestorationDecoder(nn.Module):
     """Fused tokens (B, N, D) -> grey image in [0, 1] (B, 1, S, S).
 
     A 1 x 1 convolution to `width`, then a 2 x 2 transposed convolution and a 3 x 3 convolution for each doubling up to
-    the patch size, halving the channels (rounded down to a multiple of four, at least eight); what a patch size is more
-    than a power of two, the last stage enlarges by. No skip connections: they would let copying bypass the last blocks.
-    Width 0 is the lightest decoder: one linear map from a token to its pixels.
+    the patch size, halving the channels (rounded down to a multiple of four, at least eight); the last stage enlarges by
+    the patch size's odd factor. No skip connections: they would let copying bypass the last blocks. Width 0 is the
+    lightest decoder: one linear map from a token to its pixels.
     """
 
     def __init__(self, token_width: int, grid: int, scale: int, width: int = 768) -> None:

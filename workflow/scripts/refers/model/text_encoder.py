@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from refers.errors import UserError
 from refers.model.layers import Dropout
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a training job never downloads; weights are placed by hand
+# A training job never downloads: weights are put in place by hand.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -24,11 +25,11 @@ def load_tokenizer(folder: Path):
 
 
 def _advice(folder: Path, error: Exception) -> str:
-    return f"{folder}: no BERT here ({str(error).splitlines()[0]}); place a BERT checkpoint there (docs/data.md says which)"
+    return f"{folder}: not a BERT checkpoint ({str(error).splitlines()[0]}); place one there (docs/data.md says which)"
 
 
 class TextEncoder(nn.Module):
-    """Token ids (B, T), 0 is padding -> pooled report features (B, hidden)."""
+    """Token ids (B, T), 0 for padding -> pooled report features (B, hidden)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -56,6 +57,6 @@ class TextEncoder(nn.Module):
                     setattr(part, name, Dropout(child.p))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # of a mask with two dimensions BERT asks the device in every step whether it is full, and the host waits
+        # With a mask of two dimensions BERT asks the device in every step whether it is all ones, and the host waits.
         real = (tokens != 0)[:, None, None].expand(-1, 1, tokens.shape[1], -1)
         return self.bert(input_ids=tokens, attention_mask=real).pooler_output

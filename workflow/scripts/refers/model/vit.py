@@ -10,9 +10,9 @@ from refers.model.layers import Dropout, Perceptron, SelfAttention
 
 
 class Features(NamedTuple):
-    """What an encoder says about a batch of B images.
+    """An encoder's output for a batch of B images.
 
-    tokens: (B, N, token_width), one a patch in row-major order; pooled: (B, feature_width), the image's feature;
+    tokens: (B, N, token_width), one per patch in row-major order; pooled: (B, feature_width), the image's feature;
     aggregation: (B, width), the aggregation embedding's output g, or the pooled feature where there is none.
     """
 
@@ -39,12 +39,12 @@ class Block(nn.Module):
 class RadiographTransformer(nn.Module):
     """Grey images (B, 1, S, S) -> `Features`.
 
-    Patches are embedded linearly, meet their position feature (concatenated and projected back, or added),
-    pass the pre-norm blocks together with the aggregation embedding, and after the last block every patch
-    output p is fused with the aggregation output g: [g; p] (`concat`), p + g (`add`) or p (`none`).
+    Patches are embedded linearly, combined with their position feature (concatenated and projected back, or added) and
+    passed through the pre-norm blocks together with the aggregation embedding. After the last block every patch output p
+    is fused with the aggregation output g: [g; p] (`concat`), p + g (`add`) or p (`none`).
 
-    The input has one channel: for a grey image replicated to three, summing the patch kernel over its
-    channels gives the same embedding, which is how three-channel checkpoints are imported.
+    The input has one channel: for a grey image replicated to three, summing the patch kernel over its channels gives the
+    same embedding, which is how three-channel checkpoints are imported.
     """
 
     def __init__(self, settings: Transformer) -> None:
@@ -73,7 +73,7 @@ class RadiographTransformer(nn.Module):
         nn.init.normal_(self.position, std=0.02)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Patch tokens with their positions, before the blocks: (B, 1, S, S) -> (B, N, width)."""
+        """Patch tokens with their positions, the input of the blocks: (B, 1, S, S) -> (B, N, width)."""
         batch, _, size, _ = images.shape
         patch = self.settings.patch_size
         if size != self.settings.image_size:
@@ -86,11 +86,10 @@ class RadiographTransformer(nn.Module):
         tokens = self.patch(cells)
         if self.settings.position == "add":
             return tokens + self.position
-        # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is done once.
+        # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is computed once.
         weight_x, weight_e = self.mix.weight.split(self.width, dim=1)
-        return nn.functional.linear(tokens, weight_x, self.mix.bias) + nn.functional.linear(
-            self.position, weight_e
-        )
+        position = nn.functional.linear(self.position, weight_e)
+        return nn.functional.linear(tokens, weight_x, self.mix.bias) + position
 
     def forward(self, images: Tensor) -> Features:
         patches = self.embed(images)

@@ -1,10 +1,10 @@
 """Checkpoints of a plain vision transformer -> the radiograph transformer, every tensor accounted for.
 
 Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
-network is a plain vision transformer too. All become timm's names first.
-The result equals the plain vision transformer's forward pass on a grey image replicated to three channels: the patch
-kernel is summed over its input channels, the class token's position is folded into the aggregation embedding, and,
-where positions are concatenated and projected, the projection starts as [I I].
+network is a plain vision transformer too. All are renamed to timm's first. The result computes what the plain vision
+transformer computes on a grey image replicated to three channels: the patch kernel is summed over its input channels,
+the class token's position is added to the aggregation embedding, and, where positions are concatenated and projected,
+the projection starts as [I I].
 """
 
 import math
@@ -18,54 +18,45 @@ from refers.errors import UserError
 
 
 def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Arrays of Google's npz under timm's names; the classifier's keep theirs.
+    """Arrays of Google's npz under timm's names; those of the classifier keep theirs.
 
     Raises:
         KeyError, ValueError: an array is missing or has no counterpart.
     """
+    left = dict(arrays)
     found = {
-        "cls_token": arrays["cls"],
-        "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
-        "patch_embed.proj.weight": arrays["embedding/kernel"].permute(3, 2, 0, 1),
-        "patch_embed.proj.bias": arrays["embedding/bias"],
-        "norm.weight": arrays["Transformer/encoder_norm/scale"],
-        "norm.bias": arrays["Transformer/encoder_norm/bias"],
+        "cls_token": left.pop("cls"),
+        "pos_embed": left.pop("Transformer/posembed_input/pos_embedding"),
+        "patch_embed.proj.weight": left.pop("embedding/kernel").permute(3, 2, 0, 1),
+        "patch_embed.proj.bias": left.pop("embedding/bias"),
+        "norm.weight": left.pop("Transformer/encoder_norm/scale"),
+        "norm.bias": left.pop("Transformer/encoder_norm/bias"),
     }
-    used = {"cls", "Transformer/posembed_input/pos_embedding", "embedding/kernel", "embedding/bias"}
-    used |= {"Transformer/encoder_norm/scale", "Transformer/encoder_norm/bias"}
-
-    def take(name: str) -> Tensor:
-        used.add(name)
-        return arrays[name]
-
     block = 0
     while f"Transformer/encoderblock_{block}/LayerNorm_0/scale" in arrays:
         source, target = f"Transformer/encoderblock_{block}/", f"blocks.{block}."
-        attention = source + "MultiHeadDotProductAttention_1/"
-        kernels = [take(f"{attention}{part}/kernel").flatten(1).T for part in ("query", "key", "value")]
+        attention = f"{source}MultiHeadDotProductAttention_1"
+        qkv = [f"{attention}/{part}" for part in ("query", "key", "value")]
+        kernels = [left.pop(f"{part}/kernel").flatten(1).T for part in qkv]
         found[target + "attn.qkv.weight"] = torch.cat(kernels)
-        found[target + "attn.qkv.bias"] = torch.cat(
-            [take(f"{attention}{part}/bias").flatten() for part in ("query", "key", "value")]
-        )
-        found[target + "attn.proj.weight"] = take(attention + "out/kernel").flatten(0, 1).T
-        found[target + "attn.proj.bias"] = take(attention + "out/bias")
+        found[target + "attn.qkv.bias"] = torch.cat([left.pop(f"{part}/bias").flatten() for part in qkv])
+        found[target + "attn.proj.weight"] = left.pop(f"{attention}/out/kernel").flatten(0, 1).T
+        found[target + "attn.proj.bias"] = left.pop(f"{attention}/out/bias")
         for ours, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
-            found[f"{target}{ours}.weight"] = take(f"{source}{theirs}/scale")
-            found[f"{target}{ours}.bias"] = take(f"{source}{theirs}/bias")
+            found[f"{target}{ours}.weight"] = left.pop(f"{source}{theirs}/scale")
+            found[f"{target}{ours}.bias"] = left.pop(f"{source}{theirs}/bias")
         for ours, theirs in (("fc1", "MlpBlock_3/Dense_0"), ("fc2", "MlpBlock_3/Dense_1")):
-            found[f"{target}mlp.{ours}.weight"] = take(f"{source}{theirs}/kernel").T
-            found[f"{target}mlp.{ours}.bias"] = take(f"{source}{theirs}/bias")
+            found[f"{target}mlp.{ours}.weight"] = left.pop(f"{source}{theirs}/kernel").T
+            found[f"{target}mlp.{ours}.bias"] = left.pop(f"{source}{theirs}/bias")
         block += 1
-    left = {name.replace("/", "."): arrays[name] for name in arrays if name not in used}
+    left = {name.replace("/", "."): array for name, array in left.items()}
     if unknown := [name for name in left if not name.startswith(("head.", "pre_logits."))]:
         raise ValueError(f"unknown array {unknown[0]}")
     return {name: tensor.float().contiguous() for name, tensor in (found | left).items()}
 
 
-AUTHORS = (
-    "visual.vit.transformer.",
-    "transformer.",
-)  # in checkpoints of their pre-training and of their fine-tuning
+# prefixes in the authors' checkpoints of pre-training and of fine-tuning
+AUTHORS = ("visual.vit.transformer.", "transformer.")
 AUTHORS_BLOCK = {
     "attention_norm": "norm1",
     "ffn_norm": "norm2",
@@ -84,13 +75,13 @@ AUTHORS_EMBEDDING = {
 
 
 def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The encoder in a checkpoint of the authors' code under timm's names, and the names of all that is no part of it.
+    """The encoder in a checkpoint of the authors' code under timm's names, and the names of all other tensors.
 
-    In their pre-training these are the report transformer, the view fusion and BERT; in fine-tuning the classifier.
-    Another layout comes back as it is. A tensor of the encoder without a counterpart keeps its name.
+    Those are the report transformer, the view fusion and BERT after pre-training, and the classifier after fine-tuning.
+    Another layout is returned unchanged. A tensor of the encoder without a counterpart keeps its name.
 
     Raises:
-        UserError: a block has some of query, key and value and lacks the others.
+        UserError: a block lacks some of query, key and value.
     """
     prefix = next((prefix for prefix in AUTHORS if any(name.startswith(prefix) for name in tensors)), None)
     if prefix is None:
@@ -113,29 +104,26 @@ def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Ten
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid already."""
+    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid."""
     side = math.isqrt(len(positions))
     if side == grid:
         return positions
     square = positions.T.reshape(1, -1, side, side)
-    return (
-        F.interpolate(square, (grid, grid), mode="bilinear", align_corners=True).flatten(2)[0].T.contiguous()
-    )
+    resized = F.interpolate(square, (grid, grid), mode="bilinear", align_corners=True)
+    return resized.flatten(2)[0].T.contiguous()
 
 
 def to_radiograph_transformer(
     tensors: dict[str, Tensor], settings: Transformer, origin: str
 ) -> dict[str, Tensor]:
-    """timm's tensors -> the state dict of `RadiographTransformer(settings)`; nothing is dropped or left random.
+    """timm's tensors -> the complete state dict of `RadiographTransformer(settings)`.
 
     Raises:
-        UserError: a tensor that has no place in the radiograph transformer, or the ReLU activation, under which
-            these weights compute something else.
+        UserError: a tensor has no counterpart in the radiograph transformer or is missing, or the activation is ReLU,
+            with which these weights compute something else.
     """
     if settings.activation != "gelu":
-        raise UserError(
-            f"{origin}: these weights were trained with GELU; set model.activation: gelu for this method"
-        )
+        raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
     try:
         kernel = left.pop("patch_embed.proj.weight")
@@ -149,9 +137,8 @@ def to_radiograph_transformer(
             "norm.bias": left.pop("norm.bias"),
         }
     except KeyError as error:
-        raise UserError(
-            f"{origin}: lacks {error.args[0]}; use a plain ViT checkpoint with a class token"
-        ) from None
+        missing = error.args[0]
+        raise UserError(f"{origin}: lacks {missing}; use a plain ViT checkpoint with a class token") from None
     if settings.position == "concat":
         eye = torch.eye(len(token))
         state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
@@ -162,7 +149,6 @@ def to_radiograph_transformer(
             inner = ".".join(parts[2:4])
             state[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
     if left:
-        raise UserError(
-            f"{origin}: {len(left)} tensors have no place in the radiograph transformer, first {min(left)}"
-        )
+        wrong = f"{len(left)} tensors have no counterpart in the radiograph transformer, first {min(left)}"
+        raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint")
     return state

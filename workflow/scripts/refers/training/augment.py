@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the training device (paper §4, data augmentation).
 
 Crop, resize, flip and rotation are one affine sampling of the stored uint8 images; brightness and contrast are
-one multiply-add. Draws come from torch's default generator, which the training loop seeds at every step.
+one multiply-add. Parameters are sampled from torch's default generator, which the trainer seeds at every step.
 """
 
 import math
@@ -16,11 +16,11 @@ from refers.config import Augment
 MEAN, STD = 0.5, 0.5  # one grey normalisation for every method, as in the ViT checkpoints of timm
 
 
-class Draw(NamedTuple):
-    """Random parameters of N images; every tensor has shape (N,).
+class AugmentParams(NamedTuple):
+    """Parameters of the augmentation of N images; every tensor has shape (N,).
 
-    scale_x, scale_y: side of the sampled window as a share of the stored image; shift_x, shift_y: its centre in
-    [-1, 1] coordinates; flip: bool; angle: radians; brightness, contrast: factors.
+    scale_x, scale_y: sides of the crop as shares of the stored image's; shift_x, shift_y: its centre in [-1, 1]
+    coordinates; flip: bool; angle: radians; brightness, contrast: factors.
     """
 
     scale_x: Tensor
@@ -33,8 +33,10 @@ class Draw(NamedTuple):
     contrast: Tensor
 
 
-def draw(settings: Augment, count: int, stored: int, size: int, device: torch.device) -> Draw:
-    """Draw the augmentation of `count` images of `stored` pixels a side that become `size` pixels a side."""
+def sample_params(
+    settings: Augment, count: int, stored: int, size: int, device: torch.device
+) -> AugmentParams:
+    """Random parameters for `count` images of `stored` x `stored` pixels that become `size` x `size`."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(count, device=device) * (high - low) + low
@@ -47,7 +49,7 @@ def draw(settings: Augment, count: int, stored: int, size: int, device: torch.de
         scale_x = scale_y = torch.full((count,), size / stored, device=device)
     jitter = uniform(0, 1) < settings.jitter_probability
     one = torch.ones(count, device=device)
-    return Draw(
+    return AugmentParams(
         scale_x=scale_x,
         scale_y=scale_y,
         shift_x=uniform(-1, 1) * (1 - scale_x),
@@ -59,29 +61,33 @@ def draw(settings: Augment, count: int, stored: int, size: int, device: torch.de
     )
 
 
-def still(settings: Augment, count: int, stored: int, size: int, device: torch.device) -> Draw:
-    """No augmentation: the centre window of `size` pixels, or the whole stored image resized to it."""
+def identity_params(
+    settings: Augment, count: int, stored: int, size: int, device: torch.device
+) -> AugmentParams:
+    """No augmentation: the centre crop of `size` x `size` pixels, or the whole stored image resized to it."""
     zero, one = torch.zeros(count, device=device), torch.ones(count, device=device)
     scale = one * (size / stored) if settings.evaluation == "centre" else one
-    return Draw(scale, scale, zero, zero, zero.bool(), zero, one, one)
+    return AugmentParams(scale, scale, zero, zero, zero.bool(), zero, one, one)
 
 
-def keep_first(still: Draw, drawn: Draw, crops: int) -> Draw:
-    """Of the `crops` crops of an image, which follow one another, the first one as in `still`, the others as drawn."""
-    first = torch.arange(len(drawn.flip), device=drawn.flip.device) % crops == 0
-    return Draw(*(torch.where(first, *pair) for pair in zip(still, drawn, strict=True)))
+def keep_identity_first(identity: AugmentParams, sampled: AugmentParams, crops: int) -> AugmentParams:
+    """Of the `crops` consecutive crops of an image, the first one from `identity`, the others from `sampled`."""
+    first = torch.arange(len(sampled.flip), device=sampled.flip.device) % crops == 0
+    return AugmentParams(*(torch.where(first, *pair) for pair in zip(identity, sampled, strict=True)))
 
 
-def repeat_flip(drawn: Draw, views: int) -> Draw:
-    """Give the `views` images of a study, which follow one another, the flip of the first one."""
-    return drawn._replace(flip=drawn.flip[::views].repeat_interleave(views))
+def repeat_flip(params: AugmentParams, views: int) -> AugmentParams:
+    """Give the `views` consecutive images of a study the flip of the first one."""
+    return params._replace(flip=params.flip[::views].repeat_interleave(views))
 
 
-def aim(drawn: Draw, places: Tensor, zoom: tuple[float, float] = (1.0, 1.0), shift: float = 0.0) -> Draw:
-    """Crop at given places instead: N rows of the centre (x, y) in [-1, 1] and the side as a share of the stored image.
+def crop_at(
+    params: AugmentParams, places: Tensor, zoom: tuple[float, float] = (1.0, 1.0), shift: float = 0.0
+) -> AugmentParams:
+    """Crop at given places (N, 3) instead: centre x, y in [-1, 1] and side as a share of the stored image's.
 
-    Side and centre vary by the range `zoom` and by up to `shift` sides, inside the image. Neither flip nor rotation is
-    left: the place is what matters.
+    The side varies by a factor in `zoom` and the centre by up to `shift` sides, inside the image. Flip and rotation are
+    switched off, since they would move the place.
     """
 
     def uniform(low: float, high: float) -> Tensor:
@@ -91,22 +97,22 @@ def aim(drawn: Draw, places: Tensor, zoom: tuple[float, float] = (1.0, 1.0), shi
     scale = (side * uniform(*zoom)).clamp(max=1)
     reach = 1 - scale
     x, y = (centre + 2 * side * uniform(-shift, shift) for centre in (x, y))
-    still = torch.zeros_like(scale)
-    return drawn._replace(
+    zero = torch.zeros_like(scale)
+    return params._replace(
         scale_x=scale,
         scale_y=scale,
         shift_x=x.clamp(-reach, reach),
         shift_y=y.clamp(-reach, reach),
-        flip=still.bool(),
-        angle=still,
+        flip=zero.bool(),
+        angle=zero,
     )
 
 
-def apply(drawn: Draw, images: Tensor, size: int) -> Tensor:
+def apply(params: AugmentParams, images: Tensor, size: int) -> Tensor:
     """uint8 images (N, H, H) -> normalised float images (N, 1, size, size)."""
     ticks = (torch.arange(size, device=images.device) * 2 + 1) / size - 1
-    sign = torch.where(drawn.flip, -1.0, 1.0)
-    cos, sin = drawn.angle.cos(), drawn.angle.sin()
+    sign = torch.where(params.flip, -1.0, 1.0)
+    cos, sin = params.angle.cos(), params.angle.sin()
 
     # Built by broadcasting: F.affine_grid is three times slower than the sampling itself.
     def axis(along_x: Tensor, along_y: Tensor, shift: Tensor) -> Tensor:
@@ -116,12 +122,12 @@ def apply(drawn: Draw, images: Tensor, size: int) -> Tensor:
             + shift[:, None, None]
         )
 
-    grid_x = axis(cos * drawn.scale_x, -sin * drawn.scale_y, drawn.shift_x)
-    grid_y = axis(sin * drawn.scale_x, cos * drawn.scale_y, drawn.shift_y)
+    grid_x = axis(cos * params.scale_x, -sin * params.scale_y, params.shift_x)
+    grid_y = axis(sin * params.scale_x, cos * params.scale_y, params.shift_y)
     pixels = images.unsqueeze(1).float()
     sampled = F.grid_sample(pixels, torch.stack([grid_x, grid_y], dim=-1), align_corners=False) / 255
     mean = sampled.mean((1, 2, 3))
-    gain = drawn.brightness * drawn.contrast
-    offset = drawn.brightness * (1 - drawn.contrast) * mean
+    gain = params.brightness * params.contrast
+    offset = params.brightness * (1 - params.contrast) * mean
     jittered = (sampled * gain[:, None, None, None] + offset[:, None, None, None]).clamp(0, 1)
     return (jittered - MEAN) / STD

@@ -14,7 +14,7 @@ from refers.training.task import Batch, Task, batch_rows
 
 
 class LabelledImages:
-    """Rows of a split, with their images in memory-mapped form and labels (N, C)."""
+    """Images of a split, memory-mapped, with their labels (N, C) and rows in the store (N,)."""
 
     def __init__(self, store: np.ndarray, frame: pd.DataFrame, classes: list[str]) -> None:
         self.store, self.frame, self.classes = store, frame.reset_index(drop=True), classes
@@ -35,14 +35,15 @@ class LabelledImages:
 def predict(
     model: Classifier, data: LabelledImages, settings: Finetune, size: int, device: torch.device
 ) -> Tensor:
-    """Logits of every image of `data`, without augmentation, on the host in fp32."""
+    """Logits (N, C) of all images, without augmentation, on the host in fp32."""
     model.eval()
     found = []
     for start in range(0, len(data), settings.evaluation_batch):
         positions = np.arange(start, min(start + settings.evaluation_batch, len(data)))
         images = data.read(positions)["images"].to(device)
-        drawn = augment.still(settings.training.augment, len(images), images.shape[1], size, device)
-        found.append(model(augment.apply(drawn, images, size)).float().cpu())
+        stored, how = images.shape[1], settings.training.augment
+        params = augment.identity_params(how, len(images), stored, size, device)
+        found.append(model(augment.apply(params, images, size)).float().cpu())
     return torch.cat(found)
 
 
@@ -54,9 +55,9 @@ def finetuning_task(
     size: int,
     device: torch.device,
 ) -> Task:
-    """The task of `trainer.fit`: the best mean AUC on the validation set picks the weights (paper §4).
+    """The task of `trainer.fit`: the best mean AUC on the validation set selects the weights (paper §4).
 
-    Where no validation class has both labels the validation loss picks instead, and `auc` is reported as -1.
+    Where no class has both labels in the validation set, its loss selects instead and `auc` is reported as -1.
     """
     training = settings.training
     stored = train.store.shape[1]
@@ -68,21 +69,18 @@ def finetuning_task(
         return train.read(positions_of(step))
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        drawn = augment.draw(training.augment, len(batch["images"]), stored, size, device)
-        return {
-            "loss": classification_loss(model(augment.apply(drawn, batch["images"], size)), batch["labels"])
-        }
+        params = augment.sample_params(training.augment, len(batch["images"]), stored, size, device)
+        logits = model(augment.apply(params, batch["images"], size))
+        return {"loss": classification_loss(logits, batch["labels"])}
 
     def validate() -> dict[str, float]:
         logits = predict(model, val, settings, size, device)
         value = float(classification_loss(logits, torch.from_numpy(val.labels)))
         each = auc(val.labels, probabilities(logits, len(val.classes)))
-        mean = float(np.nanmean(each)) if not np.isnan(each).all() else None
-        return {
-            "loss": value,
-            "auc": -1.0 if mean is None else mean,
-            "score": -value if mean is None else mean,
-        }
+        if np.isnan(each).all():
+            return {"loss": value, "auc": -1.0, "score": -value}
+        mean = float(np.nanmean(each))
+        return {"loss": value, "auc": mean, "score": mean}
 
     return Task(
         module=model,
@@ -92,16 +90,14 @@ def finetuning_task(
         validate=validate,
         epoch_steps=len(train) // min(training.batch_size, len(train)),
         items=lambda step: train.rows[positions_of(step)].tolist(),
-        rates={"head.": training.optimiser.head_lr or training.optimiser.lr},
+        lr_overrides={"head.": training.optimiser.head_lr or training.optimiser.lr},
     )
 
 
 def prediction_frame(data: LabelledImages, logits: Tensor, split: str) -> pd.DataFrame:
     """Rows of predictions.parquet: split, image_id, patient_id, labels as 0/1, scores in [0, 1]."""
     columns = {"split": split, "image_id": data.frame["image_id"], "patient_id": data.frame["patient_id"]}
-    columns |= {
-        LABEL + name: data.labels[:, place].astype(np.int8) for place, name in enumerate(data.classes)
-    }
-    scores = probabilities(logits, len(data.classes))
+    labels, scores = data.labels.astype(np.int8), probabilities(logits, len(data.classes))
+    columns |= {LABEL + name: labels[:, place] for place, name in enumerate(data.classes)}
     columns |= {SCORE + name: scores[:, place] for place, name in enumerate(data.classes)}
     return pd.DataFrame(columns)

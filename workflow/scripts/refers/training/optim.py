@@ -8,51 +8,50 @@ from torch import Tensor, nn
 from refers.config import Optimiser
 
 
-def multiplier(step: int, warmup: int, total: int) -> float:
+def lr_factor(step: int, warmup: int, total: int) -> float:
     """Factor on the peak learning rate: linear warm-up from 1/warmup to 1, then half a cosine down to 0 at `total`."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def parameter_groups(module: nn.Module, settings: Optimiser, rates: dict[str, float]) -> list[dict]:
+def parameter_groups(module: nn.Module, settings: Optimiser, lr_overrides: dict[str, float]) -> list[dict]:
     """Split trainable parameters by learning rate and by weight decay.
 
-    `rates` maps a prefix of parameter names to its peak learning rate; other parameters take `settings.lr`.
-    Biases and LayerNorm weights are not decayed (paper §4.2); `decay_norms` decays BERT's LayerNorm weights,
-    as the released code does by a case-sensitive pattern.
+    `lr_overrides` maps a prefix of parameter names to its peak learning rate; other parameters take `settings.lr`.
+    Biases and LayerNorm weights have no weight decay (paper §4.2); with `decay_norms` BERT's LayerNorm weights do, as in
+    the released code, whose pattern for exceptions is case-sensitive.
     """
     norms = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.LayerNorm)}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), settings.lr)
-        spared = name.endswith("bias") or (
-            name in norms and not (settings.decay_norms and "LayerNorm" in name)
-        )
-        groups.setdefault((lr, 0.0 if spared else settings.weight_decay), []).append(parameter)
+        lr = next((rate for prefix, rate in lr_overrides.items() if name.startswith(prefix)), settings.lr)
+        decayed_norm = settings.decay_norms and "LayerNorm" in name
+        exempt = name.endswith("bias") or (name in norms and not decayed_norm)
+        groups.setdefault((lr, 0.0 if exempt else settings.weight_decay), []).append(parameter)
     return [
         {"params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": decay}
         for (lr, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def build(module: nn.Module, settings: Optimiser, rates: dict[str, float]) -> torch.optim.Optimizer:
-    """SGD with momentum or Adam over the module's parameter groups; updates run fused over all tensors."""
-    groups = parameter_groups(module, settings, rates)
+def build(module: nn.Module, settings: Optimiser, lr_overrides: dict[str, float]) -> torch.optim.Optimizer:
+    """SGD with momentum or Adam over the module's parameter groups, with fused updates."""
+    groups = parameter_groups(module, settings, lr_overrides)
     if settings.name == "adam":
         return torch.optim.Adam(groups, lr=settings.lr, fused=True)
     return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
 def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """Every parameter that an optimiser updates, group by group."""
+    """All parameters of an optimiser, group by group."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 class Lookahead:
-    """Slow weights that step towards the fast ones every k steps (used by the released code, absent from the paper)."""
+    """Slow weights that move towards the fast ones every few steps (in the released code, not in the paper)."""
 
     def __init__(self, optimiser: torch.optim.Optimizer, every: int, alpha: float) -> None:
         self.fast = parameters_of(optimiser)

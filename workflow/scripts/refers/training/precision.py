@@ -1,4 +1,4 @@
-"""Arithmetic of a training step: fp32, bf16, fp16 with loss scaling, or NVIDIA Apex where it is installed."""
+"""Precision of a training step: fp32, bf16, fp16 with loss scaling, or NVIDIA Apex where it is installed."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,7 +10,11 @@ from refers.training.optim import parameters_of
 
 
 class Precision:
-    """One object with the four places where precision enters a step: prepare, autocast, backward, step."""
+    """The four places where precision enters a step: prepare, autocast, backward, step.
+
+    Raises:
+        UserError: fp16 without a GPU, or Apex is not installed.
+    """
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name, self.device = name, device
@@ -27,38 +31,36 @@ class Precision:
                 ) from None
             self.amp = amp
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        self.weights: list[Tensor] = []  # half-precision weights of the module, and
-        self.masters: list[Tensor] = []  # their originals in fp32, which the optimiser updates (Apex O2)
+        # Apex O2: the module's half-precision weights, and the fp32 masters that the optimiser updates.
+        self.weights: list[Tensor] = []
+        self.masters: list[Tensor] = []
 
     def prepare(
         self, module: nn.Module, optimiser: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wrap module and optimiser where the backend asks for it (Apex), after both sit on their device."""
+        """Wrap module and optimiser for Apex; both must be on their device."""
         if self.amp is None:
             return module, optimiser
-        # Apex wants to be initialised once a process, and here every seed has a module of its own. What outlives a
-        # module is O1's wrappers around torch's functions; Apex's own tests take them off like this.
+        # Apex expects one initialisation per process, but every seed has a module of its own. What outlives a module are
+        # O1's wrappers around torch's functions; Apex's own tests remove them in this way.
         if (handle := getattr(self.amp._amp_state, "handle", None)) is not None:
             handle._deactivate()
         before = parameters_of(optimiser)
-        module, optimiser = self.amp.initialize(
-            module, optimiser, opt_level=self.name.removeprefix("apex-").upper(), verbosity=0
-        )
-        optimiser.zero_grad()  # O2 makes its masters now, not in the first backward pass
-        copied = [
-            (old, new) for old, new in zip(before, parameters_of(optimiser), strict=True) if old is not new
-        ]
+        level = self.name.removeprefix("apex-").upper()
+        module, optimiser = self.amp.initialize(module, optimiser, opt_level=level, verbosity=0)
+        # O2 creates its masters here instead of in the first backward pass.
+        optimiser.zero_grad()
+        pairs = zip(before, parameters_of(optimiser), strict=True)
+        copied = [(old, new) for old, new in pairs if old is not new]
         self.weights, self.masters = [weight for weight, _ in copied], [master for _, master in copied]
         return module, optimiser
 
     def autocast(self) -> AbstractContextManager:
-        """Context of the forward pass; without gradients O1 computes in fp32.
-
-        O1 keeps its casts of the weights until the next backward pass, and would predict with those of the last
-        validation after the best weights have been put back.
-        """
+        """Context of the forward pass; without gradients O1 computes in fp32."""
         if self.name in ("bf16", "fp16"):
             return torch.autocast(self.device.type, torch.bfloat16 if self.name == "bf16" else torch.float16)
+        # O1 caches its casts of the weights until the next backward pass: after the best weights have been restored it
+        # would predict with those of the last validation.
         if self.name == "apex-o1" and not torch.is_grad_enabled():
             return self.amp.disable_casts()
         return nullcontext()
@@ -86,17 +88,17 @@ class Precision:
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Bring the optimiser's weights, changed behind its back, to the module; they are the same but for Apex O2."""
+        """Copy weights that Lookahead changed to the module; with all but Apex O2 they are the same tensors."""
         for weight, master in zip(self.weights, self.masters, strict=True):
             weight.copy_(master)
 
     def state_dict(self) -> dict:
-        """Loss-scale state and fp32 masters for the resume file."""
+        """Loss scale and fp32 masters, for the resume state."""
         return (self.amp or self.scaler).state_dict() | ({"masters": self.masters} if self.masters else {})
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         scale = {name: value for name, value in state.items() if name != "masters"}
         (self.amp or self.scaler).load_state_dict(scale)
         for master, saved in zip(self.masters, state.get("masters", []), strict=True):

@@ -1,4 +1,6 @@
-"""Batches of studies, images or crops for the objectives, and what the training loop needs to know (paper §4)."""
+"""Batches of studies, images or crops for the objectives, and the task that trains on them (paper §4)."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,20 +10,18 @@ from refers.config import Training
 from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
 from refers.training import augment, distributed
-from refers.training.runtime import stream
+from refers.training.runtime import numpy_rng
 from refers.training.task import DRAWS, Batch, Task, batch_rows
 
 
 def items_of(data: MimicStudies, unit: str, split: str) -> dict[str, np.ndarray]:
-    """What a batch of a split is drawn from: `study`, with `row` in the store for images, and `aim` and `word` for crops."""
+    """Arrays that describe the items of a split: `study`, with `row` in the store for images, `place` and `word` for crops."""
     if unit == "crop":
         return data.crops[split]
     members = data.splits[split]
-    return (
-        {"study": members}
-        if unit == "study"
-        else dict(zip(("row", "study"), data.images_of(members), strict=True))
-    )
+    if unit == "study":
+        return {"study": members}
+    return dict(zip(("row", "study"), data.images_of(members), strict=True))
 
 
 def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Generator | None) -> np.ndarray:
@@ -35,31 +35,37 @@ def choose_views(count: np.ndarray, views: int, sampling: str, rng: np.random.Ge
     if sampling == "replacement":
         return rng.integers(0, count[:, None], (len(count), views))
     keys = rng.random((len(count), max(views, count.max())))
+    # keys are below 1, so the positions of images that a study does not have are sorted to the end
     keys[np.arange(keys.shape[1]) >= count[:, None]] = 2.0
     order = keys.argsort(1)[:, :views]
     repeated = rng.integers(0, count)[:, None]
     return np.where(np.arange(views) < count[:, None], order, repeated)
 
 
-def pretraining_task(
-    data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
-) -> Task:
-    """The task of `trainer.fit` for an objective: batches of its unit, validated on the held-out studies.
+class Batches:
+    """The batches of an objective's unit: read from the store on the host, augmented on the device."""
 
-    Raises:
-        UserError: the batch cannot be shared out evenly among the processes.
-    """
-    by_study = objective.unit == "study"
-    stored = data.store.shape[1]
-    views = objective.settings.views if by_study else 1
-    crops = getattr(objective, "crops", 1)
-    items = {split: items_of(data, objective.unit, split) for split in data.splits}
+    def __init__(
+        self, data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
+    ) -> None:
+        self.data, self.objective, self.training = data, objective, training
+        self.size, self.device, self.stored = size, device, data.store.shape[1]
+        self.by_study = objective.unit == "study"
+        self.views = objective.settings.views if self.by_study else 1
+        self.crops = getattr(objective, "crops", 1)
+        self.items = {split: items_of(data, objective.unit, split) for split in data.splits}
 
-    def read(split: str, positions: np.ndarray, rng: np.random.Generator | None) -> Batch:
-        chosen = {name: values[positions] for name, values in items[split].items()}
+    def count(self, split: str) -> int:
+        """Number of items in a split."""
+        return len(self.items[split]["study"])
+
+    def read(self, split: str, positions: np.ndarray, rng: np.random.Generator | None) -> Batch:
+        """The items at these positions of a split, on the host; without a generator the views are fixed."""
+        data = self.data
+        chosen = {name: values[positions] for name, values in self.items[split].items()}
         owner = chosen.pop("study")
-        if by_study:
-            shown = choose_views(data.count[owner], views, objective.settings.view_sampling, rng)
+        if self.by_study:
+            shown = choose_views(data.count[owner], self.views, self.objective.settings.view_sampling, rng)
             rows = data.rows[data.first[owner][:, None] + shown].ravel()
         else:
             rows = chosen.pop("row")
@@ -72,66 +78,84 @@ def pretraining_task(
             **{name: torch.from_numpy(values) for name, values in chosen.items()},
         }
 
-    def positions_of(step: int) -> np.ndarray:
-        return batch_rows(step, len(items["train"]["study"]), training.batch_size, training.seed)
+    def positions(self, step: int) -> np.ndarray:
+        return batch_rows(step, self.count("train"), self.training.batch_size, self.training.seed)
 
-    def rows_of(step: int) -> list[int]:
-        chosen = {name: values[positions_of(step)] for name, values in items["train"].items()}
-        return chosen.get("row", data.rows[data.first[chosen["study"]]]).tolist()
+    def rows(self, step: int) -> list[int]:
+        """Rows of the index behind a step's batch; of a study its first image's."""
+        chosen = {name: values[self.positions(step)] for name, values in self.items["train"].items()}
+        return chosen.get("row", self.data.rows[self.data.first[chosen["study"]]]).tolist()
 
-    def load(step: int) -> Batch:
-        return read("train", positions_of(step), stream(training.seed, DRAWS, step))
+    def load(self, step: int) -> Batch:
+        return self.read("train", self.positions(step), numpy_rng(self.training.seed, DRAWS, step))
 
-    def prepare(batch: Batch, drawn: augment.Draw) -> dict[str, Tensor]:
-        images = augment.apply(drawn, batch["images"].repeat_interleave(crops, 0), size)
-        tokens = torch.where(drawn.flip[:: views * crops, None], batch["swapped"], batch["tokens"])
-        grouped = images.unflatten(0, (-1, views * crops)) if by_study or crops > 1 else images
+    def params(self, batch: Batch, sampler: Callable[..., augment.AugmentParams]) -> augment.AugmentParams:
+        """Augmentation parameters of every crop of a batch, from `augment.sample_params` or `identity_params`."""
+        count = len(batch["images"]) * self.crops
+        return sampler(self.training.augment, count, self.stored, self.size, self.device)
+
+    def augmented(self, batch: Batch, params: augment.AugmentParams) -> Batch:
+        """The batch as objectives see it (`refers.methods`)."""
+        views, crops = self.views, self.crops
+        images = augment.apply(params, batch["images"].repeat_interleave(crops, 0), self.size)
+        tokens = torch.where(params.flip[:: views * crops, None], batch["swapped"], batch["tokens"])
+        grouped = images.unflatten(0, (-1, views * crops)) if self.by_study or crops > 1 else images
         return batch | {"images": grouped, "tokens": tokens}
 
-    def loss(batch: Batch) -> dict[str, Tensor]:
-        drawn = augment.draw(training.augment, len(batch["images"]) * crops, stored, size, device)
-        if by_study and objective.settings.flip == "study":
-            drawn = augment.repeat_flip(drawn, views)
-        if "aim" in batch:
-            drawn = augment.aim(drawn, batch["aim"], objective.settings.zoom, objective.settings.shift)
-        return objective(prepare(batch, drawn))
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a training batch."""
+        params, settings = self.params(batch, augment.sample_params), self.objective.settings
+        if self.by_study and settings.flip == "study":
+            params = augment.repeat_flip(params, self.views)
+        if "place" in batch:
+            params = augment.crop_at(params, batch["place"], settings.zoom, settings.shift)
+        return self.objective(self.augmented(batch, params))
 
-    def validate() -> dict[str, float]:
-        total, seen = {}, 0
-        count = len(items["val"]["study"])
-        for start in range(0, count, training.batch_size):
-            positions = np.arange(start, min(start + training.batch_size, count))
-            batch = {name: tensor.to(device) for name, tensor in read("val", positions, None).items()}
-            about = training.augment, len(batch["images"]) * crops, stored, size, device
-            drawn = augment.still(*about)
-            # several still ones would be one picture; the loop's seed makes the others the same every time
-            if crops > 1:
-                drawn = augment.keep_first(drawn, augment.draw(*about), crops)
-            if "aim" in batch:
-                drawn = augment.aim(drawn, batch["aim"])
-            losses = objective(prepare(batch, drawn))
-            for name, value in losses.items():
+    def validate(self) -> dict[str, float]:
+        """Mean losses over the held-out items, without augmentation; the score is minus the loss."""
+        total, count, size = {}, self.count("val"), self.training.batch_size
+        for start in range(0, count, size):
+            positions = np.arange(start, min(start + size, count))
+            host = self.read("val", positions, None)
+            batch = {name: host[name].to(self.device) for name in host}
+            params = self.params(batch, augment.identity_params)
+            if self.crops > 1:
+                # All crops without augmentation would be one and the same image. The trainer's seed makes those of the
+                # others the same in every validation.
+                sampled = self.params(batch, augment.sample_params)
+                params = augment.keep_identity_first(params, sampled, self.crops)
+            if "place" in batch:
+                params = augment.crop_at(params, batch["place"])
+            for name, value in self.objective(self.augmented(batch, params)).items():
                 total[name] = total.get(name, 0) + value * len(positions)
-            seen += len(positions)
-        means = {name: float(value) / seen for name, value in total.items()}
+        means = {name: float(value) / count for name, value in total.items()}
         return {**means, "score": -means["loss"]}
 
-    train_items = len(items["train"]["study"])
-    if min(training.batch_size, train_items) % distributed.processes():
-        raise UserError(
-            f"a batch of {min(training.batch_size, train_items)} has no equal shares for {distributed.processes()} processes;"
-            " choose another number of GPUs"
-        )
+
+def pretraining_task(
+    data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
+) -> Task:
+    """The task of `trainer.fit` for an objective: batches of its unit, validated on the held-out studies.
+
+    Raises:
+        UserError: the batch cannot be divided evenly among the processes.
+    """
+    batches = Batches(data, objective, training, size, device)
+    count = batches.count("train")
+    batch_size = min(training.batch_size, count)
+    if batch_size % distributed.world_size():
+        wrong = f"batch size {batch_size} is not a multiple of the {distributed.world_size()} processes"
+        raise UserError(f"{wrong}; choose another number of GPUs")
     return Task(
         module=objective,
         keep=objective.encoder,
-        load=load,
-        loss=loss,
-        validate=validate,
-        epoch_steps=train_items // min(training.batch_size, train_items),
-        rates=objective.rates(training.optimiser) if hasattr(objective, "rates") else {},
-        items=rows_of,
-        coupled=getattr(objective, "coupled", ""),
+        load=batches.load,
+        loss=batches.loss,
+        validate=batches.validate,
+        epoch_steps=count // batch_size,
+        lr_overrides=objective.lr_overrides(training.optimiser) if hasattr(objective, "lr_overrides") else {},
+        items=batches.rows,
+        batch_dependent=getattr(objective, "batch_dependent", ""),
         before_step=getattr(objective, "before_step", lambda: None),
         after_step=getattr(objective, "after_step", lambda: None),
     )

@@ -1,4 +1,4 @@
-"""The process around a training job: device, memory allocator, random streams."""
+"""The process around a training job: device, memory allocator, signals, random streams."""
 
 import ctypes
 import os
@@ -16,20 +16,20 @@ import torch
 from refers import devices
 from refers.errors import Preempted, UserError
 
-HELD = "REFERS_GPUS"  # environment variable: names of GPUs, in the order of torchrun's processes
+HELD = "REFERS_GPUS"  # environment variable: names of GPUs, in the order of torchrun's ranks
 _GIB = 1 << 30
-# how a GPU's libraries say it where torch's allocator does not
-_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# how a GPU's libraries report it where torch's allocator does not
+_OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device to train on: `cuda`, `cpu`, or `auto` (a GPU where there is one). A GPU is held to the end of the process.
+    """The device to train on: `cuda`, `cpu`, or `auto` (a GPU if available). A GPU is held until the process ends.
 
     Raises:
-        UserError: `cuda` is asked for and there is none, or there is one that this torch cannot use.
+        UserError: `cuda` is configured and no GPU is available, or torch cannot use the one that is.
     """
-    there = name != "cpu" and torch.cuda.is_available()
-    if not there and name != "cpu":
+    available = name != "cpu" and torch.cuda.is_available()
+    if not available and name != "cpu":
         if reason := devices.absent(name):
             raise UserError(reason)
         if name == "cuda" or devices.visible():
@@ -37,41 +37,39 @@ def choose_device(name: str) -> torch.device:
                 f"device: {name} is configured but this torch, made for CUDA {torch.version.cuda}, finds no GPU;"
                 " install one for this machine's GPU, or set `device: cpu`"
             )
-    device = torch.device("cpu")
-    if there:
-        names = gpus()
-        if held := os.environ.get(HELD):  # by torchrun, for all of its processes
-            place = names.index(held.split(",")[int(os.environ["LOCAL_RANK"])])
-        else:
-            [place] = devices.claim(names)
-        device = torch.device("cuda", place)
-        torch.cuda.set_device(device)
-        print(f"GPU {device.index} of {len(names)}: {torch.cuda.get_device_name(device)}", flush=True)
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+    if not available:
+        tune_malloc()
+        return torch.device("cpu")
+    names = gpus()
+    if held := os.environ.get(HELD):
+        # Below torchrun the launcher holds the GPUs of all ranks.
+        place = names.index(held.split(",")[int(os.environ["LOCAL_RANK"])])
     else:
-        keep_freed_pages()
+        [place] = devices.claim(names)
+    device = torch.device("cuda", place)
+    torch.cuda.set_device(device)
+    print(f"GPU {device.index} of {len(names)}: {torch.cuda.get_device_name(device)}", flush=True)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
     return device
 
 
 def hold_gpus(count: int) -> None:
-    """Take `count` GPUs for the processes that torchrun starts below this one; each finds its own in HELD."""
+    """Take `count` GPUs for the ranks that torchrun starts below this process; each finds its own in HELD."""
     names = gpus()
     os.environ[HELD] = ",".join(names[place] for place in devices.claim(names, count))
 
 
 def gpus() -> list[str]:
     """A name for each GPU that torch sees, in its order."""
-    # AMD's GPUs have no UUID from CUDA's driver; their numbers do where nothing renumbers them
+    # CUDA's driver gives AMD's GPUs no UUID; their numbers do where nothing renumbers them.
     return devices.visible() or [str(place) for place in range(torch.cuda.device_count())]
 
 
-def keep_freed_pages() -> None:
-    """Ask glibc to keep freed memory instead of giving pages back: 10 to 40 % of a CPU step is page faults otherwise."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+def tune_malloc() -> None:
+    """Let glibc keep freed memory instead of returning pages: page faults are 10 to 40 % of a CPU step otherwise."""
+    libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if (mallopt := getattr(libc, "mallopt", None)) is None:
         return
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3
     mallopt(mmap_threshold, _GIB)
@@ -80,17 +78,13 @@ def keep_freed_pages() -> None:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether something failed for want of GPU memory."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _MEMORY)
+    """Whether an error means that GPU memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 @contextmanager
-def enough_memory(where: str, advice: str) -> Iterator[None]:
-    """A stretch of work that GPU memory must do for.
-
-    Raises:
-        UserError: it did not.
-    """
+def oom_as_user_error(where: str, advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error of the GPU into a UserError of one line."""
     try:
         yield
     except RuntimeError as error:
@@ -103,12 +97,12 @@ class Termination:
     """Notes SIGTERM and SIGINT, so that a loop can save its state and end.
 
     A cluster announces by SIGTERM that a job's time is up; Ctrl-C sends SIGINT. Between steps the loop looks at `received`;
-    inside `at_once`, where nothing is half done, the signal raises `Preempted` immediately.
+    inside `interruptible`, where nothing is half done, the signal raises `Preempted` immediately.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        self._at_once = False
+        self._interruptible = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Termination":
@@ -126,32 +120,28 @@ class Termination:
 
     def _note(self, number: int, _frame: object) -> None:
         self.received = number
-        if self._at_once:
+        if self._interruptible:
             raise Preempted
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """A stretch of work that may be interrupted anywhere.
-
-        Raises:
-            Preempted: a signal arrived before or in it.
-        """
-        self._at_once = True
+    def interruptible(self) -> Iterator[None]:
+        """A stretch of work that may be interrupted anywhere, by a signal that arrived before or in it (Preempted)."""
+        self._interruptible = True
         try:
             if self.received:
                 raise Preempted
             yield
         finally:
-            self._at_once = False
+            self._interruptible = False
 
     def preempted(self, where: str) -> Preempted:
-        """The error to end with; another rank may have got the signal that this one has not."""
+        """The error to end with; another rank may have received the signal that this one has not."""
         number = signal.Signals(self.received or signal.SIGTERM)
         return Preempted(f"{number.name} {where}", number)
 
 
-def spare_compiler() -> None:
-    """Put an empty module in the place of torch's compiler, which the optimisers import only to switch it off.
+def skip_dynamo_import() -> None:
+    """Put an empty module in the place of torch's compiler, which optimisers import only to switch it off.
 
     That import takes as long as torch itself, a third of a short fine-tune on the CPU. For jobs that do not compile.
     """
@@ -161,8 +151,8 @@ def spare_compiler() -> None:
     torch._dynamo = sys.modules.setdefault("torch._dynamo", compiler)
 
 
-def stream(*keys: int) -> np.random.Generator:
-    """A random stream that depends on `keys` alone, such as (seed, purpose, step): a step can be repeated exactly."""
+def numpy_rng(*keys: int) -> np.random.Generator:
+    """A generator that depends on `keys` alone, such as (seed, purpose, step), so that a step can be repeated exactly."""
     return np.random.default_rng(keys)
 
 

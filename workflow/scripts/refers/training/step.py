@@ -19,21 +19,16 @@ class TooLarge(torch.OutOfMemoryError):
 
 def micro_batches(batch: Batch, count: int) -> list[tuple[Batch, float]]:
     """A batch in `count` slices along its items, each with its share of them. A tensor may hold several rows per item."""
-    items = items_of(batch)
+    items = item_count(batch)
+    rows = {name: len(tensor) // items for name, tensor in batch.items()}
     edges = [items * number // count for number in range(count + 1)]
     return [
-        (
-            {
-                name: tensor[len(tensor) // items * low : len(tensor) // items * high]
-                for name, tensor in batch.items()
-            },
-            (high - low) / items,
-        )
+        ({name: batch[name][n * low : n * high] for name, n in rows.items()}, (high - low) / items)
         for low, high in pairwise(edges)
     ]
 
 
-def items_of(batch: Batch) -> int:
+def item_count(batch: Batch) -> int:
     """Number of items in a batch."""
     return min(len(tensor) for tensor in batch.values())
 
@@ -82,27 +77,27 @@ def more_micro_batches(count: int, batch: Batch, step: int) -> int:
     Raises:
         UserError: there is one per item already, or several ranks share the batch.
     """
-    items = items_of(batch)
+    items = item_count(batch)
     # The other ranks are in the middle of the same step and cannot be asked to repeat it.
-    if distributed.processes() > 1:
+    if distributed.world_size() > 1:
         raise UserError("out of GPU memory with several processes; use more GPUs, or a smaller batch")
     if count >= items:
         raise UserError("out of GPU memory with one item in a batch; make the model or the image smaller")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     count = min(2 * count, items)
-    print(
-        f"step {step}: out of GPU memory; batches of {items} are split into {count} micro-batches from now on",
-        file=sys.stderr,
-        flush=True,
+    line = (
+        f"step {step}: out of GPU memory; batches of {items} are split into {count} micro-batches from now on"
     )
+    print(line, file=sys.stderr, flush=True)
     return count
 
 
 def micro_batch_note(count: int, task: Task) -> str:
     """What run.json says about gradient accumulation: which terms saw a micro-batch instead of the batch."""
-    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules())
-    changed = [*filter(None, [task.coupled, "the statistics of batch normalisation" if norms else ""])]
+    changed = [task.batch_dependent] if task.batch_dependent else []
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules()):
+        changed.append("the statistics of batch normalisation")
     fact = f"a batch did not fit into GPU memory: gradients accumulated over {count} micro-batches"
     if not changed:
         return f"{fact}; the update is that of the whole batch"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refers.training.runtime import stream
+from refers.training.runtime import numpy_rng
 
 Batch = dict[str, Tensor]
 # Purposes of random streams: the order of items, what is drawn on the host, torch's generators.
@@ -26,11 +26,11 @@ class Task:
         loss: batch on the device -> scalar tensors, of which "loss" is minimised.
         validate: numbers, of which "score" selects the weights, higher is better.
         epoch_steps: steps of an epoch, which is how often validation happens unless the settings say so.
-        rates: prefix of parameter names -> peak learning rate of its own.
+        lr_overrides: prefix of parameter names -> peak learning rate of its own.
         before_step: called before the first micro-batch, and again where a step is repeated for want of memory.
         after_step: called after the update, for instance for a teacher's moving average.
         items: step -> rows of the index behind its batch, for the report on a non-finite loss.
-        coupled: terms of the loss that gradient accumulation changes, since they relate the items of a batch.
+        batch_dependent: terms of the loss that gradient accumulation changes, since they relate the items of a batch.
     """
 
     module: nn.Module
@@ -39,11 +39,11 @@ class Task:
     loss: Callable[[Batch], dict[str, Tensor]]
     validate: Callable[[], dict[str, float]]
     epoch_steps: int
-    rates: dict[str, float] = field(default_factory=dict)
+    lr_overrides: dict[str, float] = field(default_factory=dict)
     before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
     items: Callable[[int], list[int]] = lambda step: []
-    coupled: str = ""
+    batch_dependent: str = ""
 
 
 def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _epoch_order(rows: int, epoch: int, seed: int) -> np.ndarray:
     # Kept for the epoch: with 377,000 images one permutation per step would cost milliseconds.
-    return stream(seed, ORDER, epoch).permutation(rows)
+    return numpy_rng(seed, ORDER, epoch).permutation(rows)
 
 
 def pinned(batch: Batch, device: torch.device) -> Batch:

@@ -22,12 +22,12 @@ from refers.provenance import run_record
 from refers.training import distributed, optim
 from refers.training.precision import Precision
 from refers.training.resume import RESUME, load_state, save_state
-from refers.training.runtime import Termination, enough_memory, seed_torch
+from refers.training.runtime import Termination, oom_as_user_error, seed_torch
 from refers.training.step import TooLarge, micro_batch_note, more_micro_batches, train_step
 from refers.training.task import TORCH, Batch, Task, pinned
 
 
-@enough_memory("outside forward and backward pass", "make the model, the image or batch_size smaller")
+@oom_as_user_error("outside forward and backward pass", "make the model, the image or batch_size smaller")
 def fit(
     task: Task,
     settings: Training,
@@ -36,19 +36,15 @@ def fit(
     fingerprint: str,
     started: float = run_record.STARTED,
 ) -> dict:
-    """Train `task` and leave the selected weights in `task.keep` (of the main process, where there are several).
+    """Train `task` and leave the selected weights in `task.keep`; of several processes in the main one alone.
 
-    A batch that does not fit into the device's memory is split into micro-batches whose gradients are accumulated. The
-    update stays the same but for the terms that `task.coupled` names.
+    `folder` receives metrics.jsonl, and resume.pt, from which a rerun with the same `fingerprint` (a digest of settings and
+    inputs) continues, in any number of processes; the caller ends with `resume.clear_resume`. A batch that does not fit
+    into the device's memory is split into micro-batches with accumulated gradients, which changes the terms that
+    `task.batch_dependent` names. `started`, by `time.monotonic`, is when this process began with the run.
 
-    Args:
-        folder: receives metrics.jsonl, and resume.pt, from which a rerun continues in any number of processes. The state
-            after the last step holds the selected weights alone. The caller ends with `resume.clear_resume`.
-        fingerprint: digest of configuration and inputs; a state with another one is not used.
-        started: when this process began with the run, by `time.monotonic`; for the history.
-
-    Returns the best score and its step, the steps done before this process, the history of the run by process, the number
-    of micro-batches, and where these are several a note on what they change.
+    Returns the facts for run.json: the best score and its step, the steps done before this process, the history of the run
+    by process, the number of micro-batches, and where these are several a note on what they change.
 
     Raises:
         UserError: the loss or a weight became non-finite (nonfinite.json says where), a single item does not fit into
@@ -79,22 +75,21 @@ class Progress:
         return any("validation" in record and record["step"] == step for record in self.records)
 
 
+@dataclass
 class Trainer:
     """One run of a task: `fit` is the loop, every other method one thing that happens in it."""
 
-    def __init__(
-        self,
-        task: Task,
-        settings: Training,
-        device: torch.device,
-        folder: Path,
-        fingerprint: str,
-        started: float,
-    ) -> None:
-        self.settings, self.device, self.folder = settings, device, folder
-        self.fingerprint, self.started = fingerprint, started
+    task: Task
+    settings: Training
+    device: torch.device
+    folder: Path
+    fingerprint: str
+    started: float
+
+    def __post_init__(self) -> None:
+        task, settings, device = self.task, self.settings, self.device
         self.precision = Precision(settings.precision, device)
-        optimiser = optim.build(task.module.to(device), settings.optimiser, task.rates)
+        optimiser = optim.build(task.module.to(device), settings.optimiser, task.lr_overrides)
         self.module, self.optimiser = self.precision.prepare(task.module, optimiser)
         every, alpha = settings.optimiser.lookahead_every, settings.optimiser.lookahead_alpha
         self.lookahead = optim.Lookahead(self.optimiser, every, alpha) if every else None
@@ -105,7 +100,7 @@ class Trainer:
         self.restore()
         self.start = self.progress.step
         # The digest is taken now and cached: files that are edited while the run lasts are not the code that runs.
-        library, history = run_record.piece(device, started)["library_sha256"], self.progress.history
+        library, history = run_record.piece(device, self.started)["library_sha256"], self.progress.history
         if history and history[-1]["library_sha256"] != library:
             print("the library changed since these steps; run.json says which one made which", flush=True)
         loss = torch.compile(task.loss) if settings.compile else task.loss
@@ -123,20 +118,16 @@ class Trainer:
                 if self.due(self.validate_every) and not progress.validated(self.start):
                     self.validate(termination)
                 for step in range(self.start, settings.steps):
-                    batch = {
-                        name: tensor.to(self.device, non_blocking=True)
-                        for name, tensor in ahead.result().items()
-                    }
+                    host = ahead.result()
+                    batch = {name: host[name].to(self.device, non_blocking=True) for name in host}
                     if step + 1 < settings.steps:
                         ahead = reader.submit(self.load, step + 1)
                     factor = self.set_learning_rates(step)
                     self.update(batch, step)
 
                     logging, saving = self.due(settings.log_every), self.due(settings.checkpoint_every)
-                    validating, stopping = (
-                        self.due(self.validate_every),
-                        distributed.any_of(bool(termination.received)),
-                    )
+                    validating = self.due(self.validate_every)
+                    stopping = distributed.any_rank(termination.received > 0)
                     if logging or saving or validating or stopping:
                         # The host waits for the device in these steps alone (and where task 1 of REFERS counts a
                         # batch's tokens). They are also those after which a state may be written: none may be broken.
@@ -152,8 +143,8 @@ class Trainer:
             except Preempted:
                 self.save()
                 where = f"at step {progress.step} of {settings.steps}"
-                after = "the state is saved, the same command goes on from there"
-                raise distributed.once(termination.preempted(f"{where}; {after}")) from None
+                after = "the state is saved, rerun the same command to resume"
+                distributed.raise_on_all_ranks(termination.preempted(f"{where}; {after}"))
         return self.finish()
 
     def load(self, step: int) -> Batch:
@@ -165,20 +156,18 @@ class Trainer:
 
     def set_learning_rates(self, step: int) -> float:
         """Set the learning rates of a step; their factor on the peaks."""
-        factor = optim.multiplier(step, self.settings.warmup_steps, self.settings.steps)
+        factor = optim.lr_factor(step, self.settings.warmup_steps, self.settings.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         return factor
 
     def update(self, batch: Batch, step: int) -> None:
         """One step, repeated with more micro-batches until it fits into memory; its losses are added to the tally."""
-        progress, clip_norm = self.progress, self.settings.optimiser.clip_norm
+        progress, clip = self.progress, self.settings.optimiser.clip_norm
         while True:
             seed_torch(self.settings.seed, TORCH, step)
             try:
-                losses = train_step(
-                    self.task, batch, self.precision, self.optimiser, clip_norm, progress.parts
-                )
+                losses = train_step(self.task, batch, self.precision, self.optimiser, clip, progress.parts)
                 break
             except TooLarge:
                 # The traceback still holds the step's tensors: memory is free only after this block.
@@ -206,11 +195,17 @@ class Trainer:
         """Validate in the main process, which keeps the weights where they are the best ones so far."""
         progress = self.progress
         self.module.eval()
-        memory = enough_memory("in validation", "lower batch_size or evaluation_batch")
+        memory = oom_as_user_error("in validation", "lower batch_size or evaluation_batch")
         # A validation changes nothing, so a signal may interrupt it anywhere; the resumed run repeats it.
-        with distributed.leading(), torch.no_grad(), self.precision.autocast(), termination.at_once(), memory:
+        with (
+            distributed.main_process_only(),
+            torch.no_grad(),
+            self.precision.autocast(),
+            termination.interruptible(),
+            memory,
+        ):
             seed_torch(self.settings.seed, TORCH, 0)
-            scores = self.task.validate() if distributed.leads() else {}
+            scores = self.task.validate() if distributed.is_main_process() else {}
         self.module.train()
         if not scores:
             return
@@ -220,10 +215,8 @@ class Trainer:
         better = score > best["score"] or best["weights"] is None or self.settings.select == "last"
         # The untrained module is never selected; its validation only shows where the curve begins.
         if progress.step and better:
-            weights = {
-                name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in self.task.keep.state_dict().items()
-            }
+            keep = self.task.keep.state_dict()
+            weights = {name: keep[name].detach().to("cpu", copy=True) for name in keep}
             progress.best = {"score": score, "step": progress.step, "weights": weights}
 
     @torch.no_grad()
@@ -239,7 +232,7 @@ class Trainer:
         # Where all losses are finite, the gradient of the last step was not.
         step = first + broken[0] if broken else self.progress.step - 1
         fault = f"loss is {losses[broken[0]]}" if broken else "a weight is non-finite after the update"
-        rate = settings.optimiser.lr * optim.multiplier(step, settings.warmup_steps, settings.steps)
+        rate = settings.optimiser.lr * optim.lr_factor(step, settings.warmup_steps, settings.steps)
         about = {
             "step": step,
             "learning_rate": rate,
@@ -248,18 +241,18 @@ class Trainer:
             "before": [{"step": earlier, "items": task.items(earlier)} for earlier in range(first, step)],
         }
         path = self.folder / "nonfinite.json"
-        if distributed.leads():
+        if distributed.is_main_process():
             write_json(path, about)
         error = UserError(
             f"{fault} at step {step} of {settings.steps}, learning rate {rate:.3g} ({path} names the images); "
             "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
         )
-        raise distributed.once(error)
+        distributed.raise_on_all_ranks(error)
 
     def restore(self) -> None:
         """Continue from the resume state, where there is one."""
         path = self.folder / RESUME
-        if (state := distributed.leader_first(lambda: load_state(path, self.fingerprint))) is None:
+        if (state := distributed.main_process_first(lambda: load_state(path, self.fingerprint))) is None:
             return
         # The state after the last step has none of these: nothing is left to train.
         if "module" in state:
@@ -271,13 +264,13 @@ class Trainer:
                 torch._foreach_copy_(self.lookahead.slow, slow)
         self.progress = Progress(**{each.name: state[each.name] for each in fields(Progress)})
         self.progress.tally = {name: total.to(self.device) for name, total in state["tally"].items()}
-        if distributed.processes() > 1:
+        if distributed.world_size() > 1:
             self.progress.parts = 1
         print(f"resumed at step {self.progress.step} of {self.settings.steps}", flush=True)
 
     def save(self) -> None:
         """Write the resume state; in the main process alone."""
-        if not distributed.leads():
+        if not distributed.is_main_process():
             return
         state = {
             "module": self.module.state_dict(),
@@ -293,13 +286,13 @@ class Trainer:
 
     def history(self) -> list[dict]:
         """The processes of the run, this one last."""
-        work = {"steps": self.progress.step - self.start, "processes": distributed.processes()}
+        work = {"steps": self.progress.step - self.start, "processes": distributed.world_size()}
         return [*self.progress.history, work | run_record.piece(self.device, self.started)]
 
     def finish(self) -> dict:
         """Leave the selected weights in `task.keep` and the curve in metrics.jsonl; the facts for run.json."""
         progress = self.progress
-        if distributed.leads():
+        if distributed.is_main_process():
             self.task.keep.load_state_dict(progress.best["weights"])
             lines = (json.dumps(record) + "\n" for record in progress.records)
             write_text(self.folder / "metrics.jsonl", "".join(lines))

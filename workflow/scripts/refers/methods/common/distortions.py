@@ -1,7 +1,7 @@
 """Distortions of grey radiographs that several restoration methods share, a whole batch at once on its device.
 
-Every function takes images (B, 1, S, S) in [0, 1], leaves them as they are and returns new ones. Draws come from torch's
-default generator. Written from the publications' descriptions (Models Genesis, Medical Image Analysis 67, 2021;
+Every function takes images (B, 1, S, S) in [0, 1], does not change them and returns new ones. Random numbers come from
+torch's default generator. Written from the publications' descriptions (Models Genesis, Medical Image Analysis 67, 2021;
 TransVW, IEEE TMI 40(10), 2021).
 """
 
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 MARGIN, AGAIN, BANK = 3, 0.95, 8
 
 
-def to_device(drawn: Tensor, device: torch.device) -> Tensor:
-    """What was drawn on the host, on the device, without waiting for what the device still has to do."""
-    return (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from host to device without waiting for the work that is queued on the device."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 @cache
@@ -34,11 +34,11 @@ def _permutations(largest: int, device: torch.device) -> Tensor:
 def shuffle_locally(images: Tensor, windows: int, largest: int) -> Tensor:
     """Permute the pixels inside random windows of images (B, 1, S, S): read from the original, written in order.
 
-    Where windows overlap the last one stands. All windows are resolved at once: the pixels of all windows stand in one
-    row, in order, and each pixel of an image looks for the last entry that covers it.
+    Where windows overlap the last one counts. All windows are resolved at once: their pixels form one list, in order,
+    and each pixel of an image takes the last entry that covers it.
     """
     count, side, device = len(images), images.shape[-1], images.device
-    # drawn on the host, which then knows the length of the row without waiting for the device
+    # Drawn on the host, which then knows the length of the list without waiting for the device.
     shape = torch.randint(1, largest + 1, (count, windows, 2))
     entries = int(shape.prod(2).sum())
     shape = to_device(shape, device)
@@ -76,7 +76,7 @@ def intensity_curves(count: int, device: torch.device, samples: int = 1000, leve
 
 
 def apply_curves(images: Tensor, curves: Tensor) -> Tensor:
-    """Look images (B, 1, S, S) in [0, 1] up in their curves (B, levels), linearly between levels."""
+    """Map images (B, 1, S, S) in [0, 1] through their curves (B, levels), linearly between levels."""
     position = images.flatten(1) * (curves.shape[1] - 1)
     low = position.long().clamp(max=curves.shape[1] - 2)
     start, end = curves.gather(1, low), curves.gather(1, low + 1)

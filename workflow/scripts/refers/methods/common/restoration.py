@@ -1,8 +1,8 @@
-"""Restoration: one decoder and one loss for every method that repairs distorted radiographs.
+"""Restoration: the objective of every method that restores distorted radiographs.
 
-Model Genesis, Context Restoration and TransVW differ in how they distort; what they share is here, so that their
-comparison is about the distortion alone. The decoder reads the fused tokens: with plain patch tokens the aggregation
-output, which the classifier uses, would get no gradient from the last block.
+Model Genesis, Context Restoration and TransVW differ in how they distort and share all else, so that their comparison
+is about the distortion alone. The decoder reads the fused tokens: with plain patch tokens the aggregation output, which
+the classifier uses, would get no gradient from the last block.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from refers.training.augment import MEAN, STD
 class Restoration(nn.Module):
     """Encoder, decoder and mean squared error over all pixels between the restored and the clean image.
 
-    A subclass's file gives `distort`, (B, 1, S, S) in [0, 1] -> the same shape, which leaves its input as it was. The
-    error on the changed pixels alone is logged beside the loss, since most pixels are mere copies.
+    `distort` maps images (B, 1, S, S) in [0, 1] to the same shape and does not change its input. The error on the changed
+    pixels alone is logged beside the loss, since most pixels are mere copies.
 
     Raises:
-        UserError: the encoder's tokens are no square grid of equal cells of the image.
+        UserError: the encoder's tokens are not a square grid of equal cells of the image.
     """
 
     unit = "image"
@@ -34,23 +34,22 @@ class Restoration(nn.Module):
         self.encoder, self.distort = encoder, distort
         size, grid = encoder.settings.image_size, encoder.grid
         if not grid or size % grid:
-            cells = f"{grid} x {grid} tokens" if grid else "tokens that are no square grid"
-            raise UserError(
-                f"model: {size} pixels a side and {cells} do not divide; restoration needs another image_size or encoder"
-            )
+            wrong = f"{size} pixels are not a multiple of the {grid} x {grid} tokens"
+            wrong = wrong if grid else "its tokens are not a square grid"
+            raise UserError(f"model: {wrong}; restoration needs another image_size or encoder")
         self.decoder = RestorationDecoder(encoder.token_width, grid, size // grid, width)
 
     def restoration(self, images: Tensor) -> tuple[dict[str, Tensor], Features]:
-        """Losses of normalised images (B, 1, S, S), and the features of what became of this process's share of them."""
+        """Losses of normalised images (B, 1, S, S), and the encoder's features of this rank's distorted ones."""
         clean = images * STD + MEAN
         with torch.no_grad():
             distorted = self.distort(clean)
             changed = distorted != clean
-        clean, distorted, changed = distributed.share(clean, distorted, changed)
+        clean, distorted, changed = distributed.local_shard(clean, distorted, changed)
         features = self.encoder((distorted - MEAN) / STD)
         error = (self.decoder(features.tokens).float() - clean).square()
         count = changed.sum()
-        changes = distributed.balance((error * changed).sum() / count.clamp(min=1), count)
+        changes = distributed.weighted_mean((error * changed).sum() / count.clamp(min=1), count)
         return {"loss": error.mean(), "changed": changes}, features
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
