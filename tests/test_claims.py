@@ -383,4 +383,4 @@ def test_the_script_writes_both_files_and_names_a_bad_claim(tmp_path):
     overlap.write_text("image_id,class,score,iou\na,Mass,0.9,1.6\n")
     bad = call(SHIPPED)
     assert (bad.returncode, bad.stderr.count("\n")) == (1, 1)
-    assert f"{overlap}: columns image_id,class,score,iou, IoU from 0 to 1" in bad.stderr
+    assert f"{overlap}: expected columns image_id,class,score,iou and IoU from 0 to 1" in bad.stderr

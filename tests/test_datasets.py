@@ -166,9 +166,13 @@ def test_nih_reads_the_older_table_alone_and_counts_unlisted_images(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Cardiomegaly|Hernia", "Cardiomegaly|Cold", r"v2020.csv: row 2: 'Cardiomegaly\|Cold' is no finding"),
-        ("00000001_001.png", "00000001_000.png", "row 3: '00000001_000.png' is listed a second time"),
-        ("2500,2048", "2500,wide", "row 4: 'wide' is no height"),
+        (
+            "Cardiomegaly|Hernia",
+            "Cardiomegaly|Cold",
+            r"v2020.csv: row 2: 'Cardiomegaly\|Cold' is not a finding",
+        ),
+        ("00000001_001.png", "00000001_000.png", "row 3: '00000001_000.png' is listed twice"),
+        ("2500,2048", "2500,wide", "row 4: 'wide' is not a valid height"),
         ("Patient ID", "Patient", "row 1: no column 'Patient ID'"),
         (",0,2,80,F", ",0,,80,F", "row 4: '00000002_000.png' has no Patient ID"),
     ],
@@ -213,7 +217,7 @@ def test_an_id_in_another_spelling_is_the_same_id(tmp_path, layout, table, old, 
 def test_nih_lists_must_exist_and_must_not_overlap(tmp_path):
     make_nih(tmp_path)
     text(tmp_path / "test_list.txt", "00000001_001.png")
-    with pytest.raises(UserError, match=r"00000001_001\.png is in train_val_list\.txt too"):
+    with pytest.raises(UserError, match=r"00000001_001\.png is also in train_val_list\.txt"):
         adapter("nih")(tmp_path)
     (tmp_path / "test_list.txt").unlink()
     with pytest.raises(UserError, match=r"test_list\.txt: cannot be read"):
@@ -229,7 +233,7 @@ def test_vinbigdata_takes_any_reader_and_images_converted_beforehand(tmp_path):
     assert frame[["width", "height"]].to_numpy().tolist() == [[20, 30], [20, 30]]
     assert counts == {"missing_images": 1, "skipped": {"image not in train.csv": 1}}
     text(tmp_path / "train.csv", VBD + "a,Cold,14,R1,,,,")
-    with pytest.raises(UserError, match="row 2: 'Cold' is no class"):
+    with pytest.raises(UserError, match="row 2: 'Cold' is not a class"):
         adapter("vinbigdata")(tmp_path)
 
 
@@ -281,7 +285,7 @@ def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
     assert frame.set_index("image_id")["patient_id"][["a.jpg", "p.jpg"]].tolist() == ["2", "2"]
     assert counts["skipped"]["row of an image listed before"] == 1
     make_covid(tmp_path, extra.replace("COVID-19,PA", "SARS,PA"))
-    with pytest.raises(UserError, match=r"row 18: 'a.jpg' is listed a second time with another finding"):
+    with pytest.raises(UserError, match=r"row 18: 'a.jpg' is listed twice with different findings"):
         adapter("covid")(tmp_path)
 
 
@@ -313,11 +317,11 @@ def test_mimic_tables_may_be_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("split", "dicom_id,study_id,subject_id,split\nd1,50000001,10000032,train", "2 images have no row, first d3"),
-        ("split", "dicom_id,split\nd1,holdout", "row 2: 'holdout' is none of train, validate, test"),
-        ("chexpert", CHEXPERT + "1,50000001,7" + "," * 13, "row 2: '7' is no label of Atelectasis"),
-        ("metadata", METADATA + "d1,x,50000001,,PA,1,1,", "row 2: 'x' is no subject_id"),
-        ("metadata", METADATA + "d1,10000032,50000001,,PA,1,0,", "row 2: '0' is no width"),
+        ("split", "dicom_id,study_id,subject_id,split\nd1,50000001,10000032,train", "2 images of the metadata have no row, first d3"),
+        ("split", "dicom_id,split\nd1,holdout", "row 2: 'holdout' must be one of train, validate, test"),
+        ("chexpert", CHEXPERT + "1,50000001,7" + "," * 13, "row 2: '7' is not a label of Atelectasis"),
+        ("metadata", METADATA + "d1,x,50000001,,PA,1,1,", "row 2: 'x' is not a valid subject_id"),
+        ("metadata", METADATA + "d1,10000032,50000001,,PA,1,0,", "row 2: '0' is not a valid width"),
     ],
 )  # fmt: skip
 def test_mimic_names_file_and_row(tmp_path, file, content, message):
@@ -373,7 +377,7 @@ def test_vinbigdata_boxes_of_every_reader(tmp_path):
     assert boxes.to_numpy().tolist() == [["b", "Nodule-Mass", 1, 2, 2, 2]]
     picture(tmp_path / "train/b.png", 2, 2)  # shrunk: fit for training, not for the boxes
     small = adapter("vinbigdata")(tmp_path)[0]
-    with pytest.raises(UserError, match=r"train\.csv: row 3: '1 2 2 2' is a box outside its image"):
+    with pytest.raises(UserError, match=r"train\.csv: row 3: '1 2 2 2' extends beyond its image"):
         read_boxes("vinbigdata", tmp_path, small)
     with pytest.raises(UserError, match="no boxes; choose nih or vinbigdata"):
         read_boxes("covid", tmp_path, small)
@@ -423,16 +427,16 @@ def good_index(tmp_path: Path) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("image_id", "00000001_001.png", "twice"),
+        ("image_id", "00000001_001.png", "duplicated"),
         ("image_id", "9", "not sorted"),
-        ("image_id", 7, "no text"),
+        ("image_id", 7, "not text"),
         ("patient_id", "", "blank"),
         ("view", "oblique", "view 'oblique'"),
-        ("split", "validate", "official split"),
-        ("width", -1, "int32 of 0 or more"),
+        ("split", "validate", "official set"),
+        ("width", -1, "int32 of at least 0"),
         ("path", "/root/a.png", "not a path below"),
         ("path", "images/../../a.png", "not a path below"),
-        ("label:Mass", 0.5, "no float32 label"),
+        ("label:Mass", 0.5, "not a float32 label"),
     ],
 )
 def test_the_schema_is_checked(tmp_path, column, value, message):
@@ -459,7 +463,7 @@ def script(layout: str, folder: Path, out: Path) -> subprocess.CompletedProcess:
 def test_an_unknown_layout_names_the_known_ones(tmp_path):
     done = script("chexpert", tmp_path, tmp_path)
     assert done.returncode == 1
-    assert "known are covid, mimic, nih, shenzhen, vinbigdata" in done.stderr
+    assert "available are covid, mimic, nih, shenzhen, vinbigdata" in done.stderr
 
 
 @real

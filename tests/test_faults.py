@@ -531,7 +531,7 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, name):
     writers = write_all(tmp_path)
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     with pytest.raises(
-        UserError, match=rf"{name}: cannot write here \(Read-only file system\); free space or choose"
+        UserError, match=rf"{name}: cannot be written \(Read-only file system\); free space or choose"
     ):
         writers[name]()
 

@@ -192,6 +192,8 @@ def test_a_cut_split_is_refused(world):
     (world / "split.parquet").write_bytes(content[: len(content) // 2])
     done = finetune(world, world / "run")
     assert done.returncode == 1
-    assert re.search(r"split\.parquet: no split .*; make it with split_dataset\.py", done.stderr)
+    assert re.search(
+        r"split\.parquet: not a readable split file .*; create it with split_dataset\.py", done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1
     assert not (world / "run").exists()

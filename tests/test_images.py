@@ -105,7 +105,7 @@ def test_a_flat_dicom_is_black_and_frames_are_refused(tmp_path):
 
 def test_frames_are_counted_before_any_is_decoded(tmp_path):
     claim = write_dicom(tmp_path / "claim.dcm", np.zeros((8, 8), np.uint16), NumberOfFrames=400)
-    with pytest.raises(UserError, match=r"claim\.dcm: cannot be decoded \(400 frames, one expected\)"):
+    with pytest.raises(UserError, match=r"claim\.dcm: cannot be decoded \(400 frames, expected one\)"):
         decode(claim)
 
 
@@ -231,7 +231,7 @@ def test_a_decompression_bomb_is_refused_by_its_size(tmp_path):
 def test_a_format_that_runs_a_program_is_refused_whatever_its_suffix(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png: .*no image format that is known"):
+    with pytest.raises(UserError, match=r"a\.png: .*unknown image format"):
         decode(tmp_path / "a.png")
 
 

@@ -107,8 +107,8 @@ def test_midranks_equal_scipy(values):
         ([[0.0], [1.0]], [[-np.inf], [0.2]], "score of image 0, class 0 is -inf"),
         ([[0.0], [-1.0]], [[0.1], [0.2]], r"label of image 1, class 0 is -1"),
         ([[np.nan], [1.0]], [[0.1], [0.2]], "label of image 0, class 0 is nan"),
-        ([[0, 1]], [[0.1]], "same images and classes"),
-        ([0, 1], [0.1, 0.2], "same images and classes"),
+        ([[0, 1]], [[0.1]], r"same \(images, classes\)"),
+        ([0, 1], [0.1, 0.2], r"same \(images, classes\)"),
     ],
 )
 def test_bad_input_is_named(measure, labels, scores, message):

@@ -223,7 +223,7 @@ def mimic_lines(folder, reports):
             "partial",
             "leaves out 1 studies without a report; unpack mimic-cxr-reports.zip",
         ),
-        (["p10000032/notes"], "broken", "notes.txt: no report"),
+        (["p10000032/notes"], "broken", "notes.txt: not a report"),
     ],
 )
 def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, reports, state, says):

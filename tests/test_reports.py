@@ -239,17 +239,19 @@ def test_the_funnel_counts_every_report_and_prints_no_text(tmp_path):
     ("files", "message"),
     [
         ({}, "no such folder"),
-        ({"p10000001/s5.txt": b"no header"}, "none with Findings"),
-        ({"p10000001/s6.txt": b"FINDINGS: a b c"}, "none of 1 reports is of a study in"),
-        ({"p11000001/s5.txt": b"FINDINGS: a b c"}, "p11000001: no patient folder of p10"),
+        ({"p10000001/s5.txt": b"no header"}, "none of 1 reports has Findings"),
+        ({"p10000001/s6.txt": b"FINDINGS: a b c"}, "none of 1 reports belongs to a study in"),
+        ({"p11000001/s5.txt": b"FINDINGS: a b c"}, "p11000001: not a patient folder of p10"),
         (
             {"p10000001/s5.txt": b"FINDINGS: a b c", "p10000002/s5.txt": b"FINDINGS: a b c"},
             "s5 has two reports",
         ),
-        ({"p10000001/notes.doc": b"FINDINGS: a b c"}, "notes.doc: no report"),
-        ({f"p10000001/s{'9' * 20}.txt": b"FINDINGS: a b c"}, f"s{'9' * 20}.txt: no report"),
-        ({"p10000001/s5000000\u0663.txt": b"FINDINGS: a b c"}, "s5000000\u0663.txt: no report"),
-        ({"p1000000\u0663/s5.txt": b"FINDINGS: a b c"}, "p1000000\u0663: no patient folder of p10"),
+        ({"p10000001/notes.doc": b"FINDINGS: a b c"}, "notes.doc: not a report"),
+        ({f"p10000001/s{'9' * 20}.txt": b"FINDINGS: a b c"}, f"s{'9' * 20}.txt: not a report"),
+        ({"p10000001/s5000000\u0663.txt": b"FINDINGS: a b c"}, "s5000000\u0663.txt: not a report"),
+        ({"p1000000\u0663/s5.txt": b"FINDINGS: a b c"}, "p1000000\u0663: not a patient folder of p10"),
+        ({"s50000001.txt": b"FINDINGS: a b c"}, "s50000001.txt: not a patient folder of p10"),
+        ({"../10/p10000001/s5.txt": b"FINDINGS: a b c"}, "10: not a group of patients"),
     ],
 )
 def test_bad_folders_are_one_line(tmp_path, files, message):
@@ -275,7 +277,7 @@ def test_more_workers_write_the_same_files(tmp_path):
     (tmp_path / "files/p10/p10000599/notes.txt").write_text("x")
     done = clean_folder(tmp_path, tmp_path / "bad", "--workers", "3")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "notes.txt: no report" in done.stderr
+    assert "notes.txt: not a report" in done.stderr
 
 
 def test_reports_come_in_the_order_of_their_paths(tmp_path):
@@ -285,6 +287,8 @@ def test_reports_come_in_the_order_of_their_paths(tmp_path):
         "p10000001/s3.txt",
         "p10000001/index.html",
         "p10000001/._s3.txt",
+        "index.html?C=N;O=D",
+        "../.DS_Store",
     ):
         write(tmp_path, name, b"x")
     assert [report.study_id for report in read_reports(tmp_path)] == ["s3", "s9", "s1"]

@@ -160,7 +160,7 @@ def test_one_sided_classes_and_other_views_are_reported():
     assert report["labels"]["A"]["test"] == {"positive": 2, "negative": 0}
     assert report["images"] == {"train": 2, "val": 0, "test": 2}
     assert report["warnings"] == [
-        "test: A with one label only; AUC undefined",
+        "test: A with a single label; AUC undefined",
         "train: 1 images of view lateral",
         "test: 1 images of view other",
     ]
@@ -170,7 +170,7 @@ def test_an_empty_part_and_an_absent_class_are_said():
     few = index(["p1", "p2", "p3", "p4"], ["train", "train", "test", "val"])
     few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1], [1, 1]])
     report = make_split(few, plan(kind="official"))[1]
-    assert report["warnings"] == ["B has no positive in train"]
+    assert report["warnings"] == ["B has no positive image in train"]
     assert report["labels"]["B"]["test"] == {"positive": 1, "negative": 0}
     for row, part in ((0, "train"), (2, "test"), (3, "val")):
         with pytest.raises(UserError, match=f"no {part} image"):
@@ -213,10 +213,10 @@ def test_lists_whose_labels_contradict_the_download_are_refused(tmp_path):
     for classes in (1, 2):
         assert split(5, classes)["label_disagreements"] == {"A": 5}
         with pytest.raises(
-            UserError, match=r"lists: the lists call 40 images otherwise .* for A, of 40 that one"
+            UserError, match=r"lists: labels of A differ from the download's for 40 images, of 40 that"
         ):
             split(40, classes)
-        with pytest.raises(UserError, match="lists call 10 images otherwise"):
+        with pytest.raises(UserError, match="labels of A differ from the download's for 10 images"):
             split(10, classes)
 
 
@@ -230,7 +230,7 @@ def test_files_of_one_list_that_differ_in_their_suffix_are_two_images(tmp_path):
 
 def test_one_image_under_two_names_is_in_two_lists(tmp_path):
     lists = write_lists(tmp_path / "lists", val=["i0000.jpg 0 0"], test=["i0001.png 0 0", "i0000.png 0 0"])
-    with pytest.raises(UserError, match=r"test\.txt: entry 2: i0000\.png is in val\.txt already"):
+    with pytest.raises(UserError, match=r"test\.txt: entry 2: i0000\.png is already in val\.txt"):
         make_split(index(["p0", "p1", "p2"]), plan(kind="released"), lists)
 
 
@@ -279,7 +279,7 @@ def test_lists_that_are_absent_or_name_an_image_twice_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no test\.txt"):
         make_split(frame, plan(kind="released"), lists)
     write_lists(lists, test=["i0000.png 0 0"])
-    with pytest.raises(UserError, match=r"i0000\.png is in val\.txt already"):
+    with pytest.raises(UserError, match=r"i0000\.png is already in val\.txt"):
         make_split(frame, plan(kind="released"), lists)
 
 
@@ -287,6 +287,18 @@ def test_lists_that_are_absent_or_name_an_image_twice_are_refused(tmp_path):
 def test_settings_that_make_no_sense_are_refused(values):
     with pytest.raises(UserError):
         plan(**values)
+
+
+@pytest.mark.parametrize(
+    ("excess", "accepted"), [(9e-7, True), (-9e-7, True), (1.1e-6, False), (-1.1e-6, False)]
+)
+def test_fractions_sum_to_one_within_a_millionth(excess, accepted):
+    fractions = (0.7, 0.1, 0.2 + excess)
+    if accepted:
+        assert plan(fractions=fractions).fractions == fractions
+    else:
+        with pytest.raises(UserError, match="do not sum to 1"):
+            plan(fractions=fractions)
 
 
 def training(count: int, positives: dict[str, int]) -> pd.DataFrame:

@@ -116,13 +116,13 @@ def changed(column, value, row=1):
         (lambda: changed("label:Mass", -1), "row 1 (image i001): label of Mass is -1"),
         (lambda: changed("label:Mass", 1 - predictions(1).loc[1, "label:Mass"]), "labels of test image i001"),
         (lambda: changed("patient_id", "other"), "patient of test image i001 differ"),
-        (lambda: changed("image_id", "other"), "test image i001 is in this file or in"),
-        (lambda: changed("image_id", "i002"), "test image i002 occurs twice"),
+        (lambda: changed("image_id", "other"), "test image i001 is only in one of this file and"),
+        (lambda: changed("image_id", "i002"), "test image i002 is duplicated"),
         (lambda: changed("split", "train"), "split 'train'"),
         (lambda: predictions(1).query("split == 'test'"), "no val image"),
         (
             lambda: predictions(1).rename(columns={"score:Mass": "score:Masses"}),
-            "a score: column for every class",
+            "for every class a label: and a score: column",
         ),
         (
             lambda: predictions(1).drop(columns=["label:Hernia", "score:Hernia"]),
@@ -144,7 +144,7 @@ def test_cell_refuses_seeds_that_do_not_belong_together(cell, second, message):
 def test_cell_wants_one_file_a_seed(cell, seeds):
     done, _ = cell([predictions(0), predictions(1)], seeds=seeds)
     assert done.returncode == 1
-    assert "one file for every seed" in done.stderr
+    assert "one file per seed" in done.stderr
 
 
 def test_cell_names_a_file_that_is_no_parquet(tmp_path, call):
@@ -185,7 +185,7 @@ def test_tests_equal_scipy(first, second):
         ([0.1 + 0.2, 0.3], [0.7, 0.7], "zero variance", -0.4),
         ([None, None], [0.7, 0.71], "reference is undefined", None),
         ([0.8, 0.81], [None, None], "baseline is undefined", None),
-        ([], [], "no seed", None),
+        ([], [], "no seeds", None),
     ],
 )
 def test_no_test_has_a_reason(first, second, reason, difference):
@@ -354,7 +354,7 @@ def test_ttest_script(cell, call, tmp_path):
 
     done = call("ttest", *given, "--baseline", paths[1], *files)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "test image i061 is in this file or in" in done.stderr
+    assert "test image i061 is only in one of this file and" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["cell", "ttest", "table", "cell_index", "audit_released"])

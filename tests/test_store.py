@@ -200,7 +200,7 @@ def test_bytes_that_the_disk_changed_are_noticed(folder, monkeypatch):
         check(*arguments)
 
     monkeypatch.setattr(store, "_check_quarantine", rot)
-    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 47 are not what was written"):
+    with pytest.raises(UserError, match=r"images\.npy: rows 32 to 47 differ from what was written"):
         packed(folder)
     assert not (folder / "images.npy").exists()
 
@@ -266,7 +266,7 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
 def test_verification_finds_what_differs(folder, change):
     assert script(folder, "--size", "8").returncode == 0
     assert verify(folder / "images.npy", folder / "images.json")["count"] == 70
-    assert script(folder, "--verify").stdout.count("as its manifest says") == 1
+    assert script(folder, "--verify").stdout.count("70 images of 8 pixels") == 1
     if change == "pixel":
         np.load(folder / "images.npy", mmap_mode="r+")[3, 3, 3] ^= 1
     elif change == "index":
@@ -321,3 +321,20 @@ def test_a_file_that_is_no_store_is_refused(tmp_path):
     for name in ("floats.npy", "text.npy", "absent.npy"):
         with pytest.raises(UserError, match="pack_images"):
             open_store(tmp_path / name)
+
+
+@pytest.mark.parametrize("damage", ["absent", "truncated", "text", "no lengths", "one array"])
+def test_tokens_that_cannot_be_read_are_one_line(mimic, tmp_path, damage):
+    tokens, path = mimic[2], tmp_path / "tokens.npz"
+    if damage == "truncated":
+        path.write_bytes(tokens.read_bytes()[:-200])
+    elif damage == "text":
+        path.write_text("hello")
+    elif damage == "no lengths":
+        with np.load(tokens) as arrays:
+            np.savez(path, **{name: arrays[name] for name in arrays.files if name != "lengths"})
+    elif damage == "one array":
+        with open(path, "wb") as opened:
+            np.save(opened, np.zeros(3))
+    with pytest.raises(UserError, match=r"tokens\.npz: .*rerun tokenize_reports\.py"):
+        MimicStudies(*mimic[:2], path)

@@ -1,6 +1,6 @@
 """One table cell: AUC per class and seed, mean and standard deviation over seeds, test and validation set (paper §4).
 
-In: predictions.parquet of every seed. Out: auc.json. Needs no torch.
+In: predictions.parquet of every seed. Out: auc.json. Does not need torch.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from refers.files import file_digest, write_json
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file a seed")
+    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per seed")
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="in the order of the files")
     parser.add_argument("--method", required=True)
     parser.add_argument("--dataset", required=True)
@@ -29,7 +29,7 @@ def main() -> None:
     args = parse_args()
     if len(args.predictions) != len(args.seeds) or len(set(args.seeds)) != len(args.seeds):
         raise UserError(
-            f"{len(args.predictions)} files of predictions and seeds {args.seeds}; give one file for every seed, each seed once"
+            f"{len(args.predictions)} files of predictions for seeds {args.seeds}; give one file per seed, each seed once"
         )
     found = read_seeds(args.predictions)
     bootstrap = Bootstrap(found.test.patients, args.resamples, args.bootstrap_seed)

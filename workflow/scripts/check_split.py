@@ -1,6 +1,6 @@
-"""Look for leakage in a split before anyone trains on it: patients or pictures in several sets, one-sided classes, views.
+"""Check a split for leakage before training: patients or identical images in several sets, single-label classes, views.
 
-In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json; leakage that the config does not accept stops here.
+In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json. Leakage that the config does not accept ends with exit code 1.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--accept", nargs="*", choices=KINDS, default=[], help="leakage to live with")
+    parser.add_argument("--accept", nargs="*", choices=KINDS, default=[], help="kinds of leakage to accept")
     parser.add_argument("--out", type=Path, required=True, help="check.json")
     return parser.parse_args()
 
@@ -29,13 +29,13 @@ def main() -> None:
     views, store = read_parquet(args.index, "index", ["view"])["view"], open_store(args.store)
     if len(views) != len(store):
         raise UserError(
-            f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; remake the store"
+            f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; delete the store and rerun pack_images.py"
         )
     split = read_split(args.split, len(store))
     report = check(split, views, store, args.accept, args.dataset)
     write_json(args.out, report)
     sizes = ", ".join(f"{count} {part}" for part, count in report["images"].items())
-    print(f"{args.dataset}: {sizes}; {report['duplicates_within_sets']} duplicates inside a set")
+    print(f"{args.dataset}: {sizes}; {report['duplicates_within_sets']} duplicates within a set")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
 

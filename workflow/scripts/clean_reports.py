@@ -1,8 +1,8 @@
 """Keep Findings and Impression of every MIMIC-CXR report and drop reports of fewer than three tokens (paper §4).
 
 In: the folder mimic-cxr-reports and the index of the images. Out: reports.parquet (study_id, patient_id, text) and the
-funnel as JSON: reports, those with Findings or Impression, those of three tokens, those of studies with images; why each
-of the others was dropped; and in how many reports each rule of `refers.text.cleaning.RULES` was used.
+funnel as JSON: how many reports there are, have Findings or Impression, have three tokens, and belong to studies with
+images; why the others were dropped; and to how many reports each rule of `refers.text.cleaning.RULES` applied.
 The text is credentialed: it stays in the store and is never printed.
 """
 
@@ -25,13 +25,13 @@ from refers.text.report_files import list_patients, read_reports
 from refers.workers import process_pool
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])
-PATIENTS = 256  # read and cleaned at a time, some 900 reports
-PROGRESS = 50000
+PATIENTS = 256  # per batch, about 900 reports
+PROGRESS = 50000  # reports between two progress lines
 ENOUGH = f"at_least_{MIN_TOKENS}_tokens"
 
 
 class Batch(NamedTuple):
-    """Reports of some patients: all study numbers, the rows that are kept, and how often each rule applied."""
+    """Reports of some patients: all study numbers, the kept rows, and the number of reports per rule and reason."""
 
     studies: np.ndarray
     kept: pa.Table
@@ -67,7 +67,7 @@ def clean_batch(folder: Path, patients: list[str]) -> Batch:
 
 
 def clean(folder: Path, workers: int) -> Iterator[Batch]:
-    """Batches of all reports in the order of their paths, whatever the number of workers."""
+    """Batches of all reports in the order of their paths, independent of the number of workers."""
     patients = list_patients(folder)
     groups = [patients[start : start + PATIENTS] for start in range(0, len(patients), PATIENTS)]
     with ExitStack() as stack:
@@ -76,8 +76,8 @@ def clean(folder: Path, workers: int) -> Iterator[Batch]:
 
 
 def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, Counter]:
-    """Write the kept reports a batch at a time; return all study numbers, those kept, and the counts."""
-    studies, kept, counts, said = [], [], Counter(), 0
+    """Write the kept reports batch by batch; return all study numbers, those kept, and the counts."""
+    studies, kept, counts, printed = [], [], Counter(), 0
     with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"]) as writer:
         for batch in batches:
             writer.write_table(batch.kept)
@@ -85,8 +85,8 @@ def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, 
             kept.append(study_numbers(batch.kept["study_id"]))
             counts.update(batch.counts)
             counts["reports"] += len(batch.studies)
-            if counts["reports"] // PROGRESS > said:
-                said = counts["reports"] // PROGRESS
+            if counts["reports"] // PROGRESS > printed:
+                printed = counts["reports"] // PROGRESS
                 print(f"{counts['reports']} reports read", flush=True)
     empty = np.zeros(0, np.int64)
     return np.concatenate([empty, *studies]), np.concatenate([empty, *kept]), counts
@@ -103,13 +103,13 @@ def indexed_studies(index: Path) -> tuple[np.ndarray, np.ndarray]:
         table = pq.read_table(index, columns=["study_id", "split"])
         numbers = study_numbers(table["study_id"])
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{index}: no index of MIMIC ({error}); make it with index_source.py") from None
+        raise UserError(f"{index}: not an index of MIMIC ({error}); create it with index_source.py") from None
     studies, first = np.unique(numbers, return_index=True)
     return studies, pc.is_in(table["split"], pa.array(["val", "test"])).to_numpy(zero_copy_only=False)[first]
 
 
 def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
-    """Raise a UserError that names the first study with two reports."""
+    """Raise a UserError naming the first study with two reports."""
     found, counts = np.unique(studies, return_counts=True)
     if len(found) < len(studies):
         name = f"s{found[counts > 1][0]}"
@@ -118,7 +118,7 @@ def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
 
 
 def count(studies: np.ndarray, kept: np.ndarray, counts: Counter, index: Path) -> dict:
-    """The funnel."""
+    """Content of reports.json."""
     with_images, held_out = indexed_studies(index)
     used = np.isin(with_images, kept)
     blank = sum(counts[reason] for reason in DROPPED if not reason.startswith("fewer"))
@@ -149,12 +149,12 @@ def main() -> None:
         funnel = count(studies, kept, counts, args.index)
         if not len(kept):
             raise UserError(
-                f"{args.reports}: {len(studies)} reports, none with Findings or Impression of {MIN_TOKENS} tokens;"
+                f"{args.reports}: none of {len(studies)} reports has Findings or Impression of {MIN_TOKENS} tokens;"
                 " check the folder"
             )
         if not funnel["studies_with_images"]:
             raise UserError(
-                f"{args.reports}: none of {len(kept)} reports is of a study in {args.index}; check both downloads"
+                f"{args.reports}: none of {len(kept)} reports belongs to a study in {args.index}; check both downloads"
             )
     write_json(args.funnel, funnel)
     print(

@@ -1,7 +1,7 @@
-"""Read an official download into the index schema of `refers.data.index`: one row an image that is on disk.
+"""Read an official download into the index schema of `refers.data.index`: one row per image on disk.
 
 In: the source's folder. Out: index.parquet, and index.json with counts of rows, patients, labels, missing images and
-whatever was left out.
+whatever was left out, by reason.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
         left_out += f"; {unreadable} with an unreadable header"
     print(
         f"{args.source}: {report['rows']} images of {report['patients']} patients,"
-        f" {report['missing_images']} listed but not here{left_out}"
+        f" {report['missing_images']} listed but not on disk{left_out}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Draw the training images of a label ratio: 1 % lies inside 10 % inside 100 % (paper §4).
+"""Draw the training images of a label ratio: 1 % is a subset of 10 %, and 10 % of 100 % (paper §4).
 
 In: split.parquet. Out: a CSV with columns row and image_id, training images only; and a report with the list's SHA-256, its
 size, and its positives by class.
@@ -37,7 +37,7 @@ def main() -> None:
         "sha256": file_digest(args.out),
     }
     write_json(args.report, report)
-    print(f"{len(subset)} of {train} training images ({args.ratio:g} % asked for)")
+    print(f"{len(subset)} of {train} training images ({args.ratio:g} % requested)")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Decode every image of an index once into a memory-mapped uint8 store (paper §4: resized to 256 x 256).
 
-In: index.parquet and the source's folder. Out: images.npy (N, size, size), row i for row i of the index; a manifest with
-count, size, digests and the rows of unreadable images; and quarantine.csv, which says what is wrong with these.
-With --verify an existing store is compared with its manifest instead.
+In: index.parquet and the source's folder. Out: images.npy (N, size, size), whose row i is row i of the index; a manifest
+with count, size, digests and the rows of unreadable images; and quarantine.csv with the reason for each of these.
+With --verify, an existing store is compared with its manifest instead.
 """
 
 import argparse
@@ -36,10 +36,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_paths(index: Path) -> list[str]:
-    """Paths of an index's images, all of them below the source's folder.
+    """Paths of an index's images, relative to the source's folder.
 
     Raises:
-        UserError: no index, or a path that leads elsewhere.
+        UserError: the index cannot be read, or a path leads out of the folder.
     """
     names = read_parquet(index, "index", ["path"])["path"].tolist()
     for row, name in enumerate(names):
@@ -60,8 +60,10 @@ def main() -> None:
     if args.verify:
         found = verify(args.out, args.manifest)
         if found.get("index_sha256") != file_digest(args.index):
-            raise UserError(f"{args.out}: was made from another {args.index}; make the store again")
-        print(f"{args.out}: {found['count']} images of {found['size']} pixels, as its manifest says")
+            raise UserError(
+                f"{args.out}: was made from another {args.index}; delete it and rerun without --verify"
+            )
+        print(f"{args.out}: {found['count']} images of {found['size']} pixels, consistent with the manifest")
         return
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: no such folder; place the official download there")
@@ -77,7 +79,9 @@ def main() -> None:
     )
     write_json(args.manifest, manifest | {"index_sha256": file_digest(args.index)})
     if rows := manifest["quarantined"]:
-        print(f"warning: {len(rows)} unreadable images are left out from here on; {quarantine} lists them")
+        print(
+            f"warning: {len(rows)} unreadable images are left out by all later steps; {quarantine} lists them"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Divide a dataset into training, validation and test sets, patient-disjoint and checked (paper §4).
+"""Split a dataset into training, validation and test sets with disjoint patients (paper §4).
 
 In: index.parquet of the dataset's source, images.json of its store; for a released split also the folder of the authors' lists.
-Out: split.parquet, and split.json with sizes, labels and whatever was left out.
+Out: split.parquet, and split.json with sizes, labels and whatever was left out, by reason.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
         print(f"{count} left out: {reason}")
     if contrary := report.get("label_disagreements"):
         counts = ", ".join(f"{name} {count}" for name, count in contrary.items())
-        print(f"labels of the lists that differ from the download's, and are used: {counts}")
+        print(f"labels of the lists that differ from the download's (the lists' are used): {counts}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")
 

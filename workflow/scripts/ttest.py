@@ -1,4 +1,4 @@
-"""Tests of a method against a baseline: two-sample t-test over seeds (paper §4), Welch's, and paired ones over images.
+"""Tests of a method against a baseline: two-sample t-test over seeds (paper §4), Welch's, and paired tests over images.
 
 In: auc.json and predictions.parquet of both. Out: JSON with the difference of the mean AUCs; t, p and degrees of
 freedom, or the reason why there is no t-test; the paired bootstrap's interval and p; DeLong's test of every class.
@@ -17,42 +17,44 @@ from refers.files import read_json, write_json
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reference", type=Path, required=True, help="auc.json of the method")
-    parser.add_argument("--baseline", type=Path, required=True, help="auc.json of what it is compared with")
+    parser.add_argument("--baseline", type=Path, required=True, help="auc.json of the baseline")
     parser.add_argument(
-        "--reference-predictions", type=Path, nargs="+", required=True, help="one file a seed"
+        "--reference-predictions", type=Path, nargs="+", required=True, help="one file per seed"
     )
-    parser.add_argument("--baseline-predictions", type=Path, nargs="+", required=True, help="one file a seed")
+    parser.add_argument(
+        "--baseline-predictions", type=Path, nargs="+", required=True, help="one file per seed"
+    )
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
     parser.add_argument("--bootstrap-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 
-def what_is_tested(path: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """What must agree between two cells: dataset, ratio, classes and test set."""
+def identity_of(path: Path, cell: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in two cells: dataset, ratio, classes and test set."""
     try:
         test = cell["test"]
         counts = {name: (part["positives"], part["negatives"]) for name, part in test["per_class"].items()}
         facts = {"dataset": cell["dataset"], "ratio": cell["ratio"], "classes": cell["classes"]}
         return facts | {"test images": test["images"], "labels of the test set": counts}
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: not the auc.json of a cell; remake it with cell.py") from None
+        raise UserError(f"{path}: not the auc.json of a cell; delete it and rerun cell.py") from None
 
 
 def main() -> None:
     args = parse_args()
     reference, baseline = read_json(args.reference), read_json(args.baseline)
-    ours, theirs = what_is_tested(args.reference, reference), what_is_tested(args.baseline, baseline)
+    ours, theirs = identity_of(args.reference, reference), identity_of(args.baseline, baseline)
     for name, value in ours.items():
         if theirs[name] != value:
             raise UserError(
-                f"{args.baseline}: {name} differ from {args.reference}; compare cells of one test set"
+                f"{args.baseline}: {name} differ from {args.reference}; compare cells with the same test set"
             )
     samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
     about = {"reference": reference["method"], "baseline": baseline["method"]}
     about |= {"dataset": ours["dataset"], "ratio": ours["ratio"]}
     first, second = read_seeds(args.reference_predictions), read_seeds(args.baseline_predictions)
-    same_images(first, second, "compare cells of one test set")
+    same_images(first, second, "compare cells with the same test set")
     test = first.test
     bootstrap = Bootstrap(test.patients, args.resamples, args.bootstrap_seed)
     result = compare(*samples.values())

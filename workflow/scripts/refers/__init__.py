@@ -1,6 +1,5 @@
-"""The library behind the pipeline's scripts; importable and testable without Snakemake.
+"""The library behind the pipeline's scripts; it can be imported and tested without Snakemake.
 
-It lies beside the scripts because Snakemake unsets PYTHONPATH inside conda jobs: a script finds
-`refers` through its own folder alone. Nothing is imported here, so that a script pays only for
-the modules it names.
+It is beside the scripts because Snakemake unsets PYTHONPATH in conda jobs: a script finds `refers` only through its own
+folder. This file imports nothing, so that a script loads only the modules that it names.
 """

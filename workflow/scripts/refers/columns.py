@@ -1,5 +1,9 @@
-"""Names that files share: prefixes of the columns of index, split and predictions.parquet, and the numbers in MIMIC's ids."""
+"""Column names that files share, and the pattern of numeric ids.
 
-LABEL = "label:"  # one column a class
+Index, split and predictions.parquet have one LABEL column per class; predictions.parquet also has one SCORE column each.
+"""
+
+LABEL = "label:"
 SCORE = "score:"
-NUMBER = "[0-9]{1,18}"  # of a patient or study, as a pattern; it fits 64 bits
+# A patient's or study's number, as a regular expression; 18 digits fit into 64 bits.
+NUMBER = "[0-9]{1,18}"

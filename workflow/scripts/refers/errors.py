@@ -1,4 +1,4 @@
-"""A user's mistake is one line on the terminal and exit code 1, never a traceback."""
+"""Errors that a user can correct: one line on the terminal and exit code 1, never a traceback."""
 
 import difflib
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """Bad input or configuration. The message is one line: file, row, what is wrong, what to do."""
+    """Bad input or configuration. The message is one line: place (file, row, key), what is wrong, what to do."""
 
     code = 1
 
@@ -28,7 +28,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message, or its class name where the message is empty."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

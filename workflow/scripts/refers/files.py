@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary file beside the target, fsync, rename. No half file ever looks done."""
+"""Read and write files. Writes are atomic (temporary file, fsync, rename): an incomplete file never looks finished."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from refers.errors import UserError
 
-# of a Parquet file that jobs share
+# Scripts that write the Parquet files that jobs share.
 MAKERS = {"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"}
 
 
@@ -20,10 +20,10 @@ MAKERS = {"index": "index_source.py", "reports": "clean_reports.py", "split": "s
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the target's folder; rename it to `target` when the block succeeds.
 
-    What a killed writer of the same target left there is removed, or weights would fill the disk kill by kill.
+    Temporary files that killed writers of the same target left are removed, so that repeated kills do not fill the disk.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full. The old target stays as it was.
+        UserError: the folder cannot be written, or the disk is full. The old target stays unchanged.
     """
     target = Path(target)
     try:
@@ -34,7 +34,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         raise UserError(
-            f"{target}: cannot write here ({error.strerror}); free space or choose a writable folder"
+            f"{target}: cannot be written ({error.strerror}); free space or choose a writable folder"
         ) from None
     temporary = Path(name)
     try:
@@ -53,7 +53,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path with "/" stays below the folder it is joined to."""
+    """Whether a path is relative, uses "/" and stays below the folder that it is joined to."""
     return (
         path not in ("", ".")
         and path[0] != "/"
@@ -63,7 +63,7 @@ def is_below(path: str) -> bool:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's content, as hexadecimal digits."""
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -75,7 +75,11 @@ def write_text(target: str | Path, text: str) -> None:
 
 
 def write_json(target: str | Path, content: Any) -> None:
-    """Write `content` atomically as indented JSON; NaN and infinity are refused (use None)."""
+    """Write `content` atomically as indented JSON.
+
+    Raises:
+        ValueError: it contains NaN or Inf; use None.
+    """
     write_text(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -86,24 +90,36 @@ def write_parquet(target: str | Path, frame: Any) -> None:
 
 
 def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest: bool = False) -> Any:
-    """`columns` of an index, a split or the cleaned reports (`kind`) as a pandas frame; with `rest` all that it has.
+    """Read `columns` of an index, a split or the cleaned reports as a pandas frame.
+
+    Args:
+        path: the file.
+        kind: what it is, a key of MAKERS.
+        columns: names of the columns that must exist.
+        rest: read the other columns too.
 
     Raises:
-        UserError: the file is missing, cut or no Parquet, or lacks one of the columns.
+        UserError: the file is missing, truncated or not Parquet, or lacks one of the columns.
     """
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as opened:
             if absent := set(columns) - set(opened.schema_arrow.names):
-                raise UserError(f"{path}: no column {min(absent)!r}; make it again with {MAKERS[kind]}")
+                raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
             return opened.read(None if rest else list(columns)).to_pandas()
-    except (OSError, ValueError) as error:  # ValueError covers Arrow's own
-        raise UserError(f"{path}: no {kind} ({error}); make it with {MAKERS[kind]}") from None
+    # Arrow's own errors are ValueErrors.
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a readable {kind} file ({error}); create it with {MAKERS[kind]}"
+        ) from None
 
 
 def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: str, remedy: str) -> None:
-    """Raise a UserError naming the first row of a pandas frame (from 0) where `good` is false, with its value."""
+    """Raise a UserError naming the first row of a pandas frame (from 0) where `good` is false, with its value.
+
+    origin: begins the message; what: what is wrong with the value of `column`; remedy: what to do.
+    """
     if not good.all():
         row = int((~good).to_numpy().argmax())
         raise UserError(f"{origin}: row {row}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
@@ -113,9 +129,11 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing or not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}); remake it") from None
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}); delete it and rerun the job that writes it"
+        ) from None

@@ -28,7 +28,18 @@ SPLITS = ("train", "val", "test", "train_val", "")
 
 
 def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped: dict[str, int]) -> tuple:
-    """Sort an adapter's rows into the schema and check them: (index, counts)."""
+    """Sort an adapter's rows into the schema and check them: (index, counts), as `read_index` of an adapter returns them.
+
+    Args:
+        frame: rows of the images on disk; without a column width, the sizes are read from the image headers.
+        folder: folder of the source.
+        table: the official table, for messages.
+        missing: rows of the table without an image on disk.
+        skipped: what was left out, by reason.
+
+    Raises:
+        UserError: there is no image, or a value departs from the schema.
+    """
     if not len(frame):
         raise UserError(
             f"{table}: none of its {missing} images is in {folder}; place the official images there"
@@ -52,7 +63,7 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
     """Check a frame against the index schema.
 
     Raises:
-        UserError: the first departure, with the row it is in; `origin` begins the message.
+        UserError: the first value that departs from it, with its row; the message begins with `origin`.
     """
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if list(frame.columns) != [*COLUMNS, *labels] or not labels:
@@ -64,25 +75,25 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
         check_column(good, origin, frame, name, what, "index the source again")
 
     for name in TEXT_COLUMNS:
-        check(frame[name].map(type).eq(str), name, "is no text")
+        check(frame[name].map(type).eq(str), name, "is not text")
     for name in ("image_id", "patient_id", "study_id"):
         check(frame[name].ne(""), name, "is blank")
-    check(~frame["image_id"].duplicated(), "image_id", "is there twice")
+    check(~frame["image_id"].duplicated(), "image_id", "is duplicated")
     if not frame["image_id"].is_monotonic_increasing:
         raise UserError(f"{origin}: rows are not sorted by image_id; index the source again")
-    check(frame["view"].isin(VIEWS), "view", f"is none of {', '.join(VIEWS)}")
-    check(frame["split"].isin(SPLITS), "split", "is no official split")
+    check(frame["view"].isin(VIEWS), "view", f"must be one of {', '.join(VIEWS)}")
+    check(frame["split"].isin(SPLITS), "split", "is not an official set")
     check(frame["path"].map(is_below), "path", "is not a path below the source's folder")
     for name in ("width", "height"):
         good = frame[name].ge(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
-        check(good, name, "is no int32 of 0 or more")
+        check(good, name, "is not an int32 of at least 0")
     for name in labels:
         good = frame[name].isin([1, 0, -1]) | frame[name].isna()
-        check(good & (frame[name].dtype == np.float32), name, "is no float32 label 1, 0, -1 or blank")
+        check(good & (frame[name].dtype == np.float32), name, "is not a float32 label of 1, 0, -1 or NaN")
 
 
 def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:
-    """The report beside an index: sizes, what was left out, and each class's labels."""
+    """Content of index.json: sizes, what was left out, and the labels of each class."""
     labels = {}
     for column in (name for name in frame.columns if name.startswith(LABEL)):
         values = frame[column]

@@ -1,4 +1,4 @@
-"""What a split must not do before anyone trains on it: share patients or pictures between its sets."""
+"""Leakage between the sets of a split: patients or identical pictures in several of them."""
 
 import hashlib
 from collections.abc import Collection
@@ -11,11 +11,11 @@ from refers.data.splits import describe
 from refers.errors import UserError
 
 KINDS = ("patients", "duplicates")
-NAMED = 3  # cases that a message names
+NAMED = 3  # cases listed in a message
 
 
 def picture_digests(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A digest of each stored picture's content, (N,) uint64: equal pictures, whatever their files were called, agree."""
+    """A digest of each stored image's content, (N,) uint64: equal images have equal digests, whatever their names."""
     return np.array(
         [int.from_bytes(hashlib.blake2b(store[row], digest_size=8).digest(), "little") for row in rows],
         np.uint64,
@@ -25,15 +25,18 @@ def picture_digests(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def check(
     split: pd.DataFrame, views: pd.Series, store: np.ndarray, accepted: Collection[str], dataset: str
 ) -> dict[str, Any]:
-    """The report on a split; see `refers.data.splits.make_split` for its columns.
+    """Check a split for leakage.
 
     Args:
-        views: view of every row of the index, by row.
-        store: packed images; their content is compared as it is trained on.
-        accepted: kinds of leakage that the config lives with.
+        split: see `refers.data.splits.make_split`.
+        views: view of every row of the index.
+        store: packed images (N, S, S); they are compared as training sees them.
+        accepted: kinds of leakage (KINDS) that the config accepts.
+        dataset: name for messages.
 
-    Returns what `refers.data.splits.describe` counts; views by set; patients and pictures that stand in several sets; classes
-    with one label only in a set, whose AUC is undefined there; and warnings.
+    Returns:
+        Content of check.json: the counts of `refers.data.splits.describe`; views by set; patients and duplicate images in
+        several sets; classes with a single label in a set, whose AUC is undefined there; and warnings.
 
     Raises:
         UserError: leakage that is not accepted.
@@ -46,11 +49,11 @@ def check(
         part: [name for name, found in counts["labels"].items() if 0 in found[part].values()]
         for part in parts
     }
-    shown = {part: views.loc[frame["row"]].value_counts().to_dict() for part, frame in parts.items()}
+    views_by_set = {part: views.loc[frame["row"]].value_counts().to_dict() for part, frame in parts.items()}
     report = {
         "dataset": dataset,
         **counts,
-        "views": shown,
+        "views": views_by_set,
         "duplicates_across_sets": len(leaks["duplicates"]),
         "duplicates_within_sets": int(
             sum(digests[frame.index].duplicated().sum() for frame in parts.values())
@@ -58,13 +61,13 @@ def check(
         "single_class": {part: found for part, found in single.items() if found},
         "accepted": sorted(accepted),
         "warnings": [
-            f"{part}: {', '.join(found)} with one label only; AUC undefined"
+            f"{part}: {', '.join(found)} with a single label; AUC undefined"
             for part, found in single.items()
             if found
         ]
         + [
             f"{part}: {count} images of view {view}"
-            for part, counts in shown.items()
+            for part, counts in views_by_set.items()
             for view, count in counts.items()
             if view != "frontal"
         ],
@@ -82,12 +85,12 @@ def check(
 
 
 def _across(split: pd.DataFrame, key: pd.Series) -> list[str]:
-    """Cases of `key` in more than one set, each as the images that show it."""
-    sides = split.groupby(key)["split"].nunique()
-    found = split[key.isin(sides[sides > 1].index)]
+    """Values of `key` that occur in more than one set, each shown by one image per set."""
+    sets = split.groupby(key)["split"].nunique()
+    found = split[key.isin(sets[sets > 1].index)]
     return [
         ", ".join(
-            f"{image} ({side})" for image, side in zip(group["image_id"][:4], group["split"][:4], strict=True)
+            f"{row.image_id} ({row.split})" for row in group.drop_duplicates("split").itertuples(index=False)
         )
         for _, group in found.groupby(key[found.index])
     ]

@@ -1,6 +1,8 @@
-"""MIMIC-CXR-JPG as pre-training sees it: studies of several views, their report tokens and labels (paper §4)."""
+"""MIMIC-CXR-JPG for pre-training: studies of several views, with their report tokens and labels (paper §4)."""
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -10,24 +12,35 @@ from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
 from refers.files import read_parquet
 
+TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
+WORDS_REMEDY = "delete it and rerun discover_words.py"
+
 
 class MimicStudies:
     """Studies with at least one image and a kept report, split into `train` and `val` (official validate + test).
 
     Attributes:
-        store: images (N, S, S) uint8, memory-mapped; label_names: columns of `labels`;
-        first, count: for each study its rows in `rows`, which point into the store;
-        tokens, swapped: (studies, T) report tokens and those with left and right swapped; lengths: longer of both.
-        labels: (studies, C) float32 with 1, 0, -1 and NaN;
-        image_ids, frontal: (N,) name and projection of every stored image;
-        crops: by split the visual words' crops, where `words` was given; words: number of words;
-        quarantined: rows of the store that take no part, for their image could not be read.
+        store: images (N, S, S) uint8, memory-mapped.
+        rows: rows of the store, grouped by study; study i has rows[first[i] : first[i] + count[i]].
+        first, count: (studies,) int64.
+        tokens, swapped: (studies, T) report tokens, as written and with left and right exchanged.
+        lengths: (studies,) number of tokens, the longer of the two.
+        vocabulary, max_length: size of the tokenizer's vocabulary, and T.
+        labels: (studies, C) float32 of 1, 0, -1 and NaN.
+        label_names: names of the C classes.
+        splits: indices of the studies by split.
+        image_ids, frontal: (N,) name of every stored image, and whether it is a frontal view.
+        crops: crops of the visual words by split, if `words` was given.
+        words: number of visual words.
+        quarantined: rows of the store that are not used because their image could not be read.
 
     Args:
-        manifest: images.json of the store, which names these rows; None where every image was read.
+        index, store, tokens: index.parquet, images.npy and tokens.npz of MIMIC-CXR.
+        manifest: images.json of the store, which lists the quarantined rows; None if every image was read.
+        words: words.csv of discover_words.py.
 
     Raises:
-        UserError: files that do not belong together, or a split without a study.
+        UserError: the files do not belong together, or a split has no study.
     """
 
     def __init__(
@@ -43,9 +56,9 @@ class MimicStudies:
         frame = read_parquet(index, "index", ("image_id", "study_id", "view", "split"), rest=True)
         if len(frame) != len(self.store):
             raise UserError(
-                f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; remake the store"
+                f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
             )
-        saved = np.load(tokens)
+        saved = _read_tokens(tokens)
         place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
         frame["row"] = np.arange(len(frame))
         self.image_ids = frame["image_id"].to_numpy()
@@ -71,19 +84,25 @@ class MimicStudies:
         for name, members in self.splits.items():
             if not len(members):
                 raise UserError(
-                    f"{index}: no {name} study has an image and a report; check the split file and the reports"
+                    f"{index}: no {name} study has an image and a report; check the official split table and the reports"
                 )
 
         self.words, self.crops = self._read_words(words, owner) if words else (0, {})
 
     def _read_words(self, path: Path, owner: np.ndarray) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
-        table = pd.read_csv(path, dtype={"image_id": str})
+        columns = ["image_id", "x", "y", "size", "label", "split"]
+        try:
+            table = pd.read_csv(path, dtype={"image_id": str}, usecols=columns)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not visual words ({error}); {WORDS_REMEDY}") from None
         place = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows]).reindex(
             table["image_id"]
         )
         if place.isna().any():
             missing = table["image_id"][place.isna().to_numpy()].iloc[0]
-            raise UserError(f"{path}: image {missing} has no study here; remake the words")
+            raise UserError(
+                f"{path}: image {missing} does not belong to a study of this index; {WORDS_REMEDY}"
+            )
         place, half = place.to_numpy(np.int64), self.store.shape[1] / 2
         middle = table[["x", "y"]].to_numpy() + table[["size"]].to_numpy() / 2
         place_in_image = np.column_stack([middle / half - 1, table["size"] / (2 * half)]).astype(np.float32)
@@ -100,8 +119,32 @@ class MimicStudies:
         }
 
     def images_of(self, studies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Store rows of all images of `studies`, and for each the study it belongs to."""
+        """Store rows of all images of `studies` (indices), and the study that each belongs to."""
         counts = self.count[studies]
         owner = np.repeat(studies, counts)
         offsets = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         return self.rows[self.first[owner] + offsets], owner
+
+
+def _read_tokens(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a tokens.npz.
+
+    Raises:
+        UserError: the file is missing, truncated or does not hold them.
+    """
+    try:
+        with np.load(path) as opened:
+            return {name: opened[name] for name in TOKENS}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
+        raise UserError(
+            f"{path}: not tokens of reports ({error}); delete it and rerun tokenize_reports.py"
+        ) from None

@@ -1,4 +1,4 @@
-"""Official tables and image folders, read and checked: every fault is one line that names file and row."""
+"""Read and check official tables and image folders; an error is one line that names file and row."""
 
 import os
 import warnings
@@ -13,40 +13,41 @@ from refers.columns import NUMBER
 from refers.data.images import image_size
 from refers.errors import UserError
 
-UNDECODABLE = "\ufffd"  # what stands for bytes that are no text
+# What the decoder puts in place of bytes that are not UTF-8.
+UNDECODABLE = "\ufffd"
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Columns of an official CSV (gzipped or not), every value as text and "" where blank; row i is line i + 2.
+    """Columns of an official CSV (gzipped or not), every value as text and "" where blank.
 
-    A byte-order mark and either line ending are accepted. Values lose the blanks around them, or an id with a blank at its
-    end would be another one.
+    Row i of the result is row i + 2 of the file. A byte-order mark and either line ending are accepted. Values are stripped: an id with a trailing blank would be a
+    different id.
 
     Raises:
-        UserError: the file is missing, empty or no CSV, lacks a column, or has a value that is not UTF-8.
+        UserError: the file is missing, empty or not a CSV, lacks a column, or has a value that is not UTF-8.
     """
     columns = list(columns)
     options = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
     try:
         header = pd.read_csv(path, nrows=0, **options).columns
         if absent := [name for name in columns if name not in header]:
-            cause = "" if len(header) > 1 else ", for its values are not separated by commas"
-            cause = ", for the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
+            cause = "" if len(header) > 1 else ": its values are not separated by commas"
+            cause = ": the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
             raise UserError(
                 f"{path}: row 1: no column {absent[0]!r}{cause}; download the official file again"
             )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            # All columns are read, so that a row with too many values is an error and not shifted.
+            # All columns are read, so that a row with too many values is an error instead of being shifted.
             table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)[columns]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; docs/data.md says where to download it") from None
     # ValueError covers pandas' parser errors and bad Unicode.
     except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
         text = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: no readable CSV ({text}); download it again") from None
+        raise UserError(f"{path}: cannot be read as CSV ({text}); download it again") from None
     if table.empty:
-        raise UserError(f"{path}: row 2: nothing below the header; download it again")
+        raise UserError(f"{path}: row 2: no data below the header; download it again")
     for name in columns:
         if UNDECODABLE in "".join(table[name]):
             good = ~table[name].str.contains(UNDECODABLE, regex=False)
@@ -57,7 +58,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
     """Raise a UserError naming the first row of `path` where `good` is false, with its value.
 
-    what: what is wrong with it; and after a semicolon what to do, where that is not to mend the row.
+    what: what is wrong with the value and, after a semicolon, what to do where it is not to correct the row.
     """
     if not good.all():
         row = int(good.index[int((~good).to_numpy().argmax())])
@@ -65,24 +66,24 @@ def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
         raise UserError(f"{path}: row {row + 2}: {values.loc[row]!r} {what}{advice}")
 
 
-def expect_unique(path: Path, values: pd.Series, what: str) -> None:
-    """Raise a UserError naming the first row of `path` whose value was there before."""
-    expect(~values.duplicated(), path, values, f"{what} a second time; keep one row")
+def expect_unique(path: Path, values: pd.Series) -> None:
+    """Raise a UserError naming the first row of `path` whose value occurs in an earlier row."""
+    expect(~values.duplicated(), path, values, "is listed twice; keep one row")
 
 
 def expect_file_names(path: Path, values: pd.Series) -> None:
-    """Raise a UserError naming the first value that is no plain file name: blank, or leading to another folder."""
+    """Raise a UserError naming the first value that is not a plain file name: blank, or in another folder."""
     good = (values != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
-    expect(good, path, values, "is no plain file name")
+    expect(good, path, values, "is not a plain file name")
 
 
 def digits(path: Path, values: pd.Series, what: str) -> pd.Series:
-    """Numeric ids in one spelling: zeros before them are dropped.
+    """Numeric ids in one spelling: leading zeros are dropped.
 
     Raises:
-        UserError: anything but digits, such as the 1.0 of a table that was saved again; file, row and `what` are named.
+        UserError: anything but digits, such as the 1.0 of a re-saved table; names file, row and `what` the value should be.
     """
-    expect(values.str.fullmatch(NUMBER), path, values, f"is no {what}; download the file again")
+    expect(values.str.fullmatch(NUMBER), path, values, f"is not a valid {what}; download the file again")
     return values.str.replace("^0+(?=.)", "", regex=True)
 
 
@@ -90,35 +91,36 @@ def numbers(path: Path, values: pd.Series, what: str) -> pd.Series:
     """Positive whole numbers (int32) of a column read as text.
 
     Raises:
-        UserError: another value; file, row and `what` it should be are named.
+        UserError: any other value; names file, row and `what` the value should be.
     """
     found = pd.to_numeric(values, errors="coerce")
     expect(
         (found >= 1) & (found < 2**31) & (found % 1 == 0),
         path,
         values,
-        f"is no {what}; download the file again",
+        f"is not a valid {what}; download the file again",
     )
     return found.astype(np.int32)
 
 
 def checked_boxes(path: Path, boxes: pd.DataFrame, width: pd.Series, height: pd.Series) -> pd.DataFrame:
-    """Boxes (image_id, class, and x, y, w, h as text) with numbers in place of the text.
+    """Boxes (image_id, class, and x, y, w, h as text) with x, y, w, h as float64.
 
     Raises:
-        UserError: file and row of a box that is no number, is negative or leaves its image of (width, height) pixels.
+        UserError: a box is not numeric, is negative or extends beyond its image of (width, height) pixels; names file and
+            row.
     """
     sides = boxes[["x", "y", "w", "h"]].apply(pd.to_numeric, errors="coerce")
     shown = boxes["x"] + " " + boxes["y"] + " " + boxes["w"] + " " + boxes["h"]
-    expect(sides.notna().all(axis=1), path, shown, "is no box of four numbers")
-    expect((sides >= 0).all(axis=1), path, shown, "is a box with a negative corner or side")
+    expect(sides.notna().all(axis=1), path, shown, "is not a box of four numbers")
+    expect((sides >= 0).all(axis=1), path, shown, "has a negative corner or side")
     inside = (sides["x"] + sides["w"] <= width + 1) & (sides["y"] + sides["h"] <= height + 1)
-    expect(inside, path, shown, "is a box outside its image; place images of their original size")
+    expect(inside, path, shown, "extends beyond its image; place images of the original size")
     return pd.concat([boxes[["image_id", "class"]], sides.astype(np.float64)], axis=1)
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Names of the files in one folder with one of these suffixes (lower case), whatever the suffix's case.
+    """Names of the files in one folder with one of these suffixes (given in lower case), ignoring case.
 
     Raises:
         UserError: no such folder.
@@ -133,7 +135,7 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def read_sizes(folder: Path, paths: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and heights (int32) from image headers, for tables that do not hold them; 0 where one is unreadable."""
+    """Widths and heights (N,) int32 from image headers, for tables without them; 0 where a header is unreadable."""
 
     def size(path: str) -> tuple[int, int]:
         try:
@@ -141,6 +143,7 @@ def read_sizes(folder: Path, paths: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         except UserError:
             return 0, 0
 
-    with ThreadPoolExecutor(8) as pool:  # waits for the disk, not for the processor
+    # Threads: this waits for the disk, not for the processor.
+    with ThreadPoolExecutor(8) as pool:
         sizes = np.array(list(pool.map(size, paths)), np.int32).reshape(-1, 2)
     return sizes[:, 0], sizes[:, 1]

@@ -1,7 +1,7 @@
 """Training, validation and test sets by patient, and nested label subsets (paper §4).
 
-Every draw is a rank by SHA-256 of names and a seed: it depends on no library's random generator, and an image that is
-missing here moves no other one's rank.
+Every draw ranks names by their SHA-256 with a seed: it does not depend on a library's random generator, and a missing
+image leaves the rank of every other one unchanged.
 """
 
 import hashlib
@@ -19,13 +19,14 @@ from refers.errors import UserError
 from refers.files import MAKERS, check_column, read_parquet
 
 PARTS = ("train", "val", "test")
-# A released list contradicts the download where, of at least so many images that one of the two calls positive, more than
-# this share are negative to the other: its columns stand for something else. The real ones, NIH's and C-T1's, stay below 0.1.
+# A released list contradicts the download where the labels of at least this many images, and of more than this share of the
+# images that are positive in either, differ: its columns then mean something else. The share is below 0.1 for the real
+# lists of NIH and C-T1.
 CONTRADICTION = (10, 0.25)
 
 
 def hash_order(names: Iterable[str], *key: object) -> np.ndarray:
-    """Positions of `names` in a random order that depends on the names and on `key` alone."""
+    """Positions of `names` (N,) int64 in a random order that depends only on the names and on `key`."""
     start = hashlib.sha256("/".join(map(str, key)).encode() + b"/")
     digests = []
     for name in names:
@@ -38,23 +39,25 @@ def hash_order(names: Iterable[str], *key: object) -> np.ndarray:
 def make_split(
     index: pd.DataFrame, settings: Split, lists: Path | None = None, quarantined: Iterable[int] = ()
 ) -> tuple[pd.DataFrame, dict]:
-    """Divide the rows of an index: (split, report).
+    """Split the rows of an index into training, validation and test set: (split, report).
 
     split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
     report: sizes, patients, positives and negatives of each set, and what was left out, by reason.
 
     Args:
+        index: see `refers.data.index`.
+        settings: kind of the split, its classes and views.
         lists: folder of the authors' lists, for kind `released`.
         quarantined: rows of the index whose image cannot be read; they are left out.
 
     Raises:
-        UserError: an empty training, validation or test set, a binary training set of one kind, or lists that cannot be used.
+        UserError: an empty training, validation or test set, a binary training set with a single label, or unusable lists.
     """
     columns = [LABEL + name for name in settings.classes]
     if absent := [name for name in columns if name not in index.columns]:
         known = [name.removeprefix(LABEL) for name in index.columns if name.startswith(LABEL)]
         raise UserError(
-            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these"
+            f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these names"
         )
     frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
     frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
@@ -87,7 +90,7 @@ def make_split(
     if empty := [part for part, count in report["images"].items() if not count]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
         raise UserError(
-            f"{settings.dataset}: the {settings.kind} split has no {' and no '.join(empty)} image here (left out:"
+            f"{settings.dataset}: the {settings.kind} split has no {' and no '.join(empty)} image (left out:"
             f" {reasons}); place more images, or use other fractions or another split"
         )
     if len(columns) == 1:
@@ -101,29 +104,30 @@ def make_split(
 
 
 def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
-    """A split as `make_split` gives it, checked, so that no reader trips over it.
+    """Read and check a split that `make_split` made.
 
     Args:
-        images: rows of the index and of the store that it is of, where the caller has them.
+        path: split.parquet.
+        images: number of rows of its index and store, where known.
 
     Raises:
-        UserError: no split is there, or a row of it has no place among the images, no name, an unknown set or no label;
-            or a set is empty.
+        UserError: the file is missing or not a split, a row has an invalid row number, name, set or label, or a set is
+            empty.
     """
     frame = read_parquet(path, "split", ("row", "image_id", "patient_id", "split"), rest=True)
-    remedy = f"make it again with {MAKERS['split']}"
+    remedy = f"delete it and rerun {MAKERS['split']}"
 
     def check(good: pd.Series, column: str, what: str) -> None:
         check_column(good, path, frame, column, what, remedy)
 
     place = frame["row"] if pd.api.types.is_integer_dtype(frame["row"]) else pd.Series(-1, frame.index)
-    check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is no row of the index")
-    check(~place.duplicated(), "row", "is there twice")
+    check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is not a row of the index")
+    check(~place.duplicated(), "row", "is duplicated")
     for name in ("image_id", "patient_id"):
-        check(frame[name].map(type).eq(str), name, "is no text")
-    check(frame["split"].isin(PARTS), "split", f"is none of {', '.join(PARTS)}")
+        check(frame[name].map(type).eq(str), name, "is not text")
+    check(frame["split"].isin(PARTS), "split", f"must be one of {', '.join(PARTS)}")
     for name in (name for name in frame.columns if name.startswith(LABEL)):
-        check(frame[name].isin([0, 1]), name, "is no label 0 or 1")
+        check(frame[name].isin([0, 1]), name, "is not a label of 0 or 1")
     for part in PARTS:
         if not (frame["split"] == part).any():
             raise UserError(f"{path}: no {part} image; {remedy}")
@@ -131,11 +135,12 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
 
 
 def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
-    """Part of every row: patients in random order, cut where the images reach the shares."""
+    """Set of every row: patients in random order, cut where the number of images reaches the shares."""
     codes, patients = pd.factorize(frame["patient_id"], sort=True)
     order = hash_order(patients, settings.dataset, settings.seed)
     counts = np.bincount(codes, minlength=len(patients))[order]
-    middle = counts.cumsum() - counts / 2  # a patient goes where most of its images fall
+    # A patient belongs to the set into which most of its images fall.
+    middle = counts.cumsum() - counts / 2
     cuts = np.cumsum(shares)[:-1] / sum(shares) * counts.sum()
     part = np.empty(len(patients), np.int64)
     part[order] = np.searchsorted(cuts, middle, side="left")
@@ -157,10 +162,10 @@ def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
 def _released(
     frame: pd.DataFrame, settings: Split, columns: list[str], folder: Path | None, left_out: dict[str, int]
 ) -> tuple[np.ndarray, dict]:
-    """Split of every row by the authors' lists; labels of `frame` become the lists'.
+    """Set of every row by the authors' lists, and notes for the report; the labels of `frame` become those of the lists.
 
     Raises:
-        UserError: lists that are absent, name an image twice, or contradict the download's labels (CONTRADICTION).
+        UserError: a list is absent or lists an image twice, or the lists contradict the download's labels (CONTRADICTION).
     """
     if folder is None:
         raise UserError(
@@ -181,7 +186,8 @@ def _released(
     split = np.full(len(frame), "", dtype=object)
     labels = frame[columns].to_numpy(np.float32)
     disagree, either = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
-    listed: dict[int | str, str] = {}  # by row, for one image may be listed under two names
+    # Keyed by row where there is one: an image may be listed under two names.
+    listed: dict[int | str, str] = {}
     for part, path in files.items():
         if path is None:
             continue
@@ -191,14 +197,14 @@ def _released(
             key = name if row < 0 else row
             if key in listed:
                 raise UserError(
-                    f"{path}: entry {number}: {name} is in {listed[key]} already; keep one of the two"
+                    f"{path}: entry {number}: {name} is already in {listed[key]}; keep one of the two"
                 )
             listed[key] = path.name
-        here = rows >= 0
+        found = rows >= 0
         left_out["listed, not in the index"] = left_out.get("listed, not in the index", 0) + int(
-            (~here).sum()
+            (~found).sum()
         )
-        rows, table = rows[here], table[here]
+        rows, table = rows[found], table[found]
         split[rows] = part
         known = np.isfinite(labels[rows])
         disagree += ((labels[rows] != table) & known).sum(axis=0)
@@ -209,21 +215,21 @@ def _released(
     for name, count, total in zip(settings.classes, disagree, either, strict=True):
         if count >= CONTRADICTION[0] and count > CONTRADICTION[1] * total:
             raise UserError(
-                f"{folder}: the lists call {count} images otherwise than the download does for {name}, of {total} that"
-                " one of the two calls positive; use the lists of this dataset, their columns in the order of `classes`"
+                f"{folder}: labels of {name} differ from the download's for {count} images, of {total} that are positive in"
+                " either; use the lists of this dataset, with their columns in the order of `classes`"
             )
     frame[columns] = labels
-    found = {name: int(count) for name, count in zip(settings.classes, disagree, strict=True) if count}
+    differing = {name: int(count) for name, count in zip(settings.classes, disagree, strict=True) if count}
     return split, {
         "lists": {part: path.name if path else "the rest of the index" for part, path in files.items()},
-        "label_disagreements": found,
+        "label_disagreements": differing,
     }
 
 
 def _report(frame: pd.DataFrame, settings: Split) -> dict:
     found = describe(frame)
     warnings = [
-        f"{name} has no positive in train"
+        f"{name} has no positive image in train"
         for name, counts in found["labels"].items()
         if not counts["train"]["positive"]
     ]
@@ -266,20 +272,20 @@ def positives(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
-    """Training rows of a label ratio in percent: columns row and image_id, in the order of `row`.
+    """Training rows of a label ratio in percent: columns row and image_id, sorted by row.
 
-    One random order of the training images serves every ratio, so 1 % lies inside 10 %. It begins with the order's
-    first positive of every class (rarest first; of a binary set, also the first negative), and at least these are
-    taken: no class that training has goes without a positive.
+    One random order of the training images serves every ratio, so that 1 % is a subset of 10 %. The first positive of each
+    class (rarest class first; of a binary set, also the first negative) is moved to the front and always taken: no class
+    of the training set is left without a positive.
 
     Raises:
-        UserError: a ratio outside (0, 100], or no training image.
+        UserError: the ratio is outside (0, 100], or there is no training image.
     """
     if not 0 < ratio <= 100:
-        raise UserError(f"ratio {ratio}: no percentage; choose one above 0 and up to 100")
+        raise UserError(f"ratio {ratio} is not a percentage; choose one above 0 and up to 100")
     train = split[split["split"] == "train"]
     if train.empty:
-        raise UserError("the split has no training image; make it again")
+        raise UserError("the split has no training image; delete it and rerun split_dataset.py")
     train = train.iloc[hash_order(train["image_id"], "subset", seed)]
     columns = [name for name in train.columns if name.startswith(LABEL)]
     wanted = train[columns].to_numpy() == 1

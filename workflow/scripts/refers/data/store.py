@@ -1,9 +1,9 @@
 """The image store: every image of an index decoded once, memory-mapped, resumable after a kill, verified by checksum.
 
-While `images.npy` is made, two work files lie beside it: `images.npy.part`, and the journal `images.npy.part.jsonl` with
-a line for each finished chunk of rows. A run that was killed, or stopped at unreadable images, is taken up by the next
-one of the same images, size and decoder. The row of an unreadable image stays black; the manifest names it, and whoever
-reads the store leaves it out.
+While `images.npy` is written there are two work files beside it: `images.npy.part`, and the journal
+`images.npy.part.jsonl` with one line per finished chunk of rows. A run that was killed, or stopped by unreadable images,
+is resumed by the next run with the same images, size and decoder. The row of an unreadable image stays black; the
+manifest lists it, and readers of the store skip it.
 """
 
 import csv
@@ -23,13 +23,14 @@ from refers.errors import UserError
 from refers.files import atomic_path, file_digest, read_json, write_text
 from refers.workers import process_pool
 
-CHUNK = 16  # images a worker takes at a time: small enough to lose little, large enough to hide the hand-over
-NAMED = 3  # unreadable files that an error names
+# Images that a worker takes at a time: small enough to lose little in a kill, large enough to hide the cost of a task.
+CHUNK = 16
+NAMED = 3  # unreadable files listed in an error
 WORK_FILES = (".part", ".part.jsonl")
 
 
 class Chunk(NamedTuple):
-    """Rows from `start` on that a worker finished: their checksum, and (row, reason) of each unreadable image."""
+    """`count` rows from `start` on that a worker finished: their CRC, and (row, reason) of each unreadable image."""
 
     start: int
     count: int
@@ -41,38 +42,38 @@ def open_store(path: str | Path) -> np.memmap:
     """The image store (N, size, size) uint8, read-only and memory-mapped; row i is row i of the index.
 
     Raises:
-        UserError: the file is missing or is no image store.
+        UserError: the file is missing or not an image store.
     """
     try:
         store = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         text = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: no image store ({text}); make it with pack_images.py") from None
+        raise UserError(f"{path}: not an image store ({text}); create it with pack_images.py") from None
     if (
         not isinstance(store, np.memmap)
         or store.dtype != np.uint8
         or store.ndim != 3
         or store.shape[1] != store.shape[2]
     ):
-        raise UserError(f"{path}: no square uint8 images; make it again with pack_images.py")
+        raise UserError(f"{path}: does not hold square uint8 images; delete it and rerun pack_images.py")
     return store
 
 
 def read_quarantine(manifest: Path) -> list[int]:
-    """Rows of the store whose image could not be read; they must be neither trained nor tested on.
+    """Rows of the store whose image could not be read; they must not be used for training or testing.
 
     Raises:
-        UserError: no manifest of a store.
+        UserError: the file is not the manifest of a store.
     """
     content = read_json(manifest)
     rows = content.get("quarantined") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(type(row) is int for row in rows):
-        raise UserError(f"{manifest}: no list of quarantined rows; make the store again with pack_images.py")
+        raise UserError(f"{manifest}: no list of quarantined rows; delete it and rerun pack_images.py")
     return rows
 
 
 def verify(store: Path, manifest: Path) -> dict:
-    """The manifest of a store, after count, size and sha256 of the store were compared with it.
+    """The manifest of a store whose count, size and SHA-256 agree with it.
 
     Raises:
         UserError: the store differs from its manifest.
@@ -80,7 +81,9 @@ def verify(store: Path, manifest: Path) -> dict:
     wanted, (count, size, _) = read_json(manifest), open_store(store).shape
     for name, value in {"count": count, "size": size, "sha256": file_digest(store)}.items():
         if not isinstance(wanted, dict) or wanted.get(name) != value:
-            raise UserError(f"{store}: {name} is {value}, not that of {manifest}; make the store again")
+            raise UserError(
+                f"{store}: {name} is {value}, which differs from {manifest}; delete the store and rerun pack_images.py"
+            )
     return wanted
 
 
@@ -94,16 +97,20 @@ def pack(
     tolerance: float = 0.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict:
-    """Decode `paths` into the store `out`, in their order; what its manifest says of it: count, size, sha256, quarantined.
+    """Decode `paths`, in their order, into the store `out`; the content of its manifest: count, size, sha256, quarantined.
 
     Args:
-        quarantine: CSV of the unreadable images (row, path, reason); there is none where every image was read.
-        tolerance: largest share of unreadable images that still gives a store, in [0, 1].
-        progress: hears the number of images done, of an earlier run's too.
+        paths: image files.
+        size: side of a stored image in pixels.
+        out: the store to write.
+        quarantine: CSV of the unreadable images (row, path, reason); it exists only if there are any.
+        tolerance: largest share of unreadable images with which a store is still written, in [0, 1].
+        workers: processes.
+        progress: receives the number of images done, those of an interrupted run included.
 
     Raises:
-        UserError: more unreadable images than that, counted and the first ones named: then there is no store, and
-            the work files stay, so that a run after their repair decodes little. A full disk, or one that keeps other
+        UserError: there are more unreadable images; the message counts them and lists the first. No store is written, but
+            the work files stay, so that the next run decodes only what is left. Or the disk is full, or it returns other
             bytes than were written.
     """
     out = Path(out)
@@ -147,7 +154,7 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
 
 
 def _key(paths: list[str], size: int) -> str:
-    """What the work files belong to: the images in their order, their size, and the decoder."""
+    """Digest that ties the work files to the images in their order, their size, and the decoder."""
     decoder = Path(images.__file__).read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps([paths, size, CHUNK, decoder]).encode()).hexdigest()
 
@@ -158,7 +165,7 @@ def _begin(part: Path, journal: Path, key: str, shape: tuple[int, int, int]) -> 
     try:
         np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):
-            # A full disk is an error here; later, writing through the memory map would kill the process.
+            # Reserve the space now: a disk that fills up later would kill the process through the memory map.
             with open(part, "rb+") as opened:
                 os.posix_fallocate(opened.fileno(), 0, part.stat().st_size)
         write_text(journal, json.dumps(key) + "\n")
@@ -169,7 +176,7 @@ def _begin(part: Path, journal: Path, key: str, shape: tuple[int, int, int]) -> 
 
 
 def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
-    """Chunks of an earlier run that lie on the disk as they were written; those with unreadable images are tried again."""
+    """Chunks of an interrupted run that are intact on disk; those with unreadable images are tried again."""
     try:
         head, *lines = journal.read_text(encoding="utf-8").splitlines()
         rows = np.lib.format.open_memmap(part, mode="r")
@@ -181,7 +188,8 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
     for line in lines:
         try:
             chunk = Chunk(*json.loads(line))
-        except ValueError:  # the last line of a killed run
+        except ValueError:
+            # A killed run may leave an incomplete last line.
             break
         if not chunk.unreadable and zlib.crc32(rows[chunk.start : chunk.start + chunk.count]) == chunk.crc:
             kept[chunk.start] = chunk
@@ -192,7 +200,7 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
 def _check_quarantine(
     unreadable: list[tuple[int, str]], paths: list[str], quarantine: Path, tolerance: float
 ) -> None:
-    """Write the list of unreadable images, and stop where there are too many."""
+    """Write the list of unreadable images; raise a UserError if there are too many."""
     if not unreadable:
         quarantine.unlink(missing_ok=True)
         return
@@ -206,23 +214,28 @@ def _check_quarantine(
         rest = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         raise UserError(
             f"{len(unreadable)} of {len(paths)} images are unreadable: {names}{rest}. {quarantine} lists them; replace"
-            " them and run again, what was decoded is kept, or raise images.tolerance to leave them out"
+            " them and rerun (decoded images are kept), or raise images.tolerance to leave them out"
         )
 
 
 def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
-    """SHA-256 of the whole file, while each chunk's rows are compared with what its worker wrote."""
+    """SHA-256 of the whole file; the rows of each chunk are compared with the CRC of what its worker wrote.
+
+    Raises:
+        UserError: they differ.
+    """
     state, content = hashlib.sha256(), np.memmap(part, np.uint8, mode="r")
     end = len(content) - sum(chunk.count for chunk in chunks) * size * size
-    with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:  # disk, comparison and digest at a time
+    # The disk, the comparison and the digest work at the same time.
+    with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:
         synced = aside.submit(os.fsync, opened.fileno())
         digested = aside.submit(state.update, content[:end])
         for chunk in sorted(chunks):
             start, end = end, end + chunk.count * size * size
             if zlib.crc32(content[start:end]) != chunk.crc:
                 raise UserError(
-                    f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} are not what was written;"
-                    " check the disk and run again"
+                    f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} differ from what was written;"
+                    " check the disk and rerun"
                 )
             digested.result()
             digested = aside.submit(state.update, content[start:end])
@@ -232,7 +245,7 @@ def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
 
 
 class _Rows:
-    """Rows of the store being made, for workers to fill."""
+    """Rows of the store being written, for workers to fill."""
 
     def __init__(self, store: Path, size: int) -> None:
         self.store, self.size = store, size
@@ -246,7 +259,8 @@ class _Rows:
                 block[row] = images.load_square(path, self.size)
             except UserError as error:
                 unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
-        with open(self.store, "rb+") as opened:  # half the time of writing through a map, page by page
+        # Half the time of writing through the memory map, page by page.
+        with open(self.store, "rb+") as opened:
             opened.seek(self.offset + start * self.size**2)
             opened.write(block)
         return Chunk(start, len(paths), zlib.crc32(block), unreadable)

@@ -1,12 +1,12 @@
-"""Visual words of TransVW: crops at one place of radiographs that look alike share a label.
+"""Visual words of TransVW: crops at the same position of radiographs that look alike share a label.
 
 F. Haghighi et al., "Transferable visual words", IEEE TMI 40(10), 2021. For every word a random reference image and a
-random place are drawn; the images nearest to the reference show the word at the same place. Frontal images only: a
-lateral one shares no coordinates with them. The training set's words are looked up in the held-out set as well.
+random position are drawn; the images nearest to the reference show the word at the same position. Only frontal images are
+used: lateral ones do not share coordinates with them. The words of the training set are also searched in the held-out set.
 
-Ours: the original's features come from an auto-encoder; here it is the linear one, whose optimum is known, that is,
+Differs from the original: its features come from an auto-encoder. Here the auto-encoder is linear, whose optimum is known:
 principal components of the images at 32 x 32 pixels, each scaled to zero mean and unit variance. A crop that is nearly
-constant or largely black (collimation) is no word.
+constant or largely black (collimation) cannot be a word.
 """
 
 import numpy as np
@@ -17,12 +17,13 @@ from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
 
 SIDE, TRIES, CHUNK = 32, 200, 4096
-BLACK, FLAT = 16, 8.0  # grey levels: what counts as black; standard deviation below which a crop says nothing
+# Grey levels: a pixel below BLACK is black; a crop with a standard deviation below FLAT is nearly constant.
+BLACK, FLAT = 16, 8.0
 COLUMNS = ["image_id", "x", "y", "size", "label", "rank", "split"]
 
 
 def thumbnails(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Images of the store at 32 x 32 pixels by area, (N, 1024) uint8."""
+    """Images of the store reduced to 32 x 32 pixels by area averaging, (N, 1024) uint8."""
     stored = store.shape[1]
     edges = np.arange(SIDE + 1) * stored / SIDE
     pixel = np.arange(stored)
@@ -56,16 +57,18 @@ def principal_components(images: dict[str, np.ndarray], width: int) -> dict[str,
 
 
 def is_informative(crop: np.ndarray, settings: Words) -> bool:
-    """Whether a reference's crop shows enough to be a word."""
+    """Whether a reference's crop has enough contrast and few enough black pixels to be a word."""
     return crop.std() >= FLAT and (crop < BLACK).mean() <= settings.black
 
 
 def discover(data: MimicStudies, settings: Words) -> pd.DataFrame:
-    """The words of `data`: a row an instance, with image_id; x, y, the crop's left and top, and its side `size`, in
-    pixels of the stored image; `label`; `rank`, 0 being the reference; and the `split`.
+    """Visual words of the studies, one row per instance.
+
+    Columns: image_id; x, y, the crop's left and top, and its side `size`, in pixels of the stored image; label; rank, 0 for
+    the reference; and split.
 
     Raises:
-        UserError: too few frontal images, or no place is left that keeps its distance to every earlier word's.
+        UserError: there are too few frontal images, or no position is left that is far enough from those of earlier words.
     """
     rng = np.random.default_rng(settings.seed)
     rows = {}
@@ -74,7 +77,7 @@ def discover(data: MimicStudies, settings: Words) -> pd.DataFrame:
         rows[split] = found[data.frontal[found]]
         if len(rows[split]) < wanted:
             raise UserError(
-                f"words: {len(rows[split])} frontal {split} images, {wanted} instances of a word are wanted; lower words.instances or words.held_out"
+                f"words: {len(rows[split])} frontal {split} images, fewer than {wanted} instances per word; lower words.instances or words.held_out"
             )
     features = principal_components(
         {name: thumbnails(data.store, part) for name, part in rows.items()}, settings.features
@@ -101,7 +104,7 @@ def discover(data: MimicStudies, settings: Words) -> pd.DataFrame:
         if len(corners) == settings.count:
             return pd.concat(tables, ignore_index=True)[COLUMNS]
     raise UserError(
-        f"words: room for {len(corners)} of {settings.count} words; lower words.count or words.distance"
+        f"words: positions for {len(corners)} of {settings.count} words only; lower words.count or words.distance"
     )
 
 
@@ -113,7 +116,7 @@ def _free_corner(
     settings: Words,
     rng: np.random.Generator,
 ) -> np.ndarray | None:
-    """Top-left corner of an informative crop that keeps its distance to `taken`, or None after 200 draws."""
+    """Top-left corner of an informative crop far enough from those `taken`, or None after TRIES draws."""
     for _ in range(TRIES):
         corner = rng.integers(0, image.shape[0] - size + 1, 2)
         crop = image[corner[0] : corner[0] + size, corner[1] : corner[1] + size]

@@ -1,4 +1,4 @@
-"""Where a class activation map points to, against radiologists' boxes (paper, Figure 3); no torch."""
+"""Localisation: boxes predicted from class activation maps against radiologists' boxes (paper, Figure 3); no torch."""
 
 import csv
 from pathlib import Path
@@ -8,12 +8,13 @@ from scipy import ndimage
 
 from refers.errors import UserError
 
-OVERLAP = ["image_id", "class", "score", "iou"]  # columns of iou.csv, a row a boxed finding
+# Columns of iou.csv, which has one row per boxed finding.
+OVERLAP = ["image_id", "class", "score", "iou"]
 NO_BOX = "undefined: no test image has a radiologist's box"
 
 
 def stretched(evidence: np.ndarray, side: int) -> np.ndarray:
-    """A map (n, n) at `side` pixels, bilinear, from 0 at its weakest to 1 at its strongest place; flat maps are 0."""
+    """A map (n, n) resized bilinearly to (side, side), its minimum scaled to 0 and its maximum to 1; a constant map is 0."""
     places = (np.arange(side) + 0.5) * evidence.shape[0] / side - 0.5
     rows, columns = np.meshgrid(places, places, indexing="ij")
     large = ndimage.map_coordinates(evidence.astype(np.float64), [rows, columns], order=1, mode="nearest")
@@ -22,7 +23,7 @@ def stretched(evidence: np.ndarray, side: int) -> np.ndarray:
 
 
 def predicted_boxes(attention: np.ndarray, threshold: float) -> np.ndarray:
-    """Boxes (K, 4) of x, y, w, h in pixels around the connected parts of a map (S, S) at or above `threshold`."""
+    """Boxes (K, 4) of x, y, w, h in pixels around the connected components of a map (S, S) at or above `threshold`."""
     parts, _ = ndimage.label(attention >= threshold)
     found = [
         (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
@@ -32,7 +33,7 @@ def predicted_boxes(attention: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def boxes_on_crop(boxes: np.ndarray, original: np.ndarray, scale: float, side: int) -> np.ndarray:
-    """Boxes (K, 4) on an original of (width, height) pixels -> on its square of `side` pixels, the centre `scale` of it."""
+    """Boxes (K, 4) in an original of (width, height) pixels -> in its central crop of share `scale`, `side` pixels wide."""
     shares = boxes / np.tile(original, 2)
     shares[:, :2] = (shares[:, :2] - (1 - scale) / 2) / scale
     shares[:, 2:] /= scale
@@ -40,7 +41,7 @@ def boxes_on_crop(boxes: np.ndarray, original: np.ndarray, scale: float, side: i
 
 
 def covered(boxes: np.ndarray, side: int) -> np.ndarray:
-    """Pixels (S, S) whose centre lies in at least one of `boxes` (K, 4)."""
+    """Mask (S, S) of the pixels whose centre is in at least one of `boxes` (K, 4)."""
     centres = np.arange(side) + 0.5
     x, y, w, h = boxes.T[..., None]
     inside_x, inside_y = (x <= centres) & (centres < x + w), (y <= centres) & (centres < y + h)
@@ -48,26 +49,26 @@ def covered(boxes: np.ndarray, side: int) -> np.ndarray:
 
 
 def intersection_over_union(first: np.ndarray, second: np.ndarray, side: int) -> float:
-    """IoU of the areas that two sets of boxes cover on an image of `side` pixels; 0 where neither covers anything."""
+    """IoU of the areas that two sets of boxes cover in an image of `side` pixels; 0 where both are empty."""
     one, two = covered(first, side), covered(second, side)
     union = (one | two).sum()
     return float((one & two).sum() / union) if union else 0.0
 
 
 def read_overlap(path: Path) -> np.ndarray:
-    """IoU (N,) of every boxed finding, from the iou.csv of attend.py; empty where no test image has a box.
+    """IoU (N,) of every boxed finding, from the iou.csv of attend.py; empty if no test image has a box.
 
     Raises:
-        UserError: the file cannot be read, has another header, or an IoU is no number from 0 to 1.
+        UserError: the file cannot be read, has another header, or an IoU is not a number from 0 to 1.
     """
     try:
         with open(path, newline="", encoding="utf-8") as opened:
             header, *rows = csv.reader(opened)
         values = np.array([float(row[-1]) for row in rows])
     except (OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remake it with attend.py") from None
+        raise UserError(f"{path}: cannot be read ({error}); delete it and rerun attend.py") from None
     if header != OVERLAP or not ((values >= 0) & (values <= 1)).all():
         raise UserError(
-            f"{path}: columns {','.join(OVERLAP)}, IoU from 0 to 1, are expected; remake it with attend.py"
+            f"{path}: expected columns {','.join(OVERLAP)} and IoU from 0 to 1; delete it and rerun attend.py"
         )
     return values

@@ -1,4 +1,4 @@
-"""Area under the ROC curve by ranks, for all classes at once and for all resamples at once; no torch."""
+"""Area under the ROC curve (AUC) by ranks, vectorised over classes and bootstrap resamples; no torch."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ from refers.errors import UserError
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """AUC of every class: how often a positive outranks a negative, ties counting half (Mann-Whitney).
+    """AUC of every class: the share of pairs in which the positive has the higher score, ties counting half (Mann-Whitney).
 
     Args:
         labels: (N, C), 1 present and 0 absent.
         scores: (N, C), any finite numbers; only their order within a class matters.
 
     Returns:
-        (C,) float64 in [0, 1]; NaN for a class in which one label only occurs.
+        (C,) float64 in [0, 1]; NaN for a class with a single label.
 
     Raises:
-        UserError: shapes differ, a label is neither 0 nor 1, or a score is NaN or infinite.
+        UserError: the shapes differ, a label is neither 0 nor 1, or a score is non-finite (NaN or Inf).
     """
     present = _present(labels, scores)
     positives = present.sum(axis=0)
@@ -27,9 +27,9 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def outranked(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Images of the other label that score lower than each image, ties counting half; (N, C) float64.
+    """For each image, the number of images with the other label and a lower score, ties counting half; (N, C) float64.
 
-    Arguments and errors as of `auc`.
+    Arguments and errors as for `auc`.
     """
     present, scores = _present(labels, scores), np.asarray(scores)
     order = np.argsort(scores, axis=0)
@@ -44,7 +44,7 @@ def outranked(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1..N within each column of (N, C); equal values share the mean of their ranks."""
+    """Ranks 1..N within each column of (N, C); equal values have the mean of their ranks."""
     order = np.argsort(values, axis=0)
     first, last = _ties(np.take_along_axis(values, order, axis=0))
     ranks = np.empty(values.shape)
@@ -53,13 +53,13 @@ def midranks(values: np.ndarray) -> np.ndarray:
 
 
 class ResampledAuc:
-    """AUC of every class on many resamples of the same images; the images are ranked once.
+    """AUC of every class on many resamples of the same images, which are ranked only once.
 
-    The positives of a class cut the order of scores into segments. How many negatives a resample puts into every
-    segment is one sparse product, segments x images by images x resamples; their cumulative sums at the positives give
-    the rank statistic. Whichever label is rarer plays the positives.
+    The positives of a class divide the sorted scores into segments. The number of negatives of a resample in each segment
+    is one sparse product, (segments x images) times (images x resamples); cumulative sums at the positives give the rank
+    statistic. The rarer label takes the role of the positives.
 
-    Arguments and errors as of `auc`.
+    Arguments and errors as for `auc`.
     """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -74,19 +74,19 @@ class ResampledAuc:
         """AUCs of resamples.
 
         Args:
-            counts: (N, R) of whole numbers, how often each resample holds each image.
+            counts: (N, R) integers, how often each resample contains each image.
 
         Returns:
-            (R, C) float64; NaN where a resample holds one label of a class only.
+            (R, C) float64; NaN where a resample contains a single label of a class.
         """
         totals = counts.sum(axis=0, dtype=np.int64)
-        # The narrowest type that holds any segment's count: the products are bound by memory.
+        # The narrowest type that holds the count of any segment: memory limits the speed of the products.
         counts = np.ascontiguousarray(counts, np.uint16 if totals.max(initial=0) < 2**16 else np.uint32)
         found = np.full((counts.shape[1], len(self._columns)), np.nan)
         for place, (rare, common) in enumerate(self._columns):
             rare, common = (_select(part, self._images, counts.dtype) @ counts for part in (rare, common))
             below = np.cumsum(common, axis=0, dtype=np.int64 if counts.dtype == np.uint32 else np.int32)
-            # Rows alternate: between two positive scores, at a positive score. So this is twice below plus the ties.
+            # Rows alternate between "between two positive scores" and "at a positive score": twice the lower ones plus ties.
             doubled = below[:-1:2] + below[1::2]
             won = np.einsum("kr,kr->r", rare.astype(np.float64), doubled.astype(np.float64)) / 2
             positives = rare.sum(axis=0, dtype=np.int64)
@@ -97,7 +97,7 @@ class ResampledAuc:
 
 
 def _segments(present: np.ndarray, scores: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Of the positives, then of the negatives: images (n,) in order of their segment, and where each segment starts."""
+    """For the positives, then the negatives: images (n,) sorted by segment, and the start of each segment."""
     at = np.unique(scores[present])
     segment = np.searchsorted(at, scores, "left") + np.searchsorted(at, scores, "right")
     parts = []
@@ -117,7 +117,7 @@ def _select(part: tuple[np.ndarray, np.ndarray], images: int, dtype: np.dtype):
 
 
 def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last place (from 0) of the run of equal values around every value of ascending columns (N, C)."""
+    """First and last position (from 0) of the run of equal values around each value of ascending columns (N, C)."""
     place = np.broadcast_to(np.arange(len(ordered))[:, None], ordered.shape)
     edge = np.ones((min(1, len(ordered)), ordered.shape[1]), bool)
     changes = ordered[1:] != ordered[:-1]
@@ -127,20 +127,18 @@ def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _present(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Labels as (N, C) bool, once labels and scores are as `auc` wants them."""
+    """Labels as (N, C) bool, after labels and scores were checked as `auc` documents."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 2 or labels.shape != scores.shape:
         raise UserError(
-            f"labels {labels.shape} and scores {scores.shape}: both must be (images, classes); pass the same images and classes"
+            f"labels {labels.shape} and scores {scores.shape}: expected the same (images, classes) for both"
         )
-    _refuse(
-        ~((labels == 0) | (labels == 1)), labels, "label", "0 or 1 is expected; leave out uncertain images"
-    )
+    _refuse(~((labels == 0) | (labels == 1)), labels, "label", "expected 0 or 1; leave out uncertain images")
     _refuse(
         ~np.isfinite(scores),
         scores,
         "score",
-        "a finite number is expected; training diverged, fine-tune again",
+        "expected a finite number; the training diverged, lower its learning rate and rerun the fine-tune",
     )
     return labels == 1
 
@@ -149,5 +147,5 @@ def _refuse(bad: np.ndarray, values: np.ndarray, name: str, expected: str) -> No
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise UserError(
-            f"{name} of image {row}, class {column} is {values[row, column]} ({int(bad.sum())} such in all): {expected}"
+            f"{name} of image {row}, class {column} is {values[row, column]} ({int(bad.sum())} such values): {expected}"
         )

@@ -1,4 +1,4 @@
-"""predictions.parquet of a cell, read and checked; no torch."""
+"""Read and check the predictions.parquet files of a cell; no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,38 +8,44 @@ import numpy as np
 from refers.columns import LABEL, SCORE
 from refers.errors import UserError
 
+RERUN = "delete it and rerun the fine-tune"
+
 
 @dataclass
 class SplitPredictions:
-    """The test or the validation set of a cell, sorted by image id."""
+    """Predictions for the test or the validation set of a cell, sorted by image id.
 
-    ids: np.ndarray  # (N,)
-    patients: np.ndarray  # (N,), the image's own id where the patient is unknown
-    labels: np.ndarray  # (N, C) of 0 and 1
-    scores: list[np.ndarray]  # one (N, C) per seed, in [0, 1]
+    ids: (N,); patients: (N,), the image's own id where the patient is unknown; labels: (N, C) of 0 and 1; scores: one
+    (N, C) per seed, in [0, 1].
+    """
+
+    ids: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    scores: list[np.ndarray]
 
 
 @dataclass
 class Predictions:
-    """Predictions of one cell."""
+    """Predictions of one cell; `path` is the file of the first seed, for messages."""
 
-    path: Path  # the first seed's file, for messages
+    path: Path
     classes: list[str]
     test: SplitPredictions
     val: SplitPredictions
 
 
 def read_seeds(paths: list[Path]) -> Predictions:
-    """Predictions of every seed of a cell; all must hold the same images, patients and labels.
+    """Predictions of every seed of a cell; all must contain the same images, patients and labels.
 
     Raises:
-        UserError: a file is no table of predictions, or does not belong to the others.
+        UserError: a file does not contain predictions, or does not belong to the others.
     """
     found = _read(paths[0])
     for path in paths[1:]:
         other = _read(path)
         same_images(
-            found, other, "predictions of one cell come from one split; fine-tune the older seed again"
+            found, other, "the seeds of a cell share one split; rerun the fine-tune of the older seed"
         )
         found.test.scores += other.test.scores
         found.val.scores += other.val.scores
@@ -56,7 +62,7 @@ def same_images(first: Predictions, other: Predictions, advice: str) -> None:
         one, two = getattr(first, name), getattr(other, name)
         if odd := set(one.ids) ^ set(two.ids):
             raise UserError(
-                f"{other.path}: {name} image {min(odd)} is in this file or in {first.path} only ({len(odd)} such); {advice}"
+                f"{other.path}: {name} image {min(odd)} is only in one of this file and {first.path} ({len(odd)} such images); {advice}"
             )
         for what, differ in (
             ("labels", (one.labels != two.labels).any(axis=1)),
@@ -74,15 +80,16 @@ def _read(path: Path) -> Predictions:
     try:
         with parquet.ParquetFile(path) as opened:
             table = opened.read()
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    # pyarrow's errors are ValueErrors.
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}); fine-tune this seed again") from None
+        raise UserError(f"{path}: cannot be read as Parquet ({reason}); {RERUN}") from None
     names = table.column_names
     classes = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
     scored = [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
     if not classes or set(classes) != set(scored) or not {"split", "image_id"} <= set(names):
         raise UserError(
-            f"{path}: columns {', '.join(names)}; split, image_id and a {LABEL} and a {SCORE} column for every class are expected"
+            f"{path}: columns are {', '.join(names)}, expected split, image_id and for every class a {LABEL} and a {SCORE} column; {RERUN}"
         )
     split, ids = table["split"].to_numpy(), table["image_id"].to_numpy().astype(str)
     known = table["patient_id"].to_pylist() if "patient_id" in names else []
@@ -93,17 +100,15 @@ def _read(path: Path) -> Predictions:
     scores = np.column_stack([table[SCORE + name].to_numpy() for name in classes])
     _check_values(path, ids, classes, labels, scores)
     if unknown := set(split) - {"val", "test"}:
-        raise UserError(f"{path}: split {min(unknown, key=str)!r}; val and test are expected")
+        raise UserError(f"{path}: split {min(unknown, key=str)!r} must be one of val, test; {RERUN}")
     splits = {}
     for name in ("test", "val"):
         rows = np.flatnonzero(split == name)
         if not len(rows):
-            raise UserError(f"{path}: no {name} image; remake the split, then fine-tune this seed again")
+            raise UserError(f"{path}: no {name} image; rerun the split, then the fine-tune")
         rows = rows[np.argsort(ids[rows], kind="stable")]
         if (twice := ids[rows][1:] == ids[rows][:-1]).any():
-            raise UserError(
-                f"{path}: {name} image {ids[rows][1:][twice][0]} occurs twice; fine-tune this seed again"
-            )
+            raise UserError(f"{path}: {name} image {ids[rows][1:][twice][0]} is duplicated; {RERUN}")
         splits[name] = SplitPredictions(ids[rows], patients[rows], labels[rows], [scores[rows]])
     return Predictions(path, classes, **splits)
 
@@ -119,6 +124,5 @@ def _check_values(
         if not good.all():
             row, column = np.argwhere(~good)[0]
             raise UserError(
-                f"{path}: row {row} (image {ids[row]}): {kind} of {classes[column]} is {values[row, column]}, {expected} is expected;"
-                " fine-tune this seed again"
+                f"{path}: row {row} (image {ids[row]}): {kind} of {classes[column]} is {values[row, column]}, expected {expected}; {RERUN}"
             )

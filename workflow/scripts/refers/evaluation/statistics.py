@@ -1,4 +1,4 @@
-"""Per-cell summaries over seeds, tests between two methods (paper §4, "statistical significance"), resampling of test images."""
+"""Summaries of a cell over seeds, tests between two methods (paper §4, "statistical significance"), and the bootstrap."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,20 +7,21 @@ import numpy as np
 
 from refers.evaluation.metrics import ResampledAuc, auc, outranked
 
-LEVEL = 0.95  # of every interval
-BLOCK = 250  # resamples at once: their counts of 20,000 images stay in a processor's last cache
+LEVEL = 0.95  # confidence level of every interval
+# Resamples at a time: their counts of 20,000 images fit into a processor's last-level cache.
+BLOCK = 250
 
 
 class Bootstrap:
-    """Resamples of a test set, drawn with replacement; the same ones for every class, seed and method.
+    """Resamples of a test set, drawn with replacement; the same for every class, seed and method.
 
-    Whole patients are drawn, since images of one patient are not independent. The spread that it measures is that of
-    the test set; the spread of training is what the seeds show.
+    Whole patients are drawn, since images of one patient are not independent. This measures the variance that is due to
+    the test set; the seeds show the variance of training.
 
     Args:
         patients: (N,) patient of every image, any values.
-        resamples: how many.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: seed of the draws.
     """
 
     def __init__(self, patients: np.ndarray, resamples: int, seed: int) -> None:
@@ -36,7 +37,7 @@ class Bootstrap:
         }
 
     def counts(self) -> Iterator[np.ndarray]:
-        """How often each resample holds each image, (N, at most BLOCK) at a time."""
+        """How often each resample contains each image, (N, up to BLOCK) uint16 at a time."""
         rng = np.random.default_rng(self._seed)
         for start in range(0, self._resamples, BLOCK):
             drawn = [
@@ -46,13 +47,13 @@ class Bootstrap:
             yield np.stack(drawn, axis=1).astype(np.uint16)[self._patient]
 
     def auc(self, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """AUC of every resample and class, (R, C), of labels and scores (N, C); NaN where one label only was drawn."""
+        """AUC of every resample and class, (R, C), for labels and scores (N, C); NaN where a single label was drawn."""
         resampled = ResampledAuc(labels, scores)
         return np.concatenate([resampled(counts) for counts in self.counts()])
 
 
 def interval(samples: np.ndarray) -> list[float] | None:
-    """Percentile interval of resampled values (R,), of those that are defined; None where none is."""
+    """Percentile interval of the defined ones among resampled values (R,); None if there are none."""
     samples = samples[~np.isnan(samples)]
     if not len(samples):
         return None
@@ -69,19 +70,19 @@ def mean_sd(values: list[float | None]) -> tuple[float | None, float | None]:
 def summarise(
     labels: np.ndarray, scores: list[np.ndarray], classes: list[str], bootstrap: Bootstrap | None = None
 ) -> dict[str, Any]:
-    """One half ("test" or "validation") of auc.json.
+    """One set ("test" or "validation") of auc.json.
 
     Args:
         labels: (N, C) of 0 and 1, the same for every seed.
         scores: one (N, C) per seed.
         classes: C names.
-        bootstrap: adds intervals, and DeLong's standard errors to check them by.
+        bootstrap: adds intervals, and DeLong's standard errors as a check of them.
 
     Returns:
         images, mean_auc per seed over the defined classes, mean, sd, undefined classes, per_class. With a bootstrap
-        also `bootstrap`: how it was drawn, in how many resamples a class lost a label (they are left out), intervals
-        of mean_auc per seed and of mean; and per class interval, the resamples it leaves out, and delong_se of the
-        mean over seeds.
+        also `bootstrap`: its settings, the number of resamples in which a class lost a label (they are left out), and
+        intervals of mean_auc per seed and of mean; and per class an interval, the number of resamples left out, and
+        delong_se of the mean over seeds.
     """
     values = np.stack([auc(labels, each) for each in scores])  # (seeds, C)
     defined = ~np.isnan(values[0])
@@ -130,7 +131,7 @@ def _over_seeds(bootstrap: Bootstrap, labels: np.ndarray, scores: Sequence[np.nd
 
 
 def _undefined(samples: np.ndarray) -> int:
-    """How many resampled values (R,) are undefined: a class lost a label."""
+    """Number of undefined values among resampled ones (R,), where a class lost a label."""
     return int(np.isnan(samples).sum())
 
 
@@ -139,13 +140,13 @@ def _or_none(value: float) -> float | None:
 
 
 def compare(reference: list[float | None], baseline: list[float | None]) -> dict[str, Any]:
-    """Two-sided t-tests on independent samples of per-seed mean-class AUC.
+    """Two-sided t-tests for independent samples, on per-seed AUCs averaged over classes.
 
     `student` assumes equal variances, as the paper's test does; `welch` does not.
 
     Returns:
         difference of the means, student and welch as {"t", "p", "df"}, and undefined: None or the reason why there
-        is no test (then every t, p and df is None).
+        is no test (every t, p and df is then None).
     """
     nothing = {"t": None, "p": None, "df": None}
     result = {"difference": None, "student": dict(nothing), "welch": dict(nothing), "undefined": None}
@@ -153,15 +154,15 @@ def compare(reference: list[float | None], baseline: list[float | None]) -> dict
         side = "reference" if None in reference else "baseline"
         return result | {"undefined": f"the mean AUC of the {side} is undefined"}
     if not reference or not baseline:
-        return result | {"undefined": "there is no seed"}
+        return result | {"undefined": "there are no seeds"}
     first, second = np.asarray(reference, np.float64), np.asarray(baseline, np.float64)
     difference = float(first.mean() - second.mean())
     result["difference"] = difference
     sizes = np.array([len(first), len(second)])
     if sizes.min() < 2:
-        reason = f"a variance needs two seeds at least; there are {sizes[0]} of the reference, {sizes[1]} of the baseline"
+        reason = f"a variance needs at least two seeds; the reference has {sizes[0]}, the baseline {sizes[1]}"
         return result | {"undefined": reason}
-    # Equal seeds may differ in the last bit once averaged; that is no spread to divide by.
+    # The averages of equal seeds may differ in the last bit, which is not a variance to divide by.
     if max(np.ptp(first), np.ptp(second)) < 1e-12:
         return result | {"undefined": "zero variance: every seed of both methods has the same AUC"}
     variances = np.array([first.var(ddof=1), second.var(ddof=1)])
@@ -182,9 +183,9 @@ def _two_sided(difference: float, variance: float, df: float) -> dict[str, float
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment of a family of p-values, in their order.
+    """Holm's step-down adjustment of a family of p-values, in the given order.
 
-    A test that is undefined (None or NaN) is None again and does not count as a member of the family.
+    An undefined test (None or NaN) stays None and does not count as a member of the family.
     """
     values = np.array([np.nan if p is None else p for p in p_values], np.float64)
     order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN sorts last
@@ -196,10 +197,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def delong(
     labels: np.ndarray, scores: Sequence[np.ndarray], baseline: Sequence[np.ndarray] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUC averaged over seeds, less the baseline's where there is one, and DeLong's variance over test images.
+    """AUC averaged over seeds, minus the baseline's if there is one, and DeLong's variance over test images.
 
-    An average of AUCs has the average of their placement values, so seeds need no approximation (DeLong, DeLong and
-    Clarke-Pearson, Biometrics 1988).
+    DeLong, DeLong and Clarke-Pearson, Biometrics 1988. The placement values of an average of AUCs are the average of their
+    placement values, so that averaging over seeds is exact.
 
     Args:
         labels: (N, C) of 0 and 1.
@@ -207,8 +208,8 @@ def delong(
         baseline: one (N, C) per seed, of the same images.
 
     Returns:
-        value and variance, (C,) each; NaN for a class in which one label only occurs, and the variance also where a
-        label occurs once.
+        value and variance, (C,) each; NaN for a class with a single label, and the variance also where a label occurs
+        only once.
     """
     present = labels == 1
     places = sum(outranked(labels, each) for each in scores) / len(scores)
@@ -233,7 +234,7 @@ def compare_paired(
     classes: list[str],
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Two methods on the same test images, their AUCs averaged over seeds.
+    """Paired comparison of two methods on the same test images, with AUCs averaged over seeds.
 
     Args:
         labels: (N, C) of 0 and 1.
@@ -242,9 +243,9 @@ def compare_paired(
         bootstrap: resamples of these N images.
 
     Returns:
-        `bootstrap`: how it was drawn, in how many resamples a class lost a label (they are left out), the interval of
-        the difference of the mean AUCs and its two-sided p. `per_class`: difference, interval, the resamples it leaves
-        out, and DeLong's z and p.
+        `bootstrap`: its settings, the number of resamples in which a class lost a label (they are left out), the interval
+        of the difference of the mean AUCs and its two-sided p. `per_class`: difference, interval, the number of resamples
+        left out, and DeLong's z and p.
     """
     from scipy.special import ndtr
 
@@ -256,13 +257,14 @@ def compare_paired(
     means = samples[:, defined].mean(axis=1) if defined.any() else samples[:, 0]
     per_class = {}
     for place, name in enumerate(classes):
-        sure = variance[place] > 0  # not where both rank alike, or where DeLong's variance is undefined
-        z = float(value[place] / np.sqrt(variance[place])) if sure else None
+        # False where both methods rank the images alike, and where DeLong's variance is undefined.
+        testable = variance[place] > 0
+        z = float(value[place] / np.sqrt(variance[place])) if testable else None
         per_class[name] = {
             "difference": _or_none(value[place]),
             "interval": interval(samples[:, place]),
             "undefined_resamples": _undefined(samples[:, place]),
-            "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if sure else None},
+            "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if testable else None},
         }
     about = bootstrap.about | {"undefined_resamples": _undefined(means)}
     return {
@@ -274,7 +276,7 @@ def compare_paired(
 def bootstrap_p(differences: np.ndarray) -> float | None:
     """Two-sided p of no difference: twice the smaller share of resampled differences (R,) on one side of zero.
 
-    The sample itself counts as one resample, so the smallest p is 2 / (R + 1).
+    The sample itself counts as one resample, so that the smallest p is 2 / (R + 1).
     """
     differences = differences[~np.isnan(differences)]
     if not len(differences):

@@ -1,10 +1,10 @@
-"""Free-text radiology reports: Findings and Impression, cleaned (paper §4).
+"""Extract and clean Findings and Impression of a free-text radiology report (paper §4).
 
-The authors did their cleaning offline and published no code for it: the rules here are this project's own. `RULES` and
-`DROPPED` name every decision, and clean_reports.py counts the reports in which each was taken. Two are worth knowing:
-a known section that is neither Findings nor Impression goes, but a paragraph of it that has no header of its own is what
-the radiologist saw where no Findings header says otherwise; and headers go by what is in front of a colon, so that lines
-may be wrapped anywhere.
+The authors cleaned their reports offline and published no code for it: these rules are this project's own. `RULES` and
+`DROPPED` name every decision, and clean_reports.py counts the reports to which each applied. Two of them matter most. A
+known section other than Findings and Impression is removed, but a paragraph of it without a header of its own counts as
+Findings if there is no Findings header. And a header is recognised by the words before a colon, so that lines may be
+wrapped anywhere.
 """
 
 import re
@@ -17,33 +17,33 @@ from refers.text.headers import MARK, OPENS, STANDS_IN, Header, find_headers
 MIN_TOKENS = 3
 
 RULES = {
-    "not UTF-8": "a file that is no UTF-8 is read as Windows-1252",
-    "Unicode": "characters beyond ASCII become plain ones where there are such; those without text go",
-    "de-identification": "___ and [** ... **] go, with the brackets that they leave empty; so do lone [** and **]",
-    "wet read": "a wet read or preliminary report before a FINAL REPORT goes, whatever headers it has",
-    "addendum": "an addendum goes, but for a Findings or Impression with a header of its own",
-    "no colon": "a known header in capitals counts alone on its line or before a dash or full stop",
-    "inside a line": "a known header with a colon counts in a line, in capitals (not as the end of a longer title) or after a full stop",
+    "not UTF-8": "a file that is not UTF-8 is read as Windows-1252",
+    "Unicode": "non-ASCII characters are replaced by ASCII equivalents where there are any; control characters are removed",
+    "de-identification": "___ and [** ... **] are removed, with brackets that become empty; so are single [** and **]",
+    "wet read": "a wet read or preliminary report before a FINAL REPORT is removed, whatever headers it has",
+    "addendum": "an addendum is removed, except for a Findings or Impression section in it",
+    "no colon": "a known header in capitals without a colon is recognised alone on its line or before a dash or full stop",
+    "inside a line": "a known header with a colon is recognised within a line, in capitals (not as the end of a longer title) or after a full stop",
     "misspelt": "one letter of FINDINGS, IMPRESSION and other titles may be missing, added, changed or out of order",
-    "findings and impression": "a section of both is Findings",
-    "conclusion": "Conclusion, Summary and Opinion are Impression",
+    "findings and impression": "a combined section counts as Findings",
+    "conclusion": "Conclusion, Summary and Opinion count as Impression",
     "report as header": "Report, Result and Interpretation open Findings where no Findings header does",
-    "view as header": "so does a title in capitals that names a view, as PORTABLE CHEST AT 05:12",
-    "topic as header": "so does one that names what is looked at, as LUNGS; its words are kept",
-    "paragraph as header": "so does a sentence in front of all headers, or in a new paragraph of Indication, Technique and the like",
-    "paragraph left out": "such a paragraph goes where a Findings header is",
-    "in front of the headers": "other text without a header goes",
-    "other section": "History, Indication, Technique, Comparison, Recommendation and other known sections go",
-    "title as text": "any other title in capitals within Findings or Impression is their text",
-    "several": "more Findings or Impressions than one are joined in their order",
-    "repeated": "a section that is there twice, word for word, is kept once",
-    "list numbers": "1. 2. 3. before the items of a list go",
+    "view as header": "so does a title in capitals that names a view, such as PORTABLE CHEST AT 05:12",
+    "topic as header": "so does one that names an organ or topic, such as LUNGS; its words are kept",
+    "paragraph as header": "so does a sentence before all headers, or in a new paragraph of Indication, Technique and the like",
+    "paragraph left out": "such a paragraph is removed if there is a Findings header",
+    "in front of the headers": "other text before the first header is removed",
+    "other section": "History, Indication, Technique, Comparison, Recommendation and other known sections are removed",
+    "title as text": "any other title in capitals within Findings or Impression is kept as text",
+    "several": "several Findings or Impression sections are joined in order",
+    "repeated": "a section that is repeated word for word is kept once",
+    "list numbers": "the numbers of list items (1. 2. 3.) are removed",
 }
 DROPPED = {
-    "empty file": "no word at all",
-    "no header": "no header but FINAL REPORT, and no sentence",
-    "no findings or impression": "headers, none of them Findings or Impression, and no paragraph that stands for them",
-    "blank sections": "Findings and Impression without a word",
+    "empty file": "the file has no words",
+    "no header": "there is no header but FINAL REPORT, and no sentence",
+    "no findings or impression": "no header is Findings or Impression, and no paragraph counts as Findings",
+    "blank sections": "Findings and Impression have no words",
     f"fewer than {MIN_TOKENS} tokens": "a token is a word or a number",
 }
 
@@ -51,7 +51,7 @@ DROPPED = {
 class Cleaned(NamedTuple):
     """Findings, Impression, and both as one line of text; empty where the report has none.
 
-    tokens: words and numbers in `text`; rules: those of `RULES` that were used; dropped: the reason out of `DROPPED`, or "".
+    tokens: number of words and numbers in `text`; rules: keys of `RULES` that applied; dropped: key of `DROPPED`, or "".
     """
 
     findings: str
@@ -66,11 +66,11 @@ class Cleaned(NamedTuple):
 
 
 class _Kept(dict):
-    """What `str.translate` makes of a character that it meets for the first time."""
+    """Table for `str.translate` that decides about a character when it occurs for the first time."""
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
-        # Line and paragraph separators count as spaces; format, private and unpaired surrogate characters carry no text.
+        # Line and paragraph separators become spaces; format, private and unpaired surrogate characters are removed.
         if character.isspace() and character != "\n":
             kept = " "
         else:
@@ -82,22 +82,21 @@ class _Kept(dict):
 _KEPT = _Kept(
     str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-"})
 )
-# Blanks of any kind are spaces; other control characters carry no text.
+# White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
 _BLANKS = re.compile(r"__+")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:]+(?:\s|$))")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
-_ASCII_TOKEN = re.compile(
-    r"[A-Za-z0-9]+(?:[.,'/-][A-Za-z0-9]+)*"
-)  # the same of ASCII, in two thirds of the time
+# The same for ASCII, in two thirds of the time.
+_ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[.,'/-][A-Za-z0-9]+)*")
 
 
 def normalise(text: str) -> str:
-    """One line of plain text: the rules "Unicode" and "de-identification", spaces single and none before a full stop.
+    """One line of plain text: rules "Unicode" and "de-identification", single spaces, no space before a full stop.
 
-    Applying it twice changes nothing.
+    Idempotent.
     """
     text = " ".join(text.split())
     if text.isascii() and text.isprintable():
@@ -106,10 +105,7 @@ def normalise(text: str) -> str:
 
 
 def clean_section(text: str) -> str:
-    """What the cleaning makes of the text of one section: `normalise` and the rule "list numbers".
-
-    Applying it twice changes nothing.
-    """
+    """Clean the text of one section: `normalise` and the rule "list numbers". Idempotent."""
     return _without_list_numbers(normalise(text))
 
 
@@ -120,15 +116,15 @@ def _without_list_numbers(text: str) -> str:
 
 
 def _fixpoint(text: str, change: Callable[[str], str]) -> str:
-    # Dropping a character can bring two others together that belong together; each round only shortens the text.
+    # Removing a character can join two others into a new match; it ends because each round shortens the text.
     while (changed := change(text)) != text:
         text = changed
     return text
 
 
 def _tidy(text: str, mark: str = " ") -> str:
-    """Unified text with `mark` for marks and the brackets that these leave empty; no double space, none before a full stop."""
-    # A word's search costs a tenth of a pattern's, and most texts need none of them.
+    """Replace de-identification marks, and the brackets that they leave empty, by `mark`; remove superfluous spaces."""
+    # A substring search costs a tenth of a pattern search, and most texts need none of the patterns.
     if "[**" in text or "**]" in text:
         text = _REMOVED.sub(mark, text)
     if "__" in text:
@@ -152,7 +148,7 @@ _NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+(?=\S)")
 
 
 def _drop_list_numbers(text: str) -> str:
-    """Normal text without the numbers of lists: 1 at the start or after a sentence, then each number the next one's turn."""
+    """Remove the numbers of list items: 1 at the start or after a sentence, then each number in sequence."""
     due = None
 
     def number(found: re.Match) -> str:
@@ -170,7 +166,7 @@ def _drop_list_numbers(text: str) -> str:
 
 
 def count_tokens(text: str) -> int:
-    """Words and numbers in a text; punctuation alone is none."""
+    """Number of words and numbers in a text, punctuation excluded."""
     return len((_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text))
 
 
@@ -180,7 +176,7 @@ def count_tokens(text: str) -> int:
 def clean_report(text: str) -> Cleaned:
     """Findings and Impression of a report as written, cleaned by `RULES`.
 
-    No word is added or changed, and sections put back under their headers and cleaned again stay as they are.
+    No word is added or changed. Cleaned sections under their headers, cleaned again, stay the same.
     """
     rules: set[str] = set()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -192,7 +188,7 @@ def clean_report(text: str) -> Cleaned:
     plain = _fixpoint(unified, lambda text: _tidy(text, MARK))
     sections = _sections(plain, rules)
     findings, impression = _kept(plain, sections, rules)
-    # Joined lines can make a header that none of the lines was: "CLINICAL" and "HISTORY:".
+    # Joined lines can form a header that neither line was: "CLINICAL" and "HISTORY:".
     while ":" in findings or ":" in impression:
         again = f"FINDINGS: {findings}\nIMPRESSION: {impression}"
         found = _kept(again, _sections(again, set()), set())
@@ -213,7 +209,7 @@ def clean_report(text: str) -> Cleaned:
     return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
 
 
-# Rules of kinds of sections that do not have the kind's name: those kept, and those whose text goes.
+# The rule of a kind of section where it has another name: of kinds that are kept, and of kinds that are removed.
 _KEPT_BY = {"both": "findings and impression"}
 _LEFT_BY = {
     "": "in front of the headers",
@@ -227,7 +223,7 @@ _TITLE_IN_TEXT = re.compile(r"^ *[A-Z][A-Z0-9/&,()' -]{3,60}:", re.MULTILINE)
 
 
 def _sections(text: str, rules: set[str]) -> list[Header]:
-    """Headers that open a section of the report, the text in front of all of them first."""
+    """Headers that open a section of the report; the first stands for the text before all headers."""
     headers = _without_preliminary(find_headers(text))
     titles = [header for header in headers if header.kind not in STANDS_IN]
     titled = any(
@@ -237,7 +233,8 @@ def _sections(text: str, rules: set[str]) -> list[Header]:
     opened = [Header(0, 0, "")]
     for header, end in _spans(headers, len(text)):
         if header.kind in STANDS_IN:
-            if opened[-1].kind in OPENS:  # "PORTABLE CHEST: no change" under Impression is its text
+            # "PORTABLE CHEST: no change" under Impression is text of the Impression.
+            if opened[-1].kind in OPENS:
                 continue
             paragraph = header.kind == "paragraph as header"
             if paragraph and not _observes(text, opened[-1], header.start, end):
@@ -253,12 +250,12 @@ def _observes(text: str, section: Header, start: int, end: int) -> bool:
     """Whether a paragraph of a section is a sentence that may be an observation."""
     if section.kind not in _PARAGRAPHS_IN or not _SENTENCE.match(text, start, end):
         return False
-    # The first paragraph under INDICATION: is the indication, be it ___.
+    # The first paragraph under INDICATION: is the indication, even if it is ___.
     return section.kind != "aside" or bool(text[section.end : start].strip(" \n"))
 
 
 def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]:
-    """Findings and Impression of a report's sections; the names of the rules that took part are added to `rules`."""
+    """Findings and Impression of a report's sections; the names of the rules that applied are added to `rules`."""
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     for section, end in _spans(sections, len(text)):
         rules.update(section.rules)
@@ -285,12 +282,12 @@ def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]
 
 
 def _spans(headers: list[Header], end: int) -> Iterator[tuple[Header, int]]:
-    """Each header with the place where the next one starts."""
+    """Each header with the position where the next one starts."""
     return zip(headers, [*(header.start for header in headers[1:]), end], strict=False)
 
 
 def _without_preliminary(headers: list[Header]) -> list[Header]:
-    """Headers less those between a wet read and a later FINAL REPORT."""
+    """Headers without those between a wet read and a later FINAL REPORT."""
     last_final = max((header.start for header in headers if header.kind == "final"), default=-1)
     left, preliminary = [], False
     for header in headers:

@@ -1,6 +1,6 @@
-"""Headers of a radiology report: where they stand and what they open. The rules are named in `refers.text.cleaning.RULES`.
+"""Find the headers of a radiology report and the sections that they open, by the rules of `refers.text.cleaning.RULES`.
 
-Titles are data: `_TITLES` has those that are known, `_VIEW` and `_TOPIC` the words of those that may stand for Findings.
+Titles are data: `_TITLES` has the known ones, `_VIEW` and `_TOPIC` the words of titles that can replace a Findings header.
 Any other title is text.
 """
 
@@ -8,7 +8,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-MARK = "\x1f"  # stands for a mark of de-identification: white space to every pattern, yet no blank line
+# Replaces a de-identification mark: it is white space for every pattern, but a line of it is not blank.
+MARK = "\x1f"
 
 
 def _words(title: str) -> frozenset[str]:
@@ -29,10 +30,11 @@ _TOPIC = _words(
     " PNEUMOTHORAX CONSOLIDATION EDEMA ATELECTASIS OPACITIES"
 )
 _FILLER = _words("THE OF AND WITH IN ON AT FROM DATED")
-_NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")  # a time too
+# A number or a time.
+_NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")
 
-# What a header says, in capitals and single spaces.
-_LIMIT = r"(?: ?\([^()]{1,30}\))?"  # (S), or what limits it: (PRELIMINARY)
+# Titles of headers, in capitals and with single spaces.
+_LIMIT = r"(?: ?\([^()]{1,30}\))?"  # (S) or a qualifier: (PRELIMINARY)
 _AND = r" ?(?:AND|&|/|,) ?"
 _VIEWED = "|".join(sorted(_VIEW | _TOPIC)) + "|CT|RADIOGRAPHIC|RADIOLOGICAL|IMAGING|PERTINENT|REFERENCE"
 _BEFORE = rf"(?:(?:{_VIEWED})(?:(?:,? |-|/)(?:{_VIEWED}|{'|'.join(sorted(_FILLER))}))* )?"
@@ -42,7 +44,7 @@ _IMPRESSION = rf"(?:(?:FINAL|OVERALL|CHEST|RADIOGRAPHIC) )*IMPRESSIONS?{_LIMIT}"
 _CONCLUSION = rf"(?:IN )?(?:(?:FINAL|OVERALL) )?(?:CONCLUSIONS?|SUMMARY|OPINION){_LIMIT}"
 _BOTH = rf"{_SEEN}{_AND}(?:{_IMPRESSION}|{_CONCLUSION})|{_IMPRESSION}{_AND}{_SEEN}"
 _PLAN = r"(?:RECOMMENDATIONS?(?: ?\(S\))?|(?:DISPOSITION )?PLAN(?: OF CARE)?)"
-# Sections that hold no observation under their header.
+# Sections without observations.
 _ASIDE = (
     r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*HISTORY"
     r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
@@ -61,14 +63,14 @@ _TITLES = {
     "wet read": r"WET ?READ|PRELIMINARY (?:REPORT|READ|INTERPRETATION)|(?:PROVISIONAL FINDINGS IMPRESSION|PFI)(?: \(PFI\)| REPORT)?",
     "addendum": r"(?:FINAL )?ADDENDUM",
     "report as header": rf"{_BEFORE}(?:REPORT|INTERPRETATION|RESULTS?){_LIMIT}",
-    "aside": rf"{_ASIDE}(?:{_AND}{_ASIDE})*{_LIMIT}",  # in front of the observations
-    "closing": (  # behind them
+    "aside": rf"{_ASIDE}(?:{_AND}{_ASIDE})*{_LIMIT}",  # before the observations
+    "closing": (  # after them
         rf"{_PLAN}|NOTIFICATIONS?|COMMUNICATIONS?|DISPOSITION|(?:ELECTRONICALLY )?SIGNED(?: BY)?|DICTATED(?: BY)?"
         r"|ATTENDING(?: [A-Z]+)?|RADIOLOGIST"
     ),
 }
 
-# Section that a kind of header opens, where it is one that is kept.
+# The section that a kind of header opens, for sections that are kept.
 OPENS = {
     "both": "findings",
     "findings": "findings",
@@ -80,12 +82,12 @@ OPENS = {
     "topic as header": "findings",
     "paragraph as header": "findings",
 }
-# They open it in a report without a Findings header only, and never within a section that is kept.
+# These open it only in a report without a Findings header, and never within a section that is kept.
 STANDS_IN = {kind for kind in OPENS if kind.endswith("as header")}
 
 
 def _spaced(pattern: str) -> str:
-    """A pattern of titles that takes any white space for a space."""
+    """A pattern of titles in which any white space matches a space."""
     return pattern.replace(" ?", r"\s*").replace(" ", r"\s+")
 
 
@@ -104,12 +106,13 @@ _STOP = re.compile(r"[.;?!]\s+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
-_COLON = re.compile(r"(?<!\d):|:(?!\d)")  # "AP CHEST, 5:09 A.M." has none
-_REACH = 80  # characters before a colon that can be a header
+# Not the colon of a time, as in "AP CHEST, 5:09 A.M.".
+_COLON = re.compile(r"(?<!\d):|:(?!\d)")
+_REACH = 80  # a header has at most this many characters before its colon
 
 
 def _misspelt(word: str) -> set[str]:
-    """A word with one letter missing, added, changed, or out of order."""
+    """Spellings of a word with one letter missing, added, changed, or swapped with the next."""
     halves = [(word[:place], word[place:]) for place in range(len(word) + 1)]
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     shorter = {left + right[1:] for left, right in halves}
@@ -127,9 +130,9 @@ _MEANT = {
 
 
 class Header(NamedTuple):
-    """A header in a text: from `start` to `end`, its kind, and the rules that took it for one.
+    """A header in a text: from `start` to `end`, its kind, and the rules by which it was recognised.
 
-    A header of which the words are kept, and a paragraph that has none, end where they start.
+    A header whose words are kept, and a paragraph without a header, end where they start.
     """
 
     start: int
@@ -139,10 +142,10 @@ class Header(NamedTuple):
 
 
 def find_headers(text: str) -> list[Header]:
-    """Headers of a plain text, in order; a line is cut at its colons, so the time is linear in the text's length.
+    """Headers of a plain text, in order. Lines are split at colons, which keeps the time linear in the text's length.
 
-    A paragraph that opens with none counts as one, and so do the first lines of the report. Lines that do nothing but
-    name a view are no part of a paragraph.
+    A paragraph that starts without a header counts as one, and so do the first lines of the report. Lines that only name
+    a view do not belong to a paragraph.
     """
     found: list[Header] = []
     start, fresh = 0, True
@@ -150,7 +153,8 @@ def find_headers(text: str) -> list[Header]:
         here = len(found)
         if line.lstrip(f" {MARK}-*#>=+0123456789.)")[:2].isupper() and (bare := _BARE.match(line)):
             kind = _named(" ".join((bare["word"] or bare["words"]).split()))
-            rules = ("no colon",) if kind in OPENS else ()  # FINAL REPORT has none anyway
+            # FINAL REPORT and the like never have a colon.
+            rules = ("no colon",) if kind in OPENS else ()
             found.append(Header(start, start + bare.end(), kind, rules))
         if ":" in line:
             at = start
@@ -176,7 +180,7 @@ def find_headers(text: str) -> list[Header]:
 
 @lru_cache(4096)
 def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ...]] | None:
-    """The header that a piece of a line before a colon ends in: (where it begins, kind, rules), or None."""
+    """The header at the end of a piece of a line before a colon: (position, kind, rules), or None."""
     words = " ".join(piece[_LEAD.match(piece).end() :].split())
     if opens_line and words[:1].isupper():
         begin = len(piece) - len(piece.lstrip())
@@ -196,12 +200,13 @@ def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ..
     begin = max((stop.end() for stop in _STOP.finditer(piece)), default=0)
     sentence = piece[begin:].strip()
     if sentence[:1].isupper() and (kind := _named(sentence.upper())) in OPENS and kind not in STANDS_IN:
-        return begin, kind, ("inside a line",)  # "Clear. Impression: normal"
+        # "Clear. Impression: normal"
+        return begin, kind, ("inside a line",)
     return None
 
 
 def _named(words: str) -> str:
-    """Kind of a known header in capitals, or ""."""
+    """Kind of a known title in capitals; "" if it is not known."""
     found = _TITLE.fullmatch(words)
     return found.lastgroup.replace("_", " ") if found else ""
 
@@ -211,7 +216,7 @@ def _meant(found: re.Match) -> str:
 
 
 def _unnamed(words: str) -> str:
-    """What a title in capitals that is no known header may stand for; "" where it is text."""
+    """Kind of an unknown title in capitals that can replace a Findings header; "" if it is text."""
     if _is_view(words):
         return "view as header"
     parts = _words(_NUMBER.sub("", words)) - _FILLER

@@ -1,4 +1,4 @@
-"""Left and right in a report, exchanged for a study whose images are mirrored (paper §4)."""
+"""Exchange left and right in the report of a study whose images are flipped (paper §4)."""
 
 import re
 
@@ -8,10 +8,13 @@ _SUBSTRING = re.compile("left|right")
 
 
 def swap_sides(text: str, rule: str = "word") -> str:
-    """Exchange left and right, for a study whose images are mirrored.
+    """Exchange left and right in a text.
 
-    rule: `word` exchanges whole words and keeps their case; `substring` does what the authors' code does:
-    lower case only and also inside words ("bright" becomes "bleft").
+    rule: `word` exchanges whole words and keeps their case; `substring` follows the authors' code: lower case only, and
+    also within words ("bright" becomes "bleft").
+
+    Raises:
+        ValueError: another rule.
     """
     if rule == "substring":
         return _SUBSTRING.sub(lambda found: _SIDES[found[0]], text)

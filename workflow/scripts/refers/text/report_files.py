@@ -1,4 +1,4 @@
-"""MIMIC-CXR's report files: files/pNN/pNNNNNNNN/sNNNNNNNN.txt, listed and read."""
+"""List and read MIMIC-CXR's report files, files/pNN/pNNNNNNNN/sNNNNNNNN.txt."""
 
 import os
 import re
@@ -10,8 +10,10 @@ from refers.columns import NUMBER
 from refers.errors import UserError
 
 FOLDER = "mimic-cxr-reports"  # beside the images
+_GROUP_NAME = re.compile(r"p[0-9]{2}")
 _REPORT_NAME = re.compile(rf"s{NUMBER}\.txt")
 _PATIENT_NAME = re.compile(rf"p{NUMBER}")
+_MOVE = "move it out of the folder or unpack the zip again"
 
 
 class ReportFile(NamedTuple):
@@ -27,47 +29,44 @@ def list_patients(folder: Path) -> list[str]:
     """Patient folders below `folder`/files, as "pNN/pNNNNNNNN", sorted.
 
     Raises:
-        UserError: no such folder, or a patient in the wrong one.
+        UserError: there is no such folder, or a name in it or in a group is unexpected.
     """
     files = folder / "files"
     if not files.is_dir():
         raise UserError(f"{files}: no such folder; unpack mimic-cxr-reports.zip into {folder}")
     found = []
-    for group in sorted(files.glob("p*")):
-        for name in sorted(_entries(group)) if group.is_dir() else ():
-            if name.startswith("p") and not (name.startswith(group.name) and _PATIENT_NAME.fullmatch(name)):
-                raise UserError(f"{group / name}: no patient folder of {group.name}; unpack the zip again")
-            if name.startswith("p"):
-                found.append(f"{group.name}/{name}")
+    for group in _entries(files):
+        if not _GROUP_NAME.fullmatch(group):
+            raise UserError(f"{files / group}: not a group of patients (expected pNN); {_MOVE}")
+        for name in _entries(files / group):
+            if not (name.startswith(group) and _PATIENT_NAME.fullmatch(name)):
+                raise UserError(f"{files / group / name}: not a patient folder of {group}; {_MOVE}")
+            found.append(f"{group}/{name}")
     return found
 
 
 def list_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
     """("pNN/pNNNNNNNN", "sNNNNNNNN.txt") of every report below `folder`/files, in the order of their paths.
 
-    patients: those of `list_patients` to look at; all of them by default.
+    patients: patient folders of `list_patients`; all of them by default.
 
     Raises:
-        UserError: no such folder, or a file that is no report; the message names it.
+        UserError: there is no such folder, or a file is not a report.
     """
     files = f"{folder}/files"
     for patient in list_patients(folder) if patients is None else patients:
         parent = f"{files}/{patient}"
-        for name in sorted(_entries(parent)):
-            if name.startswith(".") or name == "index.html":  # file managers and wget leave these
-                continue
+        for name in _entries(parent):
             if not _REPORT_NAME.fullmatch(name):
-                raise UserError(
-                    f"{parent}/{name}: no report (expected sNNNNNNNN.txt); move it out of the folder"
-                )
+                raise UserError(f"{parent}/{name}: not a report (expected sNNNNNNNN.txt); {_MOVE}")
             yield patient, name
 
 
 def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterator[ReportFile]:
-    """Reports of `list_reports`, one at a time.
+    """Read the reports of `list_reports`, one at a time.
 
     Raises:
-        UserError: as `list_reports`, or a report cannot be read.
+        UserError: as for `list_reports`, or a report cannot be read.
     """
     files = f"{folder}/files"
     for patient, name in list_reports(folder, patients):
@@ -81,8 +80,9 @@ def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
 
 
 def _entries(folder: str | Path) -> list[str]:
+    """Sorted names in a folder, without those that file managers and wget leave behind."""
     try:
-        return os.listdir(folder)
+        return sorted(name for name in os.listdir(folder) if not name.startswith((".", "index.html")))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); unpack the zip again") from None
 

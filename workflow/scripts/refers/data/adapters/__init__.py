@@ -15,24 +15,24 @@ from refers.errors import UserError
 
 
 def adapter(layout: str):
-    """`read_index` of an official layout.
+    """`read_index` of the adapter of an official layout.
 
     Raises:
-        UserError: no adapter of that name.
+        UserError: there is no such adapter.
     """
     known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
     if layout not in known:
-        raise UserError(f"layout {layout!r}: no adapter; known are {', '.join(known)}")
+        raise UserError(f"layout {layout!r}: no such adapter; available are {', '.join(known)}")
     return import_module(f"refers.data.adapters.{layout}").read_index
 
 
 def read_boxes(layout: str, folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     """Radiologists' boxes of the images of an index: image_id, class, and x, y, w, h (float64) in original pixels.
 
-    x and y are the upper left corner. A box is a row; several readers of one finding give several.
+    x and y are the upper left corner. One row per box; several readers of one finding give several boxes.
 
     Raises:
-        UserError: the download has no boxes, or a row of them is wrong.
+        UserError: the download has no boxes, or a row of its table of boxes is wrong.
     """
     adapter(layout)
     if not hasattr(module := import_module(f"refers.data.adapters.{layout}"), "read_boxes"):

@@ -1,4 +1,4 @@
-"""COVID-19 Image Data Collection: metadata.csv (words or paths in `finding`) and images/*."""
+"""COVID-19 Image Data Collection: metadata.csv (words or paths in column finding) and images/*."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ BACTERIAL = (
     r"\b(?:bacterial|streptococcus|klebsiella|legionella|mycoplasma|E\.? ?coli|chlamydophila|nocardia|staphylococcus"
     r"|tuberculosis)\b"
 )
-# Every word of the findings of both forms of the table. Another one, or a misspelling, would quietly be "no COVID-19".
+# Every word of the findings in both versions of the table. An unknown or misspelt one would silently mean "not COVID-19".
 WORDS = {
     "", "no", "finding", "todo", "unknown", "pneumonia", "viral", "bacterial", "fungal", "lipoid", "aspiration", "ards",
     "covid-19", "sars", "mers", "mers-cov", "influenza", "h1n1", "varicella", "herpes", "streptococcus", "klebsiella",
@@ -31,13 +31,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images in `folder`/images, CT slices and lateral views included; see `refers.data.index`.
 
-    `finding` is words (June 2020) or a path as Pneumonia/Viral/COVID-19 (final form). RT_PCR_positive, which only the
-    final form has, is not read: it is blank for most, and the finding already says COVID-19 where the test did.
+    Column finding holds words (release of June 2020) or a path such as Pneumonia/Viral/COVID-19 (final release).
+    RT_PCR_positive, which only the final release has, is not read: it is blank in most rows, and the finding says
+    COVID-19 wherever the test is positive.
     Labels: COVID-19 against every other known finding, and Viral (COVID-19 included) against bacterial. A finding that
     names both a virus and a bacterium, or neither, has no Viral label.
 
     Raises:
-        UserError: file, row and what is wrong with it.
+        UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = folder / "metadata.csv"
     table = read_table(path, ["patientid", "offset", "finding", "view", "modality", "filename"])
@@ -52,16 +53,17 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         known,
         path,
         table["finding"],
-        "is no known finding; correct it, or add the word to WORDS in refers/data/adapters/covid.py",
+        "is not a known finding; correct it, or add the word to WORDS in refers/data/adapters/covid.py",
     )
-    patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)  # as pandas saves numbers
+    # pandas saves a column of numbers with blanks as 1.0, 2.0, ...
+    patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)
     expect(patients != "", path, names, "has no patientid; complete the row or delete it")
     again = names.duplicated()
     same = ~again | table.duplicated(["filename", "finding", "view", "modality"])
-    expect(same, path, names, "is listed a second time with another finding or view; keep one row")
+    expect(same, path, names, "is listed twice with different findings or views; keep one row")
     patients = _merged(names, patients)
 
-    here = list_files(folder / "images", SUFFIXES)
+    files = list_files(folder / "images", SUFFIXES)
     frame = pd.DataFrame(
         {
             "image_id": names,
@@ -73,17 +75,17 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             **_labels(table["finding"]),
         }
     )
-    present = names.isin(here) & ~again
+    present = names.isin(files) & ~again
     skipped = {
         "volume (.nii.gz)": int(volumes.sum()),
         "row of an image listed before": int(again.sum()),
-        f"image not in {path.name}": len(here) - int(present.sum()),
+        f"image not in {path.name}": len(files) - int(present.sum()),
     }
     return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
 
 
 def _merged(names: pd.Series, patients: pd.Series) -> pd.Series:
-    """One id for patients that share an image: a split must not take them for different people."""
+    """One id for patients that share an image: a split must not treat them as different people."""
     merged: dict[str, str] = {}
     first: dict[str, str] = {}
 

@@ -31,15 +31,15 @@ LABELS = {"1.0": 1, "0.0": 0, "-1.0": -1, "1": 1, "0": 0, "-1": -1, "": np.nan}
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images below `folder`/mimic-cxr-jpg/files; see `refers.data.index`.
 
-    The tables may list more images than are here. A study without CheXpert labels has blank ones.
+    The tables may list more images than exist. The labels of a study without CheXpert labels are blank.
 
     Raises:
-        UserError: file, row and what is wrong with it.
+        UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = _table(folder, "metadata")
     table = read_table(path, ["dicom_id", "subject_id", "study_id", "ViewPosition", "Rows", "Columns"])
     expect_file_names(path, table["dicom_id"])
-    expect_unique(path, table["dicom_id"], "is listed")
+    expect_unique(path, table["dicom_id"])
     for name in ("subject_id", "study_id"):
         table[name] = digits(path, table[name], name)
     paths = _paths(table)
@@ -64,7 +64,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def _table(folder: Path, name: str) -> Path:
-    """An official table, gzipped as it comes or unpacked; versions 2.0.0 and 2.1.0 name it alike."""
+    """An official table, gzipped as published or unpacked; versions 2.0.0 and 2.1.0 use the same name."""
     path = folder / JPG / f"mimic-cxr-2.0.0-{name}.csv"
     packed = path.with_name(f"{path.name}.gz")
     return path if path.exists() and not packed.exists() else packed
@@ -77,7 +77,7 @@ def _paths(table: pd.DataFrame) -> pd.Series:
 
 
 def _on_disk(folder: Path) -> set[str]:
-    """Paths of all JPEGs, each folder read once: asking for 377,000 files one by one is slow on network disks."""
+    """Paths of all JPEGs. Each folder is listed once: 377,000 single look-ups are slow on network disks."""
     found: set[str] = set()
     waiting = [(folder / "files", f"{JPG}/files")]
     try:
@@ -97,23 +97,23 @@ def _on_disk(folder: Path) -> set[str]:
 
 
 def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
-    """Official set of every image; a subject in two would be trained on and validated with."""
+    """Official set of every image; a subject in two sets would leak from training into validation."""
     path = _table(folder, "split")
     table = read_table(path, ["dicom_id", "split"])
-    expect_unique(path, table["dicom_id"], "is listed")
-    expect(table["split"].isin(SPLITS), path, table["split"], f"is none of {', '.join(SPLITS)}")
+    expect_unique(path, table["dicom_id"])
+    expect(table["split"].isin(SPLITS), path, table["split"], f"must be one of {', '.join(SPLITS)}")
     owner = table["dicom_id"].map(subjects.set_axis(images))
     first = table["split"].groupby(owner).transform("first")
     expect(
         owner.isna() | (table["split"] == first),
         path,
         table["dicom_id"],
-        "is of a subject whose earlier images are in another set; download the file again",
+        "belongs to a subject whose earlier images are in another set; download the file again",
     )
     splits = images.map(table.set_index("dicom_id")["split"].map(SPLITS))
     if splits.isna().any():
         raise UserError(
-            f"{path}: {splits.isna().sum()} images have no row, first {images[splits.isna()].iloc[0]}; download it again"
+            f"{path}: {splits.isna().sum()} images of the metadata have no row, first {images[splits.isna()].iloc[0]}; download it again"
         )
     return splits
 
@@ -122,14 +122,14 @@ def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
     path = _table(folder, "chexpert")
     table = read_table(path, ["study_id", *CLASSES])
     table["study_id"] = digits(path, table["study_id"], "study_id")
-    expect_unique(path, table["study_id"], "is listed")
+    expect_unique(path, table["study_id"])
     if len(studies) and not studies.isin(table["study_id"]).any():
         raise UserError(
-            f"{path}: no study with images here has a row, first {studies.iloc[0]}; download it again"
+            f"{path}: no row for any study with images, first {studies.iloc[0]}; download it again"
         )
     for name in CLASSES:
         expect(
-            table[name].isin(LABELS), path, table[name], f"is no label of {name} (1.0, 0.0, -1.0 or blank)"
+            table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0 or blank)"
         )
     values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
     labels = values.set_axis(table["study_id"]).reindex(studies).set_axis(studies.index)

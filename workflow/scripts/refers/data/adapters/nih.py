@@ -40,15 +40,15 @@ LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index of the images below `folder`; see `refers.data.index`. The entry table may list more images than are here.
+    """Index of the images below `folder`; see `refers.data.index`. The entry table may list more images than exist.
 
     Raises:
-        UserError: file, row and what is wrong with it.
+        UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
     table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
     expect_file_names(path, table["Image Index"])
-    expect_unique(path, table["Image Index"], "is listed")
+    expect_unique(path, table["Image Index"])
     expect(
         table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download the file again"
     )
@@ -60,7 +60,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         {
             "image_id": names,
             "patient_id": digits(path, table["Patient ID"], "Patient ID"),
-            "study_id": names.str.removesuffix(".png"),  # a follow-up number is one image
+            # A follow-up number stands for one image.
+            "study_id": names.str.removesuffix(".png"),
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
             "split": _splits(folder, names, path.name),
             "path": names.map(found),
@@ -68,25 +69,29 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         }
     )
     frame = pd.concat([frame, labels], axis=1)
-    here = frame["path"].notna()
+    exists = frame["path"].notna()
     skipped = {
-        f"image not in {path.name}": len(found) - int(here.sum()),
+        f"image not in {path.name}": len(found) - int(exists.sum()),
         "same image in a later folder": twice,
     }
-    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
+    index, counts = finish(frame[exists], folder, path, int((~exists).sum()), skipped)
     if (folder / BOXES).exists():
-        read_boxes(folder, index)  # a mistake in them is found now, not when the figure is drawn
+        # An error in the boxes is raised now, not when the figure is drawn.
+        read_boxes(folder, index)
     return index, counts
 
 
 def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
-    """Boxes of BBox_List_2017.csv, with the spelling "Infiltrate" mended; see `refers.data.adapters.read_boxes`."""
+    """Boxes of BBox_List_2017.csv, with "Infiltrate" spelled as the class; see `refers.data.adapters.read_boxes`."""
     path = folder / BOXES
     table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS)
     expect_file_names(path, table["image_id"])
     table["class"] = table["class"].replace({"Infiltrate": "Infiltration"})
     expect(
-        table["class"].isin(CLASSES), path, table["class"], f"is no class of this dataset ({CLASSES[0]}, ...)"
+        table["class"].isin(CLASSES),
+        path,
+        table["class"],
+        f"is not a class of this dataset ({CLASSES[0]}, ...)",
     )
     square = pd.Series(BOX_SPACE, table.index)
     boxes = checked_boxes(path, table, square, square)
@@ -98,12 +103,15 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
-    """One column a class; a few hundred distinct combinations stand for all rows."""
+    """One column per class; only the few hundred distinct combinations of findings are parsed."""
     codes, combinations = pd.factorize(findings)
     parts = [{part.strip() for part in text.split("|")} for text in combinations]
     good = np.array([bool(part) and part <= {*CLASSES, NONE} for part in parts], bool)
     expect(
-        pd.Series(good[codes]), path, findings, f"is no finding of this dataset ({NONE}, {CLASSES[0]}, ...)"
+        pd.Series(good[codes]),
+        path,
+        findings,
+        f"is not a finding of this dataset ({NONE}, {CLASSES[0]}, ...)",
     )
     table = np.array([[name in part for name in CLASSES] for part in parts], np.float32).reshape(
         -1, len(CLASSES)
@@ -114,7 +122,8 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
 def _images(folder: Path) -> tuple[dict[str, str], int]:
     found: dict[str, str] = {}
     twice = 0
-    for images in sorted(path for path in folder.glob("images*") if path.is_dir()):  # archives may lie there
+    # Archives may be in the same folder.
+    for images in sorted(path for path in folder.glob("images*") if path.is_dir()):
         inner = "images" if (images / "images").is_dir() else ""
         for name in list_files(images / inner, (".png",)):
             twice += name in found
@@ -123,7 +132,7 @@ def _images(folder: Path) -> tuple[dict[str, str], int]:
 
 
 def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
-    """Set of every image by the official lists, which name each image of the table once."""
+    """Official set of every image; each image of the table must be in one list."""
     known = set(names)
     splits = pd.Series("", index=names.index)
     taken: set[str] = set()
@@ -138,20 +147,20 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
         for row, name in enumerate(entries, 1):
             if name and name not in known:
                 raise UserError(
-                    f"{folder / file}: row {row}: {name[:80]!r} is no image of {table}; download the list again"
+                    f"{folder / file}: row {row}: {name[:80]!r} is not an image of {table}; download the list again"
                 )
         listed = set(entries) - {""}
         if not listed:
-            raise UserError(f"{folder / file}: names no image; download the official list")
+            raise UserError(f"{folder / file}: lists no image; download the official list")
         if both := taken & listed:
             raise UserError(
-                f"{folder / file}: {min(both)} is in {LISTS['train_val']} too; download the lists again"
+                f"{folder / file}: {min(both)} is also in {LISTS['train_val']}; download the lists again"
             )
         taken |= listed
         splits[names.isin(listed)] = split
     if (absent := names[splits == ""]).size:
         raise UserError(
-            f"{folder / LISTS['train_val']}: {absent.size} images of {table} are neither here nor in {LISTS['test']},"
-            f" first {absent.iloc[0]}; download the lists again"
+            f"{folder / LISTS['train_val']}: {absent.size} images of {table} are neither in this list nor in"
+            f" {LISTS['test']}, first {absent.iloc[0]}; download the lists again"
         )
     return splits

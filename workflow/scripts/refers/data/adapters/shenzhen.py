@@ -1,7 +1,7 @@
-"""Shenzhen tuberculosis set: CHNCXR_NNNN_{0,1}.png, where 1 is tuberculosis, as the NLM or as Kaggle lays it out.
+"""Shenzhen tuberculosis set: CHNCXR_NNNN_{0,1}.png, where 1 is tuberculosis, in the layout of the NLM or of Kaggle.
 
-NLM: CXR_png/*.png and ClinicalReadings/*.txt, one reading an image. Kaggle: images/*.png, or one folder deeper, and
-shenzhen_metadata.csv. With both tables the CSV counts.
+NLM: CXR_png/*.png and ClinicalReadings/*.txt, one reading per image. Kaggle: images/*.png, or one folder deeper, and
+shenzhen_metadata.csv. Where both tables exist, the CSV is used.
 """
 
 import re
@@ -25,7 +25,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images below `folder`; see `refers.data.index`. The label is the file name's suffix.
 
     Raises:
-        UserError: file, row and what is wrong with it.
+        UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = folder / TABLE
     names = (
@@ -45,12 +45,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             f"{LABEL}Tuberculosis": parts[1].astype(float),
         }
     )
-    here = frame["path"].notna()
+    exists = frame["path"].notna()
     skipped = {
-        f"image not in {path.name}": len(found) - int(here.sum()),
+        f"image not in {path.name}": len(found) - int(exists.sum()),
         "same image in a later folder": twice,
     }
-    return finish(frame[here], folder, path, int((~here).sum()), skipped)
+    return finish(frame[exists], folder, path, int((~exists).sum()), skipped)
 
 
 def _listed(path: Path) -> pd.Series:
@@ -58,12 +58,12 @@ def _listed(path: Path) -> pd.Series:
     names, findings = table["study_id"], table["findings"].str.lower()
     good = names.map(lambda name: NAME.fullmatch(name) is not None)
     expect(good, path, names, "is not CHNCXR_NNNN_0.png or _1.png")
-    expect_unique(path, names, "is listed")
+    expect_unique(path, names)
     expect(findings != "", path, names, "has no findings")
     agree = pd.Series(
         np.where(names.str.endswith("_0.png"), findings == NORMAL, findings != NORMAL), names.index
     )
-    expect(agree, path, findings, "is not what the image's name says (_0 normal, _1 tuberculosis)")
+    expect(agree, path, findings, "contradicts the image's name (_0 normal, _1 tuberculosis)")
     return names
 
 
@@ -72,7 +72,7 @@ def _readings(folder: Path) -> pd.Series:
     for name in names:
         if not NAME.fullmatch(name):
             raise UserError(
-                f"{folder / name.replace('.png', '.txt')}: is not CHNCXR_NNNN_0.txt or _1.txt; remove it or rename it"
+                f"{folder / name.replace('.png', '.txt')}: is not CHNCXR_NNNN_0.txt or _1.txt; rename or delete it"
             )
     return pd.Series(names, dtype=object)
 

@@ -1,4 +1,4 @@
-"""VinBigData Chest X-ray (Kaggle): train.csv with one row a box and radiologist, train/*.dicom or *.png."""
+"""VinBigData Chest X-ray (Kaggle): train.csv with one row per box and radiologist, train/*.dicom or *.png."""
 
 from pathlib import Path
 
@@ -19,19 +19,21 @@ CLASSES = (
     "Aortic enlargement", "Atelectasis", "Pneumothorax", "Lung Opacity", "Pleural thickening", "ILD", "Pulmonary fibrosis",
     "Calcification", "Pleural effusion", "Consolidation", "Cardiomegaly", "Other lesion", "Nodule-Mass", "Infiltration",
 )  # fmt: skip
-RENAMED = {"Nodule/Mass": "Nodule-Mass"}  # the authors' spelling, which also makes a file name
+# The authors' spelling, which can also be a file name.
+RENAMED = {"Nodule/Mass": "Nodule-Mass"}
 NONE = "No finding"
 CORNERS = ["x_min", "y_min", "x_max", "y_max"]
-SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")  # converted images stand in where the DICOM is absent
+# In order of preference: a converted image is used where the DICOM is absent.
+SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images in `folder`/train; see `refers.data.index`.
 
-    A class is present where any radiologist saw it. Patients are not published: every image is its own.
+    A class is present if any radiologist marked it. Patients are not published: every image counts as its own patient.
 
     Raises:
-        UserError: file, row and what is wrong with it.
+        UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = folder / "train.csv"
     table = _read(path)
@@ -59,20 +61,22 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         }
     )
     frame = pd.concat([frame, pd.DataFrame(labels, columns=[LABEL + name for name in CLASSES])], axis=1)
-    here = frame["path"].notna()
+    exists = frame["path"].notna()
     skipped = {
-        "image not in train.csv": len(found) - int(here.sum()),
+        "image not in train.csv": len(found) - int(exists.sum()),
         "same image in another format": len(files) - len(found),
     }
-    index, counts = finish(frame[here], folder, path, int((~here).sum()), skipped)
-    _boxes(path, table)  # a mistake in them is found now, not when the figure is drawn
+    index, counts = finish(frame[exists], folder, path, int((~exists).sum()), skipped)
+    # An error in the boxes is raised now, not when the figure is drawn.
+    _boxes(path, table)
     return index, counts
 
 
 def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     """Every radiologist's boxes of train.csv; see `refers.data.adapters.read_boxes`."""
     path = folder / "train.csv"
-    return _boxes(path, _read(path), index)  # images that were shrunk beforehand do not fit their boxes
+    # With the index, boxes of images that were shrunk beforehand are refused.
+    return _boxes(path, _read(path), index)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -83,13 +87,13 @@ def _read(path: Path) -> pd.DataFrame:
         names.isin([*CLASSES, NONE]),
         path,
         names,
-        f"is no class of this dataset ({CLASSES[0]}, ..., {NONE})",
+        f"is not a class of this dataset ({CLASSES[0]}, ..., {NONE})",
     )
     return table
 
 
 def _boxes(path: Path, table: pd.DataFrame, index: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Boxes of the images of an index, which must hold them; without an index all boxes."""
+    """Boxes of the images of an index, checked against the images' sizes; without an index, all boxes."""
     table = table[table["class_name"] != NONE]
     low_x, low_y, high_x, high_y = (pd.to_numeric(table[name], errors="coerce") for name in CORNERS)
     boxes = table[["image_id", "class_name"]].rename(columns={"class_name": "class"})
