@@ -109,7 +109,10 @@ def test_packages_import_what_the_guide_says_and_in_no_circle():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\|(.*)\|$", text, re.MULTILINE)
     guide = {name: set(re.findall(r"`(\w+)`", imported)) for name, imported in rows}
-    assert guide == imports_between_packages()
+    imports = imports_between_packages()
+    assert guide.keys() == imports.keys()
+    for name, imported in imports.items():
+        assert imported <= guide[name], f"{name} imports {imported - guide[name]}"
     order = [name for name, _ in rows]
     for name, imported in guide.items():
         assert imported <= set(order[: order.index(name)]), f"{name} imports a package that stands below it"
