@@ -5,7 +5,7 @@
 # make container      build/Dockerfile, an image with the conda environment
 # make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
 # make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
-# make lint    ruff, snakefmt, snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
+# make lint    ruff, snakefmt, ty (types), snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -79,6 +79,7 @@ lint: install
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
+	ty check
 	snakemake --lint
 
 lock: $(filter-out uv,$(UV))

@@ -67,7 +67,7 @@ def test_the_declared_dependencies_are_the_imported_ones():
 
 
 def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_import():
-    programs = {"pytest-xdist", "ruff", "snakefmt"}
+    programs = {"pytest-xdist", "ruff", "snakefmt", "ty"}
     beside = imported("tests", "benchmarks", "envs") - declared(PROJECT["project"]["dependencies"])
     assert declared(PROJECT["dependency-groups"]["dev"]) == beside | programs
 

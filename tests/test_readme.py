@@ -1,12 +1,17 @@
-"""Every command that the README shows parses, and dry-runs where it is Snakemake's."""
+"""The documents are true: commands parse and dry-run, linked files exist, packages import what CONTRIBUTING.md says."""
 
+import ast
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "workflow/scripts/refers"
+DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.split(" #")[0].strip()
@@ -51,9 +56,7 @@ def test_a_make_command_names_a_target(command):
     assert shlex.split(command)[1] in targets
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_row_of_a_table_has_a_cell_for_every_head(path):
     """A renderer drops the cells that a row has too many, the last ones, without a word."""
     heads = 0
@@ -65,9 +68,63 @@ def test_every_row_of_a_table_has_a_cell_for_every_head(path):
         heads = cells
 
 
-@pytest.mark.parametrize(
-    "path", ["docs/deviations.md", "docs/data.md", "docs/cost.md", "docs/faults.md", "docs/scaling.md"]
-)
-def test_files_that_the_readme_links_exist(path):
-    assert path in (ROOT / "README.md").read_text()
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_and_headings_that_a_document_links_exist(path):
+    for target, heading in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", path.read_text()):
+        linked = path.parent / target if target else path
+        assert linked.exists(), f"{path.name}: {target}"
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in [each.lower().replace(" ", "-") for each in headings]
+
+
+def test_the_readme_links_every_document():
+    linked = {target for target in re.findall(r"\]\(([^):#]*)", (ROOT / "README.md").read_text()) if target}
+    assert {path.relative_to(ROOT).as_posix() for path in DOCUMENTS} - linked == {"README.md"}
+
+
+def test_the_readme_names_the_pythons_of_the_lock():
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    low, high = map(int, re.findall(r"3\.(\d+)", required))
+    assert f"3.{low} to 3.{high - 1}" in (ROOT / "README.md").read_text()
+
+
+def packages():
+    return {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").exists()}
+
+
+def imports_between_packages():
+    """Package -> the other packages whose modules it imports."""
+    found = {name: set() for name in packages()}
+    for name in found:
+        for path in (LIBRARY / name).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module == "refers":
+                    found[name] |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module.startswith("refers."):
+                    found[name].add(node.module.split(".")[1])
+    return {name: imported & found.keys() - {name} for name, imported in found.items()}
+
+
+def test_packages_import_what_the_guide_says_and_in_no_circle():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\|(.*)\|$", text, re.MULTILINE)
+    guide = {name: set(re.findall(r"`(\w+)`", imported)) for name, imported in rows}
+    imports = imports_between_packages()
+    assert guide.keys() == imports.keys()
+    for name, imported in imports.items():
+        assert imported <= guide[name], f"{name} imports {imported - guide[name]}"
+    order = [name for name, _ in rows]
+    for name, imported in guide.items():
+        assert imported <= set(order[: order.index(name)]), f"{name} imports a package that stands below it"
+    beside = {path.name for path in LIBRARY.glob("[!_]*.py")}
+    assert beside == set(re.findall(r"`(\w+\.py)`", text.split("## Tests")[0])) - {"__init__.py"}
+
+
+def test_no_package_has_more_than_twelve_files():
+    for folder in {path.parent for path in LIBRARY.rglob("__init__.py")} - {LIBRARY}:
+        assert len(list(folder.glob("*.py"))) <= 12, folder
+
+
+def test_the_readme_names_every_package():
+    layout = (ROOT / "README.md").read_text().split("## Repository layout")[1].split("## Methods")[0]
+    assert set(re.findall(r"^  (\w+)/ ", layout, re.MULTILINE)) == packages()

@@ -149,13 +149,14 @@ def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) 
     for dataset, (path, pattern, classes) in wanted.items():
         if path in texts:
             images, labels = parse_list(texts[path], path, classes)
-            patients = [re.search(pattern, image) for image in images]
-            if None in patients:
-                row = patients.index(None)
-                raise UserError(
-                    f"{path}: entry {row + 1}: no patient in the name {images[row]!r}; correct audit.patients.{dataset}"
-                )
-            found[dataset] = TestList(labels == 1, np.array([match[0] for match in patients]))
+            patients = []
+            for row, image in enumerate(images, 1):
+                if not (match := re.search(pattern, image)):
+                    raise UserError(
+                        f"{path}: entry {row}: no patient in the name {image!r}; correct audit.patients.{dataset}"
+                    )
+                patients.append(match[0])
+            found[dataset] = TestList(labels == 1, np.array(patients))
     return found
 
 
@@ -221,8 +222,8 @@ def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
 def _tarred(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     with tarfile.open(source) as archive:
         for member in archive:
-            if member.isfile():
-                yield member.name, lambda member=member: archive.extractfile(member).read()
+            if member.isfile() and (opened := archive.extractfile(member)):
+                yield member.name, opened.read
 
 
 def _zipped(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -111,7 +111,7 @@ def _class_rows(
 def _mean_row(
     each: MethodScores, about: dict, values: np.ndarray, samples: np.ndarray, against, printed: dict
 ) -> dict[str, Any]:
-    row = dict.fromkeys(AUC_FIELDS, "") | about | {"class": MEAN, "file": each.folder}
+    row: dict[str, Any] = dict.fromkeys(AUC_FIELDS, "") | about | {"class": MEAN, "file": each.folder}
     defined = ~np.isnan(values)
     undefined = [name for name, good in zip(each.files, defined, strict=True) if not good]
     if each.missing or not defined.any():

@@ -87,7 +87,7 @@ def _identical(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shares of equal scores between the columns of (n, M), measured and expected from how often each score occurs."""
     images, files = values.shape
     if not images:
-        return np.full((2, files, files), np.nan)
+        return np.full((files, files), np.nan), np.full((files, files), np.nan)
     shared = np.array([(values == column[:, None]).mean(axis=0) for column in values.T])
     levels, codes = np.unique(values, return_inverse=True)
     counts = np.stack(

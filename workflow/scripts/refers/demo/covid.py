@@ -57,8 +57,7 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
             volume = index % 83 == 40
             suffix = ".nii.gz" if volume else str(rng.choice([".jpg", ".jpeg", ".png"], p=[0.6, 0.2, 0.2]))
             name = f"demo-case-{patient + 1:03d}-day{visit * 2}-{chr(97 + visit)}{suffix}"
-            row = dict.fromkeys(COLUMNS, "")
-            row |= {
+            row = dict.fromkeys(COLUMNS, "") | {
                 "patientid": patient + 1, "offset": visit * 2 if rng.random() < 0.9 else "", "sex": sex, "age": age,
                 "finding": finding, "view": "Axial" if volume else view, "modality": "CT" if volume else modality,
                 "date": "2020", "folder": "volumes" if volume else "images", "filename": name,

@@ -104,16 +104,15 @@ def encode(picture: Picture, pixels: np.ndarray) -> bytes:
 def dicom_bytes(stored: np.ndarray, inverted: bool, name: str) -> bytes:
     """A DICOM file, explicit little endian, 12 bits stored of 16; `inverted` stores MONOCHROME1 (0 = white)."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     digits = str(int(hashlib.sha256(name.encode()).hexdigest()[:24], 16))
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = (
-        "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation
-    )
-    meta.MediaStorageSOPInstanceUID = f"2.25.{digits}"
+    # Digital X-Ray Image Storage - For Presentation
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
+    meta.MediaStorageSOPInstanceUID = UID(f"2.25.{digits}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = "2.25.1"
+    meta.ImplementationClassUID = UID("2.25.1")
     data = Dataset()
     data.file_meta = meta
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID

@@ -62,9 +62,10 @@ def interval(samples: np.ndarray) -> list[float] | None:
 
 def mean_sd(values: list[float | None]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (ddof 1) over seeds; None where undefined."""
-    if not values or any(value is None for value in values):
+    defined = [value for value in values if value is not None]
+    if not defined or len(defined) < len(values):
         return None, None
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return float(np.mean(defined)), float(np.std(defined, ddof=1)) if len(defined) > 1 else None
 
 
 def summarise(
@@ -212,7 +213,7 @@ def delong(
         only once.
     """
     present = labels == 1
-    places = sum(outranked(labels, each) for each in scores) / len(scores)
+    places = sum((outranked(labels, each) for each in scores), np.zeros(labels.shape)) / len(scores)
     if baseline:
         places = places - sum(outranked(labels, each) for each in baseline) / len(baseline)
     value, variance = np.full((2, labels.shape[1]), np.nan)
@@ -257,14 +258,13 @@ def compare_paired(
     means = samples[:, defined].mean(axis=1) if defined.any() else samples[:, 0]
     per_class = {}
     for place, name in enumerate(classes):
-        # False where both methods rank the images alike, and where DeLong's variance is undefined.
-        testable = variance[place] > 0
-        z = float(value[place] / np.sqrt(variance[place])) if testable else None
+        # No z where both rank alike, or where DeLong's variance is undefined.
+        z = float(value[place] / np.sqrt(variance[place])) if variance[place] > 0 else None
         per_class[name] = {
             "difference": _or_none(value[place]),
             "interval": interval(samples[:, place]),
             "undefined_resamples": _undefined(samples[:, place]),
-            "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if testable else None},
+            "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if z is not None else None},
         }
     about = bootstrap.about | {"undefined_resamples": _undefined(means)}
     return {
