@@ -103,3 +103,6 @@ rule audit:
     """The authors' released prediction files: AUCs beside the printed ones, pairs compared."""
     input:
         "<results>/audit/audit.md",
+
+
+refuse_unknown_targets()

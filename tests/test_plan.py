@@ -306,7 +306,7 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
 
     monkeypatch.setattr(calibrate, "choose_device", choose)
     assert calibrate.device_of([Study(values)]) == torch.device("cpu")
-    assert capsys.readouterr().out == "the driver is old; processors are timed\n"
+    assert capsys.readouterr().out == "the driver is old; CPUs are timed\n"
 
 
 # ---- costs
