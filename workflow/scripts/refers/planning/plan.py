@@ -21,14 +21,7 @@ def tiers_of(values: dict) -> list[dict[str, Any]]:
     for tier in values["plan"]["tiers"]:
         imported = {name: {"checkpoint": path} for name, path in tier.get("checkpoints", {}).items()}
         study = config.merge(values, {"methods": imported})
-        found.append(
-            {
-                "title": tier["title"],
-                "study": study,
-                "methods": tier.get("methods"),
-                "cells": tier.get("cells"),
-            }
-        )
+        found.append({"study": study, **{name: tier.get(name) for name in ("title", "methods", "cells")}})
     return found
 
 
@@ -41,11 +34,8 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
         resources: rule -> threads and mem_mb.
     """
     values = studies[STUDY]
-    tiers = []
-    if DEMO in studies:
-        tiers.append(_tier("demo", studies[DEMO], measured, resources))
-    for tier in tiers_of(values):
-        tiers.append(_tier(tier.pop("title"), tier.pop("study"), measured, resources, **tier))
+    demo = [{"title": DEMO, "study": studies[DEMO]}] if DEMO in studies else []
+    tiers = [_tier(measured, resources, **tier) for tier in [*demo, *tiers_of(values)]]
     study = Study(values)
     jobs, model = jobs_of(study), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
@@ -70,17 +60,11 @@ def report(studies: dict[str, dict], measured: dict, resources: dict[str, dict])
 
 
 def _tier(
-    title: str,
-    values: dict,
-    measured: dict,
-    resources: dict[str, dict],
-    methods: list[str] | None = None,
-    cells: list[str] | None = None,
+    measured: dict, resources: dict, title: str, study: dict, methods: Any = None, cells: Any = None
 ) -> dict[str, Any]:
-    study = Study(values)
-    jobs, model = jobs_of(study, methods, cells), CostModel(study, measured, resources)
+    jobs, model = jobs_of(Study(study), methods, cells), CostModel(Study(study), measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
-    return {"title": title, "on": "CPU" if values["device"] == "cpu" else "GPU", **total(jobs, costs, model)}
+    return {"title": title, "on": "CPU" if study["device"] == "cpu" else "GPU", **total(jobs, costs, model)}
 
 
 def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dict[str, Any]:
@@ -170,7 +154,7 @@ def device_line(values: dict, measured: dict) -> str:
         f" ({plan['utilisation']:.0%} of {plan['tflops']:g})"
     )
     if values["device"] == "cpu":
-        return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated on this machine' if timed else 'assumed'}"
+        return f"hours of {', '.join(sorted(timed)) or 'CPUs'}, {'calibrated on this machine' if timed else 'assumed'}"
     if any(speed["kind"] == "cuda" for speed in speeds):
         return f"hours of {', '.join(sorted(timed))}, calibrated on this machine"
     here = (

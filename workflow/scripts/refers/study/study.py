@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Questions that the rules ask of a validated config map."""
+    """A config map: its grid, its entries, and what they resolve to for each job."""
 
     values: dict[str, Any]
 
