@@ -89,3 +89,6 @@ rule audit:
     """The authors' released prediction files: AUCs beside the printed ones, pairs compared."""
     input:
         paths.fill(paths.AUDIT, file="audit.md"),
+
+
+refuse_unknown_targets()

@@ -1,5 +1,7 @@
 # The config, checked, and every helper of the rules; nothing else.
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -7,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
@@ -15,7 +18,7 @@ from refers import devices
 from refers.config import Section, merge, to_dict
 from refers.config.parse import canonical
 from refers.config.read import read_arguments, read_files
-from refers.errors import UserError
+from refers.errors import UserError, did_you_mean
 from refers.files import file_digest
 from refers.provenance.code_digests import code_of
 from refers.study import paths
@@ -84,6 +87,48 @@ def one_line(question):
             raise WorkflowError(str(error)) from None
 
     return answer
+
+
+def is_target(name):
+    """Whether a name is a rule, or a file that one makes."""
+    path = name if os.path.isabs(name) else os.path.relpath(name)
+    return workflow.is_rule(name) or any(rule.is_producer(path) for rule in workflow.rules)
+
+
+def requested_targets():
+    """Targets on Snakemake's command line, if any may be unknown."""
+    # Snakemake reads the rules before it tells them what was asked for. Its parser takes a twentieth of a second, so it
+    # is called only if some word of the command is neither a target nor plainly something else.
+    words = [word for word in sys.argv[1:] if not word.startswith("-") and "=" not in word]
+    if all(word.isdigit() or os.path.exists(word) or is_target(word) for word in words):
+        return []
+    with contextlib.redirect_stderr(io.StringIO()):
+        return parse_args(sys.argv[1:])[1].targets
+
+
+def known_targets(depth):
+    """Names of rules that can be asked for, and the files of this study that are `depth` folders down."""
+    names = {"seed": STUDY.seeds, "ratio": sorted({cell.ratio for cell in STUDY.cells})}
+    names |= {kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")}
+    names["baseline"] = names["method"]
+    for rule in workflow.rules:
+        if not rule.has_wildcards():
+            yield rule.name
+        for output in rule.output:
+            if output.count("/") == depth:
+                pattern = re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", output)
+                yield from expand(pattern, **{name: names[name] for name in rule.wildcard_names})
+
+
+def refuse_unknown_targets():
+    """One line for a target that no rule makes, with the nearest one that a rule does."""
+    by_command = "snakemake" in (Path(sys.argv[0]).name, Path(sys.argv[0]).parent.name)
+    for target in requested_targets() if by_command and workflow.is_main_process else []:
+        if not is_target(target):
+            hint = did_you_mean(target, known_targets(target.count("/")))
+            raise WorkflowError(
+                f"no such target: {target}{hint}; `snakemake --list` has the rules, refers/study/paths.py the files"
+            )
 
 
 def stop_without_gpu():

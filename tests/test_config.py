@@ -11,7 +11,7 @@ from refers import config
 from refers.config import schema
 from refers.errors import UserError
 from refers.methods import load_objective
-from refers.study.availability import Availability
+from refers.study.availability import AssumeAvailable, Availability
 from refers.study.check import check
 from refers.study.specs import Specs
 
@@ -264,6 +264,36 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
 def test_a_name_without_an_entry_is_one_line(change, message):
     with pytest.raises(UserError, match=message):
         check(config.merge(shipped(""), change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "nearest"),
+    [
+        ("method", "referz", "refers"),
+        ("dataset", "nhi", "nih"),
+        ("table", "tabel1", "table1"),
+        ("figure", "figure99", "figure1"),
+        ("source", "zzz", None),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(kind, name, nearest):
+    with pytest.raises(UserError) as error:
+        getattr(check(shipped("")), kind)(name)
+    hint = f" (did you mean '{nearest}'?)" if nearest else ""
+    assert str(error.value).startswith(f"no such {kind}: {name}{hint}; config has ")
+
+
+def test_what_is_assumed_available_needs_no_disk(tmp_path):
+    study = check(shipped("") | {"data_root": str(tmp_path)})
+    on_disk, assumed = Availability(study), Availability(study, AssumeAvailable())
+    for method in study.methods:
+        for cell in study.cells:
+            assert not on_disk.can_run(method, cell)
+            assert assumed.can_run(method, cell)
+    assert not assumed.results_exist("<results>/tables/cells.csv")
+    with pytest.raises(UserError, match=r"^refers/nih/1: "):
+        on_disk.require("refers", "nih", 1)
+    assumed.require("refers", "nih", 1)
 
 
 def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):

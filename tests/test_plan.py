@@ -304,7 +304,7 @@ def test_processors_are_timed_where_a_gpu_cannot_be_used_and_the_reason_is_said(
 
     monkeypatch.setattr(calibrate, "choose_device", choose)
     assert calibrate.device_of([check(values)]) == torch.device("cpu")
-    assert capsys.readouterr().out == "the driver is old; processors are timed\n"
+    assert capsys.readouterr().out == "the driver is old; CPUs are timed\n"
 
 
 # ---- costs

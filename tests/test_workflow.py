@@ -147,6 +147,33 @@ def test_a_cell_that_cannot_be_made_fails_with_one_line(snakemake, tmp_path, tar
 
 
 @pytest.mark.parametrize(
+    ("target", "nearest"),
+    [
+        ("tabels", "tables"),
+        ("results/cells/refers/nhi/1pct/auc.json", "results/cells/refers/nih/1pct/auc.json"),
+        ("results/tables/tabel1.md", "results/tables/table1.md"),
+        ("results/figures/figure99.pdf", "results/figures/figure1.pdf"),
+        ("nothing/like/this", None),
+    ],
+)
+def test_an_unknown_target_is_one_line_with_the_nearest(snakemake, target, nearest):
+    found = snakemake("-n", target, "tables", "--cores", 1)
+    assert found.code == 1
+    (line,) = [line for line in found.output.splitlines() if line.startswith("no such target")]
+    assert line.startswith(
+        f"no such target: {target}" + (f" (did you mean '{nearest}'?)" if nearest else ";")
+    )
+    assert "Traceback (most recent" not in found.output
+
+
+def test_words_of_a_command_that_are_no_targets_are_left_to_snakemake(snakemake, tmp_path):
+    options = ["--executor", "local", "--cores", "all", "--config", f"data_root={tmp_path}"]
+    found = snakemake("-n", "./results/tables/table1.md", *options)
+    assert found.code == 0, found.output
+    assert found.jobs["table"] == 1
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("devicee=cpu", "Additional properties are not allowed ('devicee' was unexpected)"),

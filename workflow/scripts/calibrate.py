@@ -1,8 +1,8 @@
-"""Cost of a training step and speed of this machine: the two numbers that a plan divides.
+"""FLOPs of a training step and this machine's FLOP/s: the two numbers that a plan divides.
 
 In: configs of studies. Out: steps.json with FLOPs, parameters and GPU memory of every kind of step, counted on fake
-tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the configured device or, where that is a GPU
-and none is available, on the CPU, labelled as such. No data are needed.
+tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the device that the study asks for or, where
+that is a GPU and there is none, on CPUs, labelled so. No data are needed.
 """
 
 import argparse
@@ -41,13 +41,13 @@ def main() -> None:
 def device_of(studies: list[Study]) -> torch.device:
     """A GPU if a study asks for one and one can be used, else the CPU.
 
-    Claimed before steps are counted: fake tensors of a GPU open a context on a real one, which another job may hold.
+    It is chosen before steps are counted: fake tensors of a GPU open a context on a real one, which another job may use.
     """
     wanted = {study.config.device for study in studies} - {"cpu"}
     try:
         device = choose_device(max(wanted, default="cpu"))
     except UserError as error:
-        print(f"{error}; processors are timed", flush=True)
+        print(f"{error}; CPUs are timed", flush=True)
         device = choose_device("cpu")
     if device.type == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -65,7 +65,9 @@ def count_steps(study: Study, found: dict[str, dict]) -> None:
                 if reason := found[key].get("uncounted"):
                     print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
                 else:
-                    print(f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP a pre-training step", flush=True)
+                    print(
+                        f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP per pre-training step", flush=True
+                    )
             for cell in study.cells:
                 if (key := finetune_key(study, method, *cell)) not in found:
                     settings = study.finetune_settings(method, *cell)

@@ -1,7 +1,7 @@
-"""Explain a table cell: every input, digest, seed and setting behind it, whether the files are still those, and how it is remade.
+"""Explain a table cell: every input, digest, seed and setting behind it, whether its files changed since, and how to make it again.
 
-In: the study's config, and whatever of the cell's files is there. Out: a Markdown account, also printed. Nothing is
-trained, and no report text is read.
+In: the study's config, and the cell's files as far as they exist. Out: Markdown, also printed. Nothing is trained, and no
+report text is read.
 
     python workflow/scripts/explain.py --method refers --dataset nih --ratio 1 --configfile config/config.yaml
 """
@@ -26,10 +26,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--ratio", type=int, required=True, help="percent of the training labels")
     parser.add_argument(
-        "--command", default="snakemake TARGET --cores 8 --resources=gpu=1", help="how a target is remade"
+        "--command", default="snakemake TARGET --cores 8 --resources=gpu=1", help="how to make a target again"
     )
     parser.add_argument("--full", action="store_true", help="hash files of any size")
-    parser.add_argument("--out", type=Path, help="the account; without it, it is only printed")
+    parser.add_argument("--out", type=Path, help="Markdown file; without it, the text is only printed")
     return parser.parse_args()
 
 

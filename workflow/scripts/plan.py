@@ -1,4 +1,4 @@
-"""Plan a study before its first GPU hour: jobs, hours, memory and disk by tier, and a simulated schedule.
+"""Plan a study before its first GPU hour: jobs, hours, memory and disk by tier, and the least time on some GPUs.
 
 In: the study's config, steps.json of calibrate.py, and the benchmark files of jobs that ran. Out: plan.json with every
 target, plan.csv and plan.md, also printed. Needs no data and no torch.
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         "--resources", type=json.loads, default={}, help="threads and mem_mb by rule, as JSON"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="plan.json; plan.csv and plan.md lie beside it"
+        "--out", type=Path, required=True, help="plan.json; plan.csv and plan.md are written beside it"
     )
     return parser.parse_args()
 

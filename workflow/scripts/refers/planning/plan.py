@@ -167,7 +167,7 @@ def device_line(study: Study, measured: dict) -> str:
         f" ({plan.utilisation:.0%} of {plan.tflops:g})"
     )
     if study.config.device == "cpu":
-        return f"hours of {', '.join(sorted(timed)) or 'processors'}, {'calibrated on this machine' if timed else 'assumed'}"
+        return f"hours of {', '.join(sorted(timed)) or 'CPUs'}, {'calibrated on this machine' if timed else 'assumed'}"
     if any(speed["kind"] == "cuda" for speed in speeds):
         return f"hours of {', '.join(sorted(timed))}, calibrated on this machine"
     here = (

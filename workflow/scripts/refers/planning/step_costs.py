@@ -1,9 +1,9 @@
 """FLOPs and peak GPU memory of one training step at its real shapes, from fake tensors; no GPU is needed or used.
 
 FLOPs are torch's count of matrix products, convolutions and attention, forward and backward (a multiply-add is two).
-For the memory the forward pass runs on fake tensors that claim to lie on a GPU: shapes, types and what autograd keeps for
+For the memory the forward pass runs on fake tensors that claim to be on a GPU: shapes, types and what autograd keeps for
 the backward pass are real, contents are not. The estimate is weights, their gradients and the optimiser's state, plus
-everything that autograd keeps; as gradients arrive while kept tensors go, the true peak is a little lower. The
+everything that autograd keeps; as gradients are allocated while kept tensors are freed, the true peak is a little lower. The
 allocator's rounding, workspaces and the CUDA context (about 1 GB together) come on top.
 """
 
@@ -35,17 +35,15 @@ from refers.training.task import Task
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
-CPU_STEP, CPU_BATCH = (
-    0.5,
-    4,
-)  # seconds of a timed step on processors, which ask for no full batches; images at least
+# A CPU is timed on the batch that takes this many seconds, of at least so many images: a full batch would take minutes.
+CPU_STEP, CPU_BATCH = 0.5, 4
 Loss = Callable[[nn.Module, str], Tensor]
 
 
 def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
-    """What objectives may ask of the data, for a study's `text` settings; a random BERT of their sizes goes to `folder`.
+    """The context that objectives are built with, for a study's `text` settings; a random BERT is written to `folder`.
 
-    A text encoder that is named but not here counts as BERT-base.
+    A text encoder that is named but not found counts as BERT-base.
     """
     import transformers
 
@@ -76,14 +74,15 @@ def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
 
 
 def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str, Any]:
-    """What a pre-training step costs; see `cost_of_step`. `unit` is the objective's, `batch` counts its items.
+    """Cost of a pre-training step; see `cost_of_step`. `unit` is the objective's, `batch` counts its items.
 
     An objective that asks for the contents of a tensor, as `int(tensor)` does, cannot be counted: `uncounted` is then
     the only entry and says why.
     """
     objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
     if hasattr(objective, "distort"):
-        objective.distort = torch.clone  # its tensors are gone before the step begins
+        # distortions are freed before the step begins
+        objective.distort = torch.clone
     batch, size = settings.training.batch_size, settings.model.image_size
     by_study = objective.unit == "study"
     views = objective.settings.views if by_study else getattr(objective, "crops", 1)
@@ -108,7 +107,7 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
 
 
 def cost_of_finetuning(model: config.Model, training: config.Training, classes: int = 14) -> dict[str, Any]:
-    """What a fine-tuning step costs; see `cost_of_step`."""
+    """Cost of a fine-tuning step; see `cost_of_step`."""
     classifier = Classifier(build_encoder(model), classes, 0.0)
     batch = training.batch_size
 
@@ -122,7 +121,7 @@ def cost_of_finetuning(model: config.Model, training: config.Training, classes: 
 
 
 def cost_of_step(module: nn.Module, loss: Loss, training: config.Training) -> dict[str, Any]:
-    """flops (forward and backward), forward_flops, parameters and gpu_bytes of a step; the module's tensors are lost.
+    """flops (forward and backward), forward_flops, parameters and gpu_bytes of a step; replaces the module's tensors.
 
     Args:
         loss: (module, device) -> the loss of a batch on that device.
@@ -172,7 +171,7 @@ def speed_of_steps(
 ) -> dict[str, Any]:
     """FLOP/s of fine-tuning steps on a device: `steps` of them are timed, fewer where they would take over `seconds`.
 
-    A batch that the device has no memory for, or that processors would be long at, is made smaller; `batch` says so.
+    A batch that does not fit into the device's memory, or that takes a CPU too long, is made smaller: see `batch`.
 
     Raises:
         torch.OutOfMemoryError: one image does not fit.
@@ -211,7 +210,7 @@ def _timed(
     steps: int,
     seconds: float,
 ) -> list[float]:
-    """Seconds of each step, two for warming up left out."""
+    """Seconds of each step after two warm-up steps."""
     classifier = Classifier(build_encoder(model), len(LABELS), 0.0).to(device).train()
     precision = Precision(training.precision, device)
     classifier, optimiser = precision.prepare(classifier, optim.build(classifier, training.optimiser, {}))
@@ -252,7 +251,7 @@ def cuda_autocast(precision: str) -> Iterator[None]:
 
 
 def pretend(module: nn.Module, device: str) -> None:
-    """Put fake tensors on a fake device in the place of a module's own; tied weights stay tied."""
+    """Replace a module's tensors by fake ones on a fake device; tied weights stay tied."""
     replaced: dict[int, Tensor] = {}
     for part in module.modules():
         for name, tensor in part._parameters.items():
@@ -266,7 +265,7 @@ def pretend(module: nn.Module, device: str) -> None:
 
 @contextlib.contextmanager
 def full_masks() -> Iterator[None]:
-    """Take every boolean mask to be full: a fake tensor has no contents that a shape could depend on."""
+    """Treat every boolean mask as full: a fake tensor has no contents that a shape could depend on."""
     take = torch.Tensor.__getitem__
 
     def all_of(tensor: Tensor, index: Any) -> Tensor:
