@@ -39,6 +39,7 @@ STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
+    "text.parse_math": False,  # a title may hold dollars
     "figure.constrained_layout.use": True,
 }
 PANEL, COLUMNS = 1.9, 4  # inches a side of a small panel, panels in a row
@@ -345,7 +346,7 @@ def absent_figure(spec: dict) -> Figure:
     figure, axes = plt.subplots(figsize=(5, 1.2))
     axes.axis("off")
     lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
-    axes.text(0, 1, "\n".join(lines), va="top", wrap=True)
+    axes.text(0, 1, va="top", **_wrapped("\n".join(lines)))
     return figure
 
 
@@ -354,10 +355,15 @@ def read_metrics(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def _wrapped(text: str) -> dict[str, Any]:
+    """A text that wraps. Matplotlib then takes dollars for mathematics, whatever STYLE says, unless they are escaped."""
+    return {"s": text.replace("$", r"\$"), "wrap": True, "parse_math": True}
+
+
 def save(figure: Figure, out: Path, note: str) -> None:
     """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
     if note:
-        figure.text(0.005, -0.01, note, fontsize=5, color="0.3", va="top", wrap=True)
+        figure.text(0.005, -0.01, fontsize=5, color="0.3", va="top", **_wrapped(note))
     for target, options in (
         (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
         (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
