@@ -35,6 +35,8 @@ const line = (name, value) => {
   detail.textContent = value;
   return [term, detail];
 };
+// A path as a shell reads it.
+const quoted = (path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`);
 const round = (number) => String(+Number(number).toPrecision(4));
 // A p-value over resamples has no interval.
 function interval(number) {
@@ -64,7 +66,7 @@ const facts = [
 // What a number is, and where it comes from: of a p-value, both cells that it compares.
 function open(cell) {
   const number = cell.dataset;
-  const targets = number.target.split(" ");
+  const targets = number.target.split(/(?<=\.json) /);
   const row = cell.closest("tr").querySelector("th").textContent;
   dialog.querySelector("h3").textContent = `${number.row ?? row}, ${number.column ?? ""}: ${number.printed ?? cell.textContent}`;
   const list = dialog.querySelector("dl");
@@ -77,7 +79,7 @@ function open(cell) {
       for (const [name, value] of Object.entries(provenance.cells[behind] ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }
-  dialog.querySelector("pre").textContent = targets.map((target) => provenance.command.replace("TARGET", target)).join("\n");
+  dialog.querySelector("pre").textContent = targets.map((target) => provenance.command.replace("TARGET", () => quoted(target))).join("\n");
   dialog.showModal();
 }
 for (const cell of document.querySelectorAll("td[data-target]")) act(cell, open);

@@ -321,7 +321,7 @@ def _settings(title: str, record: dict) -> str:
 def _commands(
     command: str, cell: str, rules: list[str], records: dict[int, dict], encoders: dict[str, dict]
 ) -> str:
-    remake = command.replace("TARGET", cell)
+    remake = command.replace("TARGET", shlex.quote(cell))
     lines = [
         f"{remake}    # what is missing or out of date",
         f"{remake} -R {rules[1]}    # its fine-tunes again",
