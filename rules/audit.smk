@@ -1,4 +1,4 @@
-# The authors' released prediction files, measured; an input of nothing else.
+# The authors' released prediction files, measured; no other rule reads the result.
 
 
 rule audit_released:
@@ -8,13 +8,13 @@ rule audit_released:
         lists=released_test_lists,
         reported="config/reported.csv",
     output:
-        auc="<results>/audit/auc.csv",
-        pairs="<results>/audit/pairs.csv",
-        summary="<results>/audit/audit.md",
+        auc=paths.fill(paths.AUDIT, file="auc.csv"),
+        pairs=paths.fill(paths.AUDIT, file="pairs.csv"),
+        summary=paths.fill(paths.AUDIT, file="audit.md"),
     log:
-        "<logs>/audit_released.log",
+        paths.log("audit_released"),
     benchmark:
-        "<benchmarks>/audit_released.jsonl"
+        paths.benchmark("audit_released")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -23,10 +23,11 @@ rule audit_released:
         runtime=10,
     params:
         folder=subpath(output.summary, parent=True),
-        lists=lambda wildcards, input: "--lists" if input.lists else "",
-        spec=as_json(STUDY.audit),
+        lists=lambda wildcards, input: option("--lists", input.lists),
+        spec=literal(as_json(STUDY.audit)),
         bootstrap=config["study"]["bootstrap"],
-        code=code("audit_released"),
+        code=code_of("audit_released"),
     shell:
-        "python workflow/scripts/audit_released.py --released {input.released:q} {params.lists} {input.lists:q} --spec {params.spec:q} --reported {input.reported}"
-        " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {params.folder} &> {log}"
+        "python workflow/scripts/audit_released.py --released {input.released:q} {params.lists:q} --spec {params.spec:q}"
+        " --reported {input.reported:q} --resamples {params.bootstrap[resamples]:q}"
+        " --bootstrap-seed {params.bootstrap[seed]:q} --out {params.folder:q} &> {log:q}"

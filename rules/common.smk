@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,11 +12,11 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
-from refers.provenance import code_digests
-from refers.training import devices
-from refers.study import study
 from refers.errors import UserError
 from refers.files import file_digest
+from refers.provenance.code_digests import code_of
+from refers.study import paths, study
+from refers.training import devices
 
 
 def checked_study():
@@ -29,24 +31,60 @@ def checked_study():
         )
         raise WorkflowError(f"{place} {reason.removeprefix('ValidationError: ')}".strip()) from None
     try:
+        check_names_and_folders()
         return study.check(config)
     except UserError as error:
         raise WorkflowError(f"config: {error}") from None
 
 
+def check_names_and_folders():
+    """Raise a UserError where a name of the config cannot be a wildcard, or a path of it cannot be used."""
+    found = [("data_root", config["data_root"]), ("released_lists", config["released_lists"])]
+    found += [(f"pathvars.{name}", folder) for name, folder in config.get("pathvars", {}).items()]
+    found += [("text.encoder", config["text"].get("encoder") or "")]
+    found += [(f"sources.{name}.folder", entry["folder"]) for name, entry in config["sources"].items()]
+    for kind, key in (("datasets", "released"), ("methods", "checkpoint")):
+        found += [(f"{kind}.{name}.{key}", entry.get(key, "")) for name, entry in config[kind].items()]
+    checks = [(where, paths.check_folder, folder) for where, folder in found]
+    for kind in ("sources", "datasets", "methods", "groups", "tables", "figures"):
+        checks += [(kind, paths.check_name, name) for name in config.get(kind, {})]
+    for where, check, text in checks:
+        try:
+            check(text)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def check_project():
+    """Refuse a project folder whose path Snakemake writes unquoted into long commands, or conda's activation into any."""
+    found = re.search(r'["$`\\{}\x00-\x1f]', os.getcwd())
+    if not found and "conda" in map(str, workflow.deployment_settings.deployment_method):
+        found = re.search("'", os.getcwd())
+    if found:
+        raise WorkflowError(
+            f"project folder {os.getcwd()!r} contains {found[0]!r}, which breaks commands; rename it"
+        )
+
+
+check_project()
 STUDY = checked_study()
 
 # A cluster sends SIGTERM to every process of a job: the shell waits, so that a training job can save its state.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
 
+def one_of(names):
+    """Regular expression of these names; with none of them it matches nothing."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
 wildcard_constraints:
-    source="|".join(config["sources"]),
-    dataset="|".join(config["datasets"]),
-    method="|".join(config["methods"]),
-    baseline="|".join(config["methods"]),
-    table="|".join(config["tables"]),
-    figure="|".join(config["figures"]),
+    source=one_of(config["sources"]),
+    dataset=one_of(config["datasets"]),
+    method=one_of(config["methods"]),
+    baseline=one_of(config["methods"]),
+    table=one_of(config["tables"]),
+    figure=one_of(config["figures"]),
     ratio=r"\d+",
     seed=r"\d+",
 
@@ -75,14 +113,22 @@ def stop_without_gpu():
 GPU_ENVIRONMENT = "../envs/apex.yaml" if STUDY.wants_apex else "../envs/refers.yaml"
 
 
-def code(script, *extra):
-    """Parameter that changes when a statement changes in the script or in the library behind it."""
-    return code_digests.code_of(script, *extra)
-
-
 def as_json(settings):
     """Settings as one canonical command-line argument."""
     return json.dumps(settings, sort_keys=True)
+
+
+def literal(text):
+    """Parameter that holds text of the config: in a plain string Snakemake would look for wildcards."""
+    return lambda wildcards: text
+
+
+def option(name, value):
+    """An option with its value as one word of a command; no word where there is no value."""
+    return f"{name}={value}" if value else ""
+
+
+# ---- data
 
 
 def source_of(wildcards):
@@ -90,16 +136,14 @@ def source_of(wildcards):
     return STUDY.dataset(wildcards.dataset)["source"]
 
 
-def index_of(wildcards):
-    return f"<store>/{source_of(wildcards)}/index.parquet"
+def of_source(pattern):
+    """Function of a dataset's wildcards: a file of its source."""
+    return lambda wildcards: paths.fill(pattern, source=source_of(wildcards))
 
 
-def store_of(wildcards):
-    return f"<store>/{source_of(wildcards)}/images.npy"
-
-
-def manifest_of(wildcards):
-    return f"<store>/{source_of(wildcards)}/images.json"
+def of_mimic(pattern):
+    """A file of MIMIC-CXR, on which every method is pre-trained."""
+    return paths.fill(pattern, source="mimic")
 
 
 def source_folder(wildcards):
@@ -111,7 +155,7 @@ def layout_of(wildcards):
 
 
 def adapter_code(wildcards):
-    return code("index_source", f"refers/data/adapters/{layout_of(wildcards)}.py")
+    return code_of("index_source", adapters=[layout_of(wildcards)])
 
 
 @one_line
@@ -132,7 +176,7 @@ def released_lists(wildcards):
 
 
 def released_option(wildcards):
-    return f"--lists {STUDY.released_lists(wildcards.dataset)}" if is_released(wildcards) else ""
+    return option("--lists", STUDY.released_lists(wildcards.dataset) if is_released(wildcards) else "")
 
 
 @one_line
@@ -148,34 +192,37 @@ def released_test_lists(wildcards):
 
 
 def products_of_mimic():
-    """What pre-training reads of MIMIC, up to the cleaned reports; nothing where it is not here."""
+    """What pre-training reads of MIMIC-CXR, up to the cleaned reports; nothing where its download is not available."""
     if STUDY.source_status("mimic"):
         return []
-    return multiext("<store>/mimic/", "index.parquet", "images.npy", "reports.parquet")
+    return [of_mimic(pattern) for pattern in (paths.INDEX, paths.IMAGES, paths.REPORTS)]
 
 
 def products_of_dataset(cell):
-    """The checked split of a cell's dataset and the cell's training images; nothing where it is not here."""
+    """The checked split of a cell's dataset and the cell's training images; nothing where the dataset is not available."""
     if STUDY.dataset_status(cell.dataset):
         return []
-    folder = f"<interim>/{cell.dataset}"
-    return [f"{folder}/check.json", f"{folder}/subset_{cell.ratio}pct.csv"]
+    return [paths.fill(pattern, **cell._asdict()) for pattern in (paths.CHECK, paths.SUBSET)]
 
 
 def accept_option(wildcards):
-    """Leakage that a dataset's entry lives with."""
-    return " ".join(
-        ["--accept", *accepted] if (accepted := STUDY.dataset(wildcards.dataset).get("accept")) else []
-    )
+    """Kinds of leakage that a dataset's entry accepts."""
+    accepted = STUDY.dataset(wildcards.dataset).get("accept")
+    return ["--accept", *accepted] if accepted else []
 
 
-def text_encoder_folder(wildcards):
-    """Folder of the downloaded BERT, or of the one built from the reports."""
-    return STUDY.text_encoder or "<interim>/mimic/text_encoder"
+# ---- encoders
+
+TEXT_ENCODER_FILES = ("config.json", "model.safetensors")
 
 
 def text_encoder_files(wildcards):
-    return [f"{text_encoder_folder(wildcards)}/{name}" for name in ("config.json", "model.safetensors")]
+    """The downloaded BERT, or the one that is built from the reports."""
+    return [f"{STUDY.text_encoder or paths.TEXT_ENCODER}/{name}" for name in TEXT_ENCODER_FILES]
+
+
+def text_encoder_folder(wildcards, input):
+    return os.path.dirname(input.text_encoder[0])
 
 
 def pretrain_config(wildcards):
@@ -184,7 +231,7 @@ def pretrain_config(wildcards):
 
 def objective_code(wildcards):
     objective = STUDY.pretrain_settings(wildcards.method)["objective"]
-    return code("pretrain", f"refers/methods/{objective}.py")
+    return code_of("pretrain", methods=[objective])
 
 
 def is_imported(method):
@@ -195,22 +242,27 @@ def checkpoint_of(wildcards):
     """The file of a method that is imported rather than pre-trained; none where weights are random or downloaded."""
     random = STUDY.method(wildcards.method)["checkpoint"] == "random"
     if random and STUDY.model_settings(wildcards.method)["architecture"] == "transformer":
-        return "<interim>/random_vit.npz"
+        return paths.RANDOM_VIT
     return STUDY.checkpoint_file(wildcards.method) or []
 
 
+def checkpoint_name(wildcards):
+    """`random` or `timm:NAME`, a change of which makes another encoder; nothing where the checkpoint is a file."""
+    return "" if STUDY.checkpoint_file(wildcards.method) else STUDY.method(wildcards.method)["checkpoint"]
+
+
 def checkpoint_option(wildcards, input):
-    return input.checkpoint or STUDY.method(wildcards.method)["checkpoint"]
+    return option("--checkpoint", input.checkpoint or checkpoint_name(wildcards))
 
 
 def init_encoder(wildcards):
     """The encoder that pre-training starts from: none, or ImageNet's."""
     start = STUDY.pretrain_settings(wildcards.method)["init"]
-    return encoder_path("imagenet") if start == "imagenet" else []
+    return encoder_of("imagenet") if start == "imagenet" else []
 
 
 def init_option(wildcards, input):
-    return f"--init {input.init}" if input.init else ""
+    return option("--init", input.init)
 
 
 def words_config(wildcards):
@@ -220,15 +272,15 @@ def words_config(wildcards):
 def words_of(wildcards):
     """Visual words, for methods that ask for some."""
     wanted = STUDY.pretrain_settings(wildcards.method)["words"]["count"]
-    return f"<interim>/mimic/{wildcards.method}/words.csv" if wanted else []
+    return paths.fill(paths.WORDS, method=wildcards.method) if wanted else []
 
 
 def words_option(wildcards, input):
-    return f"--words {input.words}" if input.words else ""
+    return option("--words", input.words)
 
 
-def encoder_path(method):
-    return f"<results>/encoders/{method}/encoder.safetensors"
+def encoder_of(method):
+    return paths.fill(paths.ENCODER, method=method)
 
 
 def methods_where(imported):
@@ -240,54 +292,56 @@ def methods_where(imported):
 def encoder_of_cell(wildcards):
     """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line."""
     STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
-    return encoder_path(wildcards.method)
+    return encoder_of(wildcards.method)
 
 
 def finetune_config(wildcards):
     return as_json(STUDY.finetune_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
 
 
-def one_of(names):
-    """Regular expression of these names, or of nothing."""
-    return "|".join(map(str, names)) or "none"
-
-
 def keep_option(wildcards):
-    """Whether a fine-tune keeps a classifier, for the maps of a figure."""
+    """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
     wanted = all(
         str(value) in map(str, STUDY.kept[name]) for name, value in wildcards.items() if name in STUDY.kept
     )
-    return f"--keep {STUDY.seeds[0]}" if wanted else ""
+    return f"--keep={STUDY.seeds[0]}" if wanted else ""
+
+
+# ---- results
 
 
 def cell_path(method, cell):
-    return f"<results>/cells/{method}/{cell.dataset}/{cell.ratio}pct/auc.json"
+    return paths.fill(paths.CELL, method=method, **cell._asdict())
 
 
 def test_path(reference, baseline, cell):
-    return f"<results>/ttests/{cell.dataset}/{cell.ratio}pct/{reference}_vs_{baseline}.json"
+    return paths.fill(paths.TTEST, method=reference, baseline=baseline, **cell._asdict())
 
 
 def cells_of(method):
-    """Cells of a method that can run here."""
+    """Cells of a method that can run."""
     return [cell_path(method, cell) for cell in STUDY.cells if STUDY.runs(method, cell)]
 
 
-def prediction_paths(method, dataset, ratio):
+def every_seed(pattern, **wildcards):
+    """The file of each seed of a cell."""
+    return [paths.fill(pattern, seed=seed, **wildcards) for seed in STUDY.seeds]
+
+
+def predictions_of(method, dataset, ratio):
     """Predictions of every seed of a cell."""
-    folder = f"<results>/runs/{method}/{dataset}/{ratio}pct"
-    return [f"{folder}/seed{seed}/predictions.parquet" for seed in STUDY.seeds]
+    return every_seed(paths.PREDICTIONS, method=method, dataset=dataset, ratio=ratio)
 
 
 @one_line
 def seeds_of_cell(wildcards):
     """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
     STUDY.require(wildcards.method, wildcards.dataset, int(wildcards.ratio))
-    return prediction_paths(wildcards.method, wildcards.dataset, wildcards.ratio)
+    return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio)
 
 
 def seeds_of_baseline(wildcards):
-    return prediction_paths(wildcards.baseline, wildcards.dataset, wildcards.ratio)
+    return predictions_of(wildcards.baseline, wildcards.dataset, wildcards.ratio)
 
 
 def cells_of_tables():
@@ -297,7 +351,7 @@ def cells_of_tables():
 
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    return [path for method, cell in cells_of_tables() for path in prediction_paths(method, *cell)]
+    return [path for method, cell in cells_of_tables() for path in predictions_of(method, *cell)]
 
 
 def cells_of_table(wildcards):
@@ -308,18 +362,21 @@ def tests_of_table(wildcards):
     return [test_path(*triple) for triple in STUDY.table_tests(wildcards.table)]
 
 
+def labels(**texts):
+    """What `snakemake --report` lists of a file; braces would be wildcards there."""
+    return {name: re.sub("[{}]", "|", text) for name, text in texts.items()}
+
+
 def labels_of_table(form):
-    """What `snakemake --report` lists of a table."""
-    return lambda wildcards: {
-        "table": config["tables"][wildcards.table].get("label", wildcards.table),
-        "title": config["tables"][wildcards.table]["title"],
-        "form": form,
-    }
+    def answer(wildcards):
+        entry = config["tables"][wildcards.table]
+        return labels(table=entry.get("label", wildcards.table), title=entry["title"], form=form)
+
+    return answer
 
 
 def labels_of_figure(form):
-    """The same of a figure."""
-    return lambda wildcards: {"title": config["figures"][wildcards.figure]["title"], "form": form}
+    return lambda wildcards: labels(title=config["figures"][wildcards.figure]["title"], form=form)
 
 
 def tests_of_tables():
@@ -337,26 +394,26 @@ def sources_of_figure(wildcards):
     name = wildcards.figure
     kind, cells = config["figures"][name]["kind"], STUDY.figure_cells(name)
     if kind == "rules":
-        return ["<results>/rules.csv"]
+        return [paths.RULES]
     if kind == "curves":
-        return [f"<results>/encoders/{method}/metrics.jsonl" for method in STUDY.figure(name)["sources"]]
+        return [paths.fill(paths.ENCODER_METRICS, method=method) for method in STUDY.figure(name)["sources"]]
     if kind == "ratios":
         return [cell_path(method, cell) for method, cell in cells]
     if kind == "attention":
-        return [f"<results>/attention/{name}/{part}" for part in ("maps.npz", "iou.csv") if cells]
-    return [path for method, cell in cells for path in prediction_paths(method, *cell)]
+        return [paths.fill(pattern, figure=name) for pattern in (paths.MAPS, paths.OVERLAP) if cells]
+    return [path for method, cell in cells for path in predictions_of(method, *cell)]
 
 
 def overlaps_of_figures():
     """iou.csv of every figure of activation maps that can be made, and for each of the others why not."""
     kinds = {name: entry["kind"] for name, entry in config["figures"].items()}
-    paths, absent = [], {}
+    found, absent = [], {}
     for name in sorted(name for name, kind in kinds.items() if kind == "attention"):
         if STUDY.figure_cells(name):
-            paths.append(f"<results>/attention/{name}/iou.csv")
+            found.append(paths.fill(paths.OVERLAP, figure=name))
         else:
             absent[name] = STUDY.figure(name)["methods"][0]["status"]
-    return paths, absent
+    return found, absent
 
 
 def rule_files():
@@ -372,20 +429,30 @@ def attention_of(wildcards):
     return config["figures"][wildcards.figure]
 
 
-def dataset_of_figure(path):
-    """Function of a figure's wildcards: `path` with its dataset and source in place."""
+def source_of_figure(wildcards):
+    """Source of the images of a figure."""
+    return STUDY.dataset(attention_of(wildcards)["dataset"])["source"]
 
-    def fill(wildcards):
-        name = attention_of(wildcards)["dataset"]
-        return path.format(dataset=name, source=STUDY.dataset(name)["source"])
 
-    return fill
+def of_figure(pattern):
+    """Function of a figure's wildcards: a file of its dataset, or of the source of that."""
+    return lambda wildcards: paths.fill(
+        pattern, dataset=attention_of(wildcards)["dataset"], source=source_of_figure(wildcards)
+    )
+
+
+def layout_of_figure(wildcards):
+    return config["sources"][source_of_figure(wildcards)]["layout"]
+
+
+def attend_code(wildcards):
+    return code_of("attend", adapters=[layout_of_figure(wildcards)])
 
 
 def classifier_of_figure(wildcards):
     entry = attention_of(wildcards)
-    folder = f"<results>/runs/{entry['methods'][0]}/{entry['dataset']}/{entry['ratio']}pct"
-    return f"{folder}/seed{STUDY.seeds[0]}/classifier.safetensors"
+    cell = {name: entry[name] for name in ("dataset", "ratio")}
+    return paths.fill(paths.CLASSIFIER, method=entry["methods"][0], seed=STUDY.seeds[0], **cell)
 
 
 def augment_of_figure(wildcards):
@@ -395,18 +462,18 @@ def augment_of_figure(wildcards):
 
 
 def records_of_tables():
-    """run.json of every fine-tune behind the tables; none of predictions that came here without it."""
-    found = [
-        (path.replace("predictions.parquet", "run.json"), STUDY.training_status(method, cell))
+    """run.json of every fine-tune behind the tables; none of predictions that were copied here without it."""
+    return [
+        path
         for method, cell in cells_of_tables()
-        for path in prediction_paths(method, *cell)
+        for path in every_seed(paths.RUN_RECORD, method=method, **cell._asdict())
+        if not STUDY.training_status(method, cell) or STUDY.lies(path.removeprefix("<results>/"))
     ]
-    return [path for path, absent in found if not absent or STUDY.lies(path.removeprefix("<results>/"))]
 
 
 def remake_command():
-    """How a reader remakes a target of this study; TARGET stands for its path."""
-    overlays = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    """Command that makes a target of this study again; TARGET stands for its path."""
+    overlays = [shlex.quote(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
     # Values given by --config are often folders of this machine, and those are not published.
     settings = [f"{name}=..." for name in sorted(workflow.config_settings.config)]
     parts = ["snakemake TARGET --cores 8 --resources=gpu=1"]
@@ -428,12 +495,10 @@ def gpu_to_time(wildcards):
     return int(config["device"] != "cpu" and not devices.absent("cuda"))
 
 
-def objective_files():
-    """Modules of every objective of the study, which are imported by name."""
-    found = {
-        STUDY.pretrain_settings(method)["objective"] for method in STUDY.methods if not is_imported(method)
-    }
-    return [f"refers/methods/{objective}.py" for objective in sorted(found)]
+def objectives_of_study():
+    """Objectives that a method of the study is pre-trained with."""
+    methods = [method for method in STUDY.methods if not is_imported(method)]
+    return sorted({STUDY.pretrain_settings(method)["objective"] for method in methods})
 
 
 def resources_of_rules(wildcards):
@@ -450,6 +515,6 @@ def resources_of_rules(wildcards):
 
 
 def plan_of_page(wildcards):
-    """The plan that the page shows, and its digest, so that a new plan is a new page; empty where none was made."""
-    path = Path(STUDY.place("results")) / "plan/plan.json"
+    """The plan that the page shows, and its digest, so that a new plan is a new page; empty where no plan exists."""
+    path = paths.locate(paths.PLAN, config.get("pathvars", {}), form="json")
     return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}

@@ -2,16 +2,16 @@
 
 
 rule index_source:
-    """Read an official layout into the index schema: one row an image that is on disk."""
+    """Read an official layout into the index schema: one row per image on disk."""
     input:
         tables=source_tables,
     output:
-        index="<store>/{source}/index.parquet",
-        report="<store>/{source}/index.json",
+        index=paths.INDEX,
+        report=paths.INDEX_REPORT,
     log:
-        "<logs>/index_source/{source}.log",
+        paths.log("index_source"),
     benchmark:
-        "<benchmarks>/index_source/{source}.jsonl"
+        paths.benchmark("index_source")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -23,22 +23,22 @@ rule index_source:
         layout=layout_of,
         code=adapter_code,
     shell:
-        "python workflow/scripts/index_source.py --layout {params.layout} --source {wildcards.source}"
-        " --folder {params.folder:q} --out {output.index} --report {output.report} &> {log}"
+        "python workflow/scripts/index_source.py --layout={params.layout:q} --source {wildcards.source:q}"
+        " --folder {params.folder:q} --out {output.index:q} --report {output.report:q} &> {log:q}"
 
 
 rule pack_images:
     """Decode every image once into a memory-mapped uint8 store; unreadable ones stop the run or are left out by name."""
     input:
-        index="<store>/{source}/index.parquet",
+        index=paths.INDEX,
     output:
-        store="<store>/{source}/images.npy",
-        manifest="<store>/{source}/images.json",
+        store=paths.IMAGES,
+        manifest=paths.MANIFEST,
     log:  # the list of unreadable images is a log, since it must outlive a failed job
-        text="<logs>/pack_images/{source}.log",
-        quarantine="<store>/{source}/quarantine.csv",
+        text=paths.log("pack_images"),
+        quarantine=paths.QUARANTINE,
     benchmark:
-        "<benchmarks>/pack_images/{source}.jsonl"
+        paths.benchmark("pack_images")
     conda:
         "../envs/refers.yaml"
     threads: 8
@@ -49,26 +49,26 @@ rule pack_images:
     params:
         folder=source_folder,
         size=config["images"]["size"],
-        code=code("pack_images"),
+        code=code_of("pack_images"),
     shell:
-        "python workflow/scripts/pack_images.py --index {input.index} --folder {params.folder:q} --size {params.size}"
-        " --tolerance {resources.tolerance} --out {output.store} --manifest {output.manifest}"
-        " --quarantine {log.quarantine} --workers {threads} 2>&1 | tee {log.text}"
+        "python workflow/scripts/pack_images.py --index {input.index:q} --folder {params.folder:q} --size {params.size:q}"
+        " --tolerance {resources.tolerance:q} --out {output.store:q} --manifest {output.manifest:q}"
+        " --quarantine {log.quarantine:q} --workers {threads:q} 2>&1 | tee {log.text:q}"
 
 
 rule split_dataset:
     """Training, validation and test sets of a dataset, by patient."""
     input:
-        index=index_of,
-        manifest=manifest_of,
+        index=of_source(paths.INDEX),
+        manifest=of_source(paths.MANIFEST),
         lists=released_lists,
     output:
-        split="<interim>/{dataset}/split.parquet",
-        report="<interim>/{dataset}/split.json",
+        split=paths.SPLIT,
+        report=paths.SPLIT_REPORT,
     log:
-        "<logs>/split_dataset/{dataset}.log",
+        paths.log("split_dataset"),
     benchmark:
-        "<benchmarks>/split_dataset/{dataset}.jsonl"
+        paths.benchmark("split_dataset")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -78,24 +78,24 @@ rule split_dataset:
     params:
         config=lambda wildcards: as_json(STUDY.split_settings(wildcards.dataset)),
         lists=released_option,
-        code=code("split_dataset"),
+        code=code_of("split_dataset"),
     shell:
-        "python workflow/scripts/split_dataset.py --index {input.index} --manifest {input.manifest}"
-        " --config {params.config:q} {params.lists} --out {output.split} --report {output.report} &> {log}"
+        "python workflow/scripts/split_dataset.py --index {input.index:q} --manifest {input.manifest:q}"
+        " --config {params.config:q} {params.lists:q} --out {output.split:q} --report {output.report:q} &> {log:q}"
 
 
 rule check_split:
     """Leakage, one-sided classes and views of a split; what the config does not accept stops the run here."""
     input:
-        split="<interim>/{dataset}/split.parquet",
-        index=index_of,
-        store=store_of,
+        split=paths.SPLIT,
+        index=of_source(paths.INDEX),
+        store=of_source(paths.IMAGES),
     output:
-        "<interim>/{dataset}/check.json",
+        paths.CHECK,
     log:
-        "<logs>/check_split/{dataset}.log",
+        paths.log("check_split"),
     benchmark:
-        "<benchmarks>/check_split/{dataset}.jsonl"
+        paths.benchmark("check_split")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -104,23 +104,23 @@ rule check_split:
         runtime=30,
     params:
         accept=accept_option,
-        code=code("check_split"),
+        code=code_of("check_split"),
     shell:
-        "python workflow/scripts/check_split.py --split {input.split} --index {input.index} --store {input.store}"
-        " --dataset {wildcards.dataset} {params.accept} --out {output} 2>&1 | tee {log}"
+        "python workflow/scripts/check_split.py --split {input.split:q} --index {input.index:q} --store {input.store:q}"
+        " --dataset {wildcards.dataset:q} {params.accept:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule label_subset:
     """The training images of a label ratio; 1 % lies inside 10 % inside 100 %."""
     input:
-        split="<interim>/{dataset}/split.parquet",
+        split=paths.SPLIT,
     output:
-        subset="<interim>/{dataset}/subset_{ratio}pct.csv",
-        report="<interim>/{dataset}/subset_{ratio}pct.json",
+        subset=paths.SUBSET,
+        report=paths.SUBSET_REPORT,
     log:
-        "<logs>/label_subset/{dataset}.{ratio}pct.log",
+        paths.log("label_subset"),
     benchmark:
-        "<benchmarks>/label_subset/{dataset}.{ratio}pct.jsonl"
+        paths.benchmark("label_subset")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -129,7 +129,7 @@ rule label_subset:
         runtime=10,
     params:
         seed=config["subset"]["seed"],
-        code=code("label_subset"),
+        code=code_of("label_subset"),
     shell:
-        "python workflow/scripts/label_subset.py --split {input.split} --ratio {wildcards.ratio} --seed {params.seed}"
-        " --out {output.subset} --report {output.report} &> {log}"
+        "python workflow/scripts/label_subset.py --split {input.split:q} --ratio {wildcards.ratio:q} --seed {params.seed:q}"
+        " --out {output.subset:q} --report {output.report:q} &> {log:q}"

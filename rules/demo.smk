@@ -6,9 +6,9 @@ rule generate_demo:
     output:
         "build/demo/data/demo.json",
     log:
-        "<logs>/generate_demo.log",
+        paths.log("generate_demo"),
     benchmark:
-        "<benchmarks>/generate_demo.jsonl"
+        paths.benchmark("generate_demo")
     conda:
         "../envs/refers.yaml"
     threads: 2
@@ -16,20 +16,20 @@ rule generate_demo:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code("generate_demo"),
+        code=code_of("generate_demo"),
         folder=subpath(output[0], parent=True),
     shell:
-        "python workflow/scripts/generate_demo.py --out {params.folder} --seed 0 --workers {threads} &> {log}"
+        "python workflow/scripts/generate_demo.py --out {params.folder:q} --seed 0 --workers {threads:q} &> {log:q}"
 
 
 rule generate_checkpoint:
     """A random checkpoint in the layout of ImageNet's ViT-B_16.npz, for `checkpoint: random`."""
     output:
-        "<interim>/random_vit.npz",
+        paths.RANDOM_VIT,
     log:
-        "<logs>/generate_checkpoint.log",
+        paths.log("generate_checkpoint"),
     benchmark:
-        "<benchmarks>/generate_checkpoint.jsonl"
+        paths.benchmark("generate_checkpoint")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -37,7 +37,7 @@ rule generate_checkpoint:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code("generate_checkpoint"),
+        code=code_of("generate_checkpoint"),
         config=lambda wildcards: as_json(STUDY.model_settings("imagenet")),
     shell:
-        "python workflow/scripts/generate_checkpoint.py --config {params.config:q} --out {output} &> {log}"
+        "python workflow/scripts/generate_checkpoint.py --config {params.config:q} --out {output:q} &> {log:q}"

@@ -12,11 +12,11 @@ rule explain:
     input:
         schema="workflow/schemas/run.schema.json",
     output:
-        account="<results>/explain/{method}/{dataset}/{ratio}pct.md",
+        account=paths.EXPLANATION,
     log:
-        "<logs>/explain/{method}.{dataset}.{ratio}pct.log",
+        paths.log("explain"),
     benchmark:
-        "<benchmarks>/explain/{method}.{dataset}.{ratio}pct.jsonl"
+        paths.benchmark("explain")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -24,10 +24,10 @@ rule explain:
         mem_mb=1000,
         runtime=30,
     params:
-        config=as_json(config),
-        command=remake_command(),
+        config=literal(as_json(config)),
+        command=literal(remake_command()),
         asked=time.time(),  # files change without a rule knowing, so that it looks again every time
     shell:
         "python workflow/scripts/explain.py --config {params.config:q} --command {params.command:q}"
-        " --method {wildcards.method} --dataset {wildcards.dataset} --ratio {wildcards.ratio} --out {output.account}"
-        " 2>&1 | tee {log}"
+        " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q} --out {output.account:q}"
+        " 2>&1 | tee {log:q}"

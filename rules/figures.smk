@@ -10,11 +10,11 @@ rule rule_graph:
     input:
         rules=rule_files(),
     output:
-        "<results>/rules.csv",
+        paths.RULES,
     log:
-        "<logs>/rule_graph.log",
+        paths.log("rule_graph"),
     benchmark:
-        "<benchmarks>/rule_graph.jsonl"
+        paths.benchmark("rule_graph")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -22,27 +22,27 @@ rule rule_graph:
         mem_mb=1000,
         runtime=10,
     params:
-        config=as_json(config),
-        code=code("rule_graph"),
+        config=literal(as_json(config)),
+        code=code_of("rule_graph"),
     shell:
         "python workflow/scripts/rule_graph.py --config {params.config:q} --targets tables figures page"
-        " --rules {input.rules} --out {output} &> {log}"
+        " --rules {input.rules:q} --out {output:q} &> {log:q}"
 
 
 rule attend:
     """Class activation maps of the test images with radiologists' boxes (Figure 3)."""
     input:
         classifier=classifier_of_figure,
-        split=dataset_of_figure("<interim>/{dataset}/split.parquet"),
-        index=dataset_of_figure("<store>/{source}/index.parquet"),
-        store=dataset_of_figure("<store>/{source}/images.npy"),
+        split=of_figure(paths.SPLIT),
+        index=of_figure(paths.INDEX),
+        store=of_figure(paths.IMAGES),
     output:
-        maps="<results>/attention/{figure}/maps.npz",
-        overlap="<results>/attention/{figure}/iou.csv",
+        maps=paths.MAPS,
+        overlap=paths.OVERLAP,
     log:
-        "<logs>/attend/{figure}.log",
+        paths.log("attend"),
     benchmark:
-        "<benchmarks>/attend/{figure}.jsonl"
+        paths.benchmark("attend")
     conda:
         "../envs/refers.yaml"
     threads: 4
@@ -51,43 +51,41 @@ rule attend:
         mem_mb=8000,
         runtime=60,
     params:
-        download=lambda wildcards: STUDY.folder(STUDY.dataset(attention_of(wildcards)["dataset"])["source"]),
-        layout=lambda wildcards: config["sources"][
-            STUDY.dataset(attention_of(wildcards)["dataset"])["source"]
-        ]["layout"],
+        download=lambda wildcards: STUDY.folder(source_of_figure(wildcards)),
+        layout=layout_of_figure,
         augment=augment_of_figure,
         images=lambda wildcards: attention_of(wildcards)["images"],
         threshold=lambda wildcards: attention_of(wildcards)["threshold"],
         device=config["device"],
-        code=code("attend"),
+        code=attend_code,
     shell:
-        "python workflow/scripts/attend.py --classifier {input.classifier} --split {input.split} --index {input.index}"
-        " --store {input.store} --download {params.download:q} --layout {params.layout} --augment {params.augment:q}"
-        " --images {params.images} --threshold {params.threshold} --seed 0 --device {params.device}"
-        " --out {output.maps} &> {log}"
+        "python workflow/scripts/attend.py --classifier {input.classifier:q} --split {input.split:q} --index {input.index:q}"
+        " --store {input.store:q} --download {params.download:q} --layout={params.layout:q} --augment {params.augment:q}"
+        " --images {params.images:q} --threshold {params.threshold:q} --seed 0 --device {params.device:q}"
+        " --out {output.maps:q} &> {log:q}"
 
 
 rule figure:
-    """One figure of the study, as PDF and PNG; what cannot run here is named below it."""
+    """One figure of the study, as PDF and PNG; what cannot run is named below it."""
     input:
         sources_of_figure,
     output:
         pdf=report(
-            "<results>/figures/{figure}.pdf",
+            paths.fill(paths.FIGURE, form="pdf"),
             caption="../workflow/report/figure.rst",
             category="Figures",
             labels=labels_of_figure("pdf"),
         ),
         png=report(
-            "<results>/figures/{figure}.png",
+            paths.fill(paths.FIGURE, form="png"),
             caption="../workflow/report/figure.rst",
             category="Figures",
             labels=labels_of_figure("png"),
         ),
     log:
-        "<logs>/figure/{figure}.log",
+        paths.log("figure"),
     benchmark:
-        "<benchmarks>/figure/{figure}.jsonl"
+        paths.benchmark("figure")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -96,6 +94,6 @@ rule figure:
         runtime=10,
     params:
         spec=figure_spec,
-        code=code("figure"),
+        code=code_of("figure"),
     shell:
-        "python workflow/scripts/figure.py --spec {params.spec:q} --inputs {input:q} --out {output.pdf} &> {log}"
+        "python workflow/scripts/figure.py --spec {params.spec:q} --inputs {input:q} --out {output.pdf:q} &> {log:q}"

@@ -5,25 +5,18 @@ rule finetune:
     """Fine-tune an encoder on a dataset at a label ratio; validation picks the weights, the test set is read once."""
     input:
         encoder=encoder_of_cell,
-        store=store_of,
-        split="<interim>/{dataset}/split.parquet",
-        subset="<interim>/{dataset}/subset_{ratio}pct.csv",
-        check="<interim>/{dataset}/check.json",
+        store=of_source(paths.IMAGES),
+        split=paths.SPLIT,
+        subset=paths.SUBSET,
+        check=paths.CHECK,
     output:
-        predictions=expand(
-            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/predictions.parquet",
-            seed=STUDY.seeds,
-        ),
-        records=expand(
-            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/run.json", seed=STUDY.seeds
-        ),
-        metrics=expand(
-            "<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{seed}/metrics.jsonl", seed=STUDY.seeds
-        ),
+        predictions=every_seed(paths.PREDICTIONS),
+        records=every_seed(paths.RUN_RECORD),
+        metrics=every_seed(paths.RUN_METRICS),
     log:
-        "<logs>/finetune/{method}.{dataset}.{ratio}pct.log",
+        paths.log("finetune"),
     benchmark:
-        "<benchmarks>/finetune/{method}.{dataset}.{ratio}pct.jsonl"
+        paths.benchmark("finetune")
     conda:
         GPU_ENVIRONMENT
     threads: 4
@@ -37,17 +30,17 @@ rule finetune:
         keep=keep_option,
         folder=subpath(output[0], ancestor=2),
         device=config["device"],
-        code=code("finetune"),
+        code=code_of("finetune"),
     shell:
-        "python workflow/scripts/finetune.py --config {params.config:q} --encoder {input.encoder} --store {input.store}"
-        " --split {input.split} --subset {input.subset} --seeds {params.seeds} {params.keep} --device {params.device}"
-        " --out {params.folder} &> {log}"
+        "python workflow/scripts/finetune.py --config {params.config:q} --encoder {input.encoder:q} --store {input.store:q}"
+        " --split {input.split:q} --subset {input.subset:q} --seeds {params.seeds:q} {params.keep:q} --device {params.device:q}"
+        " --out {params.folder:q} &> {log:q}"
 
 
 use rule finetune as finetune_kept with:
     output:
         **rules.finetune.output,
-        classifier=f"<results>/runs/{{method}}/{{dataset}}/{{ratio}}pct/seed{STUDY.seeds[0]}/classifier.safetensors",
+        classifier=paths.fill(paths.CLASSIFIER, seed=STUDY.seeds[0]),
     wildcard_constraints:
         method=one_of(STUDY.kept["method"]),
         dataset=one_of(STUDY.kept["dataset"]),

@@ -6,20 +6,20 @@ localrules:
 
 
 rule page:
-    """Tables, figures and claims, and behind each number where it comes from."""
+    """Tables, figures and claims, with the provenance of each number."""
     input:
-        tables=expand("<results>/tables/{table}.html", table=config["tables"]),
-        figures=expand("<results>/figures/{figure}.png", figure=config["figures"]),
-        claims="<results>/claims.csv",
+        tables=expand(paths.TABLE, table=config["tables"], form="html"),
+        figures=expand(paths.FIGURE, figure=config["figures"], form="png"),
+        claims=paths.fill(paths.CLAIMS, form="csv"),
         records=records_of_tables(),
         ttests=tests_of_tables(),
         assets=["workflow/report/page.css", "workflow/report/page.js"],
     output:
-        "<results>/index.html",
+        paths.PAGE,
     log:
-        "<logs>/page.log",
+        paths.log("page"),
     benchmark:
-        "<benchmarks>/page.jsonl"
+        paths.benchmark("page")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -27,12 +27,12 @@ rule page:
         mem_mb=1000,
         runtime=10,
     params:
-        note=f"--note={config['note']}" if config.get("note") else "",
-        captions=as_json({name: entry["title"] for name, entry in config["figures"].items()}),
-        remake=remake_command(),
+        note=literal(config.get("note", "")),
+        captions=literal(as_json({name: entry["title"] for name, entry in config["figures"].items()})),
+        remake=literal(remake_command()),
         plan=plan_of_page,  # no input: a page without a plan is whole, and making one takes training steps
-        code=code("page"),
+        code=code_of("page"),
     shell:
-        "python workflow/scripts/page.py --title 'REFERS, reproduced' {params.note:q} --command {params.remake:q}"
-        " --tables {input.tables} --figures {input.figures} --captions {params.captions:q} --claims {input.claims}"
-        " --records {input.records} --ttests {input.ttests} --plan {params.plan[path]} --out {output} &> {log}"
+        "python workflow/scripts/page.py --title 'REFERS, reproduced' --note={params.note:q} --command {params.remake:q}"
+        " --tables {input.tables:q} --figures {input.figures:q} --captions {params.captions:q} --claims {input.claims:q}"
+        " --records {input.records:q} --ttests {input.ttests:q} --plan {params.plan[path]:q} --out {output:q} &> {log:q}"

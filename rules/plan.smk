@@ -12,11 +12,11 @@ rule calibrate:
     input:
         demo=DEMO_CONFIG,
     output:
-        "<results>/plan/steps.json",
+        paths.STEP_COSTS,
     log:
-        "<logs>/calibrate.log",
+        paths.log("calibrate"),
     benchmark:
-        "<benchmarks>/calibrate.jsonl"
+        paths.benchmark("calibrate")
     conda:
         "../envs/refers.yaml"
     threads: 4
@@ -26,24 +26,24 @@ rule calibrate:
         runtime=60,
     params:
         config=steps_config,
-        code=code("calibrate", *objective_files()),
+        code=code_of("calibrate", methods=objectives_of_study()),
     shell:
-        "python workflow/scripts/calibrate.py --config {params.config:q} --demo {input.demo} --out {output} 2>&1 | tee {log}"
+        "python workflow/scripts/calibrate.py --config {params.config:q} --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plan:
     """Jobs, GPU hours, memory and disk of the study by tier, and its schedule on several GPUs."""
     input:
-        steps="<results>/plan/steps.json",
+        steps=paths.STEP_COSTS,
         demo=DEMO_CONFIG,
     output:
-        plan="<results>/plan/plan.json",
-        targets="<results>/plan/plan.csv",
-        markdown="<results>/plan/plan.md",
+        plan=paths.fill(paths.PLAN, form="json"),
+        targets=paths.fill(paths.PLAN, form="csv"),
+        markdown=paths.fill(paths.PLAN, form="md"),
     log:
-        "<logs>/plan.log",
+        paths.log("plan"),
     benchmark:
-        "<benchmarks>/plan.jsonl"
+        paths.benchmark("plan")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -51,9 +51,9 @@ rule plan:
         mem_mb=1000,
         runtime=10,
     params:
-        config=as_json(config),
+        config=literal(as_json(config)),
         resources=resources_of_rules,
         asked=time.time(),  # benchmark files come and go, so that it looks again every time
     shell:
-        "python workflow/scripts/plan.py --config {params.config:q} --demo {input.demo} --steps {input.steps}"
-        " --resources {params.resources:q} --out {output.plan} 2>&1 | tee {log}"
+        "python workflow/scripts/plan.py --config {params.config:q} --demo {input.demo:q} --steps {input.steps:q}"
+        " --resources {params.resources:q} --out {output.plan:q} 2>&1 | tee {log:q}"

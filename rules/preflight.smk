@@ -10,12 +10,12 @@ localrules:
 rule preflight:
     """What of the data is here, what is wrong with it, what to do next; --config preflight=full decodes every image."""
     output:
-        "<results>/preflight.json",
+        paths.PREFLIGHT,
     log:  # the list of unreadable images is a log, since it must outlive a failed job
-        text="<logs>/preflight.log",
-        unreadable="<logs>/unreadable.csv",
+        text=paths.log("preflight"),
+        unreadable=paths.UNREADABLE,
     benchmark:
-        "<benchmarks>/preflight.jsonl"
+        paths.benchmark("preflight")
     conda:
         "../envs/refers.yaml"
     threads: 8
@@ -23,9 +23,9 @@ rule preflight:
         mem_mb=4000,
         runtime=240,
     params:
-        config=as_json(config),
+        config=literal(as_json(config)),
         full="--full" if config.get("preflight") == "full" else "",
         asked=time.time(),  # never the same, so that the answer is never an old one
     shell:
-        "python workflow/scripts/preflight.py --config {params.config:q} {params.full} --workers {threads}"
-        " --unreadable {log.unreadable} --out {output} 2>&1 | tee {log.text}"
+        "python workflow/scripts/preflight.py --config {params.config:q} {params.full:q} --workers {threads:q}"
+        " --unreadable {log.unreadable:q} --out {output:q} 2>&1 | tee {log.text:q}"

@@ -1,19 +1,19 @@
-# One encoder a method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
+# One encoder per method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
 
 
 rule discover_words:
     """Visual words of a method that learns from crops: the same place in radiographs that look alike."""
     input:
-        index="<store>/mimic/index.parquet",
-        store="<store>/mimic/images.npy",
-        manifest="<store>/mimic/images.json",
-        tokens="<interim>/mimic/tokens.npz",
+        index=of_mimic(paths.INDEX),
+        store=of_mimic(paths.IMAGES),
+        manifest=of_mimic(paths.MANIFEST),
+        tokens=paths.TOKENS,
     output:
-        "<interim>/mimic/{method}/words.csv",
+        paths.WORDS,
     log:
-        "<logs>/discover_words/{method}.log",
+        paths.log("discover_words"),
     benchmark:
-        "<benchmarks>/discover_words/{method}.jsonl"
+        paths.benchmark("discover_words")
     conda:
         "../envs/refers.yaml"
     threads: 4
@@ -22,30 +22,30 @@ rule discover_words:
         runtime=60,
     params:
         config=words_config,
-        code=code("discover_words"),
+        code=code_of("discover_words"),
     shell:
-        "python workflow/scripts/discover_words.py --config {params.config:q} --index {input.index} --store {input.store}"
-        " --manifest {input.manifest} --tokens {input.tokens} --out {output} &> {log}"
+        "python workflow/scripts/discover_words.py --config {params.config:q} --index {input.index:q} --store {input.store:q}"
+        " --manifest {input.manifest:q} --tokens {input.tokens:q} --out {output:q} &> {log:q}"
 
 
 rule pretrain:
     """Pre-train the encoder of a method with its objective."""
     input:
-        index="<store>/mimic/index.parquet",
-        store="<store>/mimic/images.npy",
-        manifest="<store>/mimic/images.json",
-        tokens="<interim>/mimic/tokens.npz",
+        index=of_mimic(paths.INDEX),
+        store=of_mimic(paths.IMAGES),
+        manifest=of_mimic(paths.MANIFEST),
+        tokens=paths.TOKENS,
         text_encoder=text_encoder_files,
         init=init_encoder,
         words=words_of,
     output:
-        encoder="<results>/encoders/{method}/encoder.safetensors",
-        record="<results>/encoders/{method}/run.json",
-        metrics="<results>/encoders/{method}/metrics.jsonl",
+        encoder=paths.ENCODER,
+        record=paths.ENCODER_RECORD,
+        metrics=paths.ENCODER_METRICS,
     log:
-        "<logs>/pretrain/{method}.log",
+        paths.log("pretrain"),
     benchmark:
-        "<benchmarks>/pretrain/{method}.jsonl"
+        paths.benchmark("pretrain")
     wildcard_constraints:
         method=methods_where(imported=False),
     conda:
@@ -57,15 +57,16 @@ rule pretrain:
         runtime="5d",
     params:
         config=pretrain_config,
+        text_encoder=text_encoder_folder,
         init=init_option,
         words=words_option,
         device=config["device"],
         code=objective_code,
     shell:
-        "python workflow/scripts/pretrain.py --method {wildcards.method} --config {params.config:q}"
-        " --index {input.index} --store {input.store} --manifest {input.manifest} --tokens {input.tokens}"
-        " --text-encoder $(dirname {input.text_encoder[0]:q}) {params.init} {params.words} --device {params.device}"
-        " --processes {resources.gpu} --out {output.encoder} 2>&1 | (trap '' TERM; tee {log})"
+        "python workflow/scripts/pretrain.py --method {wildcards.method:q} --config {params.config:q}"
+        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} --tokens {input.tokens:q}"
+        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
+        " --processes {resources.gpu:q} --out {output.encoder:q} 2>&1 | (trap '' TERM; tee {log:q})"
 
 
 rule import_encoder:
@@ -73,12 +74,12 @@ rule import_encoder:
     input:
         checkpoint=checkpoint_of,
     output:
-        encoder="<results>/encoders/{method}/encoder.safetensors",
-        record="<results>/encoders/{method}/run.json",
+        encoder=paths.ENCODER,
+        record=paths.ENCODER_RECORD,
     log:
-        "<logs>/import_encoder/{method}.log",
+        paths.log("import_encoder"),
     benchmark:
-        "<benchmarks>/import_encoder/{method}.jsonl"
+        paths.benchmark("import_encoder")
     wildcard_constraints:
         method=methods_where(imported=True),
     conda:
@@ -89,8 +90,9 @@ rule import_encoder:
         runtime=10,
     params:
         config=lambda wildcards: as_json(STUDY.model_settings(wildcards.method)),
-        source=checkpoint_option,
-        code=code("import_encoder"),
+        name=checkpoint_name,
+        checkpoint=checkpoint_option,
+        code=code_of("import_encoder"),
     shell:
-        "python workflow/scripts/import_encoder.py --method {wildcards.method} --checkpoint {params.source:q}"
-        " --config {params.config:q} --out {output.encoder} &> {log}"
+        "python workflow/scripts/import_encoder.py --method {wildcards.method:q} {params.checkpoint:q}"
+        " --config {params.config:q} --out {output.encoder:q} &> {log:q}"

@@ -4,14 +4,14 @@
 rule clean_reports:
     """Findings and Impression of every report; fewer than three tokens are dropped; every decision is counted."""
     input:
-        index="<store>/mimic/index.parquet",
+        index=of_mimic(paths.INDEX),
     output:
-        reports="<store>/mimic/reports.parquet",
-        funnel="<store>/mimic/reports.json",
+        reports=paths.REPORTS,
+        funnel=paths.REPORTS_FUNNEL,
     log:
-        "<logs>/clean_reports.log",
+        paths.log("clean_reports"),
     benchmark:
-        "<benchmarks>/clean_reports.jsonl"
+        paths.benchmark("clean_reports")
     conda:
         "../envs/refers.yaml"
     threads: 4
@@ -19,23 +19,23 @@ rule clean_reports:
         mem_mb=2000,
         runtime=60,
     params:
-        folder=STUDY.folder("mimic"),
-        code=code("clean_reports"),
+        folder=STUDY.folder("mimic") / "mimic-cxr-reports",
+        code=code_of("clean_reports"),
     shell:
-        "python workflow/scripts/clean_reports.py --reports {params.folder:q}/mimic-cxr-reports"
-        " --index {input.index} --workers {threads} --out {output.reports} --funnel {output.funnel} 2>&1 | tee {log}"
+        "python workflow/scripts/clean_reports.py --reports {params.folder:q}"
+        " --index {input.index:q} --workers {threads:q} --out {output.reports:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
 
 
 rule build_text_encoder:
     """A small random BERT with a vocabulary of these reports, for studies whose config names no downloaded one."""
     input:
-        reports="<store>/mimic/reports.parquet",
+        reports=paths.REPORTS,
     output:
-        multiext("<interim>/mimic/text_encoder/", "config.json", "model.safetensors"),
+        [f"{paths.TEXT_ENCODER}/{name}" for name in TEXT_ENCODER_FILES],
     log:
-        "<logs>/build_text_encoder.log",
+        paths.log("build_text_encoder"),
     benchmark:
-        "<benchmarks>/build_text_encoder.jsonl"
+        paths.benchmark("build_text_encoder")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -44,24 +44,24 @@ rule build_text_encoder:
         runtime=10,
     params:
         folder=subpath(output[0], parent=True),
-        config=as_json(config["text"].get("build", {})),
-        code=code("build_text_encoder"),
+        config=literal(as_json(config["text"].get("build", {}))),
+        code=code_of("build_text_encoder"),
     shell:
-        "python workflow/scripts/build_text_encoder.py --reports {input.reports} --config {params.config:q}"
-        " --out {params.folder} &> {log}"
+        "python workflow/scripts/build_text_encoder.py --reports {input.reports:q} --config {params.config:q}"
+        " --out {params.folder:q} &> {log:q}"
 
 
 rule tokenize_reports:
     """Report tokens, as written and with left and right swapped for flipped studies."""
     input:
-        reports="<store>/mimic/reports.parquet",
+        reports=paths.REPORTS,
         text_encoder=text_encoder_files,
     output:
-        tokens="<interim>/mimic/tokens.npz",
+        tokens=paths.TOKENS,
     log:
-        "<logs>/tokenize_reports.log",
+        paths.log("tokenize_reports"),
     benchmark:
-        "<benchmarks>/tokenize_reports.jsonl"
+        paths.benchmark("tokenize_reports")
     conda:
         "../envs/refers.yaml"
     threads: 2
@@ -69,9 +69,10 @@ rule tokenize_reports:
         mem_mb=4000,
         runtime=60,
     params:
+        text_encoder=text_encoder_folder,
         max_length=config["text"]["max_length"],
         swap=config["text"]["swap"],
-        code=code("tokenize_reports"),
+        code=code_of("tokenize_reports"),
     shell:
-        "python workflow/scripts/tokenize_reports.py --reports {input.reports} --text-encoder $(dirname {input.text_encoder[0]:q})"
-        " --max-length {params.max_length} --swap {params.swap} --out {output.tokens} &> {log}"
+        "python workflow/scripts/tokenize_reports.py --reports {input.reports:q} --text-encoder {params.text_encoder:q}"
+        " --max-length {params.max_length:q} --swap {params.swap:q} --out {output.tokens:q} &> {log:q}"

@@ -1,4 +1,4 @@
-# Predictions -> one file a table cell -> tests. From here on a laptop is enough: no torch, no download, only <results>/runs.
+# Predictions -> one file per table cell -> tests. From here on a laptop is enough: no torch, no download, only <results>/runs.
 
 
 rule cell:
@@ -6,11 +6,11 @@ rule cell:
     input:
         predictions=seeds_of_cell,
     output:
-        auc="<results>/cells/{method}/{dataset}/{ratio}pct/auc.json",
+        auc=paths.CELL,
     log:
-        "<logs>/cell/{method}.{dataset}.{ratio}pct.log",
+        paths.log("cell"),
     benchmark:
-        "<benchmarks>/cell/{method}.{dataset}.{ratio}pct.jsonl"
+        paths.benchmark("cell")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -20,26 +20,26 @@ rule cell:
     params:
         seeds=config["study"]["seeds"],
         bootstrap={key: config["study"]["bootstrap"][key] for key in ("resamples", "seed")},
-        code=code("cell"),
+        code=code_of("cell"),
     shell:
-        "python workflow/scripts/cell.py --predictions {input.predictions} --seeds {params.seeds}"
-        " --method {wildcards.method} --dataset {wildcards.dataset} --ratio {wildcards.ratio}"
-        " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {output.auc} &> {log}"
+        "python workflow/scripts/cell.py --predictions {input.predictions:q} --seeds {params.seeds:q}"
+        " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
+        " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.auc:q} &> {log:q}"
 
 
 rule ttest:
     """A method against a baseline: t-test over seeds as in the paper, Welch's, paired bootstrap and DeLong over images."""
     input:
-        reference="<results>/cells/{method}/{dataset}/{ratio}pct/auc.json",
-        baseline="<results>/cells/{baseline}/{dataset}/{ratio}pct/auc.json",
+        reference=paths.CELL,
+        baseline=paths.fill(paths.CELL, method="{baseline}"),
         reference_predictions=seeds_of_cell,
         baseline_predictions=seeds_of_baseline,
     output:
-        test="<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json",
+        test=paths.TTEST,
     log:
-        "<logs>/ttest/{dataset}.{ratio}pct.{method}_vs_{baseline}.log",
+        paths.log("ttest"),
     benchmark:
-        "<benchmarks>/ttest/{dataset}.{ratio}pct.{method}_vs_{baseline}.jsonl"
+        paths.benchmark("ttest")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -48,8 +48,8 @@ rule ttest:
         runtime=10,
     params:
         bootstrap={key: config["study"]["bootstrap"][key] for key in ("resamples", "seed")},
-        code=code("ttest"),
+        code=code_of("ttest"),
     shell:
-        "python workflow/scripts/ttest.py --reference {input.reference} --baseline {input.baseline}"
-        " --reference-predictions {input.reference_predictions} --baseline-predictions {input.baseline_predictions}"
-        " --resamples {params.bootstrap[resamples]} --bootstrap-seed {params.bootstrap[seed]} --out {output.test} &> {log}"
+        "python workflow/scripts/ttest.py --reference {input.reference:q} --baseline {input.baseline:q}"
+        " --reference-predictions {input.reference_predictions:q} --baseline-predictions {input.baseline_predictions:q}"
+        " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.test:q} &> {log:q}"

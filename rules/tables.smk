@@ -15,23 +15,23 @@ rule table:
         reported="config/reported.csv",
     output:
         csv=report(
-            "<results>/tables/{table}.csv",
+            paths.fill(paths.TABLE, form="csv"),
             caption="../workflow/report/table.rst",
             category="Tables",
             labels=labels_of_table("csv"),
         ),
-        markdown="<results>/tables/{table}.md",
-        latex="<results>/tables/{table}.tex",
+        markdown=paths.fill(paths.TABLE, form="md"),
+        latex=paths.fill(paths.TABLE, form="tex"),
         html=report(
-            "<results>/tables/{table}.html",
+            paths.fill(paths.TABLE, form="html"),
             caption="../workflow/report/table.rst",
             category="Tables",
             labels=labels_of_table("html"),
         ),
     log:
-        "<logs>/table/{table}.log",
+        paths.log("table"),
     benchmark:
-        "<benchmarks>/table/{table}.jsonl"
+        paths.benchmark("table")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -40,28 +40,28 @@ rule table:
         runtime=10,
     params:
         spec=table_spec,
-        code=code("table"),
+        code=code_of("table"),
     shell:
-        "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells} --ttests {input.tests}"
-        " --reported {input.reported} --out-csv {output.csv} --out-md {output.markdown} --out-tex {output.latex}"
-        " --out-html {output.html} 2>&1 | tee {log}"
+        "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells:q} --ttests {input.tests:q}"
+        " --reported {input.reported:q} --out-csv {output.csv:q} --out-md {output.markdown:q} --out-tex {output.latex:q}"
+        " --out-html {output.html:q} 2>&1 | tee {log:q}"
 
 
 rule cell_index:
     """Every printed number and the target that remakes it."""
     input:
-        tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+        tables=expand(paths.TABLE, table=config["tables"], form="csv"),
     output:
         index=report(
-            "<results>/tables/cells.csv",
+            paths.CELL_INDEX,
             caption="../workflow/report/cells.rst",
             category="Tables",
             labels={"table": "cells", "title": "Every number and its target", "form": "csv"},
         ),
     log:
-        "<logs>/cell_index.log",
+        paths.log("cell_index"),
     benchmark:
-        "<benchmarks>/cell_index.jsonl"
+        paths.benchmark("cell_index")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -69,30 +69,30 @@ rule cell_index:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("cell_index"),
+        code=code_of("cell_index"),
     shell:
-        "python workflow/scripts/cell_index.py --tables {input.tables} --out {output.index} &> {log}"
+        "python workflow/scripts/cell_index.py --tables {input.tables:q} --out {output.index:q} &> {log:q}"
 
 
 rule claims:
     """The paper's checkable sentences, judged on our tables and on the paper's own numbers."""
     input:
         claims="config/claims.yaml",
-        tables=expand("<results>/tables/{table}.csv", table=config["tables"]),
+        tables=expand(paths.TABLE, table=config["tables"], form="csv"),
         overlaps=overlaps_of_figures()[0],
         reported="config/reported.csv",
     output:
         csv=report(
-            "<results>/claims.csv",
+            paths.fill(paths.CLAIMS, form="csv"),
             caption="../workflow/report/claims.rst",
             category="Claims",
             labels={"title": "The paper's sentences, judged", "form": "csv"},
         ),
-        markdown="<results>/claims.md",
+        markdown=paths.fill(paths.CLAIMS, form="md"),
     log:
-        "<logs>/claims.log",
+        paths.log("claims"),
     benchmark:
-        "<benchmarks>/claims.jsonl"
+        paths.benchmark("claims")
     conda:
         "../envs/refers.yaml"
     threads: 1
@@ -100,11 +100,11 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        absent=as_json(overlaps_of_figures()[1]),
+        absent=literal(as_json(overlaps_of_figures()[1])),
         within_points=config["verdict"]["within_points"],
-        note=f"--note={config['note']}" if config.get("note") else "",
-        code=code("claims"),
+        note=literal(config.get("note", "")),
+        code=code_of("claims"),
     shell:
-        "python workflow/scripts/claims.py --claims {input.claims} --tables {input.tables} --overlaps {input.overlaps}"
-        " --absent {params.absent:q} --within-points {params.within_points} --reported {input.reported}"
-        " {params.note:q} --out-csv {output.csv} --out-md {output.markdown} &> {log}"
+        "python workflow/scripts/claims.py --claims {input.claims:q} --tables {input.tables:q} --overlaps {input.overlaps:q}"
+        " --absent {params.absent:q} --within-points {params.within_points:q} --reported {input.reported:q}"
+        " --note={params.note:q} --out-csv {output.csv:q} --out-md {output.markdown:q} &> {log:q}"

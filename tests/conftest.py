@@ -195,6 +195,20 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
+def copy_project():
+    """Copy what runs a study into a folder: copy_project(folder) -> the folder."""
+
+    def copy(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config", "envs", "profiles", "rules", "workflow"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def demo(snakemake):
     """The finished demo of this checkout, made by the commands of `make demo` where it is not there yet."""
     for arguments in (["build/demo/data/demo.json"], ["tables", "figures", "page"]):

@@ -10,7 +10,6 @@ import yaml
 from refers import config
 from refers.errors import UserError
 from refers.methods import load_objective
-from refers.provenance import code_digests
 from refers.study import study
 
 ROOT = Path(__file__).parents[1]
@@ -253,26 +252,6 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
 def test_a_name_without_an_entry_is_one_line(change, message):
     with pytest.raises(UserError, match=message):
         study.check(config.merge(shipped(""), change))
-
-
-def test_comments_change_no_digest_and_statements_do(tmp_path, monkeypatch):
-    (tmp_path / "refers/methods").mkdir(parents=True)
-    (tmp_path / "job.py").write_text('"""Doc."""\nfrom refers import a\n')
-    library = {"a": "from refers.b import f\n", "b": "def f():\n    return 1\n", "c": "x = 1\n"}
-    for name, text in library.items():
-        (tmp_path / f"refers/{name}.py").write_text(text)
-    monkeypatch.setattr(code_digests, "SCRIPTS", tmp_path)
-
-    def digests():
-        code_digests._digest_and_imports.cache_clear()
-        return code_digests.code_of("job")
-
-    before = digests()
-    assert list(before) == ["job.py", "refers/a.py", "refers/b.py"]
-    (tmp_path / "refers/b.py").write_text('# why\ndef f():\n    """Say one."""\n    return  1\n')
-    assert digests() == before
-    (tmp_path / "refers/b.py").write_text("def f():\n    return 2\n")
-    assert {name for name, digest in digests().items() if digest != before[name]} == {"refers/b.py"}
 
 
 def test_a_script_reports_a_bad_setting_in_one_line(tmp_path):

@@ -48,10 +48,8 @@ def test_tables_figures_claims_and_page_are_made_again(snakemake, demo, without_
         assert path.stat().st_mtime_ns > written, f"{path} was not made again"
 
 
-def test_predictions_alone_give_the_same_numbers(snakemake, demo, without_torch, tmp_path):
-    for name in ("config", "envs", "profiles", "rules", "workflow"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", tmp_path)
+def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, without_torch, tmp_path):
+    copy_project(tmp_path)
     results = tmp_path / "build/demo/results"
     for path in demo.glob("results/runs/*/*/*/*/predictions.parquet"):
         place = results / path.relative_to(demo / "results")

@@ -56,7 +56,7 @@ def test_the_codes_protocol_starts_every_method_from_imagenet(snakemake, downloa
     assert found.code == 0, found.output
     assert found.jobs["import_encoder"] == found.jobs["pretrain"] == 1
     assert (
-        "--init results/code/encoders/imagenet/encoder.safetensors"
+        "--init=results/code/encoders/imagenet/encoder.safetensors"
         in snakemake(
             "-np",
             "results/code/encoders/refers/encoder.safetensors",

@@ -1,12 +1,15 @@
 """The one path grammar: every file of a study, written as Snakemake reads it.
 
 <results>, <store>, ... are folders that an overlay may move (Snakemake's pathvars); {method}, {dataset}, ... are wildcards.
-Rules use these strings as they stand, `fill` sets some of the wildcards, `locate` gives the file on disk.
+Rules use these strings as they stand, `fill` sets some of the wildcards, `locate` gives the file on disk. `check_name` and
+`check_folder` refuse what cannot be part of a path.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures; their titles may be anything
 
 FOLDERS = {
     "results": "results",
@@ -103,6 +106,30 @@ def benchmark(rule: str) -> str:
 
 def _job(rule: str) -> str:
     return f"{rule}/{JOBS[rule]}" if rule in JOBS else rule
+
+
+def check_name(name: str) -> str:
+    """The name, which becomes a wildcard's value and a part of file names.
+
+    Raises:
+        ValueError: it is not of the form NAME.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{name!r} is not a name; use lower-case letters, digits and _, and a letter first")
+    return name
+
+
+def check_folder(path: str) -> str:
+    """The path, relative or absolute, of a folder or file that the config names. Blanks and quotes are fine.
+
+    Raises:
+        ValueError: Snakemake or a command would take it for something else.
+    """
+    if found := re.search(r"[{}<>\x00-\x1f\x7f]", path):
+        raise ValueError(f"{path!r} contains {found[0]!r}, which Snakemake takes for a pattern; rename it")
+    if path.startswith("-") or path.strip() != path:
+        raise ValueError(f"{path!r} starts with - or a blank, or ends with a blank; rename it")
+    return path
 
 
 def fill(pattern: str, **wildcards: object) -> str:
