@@ -12,8 +12,10 @@ import pytest
 import yaml
 from build_text_encoder import write_vocabulary
 from refers import config
+from refers.config.read import read_files
+from refers.config.study import StudyConfig
 from refers.demo.generate import generate
-from refers.study import paths
+from refers.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "a b'c (ü)"
@@ -154,21 +156,13 @@ def test_every_value_in_a_command_is_quoted():
     assert "$(" not in "".join(commands)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "Refers", "1st", "a-b", "a b", "$(touch HACKED)", "`touch HACKED`", "a|b", "é"]
-)
-def test_a_name_is_lower_case_letters_digits_and_underscores(name):
-    assert paths.check_name("lsp_resnet18") == "lsp_resnet18"
-    with pytest.raises(ValueError, match=re.escape(repr(name))):
-        paths.check_name(name)
-
-
 @pytest.mark.parametrize("path", ["a{b", "{method}", "a<b>", "a\nb", "-rf", " a", "a ", "a\t"])
 def test_a_path_that_snakemake_cannot_use_is_refused(path):
-    for fine in (*FOLDERS.values(), BERT, DATA, "/a b/c", "timm:vit_base_patch16_224"):
-        assert paths.check_folder(fine) == fine
-    with pytest.raises(ValueError, match=re.escape(repr(path))):
-        paths.check_folder(path)
+    values = read_files([ROOT / "config/config.yaml"])
+    for fine in (*FOLDERS.values(), BERT, DATA, "/a b/c"):
+        assert config.load(StudyConfig, values | {"data_root": fine}).data_root == fine
+    with pytest.raises(UserError, match=re.escape(f"config.data_root: {path!r}")):
+        config.load(StudyConfig, values | {"data_root": path})
 
 
 @pytest.mark.parametrize(
