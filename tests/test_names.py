@@ -16,6 +16,7 @@ from refers.config.read import read_files
 from refers.config.study import StudyConfig
 from refers.demo.generate import generate
 from refers.errors import UserError
+from refers.study import paths
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "a b'c (ü)"
