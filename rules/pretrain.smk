@@ -1,4 +1,4 @@
-# One encoder a method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
+# One encoder per method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
 
 
 rule discover_words:
