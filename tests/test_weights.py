@@ -203,7 +203,7 @@ LAYER = "visual.vit.transformer.encoder.layer.1."
         (lambda t: t.pop(f"module.{LAYER}ffn.fc1.weight"), "1 missing: blocks.1.mlp.fc1.weight"),
         (lambda t: t.pop(f"module.{LAYER}attn.key.bias"), f"lacks {LAYER}attn.key.bias"),
         (lambda t: t.pop("module.visual.vit.transformer.embeddings.cls_token"), "lacks cls_token"),
-        (lambda t: t.update({f"module.{LAYER}gate": torch.zeros(1)}), "1 tensors have no place"),
+        (lambda t: t.update({f"module.{LAYER}gate": torch.zeros(1)}), "1 tensors have no counterpart"),
         (
             lambda t: t.update({f"module.{LAYER}ffn_norm.bias": torch.zeros(3)}),
             "1 wrong shape: blocks.1.norm2.bias",

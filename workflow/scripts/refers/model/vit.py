@@ -78,12 +78,8 @@ class RadiographTransformer(nn.Module):
         patch = self.settings.patch_size
         if size != self.settings.image_size:
             raise ValueError(f"the transformer takes {self.settings.image_size} pixels a side, found {size}")
-        cells = (
-            images.view(batch, self.grid, patch, self.grid, patch)
-            .transpose(2, 3)
-            .reshape(batch, self.grid**2, patch**2)
-        )
-        tokens = self.patch(cells)
+        cells = images.view(batch, self.grid, patch, self.grid, patch).transpose(2, 3)
+        tokens = self.patch(cells.reshape(batch, self.grid**2, patch**2))
         if self.settings.position == "add":
             return tokens + self.position
         # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is computed once.

@@ -196,14 +196,10 @@ class Trainer:
         progress = self.progress
         self.module.eval()
         memory = oom_as_user_error("in validation", "lower batch_size or evaluation_batch")
-        # A validation changes nothing, so a signal may interrupt it anywhere; the resumed run repeats it.
-        with (
-            distributed.main_process_only(),
-            torch.no_grad(),
-            self.precision.autocast(),
-            termination.interruptible(),
-            memory,
-        ):
+        alone = distributed.main_process_only()
+        # A validation changes nothing, so a signal may interrupt it anywhere; the resumed run repeats it. `autocast` must
+        # be called without gradients.
+        with alone, torch.no_grad(), self.precision.autocast(), termination.interruptible(), memory:
             seed_torch(self.settings.seed, TORCH, 0)
             scores = self.task.validate() if distributed.is_main_process() else {}
         self.module.train()
