@@ -267,7 +267,10 @@ def test_missing_and_unknown_files_are_listed(audit, results):
     assert row_of(rows, cell="nih/1", method="refers", **{"class": "mean"})["baseline"] == "imagenet"
     assert "- missing: NIH ChestX-ray/data1/B/Mass.txt" in text
     assert "- missing: every file in COVID/covid_others/ of OURS, C" in text
-    assert "- not read, as it belongs to no cell and method of the config: NIH ChestX-ray/data1/B/Masses.txt" in text
+    assert (
+        "- not read, as it belongs to no cell and method of the config: NIH ChestX-ray/data1/B/Masses.txt"
+        in text
+    )
 
 
 def test_methods_on_other_labels_are_not_compared(audit):
