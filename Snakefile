@@ -14,7 +14,7 @@
 #   <results>/rules.csv                                                  what each rule needs (Figure 1)
 #   <results>/claims.csv .md                                             the paper's sentences, judged
 #   <results>/index.html                                                 the page: all of it, with the provenance of each number
-#   <results>/preflight.json                                             the data doctor's report
+#   <results>/preflight.json                                             the preflight report
 #   <results>/explain/{method}/{dataset}/{ratio}pct.md                   what is behind a cell, and whether it is still that
 #   <results>/plan/plan.json .csv .md  steps.json                        what the study costs, target by target
 #   <results>/audit/auc.csv  pairs.csv  audit.md                         the authors' released predictions, measured
