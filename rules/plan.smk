@@ -1,4 +1,4 @@
-# What a study costs, before it runs. Like the data doctor it asks for nothing to be there; finished jobs make it exact.
+# What a study costs, before it runs. Like preflight it has no inputs; finished jobs make it exact.
 
 import time
 

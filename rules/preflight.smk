@@ -1,4 +1,4 @@
-# The data doctor. It asks for nothing to be there, and looks again every time.
+# The data check. It has no inputs, and runs again every time.
 
 import time
 
@@ -8,7 +8,7 @@ localrules:
 
 
 rule preflight:
-    """What of the data is here, what is wrong with it, what to do next; --config preflight=full decodes every image."""
+    """Which data are available, what is wrong with them, what to do next; --config preflight=full decodes every image."""
     output:
         paths.PREFLIGHT,
     log:  # the list of unreadable images is a log, since it must outlive a failed job

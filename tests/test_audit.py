@@ -270,7 +270,10 @@ def test_missing_and_unknown_files_are_listed(audit, results):
     assert row_of(rows, cell="nih/1", method="refers", **{"class": "mean"})["baseline"] == "imagenet"
     assert "- missing: NIH ChestX-ray/data1/B/Mass.txt" in text
     assert "- missing: every file in COVID/covid_others/ of OURS, C" in text
-    assert "config has it: NIH ChestX-ray/data1/B/Masses.txt" in text
+    assert (
+        "- not read, as it belongs to no cell and method of the config: NIH ChestX-ray/data1/B/Masses.txt"
+        in text
+    )
 
 
 def test_methods_on_other_labels_are_not_compared(audit):
@@ -333,7 +336,7 @@ def test_a_list_without_patients_is_one_line(audit, results, tmp_path):
     spec = SPEC | {"lists": {"nih": SPEC["lists"]["nih"] | {"patient": "p[0-9]+"}}}
     done, *_ = audit(spec=spec, lists=tmp_path / "Lists")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "NIH/test.txt: entry 1: no patient in the name '00000000_000.png'" in done.stderr
+    assert "NIH/test.txt: entry 1: no patient found in the name '00000000_000.png'" in done.stderr
     assert "audit.patients.nih" in done.stderr
 
 
@@ -389,7 +392,7 @@ def test_an_archive_that_holds_a_file_twice_is_one_line(audit, results, tmp_path
             archive.add(results, f"{clone}/Results")
     done, *_ = audit(path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "is in it twice" in done.stderr
+    assert "Results/COVID/covid_others/A/covid_others.txt twice" in done.stderr
 
 
 def released_below(folder):
@@ -447,7 +450,7 @@ def test_a_malformed_line_is_named(audit, results, line, message):
     assert f"error: NIH ChestX-ray/data1/A/Mass.txt: {message}" in done.stderr
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "no row"), ("1.0 0.5\n0.0 0.1\n", "2 rows, but")])
+@pytest.mark.parametrize(("text", "message"), [("", "no rows"), ("1.0 0.5\n0.0 0.1\n", "2 rows, but")])
 def test_an_incomplete_file_is_named(audit, results, text, message):
     (results / "NIH ChestX-ray/data1/A/Pleural_Thickening.txt").write_text(text)
     done, *_ = audit()

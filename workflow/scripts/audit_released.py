@@ -1,14 +1,15 @@
-"""AUCs of the authors' released prediction files beside the printed ones, and how alike the files of a test set are.
+"""Audit of the authors' released prediction files: AUCs beside the printed ones, and similarity of files of a test set.
 
-In: the folder of results of the authors' repository, or an archive that holds it; likewise its lists; the paper's
+In: the folder of results of the authors' repository, or an archive that contains it; its lists likewise; the paper's
 numbers. Out: auc.csv, pairs.csv, audit.md. The spec is JSON:
   folders     names of the folder of results and of the folder of lists in an archive
-  cells       [{folder, dataset, ratio, classes}]: where in the results a column of the tables lies
+  cells       [{folder, dataset, ratio, classes}]: the folder of results that belongs to a column of the tables
   methods     {name of a folder in it: method}
-  lists       {dataset: {list, patient, classes}}: its test list, the pattern of the patient in an image's name, how many classes
-  alike       {gamma, kappa}: from which values on a relation of two files is named that is not exact
-  table       the paper's table of these AUCs
-  reference   its method that is compared with the others
+  lists       {dataset: {list, patient, classes}}: its test list, a regular expression for the patient in an image's name, and
+              the number of classes
+  alike       {gamma, kappa}: thresholds from which on an inexact relation of two files is reported
+  table       the paper's table with these AUCs
+  reference   the method in it that is compared with the others
 """
 
 import argparse
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--released", type=Path, required=True, help="folder or archive of results")
     parser.add_argument("--lists", type=Path, help="folder or archive of lists")
-    parser.add_argument("--spec", required=True, help="JSON, see above")
+    parser.add_argument("--spec", required=True, help="JSON, as described above")
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
     parser.add_argument("--bootstrap-seed", type=int, default=0)

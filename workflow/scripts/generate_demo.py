@@ -1,8 +1,8 @@
 """Write five small generated datasets with a planted signal, in the official layouts, for the demo.
 
-Inputs: none but a seed. Outputs: OUT/{mimic,nih,vinbigdata,shenzhen,covid}/ and, last of all, OUT/demo.json with the
-seed, the counts and a hash over every file's content. The same seed and scale give the same bytes for any number of
-workers. A source folder that the generator did not write itself is never touched.
+In: only a seed. Out: OUT/{mimic,nih,vinbigdata,shenzhen,covid}/ and, last of all, OUT/demo.json with the seed, the counts
+and a hash over the content of all files. The same seed and scale give the same bytes for any number of workers. A source
+folder that the generator did not write is never changed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from refers.errors import UserError, run
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="data root to write below")
+    parser.add_argument("--out", type=Path, required=True, help="data root")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--scale", type=float, default=1.0, help="size of every dataset relative to the demo's"
@@ -28,7 +28,7 @@ def main() -> None:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: must not be negative")
     if not 0.01 <= args.scale <= 100:
-        raise UserError(f"--scale {args.scale}: must lie between 0.01 and 100")
+        raise UserError(f"--scale {args.scale}: must be between 0.01 and 100")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be at least 1")
     content = generate(args.out, args.seed, args.scale, args.workers)

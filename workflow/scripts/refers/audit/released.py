@@ -1,7 +1,7 @@
-"""The authors' released prediction files, read: out of a clone of their repository or an archive of it.
+"""Read the authors' released prediction files from a clone of their repository or an archive of it.
 
-Each file holds one class of one method, a line `label score` per test image, in the order of the released test list.
-Archives are read in place: nothing is extracted, so no name in one can reach another folder.
+Each file belongs to one class of one method and has a line `label score` per test image, in the order of the released
+test list. Archives are read in place: nothing is extracted, so that no name in them can reach another folder.
 """
 
 import io
@@ -23,7 +23,7 @@ from refers.errors import UserError
 
 @dataclass(frozen=True)
 class ResultFolder:
-    """A folder of released files that belongs to a column of the tables: a folder per method in it, a file per class."""
+    """A released folder that belongs to a table column; it has one folder per method with one file per class."""
 
     folder: str
     dataset: str
@@ -36,15 +36,19 @@ class ResultFolder:
 
 @dataclass
 class MethodScores:
-    """Files of one method in one cell."""
+    """Labels and scores of one method in one cell.
+
+    folder: as released, relative to the folder of results; files: path by class; labels, scores: (N, classes with a file)
+    bool and float64; patients: (N,) names, or None if they are not known.
+    """
 
     cell: ResultFolder
     method: str
-    folder: str  # below the folder of results, as released
-    files: dict[str, str]  # path by class
-    labels: np.ndarray  # (N, classes with a file), bool
+    folder: str
+    files: dict[str, str]
+    labels: np.ndarray
     scores: np.ndarray
-    patients: np.ndarray | None  # (N,) names; None where they are not known
+    patients: np.ndarray | None
 
     @property
     def missing(self) -> list[str]:
@@ -53,22 +57,23 @@ class MethodScores:
 
 @dataclass(frozen=True)
 class TestList:
-    """The released list of a dataset's test images."""
+    """The released list of a dataset's test images: labels (N, classes) bool and patients (N,) names."""
 
-    labels: np.ndarray  # (N, classes), bool
-    patients: np.ndarray  # (N,) names
+    labels: np.ndarray
+    patients: np.ndarray
 
 
 @dataclass
 class ReleasedFiles:
-    """What was found of what the config expects."""
+    """Released files by method and cell, against what the config expects.
+
+    missing: (cell, method, path) of each expected file that does not exist; unread: text files that do not belong to a
+    cell and method of the config.
+    """
 
     methods: list[MethodScores]
-    missing: list[tuple[ResultFolder, str, str]]  # cell, method, path that was not found
-    unread: list[str]  # text files that no cell and method of the config accounts for
-
-
-# ---- reading
+    missing: list[tuple[ResultFolder, str, str]]
+    unread: list[str]
 
 
 def read(
@@ -77,15 +82,14 @@ def read(
     """Read the released files of `cells`.
 
     Args:
-        source: the folder of results, or an archive that holds a folder `top` of them.
-        top: its name in an archive.
-        cells: what is expected.
-        methods: method by its folder's name.
-        lists: test list by dataset. The patients of a method's files are those of the list where both have the same
-            labels row for row.
+        source: the folder of results, or an archive that contains it.
+        top: name of that folder in an archive.
+        cells: the expected folders.
+        methods: method by the name of its folder.
+        lists: test list by dataset. Its patients are those of a method's files if both have the same labels row for row.
 
     Raises:
-        UserError: the source cannot be read, nothing expected is in it, or a line is not `label score`.
+        UserError: the source cannot be read, contains no expected file, or a line is not `label score`.
     """
     folders = {f"{cell.folder}/{name}": (cell, name) for cell in cells for name in methods}
     found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
@@ -101,15 +105,15 @@ def read(
             released.unread.append(path)
     if not found:
         raise UserError(
-            f"{source}: no file of {', '.join(folders)[:200]} ...; is it the authors' repository?"
+            f"{source}: no file of {', '.join(folders)[:200]} ...; use a clone or an archive of the authors' repository"
         )
     for folder, (cell, name) in folders.items():
         method, files = methods[name], {}
         for path in sorted(found[folder]):
-            # The file of a dataset of one class has the name of the task.
+            # The file of a dataset with one class is named after the task.
             label = cell.classes[0] if len(cell.classes) == 1 else PurePosixPath(path).stem
             if label in files:
-                raise UserError(f"{path}: a second file of {label} beside {files[label]}; keep one")
+                raise UserError(f"{path}: a second file of {label}, besides {files[label]}; keep one")
             files[label] = path
         files = {label: files[label] for label in cell.classes if label in files}
         lost = [label for label in cell.classes if label not in files]
@@ -120,7 +124,7 @@ def read(
             for path, (labels, _) in zip(files.values(), columns, strict=True):
                 if len(labels) != len(columns[0][0]):
                     raise UserError(
-                        f"{path}: {len(labels)} rows, but {first} has {len(columns[0][0])}; is it complete?"
+                        f"{path}: {len(labels)} rows, but {first} has {len(columns[0][0])}; download both again"
                     )
             labels, scores = (np.column_stack(parts) for parts in zip(*columns, strict=True))
             patients = _patients(
@@ -132,16 +136,16 @@ def read(
 
 
 def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, TestList]:
-    """Test lists by dataset, of those whose list is there.
+    """Test lists by dataset, for the datasets whose list exists.
 
     Args:
-        source: the folder of lists, or an archive that holds a folder `top` of them.
-        top: its name in an archive.
-        wanted: by dataset, the list's path below it, the regular expression of the part of an image's name that is its
-            patient's, and the number of classes.
+        source: the folder of lists, or an archive that contains it.
+        top: name of that folder in an archive.
+        wanted: by dataset, the path of its list in the folder, a regular expression that finds the patient in an image's
+            name, and the number of classes.
 
     Raises:
-        UserError: the source cannot be read, a list has a wrong row, or a name in it has no such part.
+        UserError: the source cannot be read, a list has a wrong row, or a name in it does not match the expression.
     """
     paths = {path for path, *_ in wanted.values()}
     texts = {path: text for path, text in _texts(source, top) if path in paths}
@@ -187,16 +191,16 @@ def parse(text: bytes, path: str) -> tuple[np.ndarray, np.ndarray]:
             good = not line.strip()
         if not good:
             raise UserError(
-                f"{path}: row {row}: {line.strip()[:60]!r}, a label of 0 or 1 and a finite score are expected; fetch the file again"
+                f"{path}: row {row}: {line.strip()[:60]!r}, expected a label of 0 or 1 and a finite score; download the file again"
             )
-    raise UserError(f"{path}: no row; fetch the file again")
+    raise UserError(f"{path}: no rows; download the file again")
 
 
 def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
-    """Path below the folder, and bytes, of every text file of a folder, or of the folder `top` of an archive.
+    """Relative path and content of every text file in a folder, or in the folder `top` of an archive.
 
     Raises:
-        UserError: it cannot be read, or an archive holds a path twice.
+        UserError: it cannot be read, or an archive contains a path twice.
     """
     if source.is_dir():
         for path in sorted(source.rglob("*.txt")):
@@ -209,14 +213,14 @@ def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
             if top in parts and name.endswith(".txt"):
                 path = "/".join(parts[parts.index(top) + 1 :])
                 if path in seen:
-                    raise UserError(f"{source}: {top}/{path} is in it twice; fetch it again")
+                    raise UserError(f"{source}: contains {top}/{path} twice; download it again")
                 seen.add(path)
                 yield path, text()
-    # RuntimeError: a zip file with a password, or packed in a way that Python does not know.
+    # RuntimeError: a zip file with a password, or a compression that Python does not support.
     except (
         OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
     ) as error:  # fmt: skip
-        raise UserError(f"{source}: cannot be read as an archive ({error}); fetch it again") from None
+        raise UserError(f"{source}: cannot be read as an archive ({error}); download it again") from None
 
 
 def _tarred(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

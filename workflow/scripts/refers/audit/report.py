@@ -1,4 +1,4 @@
-"""audit.md: what the rows of the audit's auc.csv and pairs.csv say, in short."""
+"""audit.md: a summary of the audit's auc.csv and pairs.csv."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ OTHERS = tuple(name for name in MEASURES if not name.startswith(("identical", "e
 def to_markdown(
     rows: Rows, pairs: Rows, released: ReleasedFiles, resamples: int, gamma: float, kappa: float
 ) -> str:
-    """Render.
+    """Render audit.md.
 
     Args:
-        rows: of auc.csv.
-        pairs: of pairs.csv.
-        released: what was read.
-        resamples: of the bootstrap behind the intervals.
-        gamma, kappa: from which on two files are nearly maps of one another, or have many identical scores.
+        rows: rows of auc.csv.
+        pairs: rows of pairs.csv.
+        released: the released files.
+        resamples: number of bootstrap resamples behind the intervals.
+        gamma, kappa: thresholds of `refers.audit.similarity.compare_files`.
     """
     means = [row for row in rows if row["class"] == MEAN]
     related = [pair for pair in pairs if pair["relation"] not in (FEW, NONE)]
@@ -37,18 +37,18 @@ def to_markdown(
         "# Audit of the released prediction files",
         "",
         f"Measured on {sum(len(each.files) for each in released.methods)} files of {len(released.methods)} cells and methods. "
-        "AUC in percent. Full numbers, every class: auc.csv; every pair of files: pairs.csv.",
+        "AUC in percent. Full precision and every class: auc.csv; every pair of files: pairs.csv.",
         "",
         *_beside_printed(means),
         f"- {len(released.missing)} expected files are missing.",
-        f"- {len(related)} of {len(pairs)} pairs of files over the same test images have a relation named below.",
+        f"- {len(related)} of {len(pairs)} pairs of files for the same test images have one of the relations below.",
         "",
         "## Mean AUC and the printed number",
         "",
-        f"Intervals: {resamples} bootstrap resamples. Whole patients are drawn where the files have the labels of a released "
-        "test list row for row and its image names hold the patient (`audit.patients` in the config), single images elsewhere. "
-        "Baseline: the complete method with the highest mean AUC of the cell, the paper's own aside; differences from it are "
-        "paired.",
+        f"Intervals: {resamples} bootstrap resamples. Whole patients are drawn if the labels of the files equal those of a "
+        "released test list row for row and its image names contain the patient (`audit.patients` in the config), single "
+        "images otherwise. Baseline: the complete method with the highest mean AUC of the cell, except the paper's own; "
+        "differences from it are paired.",
         "",
         *_table(MEAN_TITLES, [_mean_cells(row) for row in means]),
         "",
@@ -58,44 +58,54 @@ def to_markdown(
         "",
         "## Missing and unread files",
         "",
-        *(_missing(released) or ["Every expected file is there."]),
-        *(f"- not read, since no cell and method of the config has it: {path}" for path in released.unread),
+        *(_missing(released) or ["Every expected file exists."]),
+        *(
+            f"- not read, as it belongs to no cell and method of the config: {path}"
+            for path in released.unread
+        ),
         "",
-        "## Pairs of files over the same test images",
+        "## Pairs of files for the same test images",
         "",
-        "Every two files of one class with the same labels in the same order are compared, whatever they are called, among the "
-        "positives and among the negatives. These measures say how files relate, not how they came to be.",
-        "",
-        "- *Identical*: the share of images with equal scores. *Expected*: that share if one file's scores were shuffled within "
-        "the label.",
-        "- *Correlation*: Spearman's, within the label.",
-        "- *Gamma* (Goodman and Kruskal's): of the pairs of images that neither file ties, the share in the same order less the "
-        "share in opposite order; *between*: pairs of a positive and a negative. 1 is an increasing map, however scores are "
-        "rounded, and -1 a decreasing one; 0 is no relation of the orders.",
-        "",
-        "A pair of files has the first of these relations that holds:",
-        "",
-        "- *identical*: every score is.",
-        "- *one monotone map*: gamma is 1, or -1, in all three.",
-        "- *monotone map by label*: it is 1 or -1 among the positives and among the negatives, but not one map over both.",
-        f"- *nearly a monotone map by label*: it is at least {gamma:g} in size in both, so of the pairs of images "
-        f"that neither file ties at most {50 * (1 - gamma):.3g} % depart from the map.",
-        f"- *many identical scores*: among the positives or among the negatives, (identical - expected) / (1 - expected) is at "
-        f"least {kappa:g}.",
-        f"- *too few distinct scores*: orders agree as above, but a file has fewer than {MIN_LEVELS} scores within a label, so "
-        "they may do so by chance.",
-        "",
+        *_definitions(gamma, kappa),
         *_table(["Dataset", "Pairs", *RELATIONS], _relation_counts(pairs)),
         "",
         "Medians over all pairs:",
         "",
         *_table(["Dataset", *map(_title, MEASURES)], _medians(pairs)),
         "",
-        "Pairs with a relation, those of two folders in one row; numbers are the smallest and the largest of their classes:",
+        "Pairs with a relation, one row per pair of folders; numbers are the minimum and the maximum over their classes:",
         "",
-        *(_related(related, pairs) or ["There is none."]),
+        *(_related(related, pairs) or ["None."]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _definitions(gamma: float, kappa: float) -> list[str]:
+    """What the measures and relations of pairs of files mean."""
+    return [
+        "Every two files of one class with the same labels in the same order are compared, whatever their names, among the "
+        "positives and among the negatives. These measures say how files are related, not how they were made.",
+        "",
+        "- *Identical*: the share of images with equal scores. *Expected*: that share if one file's scores were shuffled within "
+        "the label.",
+        "- *Correlation*: Spearman's, within the label.",
+        "- *Gamma* (Goodman and Kruskal's): of the pairs of images that are tied in neither file, the share in the same order "
+        "minus the share in opposite order; *between*: pairs of a positive and a negative. 1 means an increasing map, however "
+        "scores are rounded, -1 a decreasing one, and 0 no relation between the orders.",
+        "",
+        "The relation of a pair of files is the first of these that applies:",
+        "",
+        "- *identical*: all scores are equal.",
+        "- *one monotone map*: all three gammas are 1, or all are -1.",
+        "- *monotone map by label*: gamma is 1 or -1 among the positives and among the negatives, without one map for both.",
+        f"- *nearly a monotone map by label*: the absolute value of both gammas is at least {gamma:g}, so that at most "
+        f"{50 * (1 - gamma):.3g} % of the pairs of images that are tied in neither file depart from the map.",
+        f"- *many identical scores*: among the positives or among the negatives, (identical - expected) / (1 - expected) is at "
+        f"least {kappa:g}.",
+        f"- *too few distinct scores*: the orders agree as above, but a file has fewer than {MIN_LEVELS} distinct scores within "
+        "a label, so that they may agree by chance.",
+        "",
+    ]
 
 
 def _beside_printed(means: Rows) -> list[str]:
@@ -144,7 +154,7 @@ def _label_counts(released: ReleasedFiles) -> list[list[str]]:
 
 
 def _missing(released: ReleasedFiles) -> list[str]:
-    """One line a cell that lacks every file of some methods, and one a folder that lacks some files."""
+    """One line per cell that lacks all files of some methods, and one per folder that lacks some files."""
     folders: dict[str, list[str]] = defaultdict(list)
     classes = {}
     for cell, _, path in released.missing:
@@ -194,7 +204,7 @@ def _medians(pairs: Rows) -> list[list[str]]:
 
 
 def _related(related: Rows, pairs: Rows) -> list[str]:
-    """A row a pair of folders: how many of its classes have which relation, and between which values they measure."""
+    """One row per pair of folders: the number of classes by relation, and the range of each measure."""
     compared = Counter(map(_folders, pairs))
     groups = defaultdict(list)
     for pair in related:
@@ -224,12 +234,13 @@ def _span(group: Rows, name: str) -> str:
 
 
 def _over(function, values: Iterable[float | None]) -> str:
-    """A summary of those values that are defined."""
+    """A statistic of the values that are defined."""
     defined = [value for value in values if value is not None]
     if not defined:
         return "undefined"
     value = function(defined)
-    if 0.9995 <= abs(value) < 1 - 1e-12:  # 1 and -1 mean something, so only they look like it
+    # 1 and -1 have a meaning of their own: other values are not rounded to them.
+    if 0.9995 <= abs(value) < 1 - 1e-12:
         return ">0.999" if value > 0 else "<-0.999"
     return f"{value:.3f}"
 

@@ -1,6 +1,6 @@
-"""The authors' released prediction files: their AUCs beside the printed ones, and how alike the files of a test set are.
+"""Rows of the audit's tables: AUCs of the released files beside the printed ones, and measures of pairs of files.
 
-The measures of pairs know no method: a file is a path, its lines' order is the order of the images.
+The measures of pairs do not depend on the method: a file is a path, and its lines are in the order of the images.
 """
 
 from collections import defaultdict
@@ -33,17 +33,17 @@ PAIR_FIELDS = ("dataset", "class", "first", "second", *LABELS, *SHARES, *GAMMAS,
 def auc_rows(
     released: ReleasedFiles, printed: dict[tuple[str, str], str], reference: str, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Rows of auc.csv, in percent: every class, then their mean, of every cell and method; `AUC_FIELDS`.
+    """Rows of auc.csv (`AUC_FIELDS`), in percent: every class and then their mean, for every cell and method.
 
-    Intervals are percentiles of a bootstrap over patients where they are known, else over images: `units` of them, each
-    a `unit`. The baseline of a cell is the complete method with the highest mean AUC that is not the reference;
+    Intervals are percentiles of a bootstrap over patients if they are known, otherwise over images; `unit` and `units` say
+    which and how many. The baseline of a cell is the complete method with the highest mean AUC other than the reference;
     differences from it are paired.
 
     Args:
-        released: what was read.
+        released: the released files.
         printed: the paper's number by (method, cell).
         reference: the method that the paper compares with the others.
-        resamples, seed: of the bootstrap.
+        resamples, seed: settings of the bootstrap.
     """
     rows, cells = [], defaultdict(list)
     for scored in released.methods:
@@ -129,7 +129,7 @@ def _mean_row(
 
 
 def _measured(values: np.ndarray, samples: np.ndarray, against) -> dict[str, Any]:
-    """AUC, interval and difference from `against`, averaged over the given classes; blank where undefined."""
+    """AUC, interval and difference from `against`, averaged over the given classes; undefined ones are left out."""
     found = {}
     mean, drawn = values.mean(), samples.mean(axis=1)
     if not np.isnan(mean):
@@ -146,9 +146,9 @@ def _measured(values: np.ndarray, samples: np.ndarray, against) -> dict[str, Any
 
 
 def pair_rows(released: ReleasedFiles, gamma: float, kappa: float) -> list[dict[str, Any]]:
-    """Rows of pairs.csv: every two files of one class that hold the same labels in the same order; `PAIR_FIELDS`.
+    """Rows of pairs.csv (`PAIR_FIELDS`): every two files of one class with the same labels in the same order.
 
-    `gamma` and `kappa` are those of `refers.audit.similarity.compare_files`.
+    gamma, kappa: see `refers.audit.similarity.compare_files`.
     """
     groups: dict[tuple[str, str, bytes], list[tuple[str, np.ndarray, np.ndarray]]] = defaultdict(list)
     for each in released.methods:

@@ -1,4 +1,4 @@
-"""How alike score files of one test set are, label by label; blind to where a file comes from."""
+"""Similarity of the score files of one test set, label by label, regardless of where a file comes from."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -8,9 +8,11 @@ import numpy as np
 
 from refers.evaluation.metrics import midranks
 
-MIN_LEVELS = 10  # distinct scores of a label below which two orders may agree by chance
+# With fewer distinct scores within a label, two orders may agree by chance.
+MIN_LEVELS = 10
 LABELS = ("positives", "negatives")
-KINDS = (*LABELS, "between")  # of pairs of images: two positives, two negatives, one of either
+# Kinds of pairs of images: two positives, two negatives, one of each.
+KINDS = (*LABELS, "between")
 IDENTICAL, ONE_MAP, MAP_BY_LABEL = "identical", "one monotone map", "monotone map by label"
 NEARLY, SHARED = "nearly a monotone map by label", "many identical scores"
 FEW, NONE = "too few distinct scores", "none"
@@ -20,22 +22,22 @@ RELATIONS = (IDENTICAL, ONE_MAP, MAP_BY_LABEL, NEARLY, SHARED, FEW, NONE)
 def compare_files(
     labels: np.ndarray, scores: np.ndarray, gamma: float, kappa: float
 ) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """How alike any two score files of one test set are, among its positives and among its negatives.
+    """Compare every two score files of one test set, among its positives and among its negatives.
 
     Args:
         labels: (N,) bool.
-        scores: (N, M), a column a file.
-        gamma: size of Goodman and Kruskal's gamma from which on an order is nearly that of the other file, in (0, 1].
-        kappa: Cohen's kappa of equal scores from which on they are many, in (0, 1].
+        scores: (N, M), one column per file.
+        gamma: smallest absolute value of Goodman and Kruskal's gamma at which two orders are nearly the same, in (0, 1].
+        kappa: smallest Cohen's kappa of equal scores at which these are many, in (0, 1].
 
     Yields:
-        (first, second, measures) with first < second. For either label: `identical`, the share of images with equal
-        scores; `expected`, that share if one file's scores were shuffled among the label's images; `correlation`,
-        Spearman's, None where a file is constant (all three None where the label does not occur). For either label and
-        for pairs of one image each, `gamma`: of the pairs of images that neither file ties, the share in the same order
-        less the share in opposite order, None where there is no such pair. It is 1 exactly where both files can be
-        increasing maps of one score, however rounded, and -1 where one of the maps is decreasing. `relation` is one of
-        RELATIONS; a map may increase on one label and decrease on the other.
+        (first, second, measures) with first < second. For each label: `identical`, the share of images with equal scores;
+        `expected`, that share if one file's scores were shuffled among the label's images; `correlation`, Spearman's, None
+        if a file is constant (all three None if the label does not occur). For each label, and for pairs of one positive
+        and one negative, `gamma`: of the pairs of images that are tied in neither file, the share in the same order minus
+        the share in opposite order, None without such a pair. It is 1 exactly where both files can be increasing maps
+        of one score, however rounded, and -1 where one of the maps is decreasing. `relation` is one of RELATIONS; a map may
+        increase on one label and decrease on the other.
     """
     masks = dict(zip(LABELS, (labels, ~labels), strict=True))
     codes = np.empty(scores.shape, np.int64)
@@ -55,7 +57,7 @@ def compare_files(
                 value = float(measure[label][first, second])
                 row[f"{name}_{label}"] = None if np.isnan(value) else value
         orders = {label: _orders(*inside[label].T[pair]) for label in LABELS}
-        # What is left of all pairs of images holds one of either label.
+        # The remaining pairs of images have one image of each label.
         orders["between"] = _orders(*codes.T[pair]) - sum(orders.values())
         for kind in KINDS:
             net, untied = map(int, orders[kind])
@@ -79,12 +81,12 @@ def _relation(row: dict[str, Any], varied: dict[str, bool], gamma: float, kappa:
 
 
 def _kappa(row: dict[str, Any], label: str) -> float:
-    """Cohen's kappa of equal scores; the two files have several scores in this label."""
+    """Cohen's kappa of equal scores; both files must have several scores within this label."""
     return (row[f"identical_{label}"] - row[f"expected_{label}"]) / (1 - row[f"expected_{label}"])
 
 
 def _identical(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of equal scores between the columns of (n, M), measured and expected from how often each score occurs."""
+    """Shares of equal scores between the columns of (n, M): measured, and expected from the frequency of each score."""
     images, files = values.shape
     if not images:
         return np.full((files, files), np.nan), np.full((files, files), np.nan)
@@ -105,10 +107,10 @@ def _rank_correlation(values: np.ndarray) -> np.ndarray:
 
 
 def _orders(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of all pairs of images: those in the same less those in opposite order, and those that neither file ties.
+    """Number of pairs of images in the same minus those in opposite order, and of pairs tied in neither file.
 
     Args:
-        first, second: (n,) whole numbers from 0 in the order of a file's scores.
+        first, second: (n,) integers from 0 in the order of a file's scores.
     """
     from scipy.stats import kendalltau
 
@@ -118,7 +120,7 @@ def _orders(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     untied = pairs - sum(tied) + _pairs(both)
     if not untied:
         return np.zeros(2, np.int64)
-    # SciPy counts the pairs in n log n and returns Kendall's tau-b, whose numerator is a whole number.
+    # SciPy counts the pairs in n log n and returns Kendall's tau-b, whose numerator is an integer.
     tau = kendalltau(first, second).statistic
     return np.array([round(tau * np.sqrt(pairs - tied[0]) * np.sqrt(pairs - tied[1])), untied], np.int64)
 

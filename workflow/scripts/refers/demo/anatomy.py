@@ -1,6 +1,6 @@
 """A schematic chest: one patient's anatomy, drawn as a frontal or lateral radiograph or a CT slice.
 
-Coordinates are (u, v) in the patient's frame, about -1..1 over the picture: u grows to the image's right, which on a
+Coordinates are (u, v) in the patient's frame, about -1..1 over the image: u grows to the image's right, which on a
 frontal radiograph is the patient's left; v grows downwards. Pixels are densities, 0 = air (dark), 1 = bone (bright).
 """
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-SIZE = 96  # pixels a side
+SIZE = 96  # pixels per side
 _AXIS = ((np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE * 2 - 1).astype(np.float32)
 _X, _Y = _AXIS[None, :], _AXIS[:, None]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What one patient keeps from picture to picture. Lengths are in frame units (the picture is 2 wide)."""
+    """What all images of a patient share. Lengths are in frame units (the image is 2 wide)."""
 
     body: float
     lung_width: float
@@ -75,8 +75,8 @@ class Lung:
     outward: int
     s: np.ndarray
     t: np.ndarray
-    rim: np.ndarray  # 0 at the centre, 1 on the pleura
-    below: np.ndarray  # distance above the diaphragm in frame units, negative under it
+    rim: np.ndarray  # 0 at the centre, 1 at the pleura
+    below: np.ndarray  # distance above the diaphragm in frame units, negative below it
     mask: np.ndarray
 
     def point(self, s: float, t: float) -> tuple[float, float]:
@@ -86,7 +86,7 @@ class Lung:
 
 @dataclass
 class Scene:
-    """A picture being drawn: the frame coordinates (SIZE, SIZE), the densities, and the landmarks findings need."""
+    """An image being drawn: frame coordinates and densities (SIZE, SIZE), and the landmarks that findings need."""
 
     view: str
     anatomy: Anatomy
@@ -99,7 +99,7 @@ class Scene:
 
 
 def soft(distance: np.ndarray, width: float) -> np.ndarray:
-    """0 outside, 1 inside, a ramp of `width` across the border."""
+    """Soft step: 0 for negative distances, 1 for positive ones, with a ramp of `width` in between."""
     return np.clip(distance * np.float32(1 / width) + np.float32(0.5), 0, 1)
 
 
@@ -109,7 +109,7 @@ def bump(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise (SIZE, SIZE), about -1..1, with `cells` lattice points a side."""
+    """Smooth noise (SIZE, SIZE), about -1..1, with `cells` lattice points per side."""
     weights = _interpolation(cells)
     return weights @ rng.uniform(-1, 1, (cells, cells)).astype(np.float32) @ weights.T
 
@@ -148,7 +148,8 @@ def _lung(
     s = (u - centre_u) * (outward / half_width)
     t = (v - centre_v) / half_height
     squared = t * t
-    leaning = s + np.float32(0.22) * np.clip(-t, 0, 1)  # an apex lies nearer the spine than a base
+    # The apex is nearer to the spine than the base.
+    leaning = s + np.float32(0.22) * np.clip(-t, 0, 1)
     rim = leaning * leaning + np.float32(0.5) * (squared + squared * squared)
     below = np.float32(dome) + np.float32(bow) * np.square(s + np.float32(0.15)) - v
     mask = soft(1 - rim, 0.22) * soft(below, 0.06)
@@ -156,7 +157,7 @@ def _lung(
 
 
 def _behind(lungs: dict[str, Lung], shadow: np.ndarray) -> None:
-    """Dim what findings add to the lung behind heart and mediastinum, where little of it shows."""
+    """Attenuate findings in the lung behind the heart and mediastinum, where they are hardly visible."""
     for lung in lungs.values():
         lung.mask = lung.mask * (1 - np.float32(0.75) * shadow)
 
@@ -215,7 +216,7 @@ def draw_frontal(anatomy: Anatomy, rng: np.random.Generator, supine: bool = Fals
 
 
 def draw_lateral(anatomy: Anatomy, rng: np.random.Generator) -> Scene:
-    """A lateral radiograph: the two lungs lie over each other in front of the spine (image left)."""
+    """A lateral radiograph: the two lungs overlap, in front of the spine (image left)."""
     a = anatomy
     u, v = pose(rng)
     front = np.float32(0.70) - 0.18 * v * v

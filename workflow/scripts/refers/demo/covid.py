@@ -1,4 +1,4 @@
-"""The COVID-19 Image Data Collection's layout: mixed image files and metadata.csv in its June 2020 form."""
+"""The COVID-19 Image Data Collection's layout: mixed image files and metadata.csv as released in June 2020."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ LICENSES = ("CC BY-NC-SA", "CC BY-NC-SA 4.0", "CC BY 3.0", "")
 
 
 def _view(rng: np.random.Generator) -> tuple[str, str, str]:
-    """Modality, view and how it is drawn."""
+    """Modality and view of a row of the table, and the view that is drawn."""
     draw = rng.random()
     if draw < 0.08:
         return "CT", str(rng.choice(["Axial", "Coronal"], p=[0.8, 0.2])), "ct"
@@ -36,7 +36,7 @@ def _view(rng: np.random.Generator) -> tuple[str, str, str]:
 
 
 def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
-    """330 rows: one to four images a patient, lateral and CT ones among them, and a few volumes without an image."""
+    """330 rows: one to four images per patient, some of them lateral or CT, and a few volumes without an image."""
     wanted = size(330, scale)
     pictures, truth, rows = [], [], []
     patient = 0

@@ -1,4 +1,4 @@
-"""What every source's generator returns, and the seeds it draws from."""
+"""A generated dataset before it is drawn, and the seeds of its draws."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,13 +8,8 @@ import numpy as np
 from refers.demo.findings import Box
 from refers.demo.style import Picture
 
-SOURCES = (
-    "mimic",
-    "nih",
-    "vinbigdata",
-    "shenzhen",
-    "covid",
-)  # a source's position is its number in the seeds
+# A source's position is its number in the seeds.
+SOURCES = ("mimic", "nih", "vinbigdata", "shenzhen", "covid")
 PATIENT, STUDY, IMAGE, TABLE = range(4)
 
 
@@ -22,8 +17,8 @@ PATIENT, STUDY, IMAGE, TABLE = range(4)
 class DatasetPlan:
     """One source before anything is drawn.
 
-    `files` maps the boxes of all pictures (in the order of `pictures`) to the text files: path below the data root to bytes.
-    `truth` holds, per picture, the labels that the official files state: for tests and counts only, never written.
+    files: function from the boxes of all pictures, in their order, to the text files {path below the data root: content};
+    truth: per picture, the labels that the official files state, for tests and counts only.
     """
 
     source: str
@@ -33,12 +28,12 @@ class DatasetPlan:
 
 
 def key(seed: int, source: str, kind: int, index: int) -> tuple[int, ...]:
-    """The entropy of one patient, study, image or table: independent of every other one's and of drawing order."""
+    """The seed of a patient, study, image or table, independent of all others and of the drawing order."""
     return (seed, SOURCES.index(source), kind, index)
 
 
 def generator(seed: int, source: str, kind: int, index: int) -> np.random.Generator:
-    """A random generator of its own for one patient, study, image or table."""
+    """The random generator of a patient, study, image or table."""
     return np.random.default_rng(np.random.SeedSequence(key(seed, source, kind, index)))
 
 
@@ -48,7 +43,7 @@ def size(number: int, scale: float) -> int:
 
 
 def csv_bytes(header: str, rows: list[list[object]]) -> bytes:
-    """A CSV file with an official header line, written as is."""
+    """Content of a CSV file with the official header line, which is written unchanged."""
     import csv
     import io
 

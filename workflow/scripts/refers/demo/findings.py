@@ -1,4 +1,4 @@
-"""The catalogue of findings: how each looks, on which side and zone it may lie, and which label it carries in each dataset.
+"""The catalogue of findings: how each is drawn, its possible sides and zones, and its label in each dataset.
 
 A drawing function returns its density changes, one array per site, in the local coordinates of a lung, so that the same
 function serves frontals, laterals and CT slices. Sides are the patient's, as a radiologist writes them.
@@ -27,7 +27,7 @@ class Place:
     seed: tuple[int, ...]
 
 
-Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max in picture fractions 0..1
+Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max in fractions of the image, 0..1
 Draw = Callable[[Scene, list[Lung], Place, np.random.Generator], list[np.ndarray]]
 
 
@@ -42,7 +42,7 @@ def _spot(rng: np.random.Generator, place: Place, spread: float = 0.45) -> tuple
 
 
 def cardiomegaly(scene, lungs, place, rng):
-    # the heart itself is widened by `reshape`; the site is returned for its box alone
+    # `reshape` widens the heart itself; this site only gives its box.
     u, v, width, height = scene.heart
     return [1e-6 * soft(1 - np.square((scene.u - u) / width) - np.square((scene.v - v) / height), 0.1)]
 
@@ -194,10 +194,12 @@ def interstitial(scene, lungs, place, rng):
 def support_device(scene, lungs, place, rng):
     if scene.view == "ct":
         return [np.zeros_like(scene.pixels)]
-    if place.zone == "upper":  # an endotracheal or enteric tube in the midline
+    # An endotracheal or enteric tube in the midline.
+    if place.zone == "upper":
         u, tip = rng.uniform(-0.03, 0.03), rng.uniform(-0.30, 0.65)
         return [0.42 * bump(scene.u - u, 0.020) * soft(tip - scene.v, 0.03)]
-    side = -1 if place.side != "left" else 1  # a catheter from the shoulder to the superior vena cava
+    # A catheter from the shoulder to the superior vena cava.
+    side = -1 if place.side != "left" else 1
     tip = rng.uniform(0.0, 0.2)
     across = (
         soft(np.abs(scene.u) - 0.08, 0.02) * soft(side * scene.u, 0.04) * soft(0.75 - np.abs(scene.u), 0.04)
@@ -274,7 +276,7 @@ def tuberculosis(scene, lungs, place, rng):
 
 @dataclass(frozen=True)
 class Finding:
-    """One entry of the catalogue; `chexpert` are the MIMIC-CXR label columns that a report naming it makes positive."""
+    """One entry of the catalogue; `chexpert` are the MIMIC-CXR labels that are positive if a report names it."""
 
     key: str
     draw: Draw
@@ -322,7 +324,8 @@ def place(key: str, rng: np.random.Generator) -> Place:
     finding = CATALOGUE[key]
     side, zone = str(rng.choice(finding.sides)), str(rng.choice(finding.zones))
     if key == "support_device" and zone == "upper":
-        side = ""  # a tube in the midline, not a catheter
+        # A tube in the midline instead of a catheter.
+        side = ""
     return Place(
         key,
         side,
@@ -335,7 +338,7 @@ def place(key: str, rng: np.random.Generator) -> Place:
 def sample_places(
     weights: dict[str, float], counts: tuple[float, ...], rng: np.random.Generator
 ) -> list[Place]:
-    """One to len(counts) different findings, `counts` being the probabilities of 1, 2, ...; `weights` those of each finding."""
+    """Draw one or more different findings: `counts` are the probabilities of 1, 2, ... of them, `weights` those of each."""
     keys = list(weights)
     share = np.array([weights[key] for key in keys])
     number = 1 + int(rng.choice(len(counts), p=counts))
@@ -344,7 +347,7 @@ def sample_places(
 
 
 def reshape(anatomy: Anatomy, places: list[Place]) -> Anatomy:
-    """The anatomy with the findings that change its outline: a wide heart, overinflated lungs, lost volume."""
+    """The anatomy after findings that change its outline: an enlarged heart, overinflated lungs."""
     for item in places:
         grow = SIZES[item.size]
         if item.finding == "cardiomegaly":
@@ -366,7 +369,7 @@ def reshape(anatomy: Anatomy, places: list[Place]) -> Anatomy:
 
 
 def draw_findings(scene: Scene, places: list[Place]) -> list[list[Box]]:
-    """Add the findings to the scene; the boxes drawn, one list per finding, in picture fractions."""
+    """Add the findings to the scene; their boxes, one list per finding, in fractions of the image."""
     boxes = []
     for item in places:
         rng = np.random.default_rng(item.seed)

@@ -1,4 +1,4 @@
-"""Write the five generated sources below one data root, in parallel, with a content hash over every file."""
+"""Write the five generated datasets below one data root, in parallel, with a hash over the content of all files."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ NOTE = "Generated pictures for the demo. No patient's data is in here; this fold
 
 
 def make_plan(source: str, seed: int, scale: float = 1.0) -> DatasetPlan:
-    """The plan of one source: pictures, truth and tables, before anything is drawn."""
+    """Images, labels and tables of one source, before anything is drawn."""
     return import_module(f"refers.demo.{source}").plan(seed, scale)
 
 
@@ -29,9 +29,9 @@ def _write(task: tuple[str, list[Picture]]) -> list[tuple[str, Any]]:
 
 
 def generate(out: Path, seed: int, scale: float = 1.0, workers: int = 1) -> dict[str, Any]:
-    """Write the five source folders and then demo.json below `out`; its content.
+    """Write the five source folders and then demo.json below `out`; the content of demo.json.
 
-    The bytes depend on seed and scale alone, not on `workers`.
+    All bytes depend only on seed and scale, not on `workers`.
 
     Raises:
         UserError: a source folder exists and was not made by this generator.
@@ -39,7 +39,7 @@ def generate(out: Path, seed: int, scale: float = 1.0, workers: int = 1) -> dict
     for source in SOURCES:
         folder = out / source
         if folder.exists() and not (folder / MARKER).exists():
-            raise UserError(f"{folder}: holds data that the demo did not write; choose another --out")
+            raise UserError(f"{folder}: contains data that the demo did not write; choose another --out")
     part = out / ".demo.part"
     plans = [make_plan(source, seed, scale) for source in SOURCES]
     try:

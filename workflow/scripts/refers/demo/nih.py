@@ -27,7 +27,7 @@ BOXED = (
     "Pneumothorax",
 )
 FOLDERS = 4
-SIDE = 1024  # pixels of the official images, which the boxes refer to
+SIDE = 1024  # pixels per side of the official images, to which the boxes refer
 
 
 def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
@@ -44,7 +44,8 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
             rng = generator(seed, "nih", STUDY, index)
             places = [] if rng.random() < 0.35 else sample_places(WEIGHTS, (0.42, 0.36, 0.22), rng)
             labels = {CATALOGUE[item.finding].nih: 1.0 for item in places}
-            if rng.random() < 0.12:  # tubes and lines are in the pictures and in no label
+            # Tubes and lines are visible but not labelled.
+            if rng.random() < 0.12:
                 places.append(place("support_device", rng))
             view = str(rng.choice(["PA", "AP"], p=[0.6, 0.4]))
             name = f"{patient + 1:08d}_{visit:03d}.png"
@@ -90,7 +91,7 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
 
 
 def _boxes(drawn: list) -> list[list[object]]:
-    """Rows of BBox_List_2017.csv: the eight classes that radiologists outlined, which the file calls by older names."""
+    """Rows of BBox_List_2017.csv: the eight classes with radiologists' boxes, under the file's older names."""
     rows = []
     for name, picture, sites in drawn:
         for item, boxes in zip(picture.places, sites, strict=True):

@@ -1,4 +1,4 @@
-"""Free-text reports in the manner of MIMIC-CXR, and the CheXpert-style labels that agree with them.
+"""Free-text reports in the style of MIMIC-CXR, and CheXpert-style labels that agree with them.
 
 A report names every finding that was drawn with its side and zone, denies some that were not, and mentions normal
 structures. Labels follow the words: 1.0 named, -1.0 hedged, 0.0 denied, blank not mentioned.
@@ -16,7 +16,7 @@ CHEXPERT = (
     "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
 
-# The words that every sentence about a finding contains one of.
+# Every sentence about a finding contains one of its words.
 WORDS = {
     "cardiomegaly": (
         "cardiomegaly",
@@ -256,8 +256,8 @@ def describe(item: Place, rng: np.random.Generator, hedged: bool = False) -> str
 def write_report(places: list[Place], views: list[str], rng: np.random.Generator) -> LabelledReport:
     """Write one study's report.
 
-    Most have Findings and Impression; some have an Impression only, other headers, or almost nothing, as in the real
-    archive, so that cleaning has something to count.
+    Most have Findings and Impression; some have only an Impression, other headers, or almost nothing, as in MIMIC-CXR, so
+    that the rules of the cleaning apply to some of them.
     """
     hedged = frozenset(item.finding for item in places if item.finding in HEDGED and rng.random() < 0.12)
     stated = [describe(item, rng, item.finding in hedged) for item in places]
@@ -271,7 +271,8 @@ def write_report(places: list[Place], views: list[str], rng: np.random.Generator
         labels["No Finding"] = 1.0
 
     form = rng.random()
-    if form < 0.012:  # lost or empty: nothing is mentioned, so nothing is labelled
+    # Lost or empty: nothing is mentioned, so nothing is labelled.
+    if form < 0.012:
         body = str(
             rng.choice(["IMPRESSION: ___", "IMPRESSION:", "FINDINGS: ___ .\n\n IMPRESSION: Normal.", ""])
         )

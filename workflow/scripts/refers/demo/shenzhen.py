@@ -23,7 +23,8 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
             if rng.random() < 0.15:
                 places.append(place("effusion", rng))
                 text = f"{text} with {places[1].side} pleural effusion"
-        if rng.random() < 0.15:  # things that are no tuberculosis, in both classes
+        # Findings other than tuberculosis, in both classes.
+        if rng.random() < 0.15:
             places.append(place(str(rng.choice(INCIDENTAL)), rng))
         name = f"CHNCXR_{index + 1:04d}_{int(sick)}.png"
         pictures.append(

@@ -1,4 +1,4 @@
-"""How each dataset acquires and stores a picture: exposure, noise, collimation, file format. The findings stay the same."""
+"""How each dataset acquires and stores an image: exposure, noise, collimation, file format. Findings are not affected."""
 
 import hashlib
 import io
@@ -13,14 +13,14 @@ from refers.demo.findings import Box, Place, draw_findings, reshape
 
 @dataclass(frozen=True)
 class Style:
-    """Ranges of one dataset's acquisition; every picture draws its own values from them."""
+    """Ranges of a dataset's acquisition parameters; each image draws its own values from them."""
 
     gamma: tuple[float, float]
     gain: tuple[float, float]
     offset: tuple[float, float]
     noise: tuple[float, float]
-    border: float  # probability that the collimator shows on an edge
-    trim: int = 0  # up to this many pixels are cut from each edge, so that sizes vary
+    border: float  # probability that the collimator is visible at an edge
+    trim: int = 0  # at most this many pixels are cut from each edge, so that sizes vary
 
 
 STYLES = {
@@ -34,7 +34,7 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One image file to draw: everything that decides its bytes, small enough to send to a worker process."""
+    """An image file to draw: everything that determines its bytes, small enough to send to a worker process."""
 
     path: str  # below the data root
     view: str  # frontal | supine | lateral | ct
@@ -46,7 +46,7 @@ class Picture:
 
 
 def render(picture: Picture) -> tuple[np.ndarray, list[list[Box]]]:
-    """Draw a picture: float32 (SIZE, SIZE) or trimmed, 0 dark to 1 bright, and the boxes of its findings."""
+    """Draw an image, float32 of 0 (dark) to 1 (bright), (SIZE, SIZE) before trimming; and the boxes of its findings."""
     rng = np.random.default_rng(np.random.SeedSequence(picture.seed))
     anatomy = sample_anatomy(np.random.default_rng(np.random.SeedSequence(picture.patient)))
     anatomy = reshape(anatomy, list(picture.places))
@@ -75,7 +75,8 @@ def _expose(scene: Scene, style: Style, rng: np.random.Generator) -> np.ndarray:
         pixels[SIZE - bottom :] = level
         pixels[:, :left] = level
         pixels[:, SIZE - right :] = level
-        if rng.random() < 0.4:  # a lead side marker
+        # A lead side marker.
+        if rng.random() < 0.4:
             row, column = int(rng.integers(6, 14)), int(rng.choice([8, 82]))
             pixels[row : row + 4, column : column + 3] = 0.95
     if style.trim:
@@ -85,7 +86,7 @@ def _expose(scene: Scene, style: Style, rng: np.random.Generator) -> np.ndarray:
 
 
 def encode(picture: Picture, pixels: np.ndarray) -> bytes:
-    """The image file's bytes, by the suffix of its path."""
+    """Content of the image file, in the format of its suffix."""
     suffix = Path(picture.path).suffix
     if suffix == ".dicom":
         return dicom_bytes(
@@ -102,7 +103,7 @@ def encode(picture: Picture, pixels: np.ndarray) -> bytes:
 
 
 def dicom_bytes(stored: np.ndarray, inverted: bool, name: str) -> bytes:
-    """A DICOM file, explicit little endian, 12 bits stored of 16; `inverted` stores MONOCHROME1 (0 = white)."""
+    """Content of a DICOM file: explicit little endian, 12 of 16 bits stored; `inverted` stores MONOCHROME1 (0 = white)."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -131,7 +132,7 @@ def dicom_bytes(stored: np.ndarray, inverted: bool, name: str) -> bytes:
 
 
 def write_picture(root: Path, picture: Picture) -> tuple[str, list[list[Box]]]:
-    """Draw, encode and write one picture; its SHA-256 and boxes."""
+    """Draw, encode and write an image; its SHA-256 and boxes."""
     pixels, boxes = render(picture)
     content = encode(picture, pixels)
     (root / picture.path).write_bytes(content)

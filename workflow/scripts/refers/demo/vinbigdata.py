@@ -57,7 +57,7 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
                 for box in drawn
                 if CATALOGUE[item.finding].vinbigdata
             ]
-            # one reader may overlook one finding; the other two always see it, so that "any reader" is the truth
+            # One reader may overlook a finding that the other two see: "any reader" still gives the true labels.
             careless = int(rng.integers(0, 3)) if rng.random() < 0.3 and found else -1
             missed = found[int(rng.integers(len(found)))][0] if found else ""
             for number, reader in enumerate(readers[index]):
