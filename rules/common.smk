@@ -109,7 +109,9 @@ def requested_targets():
 def known_targets(depth):
     """Names of rules that can be asked for, and the files of this study that are `depth` folders down."""
     names = {"seed": STUDY.seeds, "ratio": sorted({cell.ratio for cell in STUDY.cells})}
-    names |= {kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")}
+    names |= {
+        kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
+    }
     names["baseline"] = names["method"]
     for rule in workflow.rules:
         if not rule.has_wildcards():
