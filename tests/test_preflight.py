@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import test_datasets as downloads
 import yaml
+from helpers import make_mimic, make_nih, write_text
 from PIL import Image
 from refers import config
 from refers.data.source_check import report_line
@@ -186,8 +186,8 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
     assert line["next"].startswith("place model.safetensors in")
 
 
-def make_mimic(folder, reports):
-    downloads.make_mimic(folder / "mimic")
+def line_of_reports(folder, reports):
+    make_mimic(folder / "mimic")
     (folder / "mimic/mimic-cxr-jpg/files/p10/p10000033/s50000003/x.jpg").unlink()
     return mimic_lines(folder, reports)["mimic reports"]
 
@@ -195,7 +195,7 @@ def make_mimic(folder, reports):
 def mimic_lines(folder, reports):
     """Lines by name, with these reports beside the images."""
     for name in reports:
-        downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
+        write_text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["sources"]["mimic"] |= {"expected": {"images": 3, "reports": 2}}
     lines = preflight.report(
@@ -223,7 +223,7 @@ def mimic_lines(folder, reports):
     ],
 )
 def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, reports, state, says):
-    line = make_mimic(tmp_path, reports)
+    line = line_of_reports(tmp_path, reports)
     assert line["state"] == state
     assert says in line["next"]
     assert line["found"] == (0 if state in ("absent", "broken") else len(reports))
@@ -231,7 +231,7 @@ def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, 
 
 
 def test_reports_that_belong_to_images_not_here_are_asked_for_without_a_word_of_studies(tmp_path):
-    downloads.make_mimic(tmp_path / "mimic")
+    make_mimic(tmp_path / "mimic")
     for path in tmp_path.glob("mimic/mimic-cxr-jpg/files/p10/p10000033/*/*.jpg"):
         path.unlink()
     line = mimic_lines(tmp_path, ["p10000032/s50000001"])["mimic reports"]
@@ -240,13 +240,13 @@ def test_reports_that_belong_to_images_not_here_are_asked_for_without_a_word_of_
 
 
 def test_reports_one_folder_too_high_or_still_packed_are_found(tmp_path):
-    downloads.make_mimic(tmp_path / "mimic")
+    make_mimic(tmp_path / "mimic")
     (tmp_path / "mimic/mimic-cxr-reports.zip").touch()
     lines = mimic_lines(tmp_path, [])
     advice = f"unpack mimic-cxr-reports.zip in {tmp_path}/mimic into {tmp_path}/mimic/mimic-cxr-reports"
     assert advice in lines["mimic reports"]["next"]
     assert "unpack" not in lines["mimic"]["next"]
-    downloads.text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
+    write_text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
     says = mimic_lines(tmp_path, [])["mimic reports"]["next"]
     assert f"move the contents of {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
 
@@ -281,7 +281,7 @@ def test_archives_that_wait_to_be_unpacked_are_named(shenzhen):
 
 
 def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path):
-    downloads.make_nih(tmp_path / "nih")
+    make_nih(tmp_path / "nih")
     broken = tmp_path / "nih/images_002/images/00000001_001.png"
     broken.write_bytes(b"")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
