@@ -1,4 +1,4 @@
-"""What several test modules share: small downloads in the official layouts, and image files."""
+"""What several test modules share: small downloads in the official layouts, image files, golden texts."""
 
 import gzip
 import struct
@@ -174,3 +174,11 @@ def bomb(path: Path) -> None:
         for kind, data in chunks
     )
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def expect_golden(request, name: str, text: str) -> None:
+    """Compare a text with the file in tests/golden; pytest --renew writes the file anew."""
+    path = Path(__file__).with_name("golden") / name
+    if request.config.getoption("--renew"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
