@@ -33,7 +33,7 @@ def one_thread():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--renew", action="store_true", help="write the golden losses anew")
+    parser.addoption("--renew", action="store_true", help="write the golden losses and texts anew")
 
 
 def pytest_runtest_setup(item):

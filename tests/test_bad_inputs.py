@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import test_datasets as downloads
+from helpers import DOWNLOADS, bomb, write_dicom, write_image
 from PIL import Image
+from refers.data.adapters import adapter
 from refers.errors import run
-from test_images import bomb, write_dicom
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 TABLES = {  # of each layout: the main table, a column and a value that the adapter reads
@@ -168,7 +168,7 @@ def box(row: str):
     return put(BOXES, "Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000001_000.png,Mass,1,2,3,4,,,\n" + row)
 
 
-DOWNLOADS = [
+MALFORMED = [
     *of_every_table("missing column", "no column", lambda file, column, value: edit(file, column, "x"), 1),
     *of_every_table("semicolons", "not separated by commas", whole(change(lambda x: x.replace(b",", b";"))), 1),
     *of_every_table("tabs", "not separated by commas", whole(change(lambda x: x.replace(b",", b"\t"))), 1),
@@ -283,10 +283,10 @@ def index(monkeypatch, capsys, layout: str, folder: Path, out: Path):
     return cli(monkeypatch, capsys, "index_source", *arguments)
 
 
-@pytest.mark.parametrize(("layout", "spoil", "file", "row", "says"), DOWNLOADS)
+@pytest.mark.parametrize(("layout", "spoil", "file", "row", "says"), MALFORMED)
 def test_a_malformed_download_is_refused(tmp_path, monkeypatch, capsys, layout, spoil, file, row, says):
     folder, out = tmp_path / "download", tmp_path / "out"
-    getattr(downloads, f"make_{layout}")(folder)
+    DOWNLOADS[layout](folder)
     spoil(folder)
     refused(index(monkeypatch, capsys, layout, folder, out), file, row, says, out)
 
@@ -294,7 +294,7 @@ def test_a_malformed_download_is_refused(tmp_path, monkeypatch, capsys, layout, 
 @pytest.mark.parametrize("layout", TABLES)
 def test_a_table_without_its_images_is_refused(tmp_path, monkeypatch, capsys, layout):
     folder, out = tmp_path / "download", tmp_path / "out"
-    getattr(downloads, f"make_{layout}")(folder)
+    DOWNLOADS[layout](folder)
     for path in [path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg")]:
         path.unlink()
     says = f"none of its \\d+ images is in {folder}"
@@ -302,7 +302,7 @@ def test_a_table_without_its_images_is_refused(tmp_path, monkeypatch, capsys, la
 
 
 def test_a_misnamed_reading_of_the_nlm_is_refused(tmp_path, monkeypatch, capsys):
-    downloads.picture(tmp_path / "in/CXR_png/CHNCXR_0001_0.png")
+    write_image(tmp_path / "in/CXR_png/CHNCXR_0001_0.png")
     put("ClinicalReadings/CHNCXR_0001.txt", "normal")(tmp_path / "in")
     outcome = index(monkeypatch, capsys, "shenzhen", tmp_path / "in", tmp_path / "out")
     refused(outcome, "CHNCXR_0001.txt", None, "is not CHNCXR_NNNN_0.txt", tmp_path / "out")
@@ -319,11 +319,11 @@ def test_a_misnamed_reading_of_the_nlm_is_refused(tmp_path, monkeypatch, capsys)
     ids=["bom", "crlf", "blank line at the end"],
 )
 def test_what_is_harmless_is_read_as_if_it_were_not_there(tmp_path, layout, harmless):
-    folder = getattr(downloads, f"make_{layout}")(tmp_path)
-    plain, counts = downloads.adapter(layout)(folder)
+    folder = DOWNLOADS[layout](tmp_path)
+    plain, counts = adapter(layout)(folder)
     for path in [*folder.rglob("*.csv"), *folder.rglob("*.csv.gz"), *folder.glob("*_list.txt")]:
         write(path, harmless(read(path)))
-    again, same = downloads.adapter(layout)(folder)
+    again, same = adapter(layout)(folder)
     pd.testing.assert_frame_equal(plain, again)
     assert same == counts
 
@@ -467,8 +467,8 @@ SPLITS = [
     ("one-class label", {}, "toy", None, "every training image of the random split is negative for A", column("label:A", np.float32(0))),
     ("every label positive", {}, "toy", None, "is positive for A", column("label:A", np.float32(1))),
     ("every label blank", {}, "toy", None, "40 undefined label", column("label:A", np.float32(np.nan))),
-    ("class twice", {"classes": ["A", "A"]}, "split", None, "'A' is listed twice in classes", lambda folder: None),
-    ("view twice", {"views": ["ct", "ct"]}, "split", None, "'ct' is listed twice in classes or views", lambda folder: None),
+    ("class twice", {"classes": ["A", "A"]}, "split", None, "A twice; leave one out", lambda folder: None),
+    ("view twice", {"views": ["ct", "ct"]}, "split", None, "ct twice; leave one out", lambda folder: None),
     ("no share for validation", {"fractions": [0.8, 0, 0.2]}, "toy", None, "the random split has no val image", lambda folder: None),
     ("four images", {}, "toy", None, "the random split has no val image", put("images.json", json.dumps({"quarantined": [*range(4, 40)]}))),
     ("no such view", {"views": ["lateral"]}, "toy", None, "40 view frontal", lambda folder: None),
@@ -498,7 +498,7 @@ def test_a_malformed_index_or_list_gives_no_split(
     make_index(tmp_path)
     spoil(tmp_path)
     out = tmp_path / "out"
-    config = {"dataset": "toy", "classes": ["A"], "views": ["frontal"]} | settings
+    config = {"dataset": "toy", "kind": "random", "classes": ["A"], "views": ["frontal"]} | settings
     arguments = ["--index", tmp_path / "index.parquet", "--config", json.dumps(config), "--lists", tmp_path]
     arguments += ["--manifest", tmp_path / "images.json"]
     arguments += ["--out", out / "split.parquet", "--report", out / "split.json"]

@@ -7,7 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from helpers import (
+    CHEXPERT,
+    COVID_ROWS,
+    DOWNLOADS,
+    METADATA,
+    NIH_2017,
+    NIH_2020,
+    VBD,
+    make_covid,
+    make_mimic,
+    make_nih,
+    make_shenzhen,
+    make_vinbigdata,
+    write_image,
+    write_text,
+)
 from refers.data.adapters import adapter, read_boxes
 from refers.data.index import summarise, validate_index
 from refers.errors import UserError
@@ -15,126 +30,6 @@ from refers.errors import UserError
 SHARED = Path(__file__).parents[2] / "shared/data"
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/index_source.py"
 real = pytest.mark.skipif(not SHARED.exists(), reason="real data are not here")
-
-NIH_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
-NIH_2017 = NIH_2020.strip() + ",\n"
-NIH_ROWS = (
-    ("00000001_000.png", "Cardiomegaly|Hernia,0,1,58,M,PA,2682,2749,0.143,0.143"),
-    ("00000001_001.png", "No Finding,1,1,58,M,AP,2000,2500,0.143,0.143"),
-    ("00000002_000.png", "Pleural_Thickening,0,2,80,F,PA,2500,2048,0.171,0.171"),
-)
-VBD = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n"
-COVID = "patientid,offset,sex,age,finding,view,modality,date,filename,clinical_notes,\n"
-METADATA = (
-    "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate\n"
-)
-CHEXPERT = "subject_id,study_id,Atelectasis,Cardiomegaly,Consolidation,Edema,Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,Pleural Effusion,Pleural Other,Pneumonia,Pneumothorax,Support Devices\n"
-
-
-def picture(path: Path, width: int = 12, height: int = 10) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (width, height)).save(path)
-
-
-def text(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(content.encode()) if path.suffix == ".gz" else content.encode())
-
-
-def make_nih(folder: Path, header: str = NIH_2020, present: tuple = (0, 1, 2)) -> Path:
-    end = "," if header == NIH_2017 else ""
-    text(
-        folder / "Data_Entry_2017_v2020.csv",
-        header + "".join(f"{name},{row}{end}\n" for name, row in NIH_ROWS),
-    )
-    text(folder / "train_val_list.txt", "00000001_000.png\n00000001_001.png")
-    text(folder / "test_list.txt", "00000002_000.png")
-    for row in present:
-        picture(folder / f"images_{row + 1:03d}/images" / NIH_ROWS[row][0])
-    return folder
-
-
-def make_vinbigdata(folder: Path) -> Path:
-    rows = [
-        "b,No finding,14,R1,,,,",
-        "b,Nodule/Mass,8,R2,1,2,3,4",
-        "a,No finding,14,R1,,,,",
-        "c,ILD,5,R3,1,2,3,4",
-    ]
-    text(folder / "train.csv", VBD + "\n".join(rows))
-    for name in ("a.png", "b.png", "z.png"):
-        picture(folder / "train" / name, 20, 30)
-    return folder
-
-
-def make_shenzhen(folder: Path) -> Path:
-    rows = [
-        "CHNCXR_0001_0.png,Male,45,normal",
-        "CHNCXR_0662_1.png,Male,45,PTB",
-        "CHNCXR_0002_0.png,Male,45,normal",
-    ]
-    text(folder / "shenzhen_metadata.csv", "study_id,sex,age,findings\n" + "\n".join(rows))
-    for row in rows[:2]:
-        picture(folder / "images" / row.split(",")[0])
-    return folder
-
-
-COVID_ROWS = (
-    # name, patient, offset, finding, view, modality -> view, COVID-19, Viral
-    ("a.jpg", "2", "0", "COVID-19", "PA", "X-ray", "frontal", 1, 1),
-    ("b.png", "2", "3", "Pneumonia/Viral/COVID-19", "AP Supine", "X-ray", "frontal", 1, 1),
-    ("c.jpeg", "3", "", '"COVID-19, ARDS"', "L", "X-ray", "lateral", 1, 1),
-    ("d.jpg", "4", "", "Pneumonia/Bacterial/E.Coli", "AP", "X-ray", "frontal", 0, 0),
-    ("e.jpg", "5", "", "Mycoplasma Bacterial Pneumonia", "Axial", "CT", "ct", 0, 0),
-    ("f.jpg", "6", "", "No Finding", "?", "X-ray", "other", 0, None),
-    ("g.jpg", "7", "", "todo", "PA", "X-ray", "frontal", None, None),
-    ("h.jpg", "8", "", "", "PA", "X-ray", "frontal", None, None),
-    ("i.jpg", "9", "", "SARS", "PA", "X-ray", "frontal", 0, 1),
-    ("j.jpg", "10", "", "Pneumonia/Fungal/Pneumocystis", "PA", "X-ray", "frontal", 0, None),
-    ("k.jpg", "11", "", "Tuberculosis", "PA", "X-ray", "frontal", 0, 0),
-    ("l.jpg", "12", "", "Pneumonia/Viral/MERS-CoV", "PA", "X-ray", "frontal", 0, 1),
-    ("m.jpg", "13", "", "Unknown", "PA", "X-ray", "frontal", None, None),
-    ("n.jpg", "14", "", "Pneumonia", "PA", "X-ray", "frontal", 0, None),
-    ("o.JPG", "15", "", '"Influenza, Streptococcus"', "PA", "X-ray", "frontal", 0, None),
-)
-
-
-def make_covid(folder: Path, extra: str = "") -> Path:
-    rows = [
-        f'{patient},{offset},M,65,{finding},{view},{modality},,{name},"two\nlines",'
-        for name, patient, offset, finding, view, modality, *_ in COVID_ROWS
-    ]
-    text(
-        folder / "metadata.csv", COVID + "\n".join([*rows, "20,,M,65,COVID-19,Axial,CT,,v.nii.gz,,"]) + extra
-    )
-    for name, *_ in COVID_ROWS:
-        picture((folder / "images" / name).with_suffix(".png"))
-        (folder / "images" / name).with_suffix(".png").rename(folder / "images" / name)
-    return folder
-
-
-def make_mimic(folder: Path) -> Path:
-    jpg = folder / "mimic-cxr-jpg"
-    rows = [
-        "d3,10000032,50000001,CHEST,LATERAL,30,20,21800506",
-        "d1,10000032,50000001,CHEST,PA,30,20,21800506",
-    ]
-    rows += ["d2,10000033,50000002,,LL,31,21,21800506", "d4,10000033,50000003,CHEST,,32,22,21800506"]
-    text(jpg / "mimic-cxr-2.0.0-metadata.csv.gz", METADATA + "\n".join(rows))
-    splits = ["d1,50000001,10000032,train", "d2,50000002,10000033,validate"]
-    splits += ["d3,50000001,10000032,train", "d4,50000003,10000033,test"]
-    text(jpg / "mimic-cxr-2.0.0-split.csv.gz", "dicom_id,study_id,subject_id,split\n" + "\n".join(splits))
-    labels = ["10000032,50000001,1.0,0.0,-1.0" + "," * 11, "10000033,50000002" + "," * 14]
-    text(jpg / "mimic-cxr-2.0.0-chexpert.csv.gz", CHEXPERT + "\n".join(labels))
-    for name in (
-        "p10000032/s50000001/d1",
-        "p10000032/s50000001/d3",
-        "p10000033/s50000002/d2",
-        "p10000033/s50000003/x",
-    ):
-        path = jpg / f"files/p10/{name}.jpg"
-        picture(path)
-    return folder
 
 
 @pytest.mark.parametrize("header", [NIH_2020, NIH_2017])
@@ -155,8 +50,8 @@ def test_nih_of_both_table_versions(tmp_path, header):
 def test_nih_reads_the_older_table_alone_and_counts_unlisted_images(tmp_path):
     make_nih(tmp_path)
     (tmp_path / "Data_Entry_2017_v2020.csv").rename(tmp_path / "Data_Entry_2017.csv")
-    picture(tmp_path / "images_001/images/99999999_000.png")
-    picture(tmp_path / "images_012/images/00000001_000.png")
+    write_image(tmp_path / "images_001/images/99999999_000.png")
+    write_image(tmp_path / "images_012/images/00000001_000.png")
     frame, counts = adapter("nih")(tmp_path)
     assert len(frame) == 3
     assert frame["path"][0] == "images_001/images/00000001_000.png"
@@ -180,7 +75,7 @@ def test_nih_reads_the_older_table_alone_and_counts_unlisted_images(tmp_path):
 def test_nih_names_file_and_row(tmp_path, old, new, message):
     make_nih(tmp_path)
     path = tmp_path / "Data_Entry_2017_v2020.csv"
-    text(path, path.read_text().replace(old, new))
+    write_text(path, path.read_text().replace(old, new))
     with pytest.raises(UserError, match=message):
         adapter("nih")(tmp_path)
 
@@ -205,18 +100,18 @@ def test_nih_archives_beside_what_was_unpacked_from_them_do_no_harm(tmp_path):
 )
 def test_an_id_in_another_spelling_is_the_same_id(tmp_path, layout, table, old, new):
     """Blanks around it, zeros before a number, and a number saved as a float where ids need not be numbers."""
-    folder = globals()[f"make_{layout}"](tmp_path)
+    folder = DOWNLOADS[layout](tmp_path)
     plain = adapter(layout)(folder)[0]
     path = folder / table
     content = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
     assert old in content
-    text(path, content.replace(old, new))
+    write_text(path, content.replace(old, new))
     pd.testing.assert_frame_equal(adapter(layout)(folder)[0], plain)
 
 
 def test_nih_lists_must_exist_and_must_not_overlap(tmp_path):
     make_nih(tmp_path)
-    text(tmp_path / "test_list.txt", "00000001_001.png")
+    write_text(tmp_path / "test_list.txt", "00000001_001.png")
     with pytest.raises(UserError, match=r"00000001_001\.png is also in train_val_list\.txt"):
         adapter("nih")(tmp_path)
     (tmp_path / "test_list.txt").unlink()
@@ -232,7 +127,7 @@ def test_vinbigdata_takes_any_reader_and_images_converted_beforehand(tmp_path):
     assert frame.filter(like="label:").sum(axis=1).tolist() == [0, 1]
     assert frame[["width", "height"]].to_numpy().tolist() == [[20, 30], [20, 30]]
     assert counts == {"missing_images": 1, "skipped": {"image not in train.csv": 1}}
-    text(tmp_path / "train.csv", VBD + "a,Cold,14,R1,,,,")
+    write_text(tmp_path / "train.csv", VBD + "a,Cold,14,R1,,,,")
     with pytest.raises(UserError, match="row 2: 'Cold' is not a class"):
         adapter("vinbigdata")(tmp_path)
 
@@ -242,7 +137,7 @@ def test_shenzhen_labels_are_the_file_suffix(tmp_path):
     assert frame["label:Tuberculosis"].tolist() == [0, 1]
     assert frame["patient_id"].tolist() == ["CHNCXR_0001", "CHNCXR_0662"]
     assert counts["missing_images"] == 1
-    text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\nCHNCXR_0001_2.png,,,")
+    write_text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\nCHNCXR_0001_2.png,,,")
     with pytest.raises(UserError, match=r"row 2: 'CHNCXR_0001_2.png' is not CHNCXR"):
         adapter("shenzhen")(tmp_path)
 
@@ -270,7 +165,7 @@ def test_covid_patients_that_share_images_in_a_chain_or_a_ring_are_one(tmp_path)
     ]
     make_covid(tmp_path, "".join(f"\n{patient},,M,65,SARS,PA,X-ray,,{name},," for patient, name in rows))
     for name in "stuv":
-        picture(tmp_path / f"images/{name}.jpg")
+        write_image(tmp_path / f"images/{name}.jpg")
     patients = adapter("covid")(tmp_path)[0].set_index("image_id")["patient_id"]
     assert patients[["s.jpg", "t.jpg", "u.jpg"]].nunique() == 1
     assert patients["v.jpg"] == "33"
@@ -279,7 +174,7 @@ def test_covid_patients_that_share_images_in_a_chain_or_a_ring_are_one(tmp_path)
 def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
     extra = "\n40,9,M,65,COVID-19,PA,X-ray,,a.jpg,,\n40,11,M,65,COVID-19,PA,X-ray,,p.jpg,,"
     make_covid(tmp_path, extra)
-    picture(tmp_path / "images/p.png")
+    write_image(tmp_path / "images/p.png")
     (tmp_path / "images/p.png").rename(tmp_path / "images/p.jpg")
     frame, counts = adapter("covid")(tmp_path)
     assert frame.set_index("image_id")["patient_id"][["a.jpg", "p.jpg"]].tolist() == ["2", "2"]
@@ -309,7 +204,7 @@ def test_mimic_joins_its_three_tables(tmp_path):
 def test_mimic_tables_may_be_unpacked(tmp_path):
     packed = adapter("mimic")(make_mimic(tmp_path))[0]
     for path in sorted((tmp_path / "mimic-cxr-jpg").glob("*.csv.gz")):
-        text(path.with_suffix(""), gzip.decompress(path.read_bytes()).decode())
+        write_text(path.with_suffix(""), gzip.decompress(path.read_bytes()).decode())
         path.unlink()
     assert adapter("mimic")(tmp_path)[0].equals(packed)
 
@@ -326,14 +221,14 @@ def test_mimic_tables_may_be_unpacked(tmp_path):
 )  # fmt: skip
 def test_mimic_names_file_and_row(tmp_path, file, content, message):
     make_mimic(tmp_path)
-    text(tmp_path / f"mimic-cxr-jpg/mimic-cxr-2.0.0-{file}.csv.gz", content)
+    write_text(tmp_path / f"mimic-cxr-jpg/mimic-cxr-2.0.0-{file}.csv.gz", content)
     with pytest.raises(UserError, match=f"{file}.csv.gz: .*{message}"):
         adapter("mimic")(tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["nih", "vinbigdata", "shenzhen", "covid", "mimic"])
 def test_an_empty_folder_and_a_broken_table_are_one_line(tmp_path, layout):
-    maker = globals()[f"make_{layout}"]
+    maker = DOWNLOADS[layout]
     with pytest.raises(UserError, match="no such file"):
         adapter(layout)(tmp_path)
     for table in [*maker(tmp_path).glob("*.csv"), *maker(tmp_path).glob("*/*.csv.gz")]:
@@ -345,7 +240,7 @@ def test_an_empty_folder_and_a_broken_table_are_one_line(tmp_path, layout):
 
 @pytest.mark.parametrize("layout", ["vinbigdata", "shenzhen", "covid"])
 def test_an_image_with_a_broken_header_is_counted_and_left_to_the_store_to_report(tmp_path, layout):
-    folder = globals()[f"make_{layout}"](tmp_path)
+    folder = DOWNLOADS[layout](tmp_path)
     path = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".png", ".jpg"))
     path.write_bytes(b"hello")
     frame, counts = adapter(layout)(folder)
@@ -357,7 +252,7 @@ def test_an_image_with_a_broken_header_is_counted_and_left_to_the_store_to_repor
 
 def make_boxes(folder: Path, rows: str) -> Path:
     make_nih(folder)
-    text(folder / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + rows)
+    write_text(folder / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + rows)
     return folder
 
 
@@ -375,7 +270,7 @@ def test_vinbigdata_boxes_of_every_reader(tmp_path):
     index = adapter("vinbigdata")(make_vinbigdata(tmp_path))[0]
     boxes = read_boxes("vinbigdata", tmp_path, index)
     assert boxes.to_numpy().tolist() == [["b", "Nodule-Mass", 1, 2, 2, 2]]
-    picture(tmp_path / "train/b.png", 2, 2)  # shrunk: fit for training, not for the boxes
+    write_image(tmp_path / "train/b.png", 2, 2)  # shrunk: fit for training, not for the boxes
     small = adapter("vinbigdata")(tmp_path)[0]
     with pytest.raises(UserError, match=r"train\.csv: row 3: '1 2 2 2' extends beyond its image"):
         read_boxes("vinbigdata", tmp_path, small)
@@ -387,14 +282,14 @@ def test_vinbigdata_boxes_of_every_reader(tmp_path):
 def test_shenzhen_as_the_nlm_and_as_kaggle_lay_it_out(tmp_path, images):
     names = ("CHNCXR_0001_0", "CHNCXR_0327_1")
     for name in names:
-        picture(tmp_path / images / f"{name}.png")
+        write_image(tmp_path / images / f"{name}.png")
     if images == "CXR_png":
         for name in (*names, "CHNCXR_0002_0"):
-            text(tmp_path / f"ClinicalReadings/{name}.txt", "male 45yrs\nnormal")
-        text(tmp_path / "ClinicalReadings/Thumbs.db", "")
+            write_text(tmp_path / f"ClinicalReadings/{name}.txt", "male 45yrs\nnormal")
+        write_text(tmp_path / "ClinicalReadings/Thumbs.db", "")
     else:
         rows = "CHNCXR_0001_0.png,,,normal\nCHNCXR_0327_1.png,,,PTB\nCHNCXR_0002_0.png,,,normal\n"
-        text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\n" + rows)
+        write_text(tmp_path / "shenzhen_metadata.csv", "study_id,sex,age,findings\n" + rows)
     frame, counts = adapter("shenzhen")(tmp_path)
     assert frame["path"].tolist() == [f"{images}/{name}.png" for name in names]
     assert frame["label:Tuberculosis"].tolist() == [0, 1]
@@ -410,9 +305,9 @@ def test_covid_in_its_final_form(tmp_path):
         "5,0,M,65,Pneumonia/Viral/Influenza/H1N1,Unclear,Y,L,X-ray,,,images,d.jpg,,\n"
         "6,0,M,65,Pneumonia/Viral/COVID-19,Y,Y,Axial,CT,,,volumes,e.nii.gz,,\n"
     )
-    text(tmp_path / "metadata.csv", header + rows)
+    write_text(tmp_path / "metadata.csv", header + rows)
     for name in "abcd":
-        picture(tmp_path / f"images/{name}.jpg")
+        write_image(tmp_path / f"images/{name}.jpg")
     frame, counts = adapter("covid")(tmp_path)
     assert frame["view"].tolist() == ["frontal", "frontal", "frontal", "lateral"]
     assert frame["label:COVID-19"].tolist() == [1, 0, 0, 0]

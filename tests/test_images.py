@@ -1,37 +1,14 @@
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import bomb, write_dicom
 from PIL import Image
 from refers.data.images import decode, image_size, load_square
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 RAMP = np.linspace(0, 255, 48 * 64).round().astype(np.uint8).reshape(48, 64)
-
-
-def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, **tags) -> Path:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    data = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
-    data.Rows, data.Columns = pixels.shape[-2:]
-    if pixels.ndim == 3:
-        data.NumberOfFrames = len(pixels)
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, tags.pop("photometric", "MONOCHROME2")
-    data.BitsAllocated, data.BitsStored, data.HighBit = 8 * pixels.itemsize, bits, bits - 1
-    data.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(data, name, value)
-    data.PixelData = pixels.tobytes()
-    data.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
@@ -204,19 +181,6 @@ def test_an_exif_rotated_picture_is_turned_upright(tmp_path, orientation, suffix
     assert image_size(path) == (64, 48)
     assert np.abs(decode(path).astype(int) - RAMP).max() <= 8
     assert load_square(path, 8)[0, 0] < 20
-
-
-def bomb(path: Path) -> None:
-    """A PNG of a few bytes that claims 60,000 x 60,000 pixels."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"\0" * 99)),
-    ]
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
 def test_a_decompression_bomb_is_refused_by_its_size(tmp_path):

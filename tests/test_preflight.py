@@ -1,13 +1,14 @@
 """Preflight: none, some or all of the data, wrong totals, unreadable images, and what it says to do."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import test_datasets as downloads
 import yaml
+from helpers import expect_golden, make_mimic, make_nih, write_text
 from PIL import Image
 from refers import config
 from refers.config.study import StudyConfig
@@ -49,44 +50,39 @@ def shenzhen(tmp_path):
 
 
 def look(folder, full=False, **options):
-    said = []
-    found = preflight.report(study_of(folder, **options), full, 1, said.append)
-    assert said == ["checking shenzhen ..."]
-    return found, found["lines"][0], preflight.to_text(found)
+    """The report and its first line, which is the source's."""
+    steps = []
+    found = preflight.report(study_of(folder, **options), full, 1, steps.append)
+    assert len(steps) == 1
+    assert "shenzhen" in steps[0]
+    return found, found["lines"][0]
 
 
 def test_nothing_here_says_where_to_get_it(tmp_path):
-    _, line, text = look(tmp_path, expected={"images": 662})
-    assert line["state"] == "absent"
-    assert (line["expected"], line["found"]) == (662, 0)
-    assert line["next"] == (
-        "place shenzhen_metadata.csv or ClinicalReadings/ and the images in images/ or images/images/ or CXR_png/"
-        f" below {tmp_path}/shenzhen; get it from https://www.kaggle.com/raddar/tuberculosis-chest-xrays-shenzhen"
-        " (4 GB; a Kaggle account)"
-    )
-    assert "next: place shenzhen_metadata.csv" in text
+    _, line = look(tmp_path, expected={"images": 662})
+    assert (line["state"], line["expected"], line["found"]) == ("absent", 662, 0)
+    files = "shenzhen_metadata.csv or ClinicalReadings/"
+    images = "images/ or images/images/ or CXR_png/"
+    origin = r"https://www.kaggle.com/raddar/tuberculosis-chest-xrays-shenzhen \(4 GB; a Kaggle account\)"
+    assert re.fullmatch(f"place {files} .* {images} below {tmp_path}/shenzhen; .* {origin}", line["next"])
 
 
 def test_a_download_one_folder_too_deep_is_found(shenzhen):
     deep = shenzhen / "shenzhen/tuberculosis-chest-xrays-shenzhen/download"
     deep.mkdir(parents=True)
     (shenzhen / "shenzhen/shenzhen_metadata.csv").rename(deep / "shenzhen_metadata.csv")
-    _, line, _ = look(shenzhen)
+    _, line = look(shenzhen)
     assert line["state"] == "absent"
     assert line["next"].startswith("place shenzhen_metadata.csv or ClinicalReadings/ below")
-    assert f"move the contents of {deep} to {shenzhen}/shenzhen" in line["next"]
+    assert f"{deep} to {shenzhen}/shenzhen" in line["next"]
 
 
 def test_a_part_is_counted_and_the_rest_named(shenzhen):
-    _, line, text = look(shenzhen, expected={"images": 6, "labels": {"Tuberculosis": 3}})
-    assert line["state"] == "partial"
-    assert line["found"] == 5
-    assert "1 images of the official table not found" in line["remarks"]
-    assert "labels, found of published: Tuberculosis 2 of 3" in text
-    assert f"place the others below {shenzhen}/shenzhen" in line["next"]
-    assert not any("published" in remark for remark in line["remarks"]), (
-        "a part is not held against the totals"
-    )
+    _, line = look(shenzhen, expected={"images": 6, "patients": 6, "labels": {"Tuberculosis": 3}})
+    assert (line["state"], line["found"], line["labels"]) == ("partial", 5, {"Tuberculosis": (2, 3)})
+    assert f"{shenzhen}/shenzhen" in line["next"]
+    (remark,) = line["remarks"]  # a part is not held against the published totals
+    assert remark.startswith("1 images of the official table")
 
 
 def complete(folder):
@@ -107,39 +103,36 @@ def complete(folder):
 )
 def test_totals_are_held_against_the_published_ones(shenzhen, expected, remarks):
     complete(shenzhen)
-    _, line, text = look(shenzhen, expected=expected)
-    assert line["state"] == "complete"
-    assert line["remarks"] == remarks
-    assert ("compare the table's release" in line["next"]) == bool(remarks)
-    assert ("labels as published: Tuberculosis 2" in text) == (
-        (expected or {}).get("labels", {}).get("Tuberculosis") == 2
-    )
+    _, line = look(shenzhen, expected=expected)
+    assert (line["state"], line["remarks"]) == ("complete", remarks)
+    assert ("docs/data.md" in line["next"]) == bool(remarks)
+    assert line["labels"]["Tuberculosis"] == (2, (expected or {}).get("labels", {}).get("Tuberculosis"))
 
 
 def test_only_a_full_look_finds_what_cannot_be_decoded(shenzhen):
     complete(shenzhen)
     path = shenzhen / "shenzhen/images/CHNCXR_0002_0.png"
     path.write_bytes(path.read_bytes()[:-60])
-    _, line, text = look(shenzhen)
-    assert (line["state"], line["unreadable"]) == ("complete", None)
-    assert "not checked" in text
-    _, line, text = look(shenzhen, full=True)
+    _, line = look(shenzhen)
+    assert (line["state"], line["unreadable"], line["bad"]) == ("complete", None, [])
+    _, line = look(shenzhen, full=True)
     assert (line["state"], line["unreadable"]) == ("broken", 1)
-    assert "download 1 unreadable images" in text
-    assert line["bad"][0][0] == "images/CHNCXR_0002_0.png"
-    assert line["bad"][0][1].startswith("cannot be decoded (")
-    _, line, text = look(shenzhen, full=True, images={"tolerance": 0.5})
+    ((name, reason),) = line["bad"]
+    assert name == "images/CHNCXR_0002_0.png"
+    assert reason.startswith("cannot be decoded (")
+    assert f"download 1 unreadable images below {shenzhen}/shenzhen again: {name}: {reason}" == line["next"]
+    _, line = look(shenzhen, full=True, images={"tolerance": 0.5})
     assert (line["state"], line["unreadable"]) == ("complete", 1)
-    assert "1 unreadable images, fewer than images.tolerance allows" in text
+    assert "images.tolerance" in line["remarks"][0]
 
 
 def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen, snakemake):
     complete(shenzhen)
     for path in (shenzhen / "shenzhen/images").iterdir():
         path.write_bytes(b"")
-    _, line, text = look(shenzhen)
-    assert (line["state"], line["unreadable"]) == ("broken", 5)
-    assert "and 2 more, listed in unreadable.csv" in " ".join(text.split())
+    _, line = look(shenzhen)
+    assert (line["state"], line["unreadable"], line["next"].count(".png: ")) == ("broken", 5, 3)
+    assert re.search(r"2 more, .*unreadable\.csv", line["next"])
     place = f"pathvars={{results: {shenzhen}/out, logs: {shenzhen}/logs, benchmarks: {shenzhen}/logs}}"
     done = snakemake("preflight", "--cores", 1, "--config", f"data_root={shenzhen}", place)
     assert done.code == 1
@@ -152,9 +145,9 @@ def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen,
 def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):
     table = shenzhen / "shenzhen/shenzhen_metadata.csv"
     table.write_text(table.read_text().replace("PTB", "normal"))
-    _, line, _ = look(shenzhen)
+    _, line = look(shenzhen)
     assert line["state"] == "broken"
-    assert "row 5" in line["next"]
+    assert "shenzhen_metadata.csv: row 5: " in line["next"]
 
 
 def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
@@ -164,26 +157,24 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
         "text": {"encoder": str(tmp_path / "bert")},
         "datasets": {"shenzhen": {"split": {"kind": "released"}}},
     }
-    found, _, text = look(shenzhen, **changes)
+    found, _ = look(shenzhen, **changes)
     states = {line["name"]: line["state"] for line in found["lines"][1:]}
-    assert "study: 0 of 2 cells can run with the files found" in text
-    assert (
-        "study: 2 of 2 cells can run with the files found: imagenet on shenzhen"
-        in look(shenzhen, methods=changes["methods"])[-1]
-    )
+    assert found["study"] == {"cells": 0, "of": 2, "methods": [], "datasets": []}
+    some = look(shenzhen, methods=changes["methods"])[0]["study"]
+    assert some == {"cells": 2, "of": 2, "methods": ["imagenet"], "datasets": ["shenzhen"]}
     assert states == {
         "text encoder": "absent",
         "weights of imagenet": "available",
         "released lists of shenzhen": "absent",
     }
-    said = {line["name"]: line["next"] for line in found["lines"]}["text encoder"]
-    assert "docs/data.md says which" in said
+    advice = {line["name"]: line["next"] for line in found["lines"]}["text encoder"]
+    assert "docs/data.md" in advice
     places = {**changes, "origins": {str(tmp_path / "bert"): "https://example.org/bert"}}
     lines = {line["name"]: line["next"] for line in look(shenzhen, **places)[0]["lines"]}
     assert "get it from https://example.org/bert" in lines["text encoder"]
     assert "get it from https://github.com/funnyzhou/REFERS" in lines["released lists of shenzhen"]
-    assert said.startswith(
-        f"place config.json and model.safetensors and vocab.txt or tokenizer.json in {tmp_path}"
+    assert advice.startswith(
+        f"place config.json and model.safetensors and vocab.txt or tokenizer.json in {tmp_path}/bert"
     )
     (tmp_path / "bert").mkdir()
     for name in ("config.json", "vocab.txt", "pytorch_model.bin"):
@@ -192,8 +183,8 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
     assert line["next"].startswith("place model.safetensors in")
 
 
-def make_mimic(folder, reports):
-    downloads.make_mimic(folder / "mimic")
+def line_of_reports(folder, reports):
+    make_mimic(folder / "mimic")
     (folder / "mimic/mimic-cxr-jpg/files/p10/p10000033/s50000003/x.jpg").unlink()
     return mimic_lines(folder, reports)["mimic reports"]
 
@@ -201,7 +192,7 @@ def make_mimic(folder, reports):
 def mimic_lines(folder, reports):
     """Lines by name, with these reports beside the images."""
     for name in reports:
-        downloads.text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
+        write_text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["sources"]["mimic"] |= {"expected": {"images": 3, "reports": 2}}
     lines = preflight.report(merged(values, {"data_root": str(folder)}), progress=lambda _: None)["lines"]
@@ -216,18 +207,18 @@ def mimic_lines(folder, reports):
         (
             ["p10000032/s50000001", "p10000033/s50000009"],
             "partial",
-            "leaves out 1 studies without a report; unpack mimic-cxr-reports.zip",
+            "1 studies without a report; unpack mimic-cxr-reports.zip",
         ),
         (
             ["p10000032/s50000001"],
             "partial",
-            "leaves out 1 studies without a report; unpack mimic-cxr-reports.zip",
+            "1 studies without a report; unpack mimic-cxr-reports.zip",
         ),
         (["p10000032/notes"], "broken", "notes.txt: not a report"),
     ],
 )
 def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, reports, state, says):
-    line = make_mimic(tmp_path, reports)
+    line = line_of_reports(tmp_path, reports)
     assert line["state"] == state
     assert says in line["next"]
     assert line["found"] == (0 if state in ("absent", "broken") else len(reports))
@@ -235,7 +226,7 @@ def test_reports_are_counted_and_held_against_the_studies_with_images(tmp_path, 
 
 
 def test_reports_that_belong_to_images_not_here_are_asked_for_without_a_word_of_studies(tmp_path):
-    downloads.make_mimic(tmp_path / "mimic")
+    make_mimic(tmp_path / "mimic")
     for path in tmp_path.glob("mimic/mimic-cxr-jpg/files/p10/p10000033/*/*.jpg"):
         path.unlink()
     line = mimic_lines(tmp_path, ["p10000032/s50000001"])["mimic reports"]
@@ -244,23 +235,23 @@ def test_reports_that_belong_to_images_not_here_are_asked_for_without_a_word_of_
 
 
 def test_reports_one_folder_too_high_or_still_packed_are_found(tmp_path):
-    downloads.make_mimic(tmp_path / "mimic")
+    make_mimic(tmp_path / "mimic")
     (tmp_path / "mimic/mimic-cxr-reports.zip").touch()
     lines = mimic_lines(tmp_path, [])
     advice = f"unpack mimic-cxr-reports.zip in {tmp_path}/mimic into {tmp_path}/mimic/mimic-cxr-reports"
     assert advice in lines["mimic reports"]["next"]
     assert "unpack" not in lines["mimic"]["next"]
-    downloads.text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
+    write_text(tmp_path / "mimic/files/p10/p10000032/s50000001.txt", "FINDINGS: a b c")
     says = mimic_lines(tmp_path, [])["mimic reports"]["next"]
-    assert f"move the contents of {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
+    assert f"the contents of {tmp_path}/mimic/files to {tmp_path}/mimic/mimic-cxr-reports/files" in says
 
 
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        ("images/download/images", "move the contents of {made} to {shenzhen}/images"),
-        ("png", "move the contents of {made} to {shenzhen}/images"),
-        ("", "move the contents of {shenzhen} to {shenzhen}/images"),
+        ("images/download/images", "the contents of {made} to {shenzhen}/images"),
+        ("png", "the contents of {made} to {shenzhen}/images"),
+        ("", "the contents of {shenzhen} to {shenzhen}/images"),
     ],
 )
 def test_misplaced_images_are_found(shenzhen, made, says):
@@ -268,7 +259,7 @@ def test_misplaced_images_are_found(shenzhen, made, says):
     (folder / made).mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("images/*.png")):
         path.rename(folder / made / path.name)
-    _, line, _ = look(shenzhen)
+    _, line = look(shenzhen)
     assert line["state"] == "absent"
     assert line["next"].endswith(says.format(made=folder / made, shenzhen=folder))
 
@@ -285,7 +276,7 @@ def test_archives_that_wait_to_be_unpacked_are_named(shenzhen):
 
 
 def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path):
-    downloads.make_nih(tmp_path / "nih")
+    make_nih(tmp_path / "nih")
     broken = tmp_path / "nih/images_002/images/00000001_001.png"
     broken.write_bytes(b"")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -304,11 +295,10 @@ def test_an_image_without_a_byte_is_found_where_the_table_has_the_sizes(tmp_path
 )
 def test_a_download_that_grew_is_held_against_its_own_release(shenzhen, images, expected, remark):
     release = {"images": images, "labels": {"Tuberculosis": 3}}
-    _, line, text = look(shenzhen, expected={"releases": {"July": release}})
+    _, line = look(shenzhen, expected={"releases": {"July": release}})
     assert line["expected"] == expected
     assert remark in line["remarks"]
-    assert ("Tuberculosis 2 of 3" in text) == (expected == 6)
-    assert ("not published" in text) == (expected is None)
+    assert line["labels"] == {"Tuberculosis": (2, 3 if expected else None)}
 
 
 def test_several_workers_say_what_one_says(shenzhen):
@@ -318,15 +308,39 @@ def test_several_workers_say_what_one_says(shenzhen):
     assert [line["state"] for line in alone["lines"] if line["name"] == "shenzhen"] == ["partial"]
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(10**12, "enough"), (100, "NOT ENOUGH")])
-def test_room_for_the_stores(free, verdict):
+@pytest.mark.parametrize(
+    ("free", "packed", "enough"),
+    [(10**12, 0, True), (100, 0, False), (100, 65536, True), (72089, 0, False), (72090, 0, True)],
+)
+def test_the_stores_need_their_space_and_a_tenth_more(free, packed, enough):
     line = report_line("x", Path("x"), state="complete", found=1, unreadable=0, store=65536)
-    found = {"full": True, "lines": [line], "store_bytes": 65536, "packed_bytes": 0, "free_bytes": free}
+    found = {"full": True, "lines": [line], "store_bytes": 65536, "packed_bytes": packed, "free_bytes": free}
     found["study"] = {"cells": 0, "of": 1, "methods": [], "datasets": []}
-    assert verdict in preflight.to_text(found).splitlines()[-1]
-    assert "enough" in preflight.to_text(found | {"packed_bytes": 65536}).splitlines()[-1], (
-        "they are there already"
-    )
+    assert preflight.to_text(found).splitlines()[-1].startswith("disk: ")
+    assert ("NOT ENOUGH" in preflight.to_text(found)) == (not enough)
+
+
+def test_the_text_of_a_report(request):
+    """Lines of every state; the only test of the wording as a whole."""
+    lines = [
+        report_line("mimic", Path("data/mimic"), expected=377110, store=24714280960, next="place the images in files/ below data/mimic"),
+        report_line("mimic reports", Path("data/mimic/reports"), expected=227835, next="unpack the zip"),
+        report_line(
+            "nih", Path("data/nih"), state="partial", expected=112120, found=1055, store=69140480,
+            labels={"Mass": (58, 5782), "Hernia": (24, 227), "Goitre": (0, None)},
+            remarks=["111,065 images of the official table not found"], next="get them from https://example.org/nih",
+        ),
+        report_line(
+            "vinbigdata", Path("data/vinbigdata"), state="broken", expected=15000, found=15000, unreadable=2, store=983040000,
+            labels={"ILD": (386, 386)}, next="download 2 unreadable images again",
+        ),
+        report_line("covid", Path("data/covid"), state="complete", found=445, unreadable=0, store=29163520, labels={"Viral": (272, None)}),
+        report_line("weights of imagenet", Path("models"), state="available", found=None),
+    ]  # fmt: skip
+    found = {"full": False, "lines": lines, "free_bytes": 63_300_000_000}
+    found |= {"store_bytes": 25_795_624_960, "packed_bytes": 69_140_480}
+    found["study"] = {"cells": 30, "of": 135, "methods": ["imagenet", "refers"], "datasets": ["covid_t1"]}
+    expect_golden(request, "preflight.txt", preflight.to_text(found) + "\n")
 
 
 def test_the_target_works_without_any_data(snakemake, tmp_path):

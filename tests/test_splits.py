@@ -38,7 +38,7 @@ def index(patients: list[str], split: str | list[str] = "", seed: int = 0) -> pd
 
 
 def plan(**values) -> Split:
-    return Split(**{"dataset": "toy", "classes": TWO, "views": ["frontal"]} | values)
+    return load(Split, {"dataset": "toy", "kind": "random", "classes": TWO, "views": ["frontal"]} | values)
 
 
 def write_lists(folder: Path, **lists: list[str]) -> Path:

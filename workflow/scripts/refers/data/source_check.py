@@ -76,9 +76,9 @@ def check_source(
         try:
             index, counts = adapter(entry.layout)(folder)
             studies = index["study_id"]
-            line |= check_images(index, counts, folder, expected, full, workers)
-            line["store"] = len(index) * size**2
-            line = concluded(line, counts["missing_images"], tolerance)
+            facts, differs = check_images(index, counts, folder, expected, full, workers)
+            line |= facts | {"store": len(index) * size**2}
+            line = concluded(line, counts["missing_images"], tolerance, differs)
             if line["state"] == "partial":
                 line["next"] += f"; get them from {entry.origin}" if entry.origin else ""
                 line["next"] += packed(entry, folder, entry.images)
@@ -89,8 +89,8 @@ def check_source(
 
 def check_images(
     index: pd.DataFrame, counts: dict, folder: Path, expected: Expected, full: bool, workers: int
-) -> dict[str, Any]:
-    """Facts about the images of an index, as keys of a report line."""
+) -> tuple[dict[str, Any], bool]:
+    """Facts about the images of an index, as keys of a report line; and whether a whole download differs from its totals."""
     if full:
         broken = undecodable(folder, index["path"].tolist(), workers)
     else:
@@ -100,7 +100,8 @@ def check_images(
     missing = counts["missing_images"]
     expected, remarks = totals(expected, len(index) + missing)
     published, found = expected.labels, positives(index)
-    return {
+    differing = differences(index, expected) if not missing else []
+    facts = {
         "expected": expected.images,
         "found": len(index),
         "unreadable": len(broken) if full or broken else None,
@@ -110,9 +111,11 @@ def check_images(
             *remarks,
             *([f"{missing:,} images of the official table not found"] if missing else []),
             *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
-            *(differences(index, expected) if not missing else []),
+            *differing,
         ],
     }
+    # A download whose release is not known keeps the entry with all releases.
+    return facts, bool(differing or expected.releases)
 
 
 def totals(expected: Expected, listed: int) -> tuple[Expected, list[str]]:
@@ -142,7 +145,7 @@ def differences(index: pd.DataFrame, expected: Expected) -> list[str]:
     return differing
 
 
-def concluded(line: dict, missing: int, tolerance: float) -> dict:
+def concluded(line: dict, missing: int, tolerance: float, differs: bool) -> dict:
     """The line with its state, and what to do next."""
     folder, bad = line["folder"], line["bad"]
     if len(bad) > tolerance * line["found"]:
@@ -158,7 +161,6 @@ def concluded(line: dict, missing: int, tolerance: float) -> dict:
     if missing or line["found"] < (line["expected"] or 0):
         advice = f"a study can run on the images found; place the others below {folder}"
         return line | {"state": "partial", "next": advice}
-    differs = any("published" in remark for remark in line["remarks"])
     advice = "compare the table's release with the one that docs/data.md names" if differs else ""
     return line | {"state": "complete", "next": advice}
 
