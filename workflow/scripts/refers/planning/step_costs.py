@@ -10,7 +10,7 @@ allocator's rounding, workspaces and the CUDA context (about 1 GB together) come
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from refers import config
 from refers.config.study import Reports
 from refers.methods import Context, build_objective
+from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
 from refers.training import optim
@@ -80,12 +81,12 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
     the only entry and says why.
     """
     objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
-    if hasattr(objective, "distort"):
+    if isinstance(objective, Restoration):
         # distortions are freed before the step begins
         objective.distort = torch.clone
     batch, size = settings.training.batch_size, settings.model.image_size
     by_study = objective.unit == "study"
-    views = objective.settings.views if by_study else getattr(objective, "crops", 1)
+    views = objective.settings.views if by_study else objective.crops
     shape = (batch, views) if by_study or views > 1 else (batch,)
 
     def loss(module: nn.Module, device: str) -> Tensor:
@@ -236,7 +237,7 @@ def _timed(
 
 
 @contextlib.contextmanager
-def cuda_autocast(precision: str) -> Iterator[None]:
+def cuda_autocast(precision: str) -> Generator[None]:
     """Autocast of CUDA tensors, which `torch.autocast` refuses on a machine without CUDA."""
     dtype = {"bf16": torch.bfloat16, "fp32": None}.get(precision, torch.float16)
     torch.set_autocast_enabled("cuda", dtype is not None)
@@ -264,7 +265,7 @@ def pretend(module: nn.Module, device: str) -> None:
 
 
 @contextlib.contextmanager
-def full_masks() -> Iterator[None]:
+def full_masks() -> Generator[None]:
     """Treat every boolean mask as full: a fake tensor has no contents that a shape could depend on."""
     take = torch.Tensor.__getitem__
 
