@@ -81,6 +81,11 @@ def load_objective(name: str) -> tuple[type[PretrainingObjective], type[Section]
         ) from None
     if missing := [part for part in ("Objective", "Settings") if not hasattr(module, part)]:
         raise UserError(f"objective {name!r}: {name}.py defines no {missing[0]}; add it")
+    from refers.methods.common.objective import PretrainingObjective
+
+    if not issubclass(module.Objective, PretrainingObjective):
+        base = f"{PretrainingObjective.__module__}.{PretrainingObjective.__name__}"
+        raise UserError(f"objective {name!r}: Objective must extend {base}")
     unit = getattr(module.Objective, "unit", None)
     if unit not in UNITS:
         raise UserError(

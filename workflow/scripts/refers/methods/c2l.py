@@ -142,7 +142,7 @@ class Objective(PretrainingObjective):
         }
         if self.training:
             self.fresh.append(unit_key)
-        return {"loss": sum(losses.values()) / 3, **losses}
+        return {"loss": (losses["plain"] + losses["homogeneous"] + losses["heterogeneous"]) / 3, **losses}
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
@@ -159,5 +159,5 @@ class Objective(PretrainingObjective):
     def after_step(self) -> None:
         """Enqueue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
         self.enqueue(torch.cat(self.fresh))
-        student = [*self.encoder.parameters(), *self.head.parameters()]
-        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - self.settings.momentum)
+        student = (*self.encoder.parameters(), *self.head.parameters())
+        torch._foreach_lerp_(tuple(self.teacher.parameters()), student, 1 - self.settings.momentum)

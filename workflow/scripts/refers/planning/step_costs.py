@@ -47,8 +47,9 @@ def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
     A text encoder that is named but not found counts as BERT-base.
     """
     import transformers
+    from transformers.utils.logging import disable_progress_bar
 
-    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bar()
     named = Path(text.encoder) if text.encoder else None
     if named and (named / "config.json").exists():
         sizes = transformers.BertConfig.from_pretrained(named)
@@ -216,20 +217,20 @@ def _timed(
     precision = Precision(training.precision, device)
     classifier, optimiser = precision.prepare(classifier, optim.build(classifier, training.optimiser, {}))
     images = torch.rand(batch, 1, model.image_size, model.image_size, device=device)
-    labels = torch.zeros(batch, len(LABELS), device=device)
+    given = {"images": images, "labels": torch.zeros(batch, len(LABELS), device=device)}
     task = Task(
         module=classifier,
         keep=classifier,
-        load=None,
-        loss=lambda given: {"loss": classification_loss(classifier(given["images"]), given["labels"])},
-        validate=None,
+        load=lambda step: given,
+        loss=lambda batch: {"loss": classification_loss(classifier(batch["images"]), batch["labels"])},
+        validate=dict,
         epoch_steps=1,
     )
     taken: list[float] = []
     began = time.perf_counter()
     while len(taken) < steps + 2 and (len(taken) < 4 or time.perf_counter() - began < seconds):
         started = time.perf_counter()
-        train_step(task, {"images": images, "labels": labels}, precision, optimiser, 0.0)
+        train_step(task, given, precision, optimiser, 0.0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
@@ -253,7 +254,7 @@ def cuda_autocast(precision: str) -> Generator[None]:
 
 def pretend(module: nn.Module, device: str) -> None:
     """Replace a module's tensors by fake ones on a fake device; tied weights stay tied."""
-    replaced: dict[int, Tensor] = {}
+    replaced: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, tensor in part._parameters.items():
             if tensor is not None:
@@ -273,7 +274,7 @@ def full_masks() -> Generator[None]:
         masked = isinstance(index, torch.Tensor) and index.dtype == torch.bool
         return tensor.flatten(0, index.ndim - 1) if masked else take(tensor, index)
 
-    torch.Tensor.__getitem__ = all_of
+    torch.Tensor.__getitem__ = all_of  # ty: ignore[invalid-assignment] - declared for every kind of index
     try:
         yield
     finally:

@@ -145,9 +145,10 @@ def skip_dynamo_import() -> None:
 
     That import takes as long as torch itself, a third of a short fine-tune on the CPU. For jobs that do not compile.
     """
-    compiler = ModuleType("torch._dynamo")
+    compiler: Any = ModuleType("torch._dynamo")
     compiler.disable = lambda function=None, *_given, **_options: function
     compiler.graph_break = lambda *_given, **_options: None
+    # ty: ignore[invalid-assignment] - a stand-in for the module that torch declares
     torch._dynamo = sys.modules.setdefault("torch._dynamo", compiler)
 
 
