@@ -326,7 +326,7 @@ def test_an_objective_of_every_unit_trains(unit, small_model, context, studies, 
         (
             STUDY,
             ("(PretrainingObjective)", "(nn.Module)"),
-            "Objective must extend refers.methods.common.objective",
+            "Objective must extend methods.common.objective.PretrainingObjective",
         ),
         (STUDY, ("class Settings", "class Options"), "own.py defines no Settings"),
         (

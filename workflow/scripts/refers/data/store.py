@@ -191,10 +191,8 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
         except ValueError:
             # A killed run may leave an incomplete last line.
             break
-        if (
-            not chunk.unreadable
-            and zlib.crc32(rows[chunk.start : chunk.start + chunk.count].data) == chunk.crc
-        ):
+        written = rows[chunk.start : chunk.start + chunk.count]
+        if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
             kept[chunk.start] = chunk
     write_text(journal, "".join(json.dumps(line) + "\n" for line in (key, *kept.values())))
     return list(kept.values())

@@ -84,8 +84,9 @@ def load_objective(name: str) -> tuple[type[PretrainingObjective], type[Section]
     from refers.methods.common.objective import PretrainingObjective
 
     if not issubclass(module.Objective, PretrainingObjective):
-        base = f"{PretrainingObjective.__module__}.{PretrainingObjective.__name__}"
-        raise UserError(f"objective {name!r}: Objective must extend {base}")
+        raise UserError(
+            f"objective {name!r}: Objective must extend methods.common.objective.PretrainingObjective"
+        )
     unit = getattr(module.Objective, "unit", None)
     if unit not in UNITS:
         raise UserError(

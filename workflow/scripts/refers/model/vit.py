@@ -25,12 +25,11 @@ class Encoder(nn.Module):
     """Base of encoders: grey images (B, 1, S, S) -> `Features`.
 
     Attributes:
-        settings: from which `refers.model.encoders.build_encoder` builds it again.
+        settings: the `config.Model` from which `refers.model.encoders.build_encoder` builds it again.
         width, token_width, feature_width: of the aggregation output, of a token and of the pooled feature.
         grid: tokens along a side; 0: they are not a square.
     """
 
-    # a `config.Model`; every kind of encoder has its own
     settings: Any
     width: int
     token_width: int
@@ -63,8 +62,6 @@ class RadiographTransformer(Encoder):
     The input has one channel: for a grey image replicated to three, summing the patch kernel over its channels gives the
     same embedding, which is how three-channel checkpoints are imported.
     """
-
-    settings: config.Transformer
 
     def __init__(self, settings: config.Transformer) -> None:
         super().__init__()

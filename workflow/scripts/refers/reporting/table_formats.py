@@ -320,9 +320,8 @@ def to_html(table: Table) -> str:
                 f'<th scope="colgroup" colspan="{span}">{escape(title)}</th>' for title, span in grid.groups
             )
             lines.append(_tag("tr", empty + "".join(titles)))
-        lines.append(
-            _tag("tr", "".join(f'<th scope="col">{_html_label(head, table)}</th>' for head in grid.heads))
-        )
+        heads = (f'<th scope="col">{_html_label(head, table)}</th>' for head in grid.heads)
+        lines.append(_tag("tr", "".join(heads)))
         lines += ["</thead>", "<tbody>"]
         for place, line in enumerate(grid.lines):
             if grid.starts_tests(place):  # what is below stays there when methods are sorted
