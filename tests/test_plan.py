@@ -181,7 +181,7 @@ def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context, elsew
     if hasattr(objective, "distort"):
         objective.distort = torch.clone
     by_study = objective.unit == "study"
-    views = objective.settings.views if by_study else getattr(objective, "crops", 1)
+    views = objective.settings.views if by_study else objective.crops
     images = torch.rand(4, views, 1, 32, 32)
     batch = {
         "images": images if by_study or views > 1 else images[:, 0],

@@ -245,12 +245,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from refers.methods import CropSettings, StudySettings
+from refers.methods.common.objective import PretrainingObjective
 
 @dataclass(frozen=True, kw_only=True)
 class Settings({settings}):
     pass
 
-class Objective(nn.Module):
+class Objective(PretrainingObjective):
     unit = "{unit}"
 
     def __init__(self, encoder, settings, context):
@@ -320,8 +321,13 @@ def test_an_objective_of_every_unit_trains(unit, small_model, context, studies, 
     [
         (STUDY, ("(StudySettings)", ""), "its Settings must extend refers.methods.StudySettings"),
         (CROP, ("(CropSettings)", "(StudySettings)"), "its Settings must extend refers.methods.CropSettings"),
-        (STUDY, ('unit = "study"', ""), "unit None is none of study, image, crop"),
-        (STUDY, ('unit = "study"', 'unit = "patient"'), "unit 'patient' is none of study, image, crop"),
+        (STUDY, ('unit = "study"', ""), "unit None must be one of study, image, crop"),
+        (STUDY, ('unit = "study"', 'unit = "patient"'), "unit 'patient' must be one of study, image, crop"),
+        (
+            STUDY,
+            ("(PretrainingObjective)", "(nn.Module)"),
+            "Objective must extend methods.common.objective.PretrainingObjective",
+        ),
         (STUDY, ("class Settings", "class Options"), "own.py defines no Settings"),
         (
             CROP,

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refers.config import Split, load
 from refers.data import leakage
 from refers.data.adapters import adapter, nih
 from refers.data.released_lists import read_list
-from refers.data.splits import Split, draw_subset, hash_order, make_split
+from refers.data.splits import draw_subset, hash_order, make_split
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -17,7 +17,7 @@ MAKERS = {"index": "index_source.py", "reports": "clean_reports.py", "split": "s
 
 
 @contextmanager
-def atomic_path(target: str | Path) -> Iterator[Path]:
+def atomic_path(target: str | Path) -> Generator[Path]:
     """Yield a temporary path in the target's folder; rename it to `target` when the block succeeds.
 
     Temporary files that killed writers of the same target left are removed, so that repeated kills do not fill the disk.

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ LINES, WIDTH = 20, 30  # one line per 5 %; characters of the bar
 
 
 @contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int) -> Generator[ProcessPoolExecutor]:
     """A pool of processes; on an error, tasks that have not started are cancelled.
 
     Raises:
@@ -35,8 +35,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _end_with_parent() -> None:
     # The workers of a killed run are told nothing: they would wait for tasks for ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def progress_bar(total: int) -> Callable[[int], None]:

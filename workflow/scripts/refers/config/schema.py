@@ -21,8 +21,9 @@ class _WithoutTitles(GenerateJsonSchema):
 
 def json_schema() -> dict:
     """Schema of a whole config file; settings of pre-training and fine-tuning are among its `$defs`."""
-    models = [(kind, "validation") for kind in (StudyConfig, Pretrain, Finetune)]
-    refs, found = models_json_schema(models, schema_generator=_WithoutTitles)
+    refs, found = models_json_schema(
+        [(kind, "validation") for kind in (StudyConfig, Pretrain, Finetune)], schema_generator=_WithoutTitles
+    )
     top = refs[StudyConfig, "validation"]["$ref"].rpartition("/")[2]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -76,7 +76,7 @@ def _reason(error: Exception, path: Path) -> str:
         if path.stat().st_size == 0:
             return "empty file"
     except OSError as cause:
-        return cause.strerror
+        return cause.strerror or str(cause)
     if isinstance(error, UnidentifiedImageError):
         return "unknown image format"
     text = getattr(error, "strerror", None) or " ".join(str(error).split()).replace(str(path), "file")

@@ -92,7 +92,7 @@ class MimicStudies:
     def _read_words(self, path: Path, owner: np.ndarray) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
         columns = ["image_id", "x", "y", "size", "label", "split"]
         try:
-            table = pd.read_csv(path, dtype={"image_id": str}, usecols=columns)
+            table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not visual words ({error}); {WORDS_REMEDY}") from None
         place = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows]).reindex(

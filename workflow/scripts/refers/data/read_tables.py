@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         UserError: the file is missing, empty or not a CSV, lacks a column, or has a value that is not UTF-8.
     """
     columns = list(columns)
-    options = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
+    options: dict[str, Any] = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
     try:
         header = pd.read_csv(path, nrows=0, **options).columns
         if absent := [name for name in columns if name not in header]:

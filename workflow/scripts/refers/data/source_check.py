@@ -177,8 +177,8 @@ def check_reports(source: Download, studies: pd.Series | None) -> dict[str, Any]
     except UserError as error:
         return line | {"state": "broken", "next": str(error)}
     line |= {"state": "complete", "found": len(found)}
-    without = 0 if studies is None else int((~studies.drop_duplicates().isin(found)).sum())
-    if without:
+    without = 0
+    if studies is not None and (without := int((~studies.drop_duplicates().isin(found)).sum())):
         line["remarks"] = [f"{without:,} of {studies.nunique():,} studies with images have no report"]
     if without or len(found) < (expected or 0):
         effect = f"pre-training leaves out {without:,} studies without a report; " if without else ""
@@ -196,7 +196,7 @@ def empty_files(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
                 if not os.stat(f"{folder}/{path}").st_size:
                     found.append((path, "empty file"))
             except OSError as error:
-                found.append((path, error.strerror))
+                found.append((path, error.strerror or str(error)))
         return found
 
     # Threads: this waits for the disk, not for the processor.

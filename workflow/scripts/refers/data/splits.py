@@ -62,7 +62,7 @@ def make_split(
     frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
     frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
     left_out: dict[str, int] = {}
-    notes: dict = {}
+    notes: dict[str, Any] = {}
 
     def keep(wanted: pd.Series, reason: str) -> None:
         nonlocal frame
@@ -86,7 +86,7 @@ def make_split(
 
     frame = frame.drop(columns="view").reset_index(drop=True)
     left_out = {reason: count for reason, count in left_out.items() if count}
-    report = _report(frame, settings) | {"left_out": left_out, **notes}
+    report: dict[str, Any] = _report(frame, settings) | {"left_out": left_out, **notes}
     if empty := [part for part, count in report["images"].items() if not count]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
         raise UserError(

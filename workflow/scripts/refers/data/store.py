@@ -191,7 +191,8 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
         except ValueError:
             # A killed run may leave an incomplete last line.
             break
-        if not chunk.unreadable and zlib.crc32(rows[chunk.start : chunk.start + chunk.count]) == chunk.crc:
+        written = rows[chunk.start : chunk.start + chunk.count]
+        if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
             kept[chunk.start] = chunk
     write_text(journal, "".join(json.dumps(line) + "\n" for line in (key, *kept.values())))
     return list(kept.values())
@@ -229,16 +230,16 @@ def _checksum(part: Path, size: int, chunks: list[Chunk], out: Path) -> str:
     # The disk, the comparison and the digest work at the same time.
     with open(part, "rb+") as opened, ThreadPoolExecutor(2) as aside:
         synced = aside.submit(os.fsync, opened.fileno())
-        digested = aside.submit(state.update, content[:end])
+        digested = aside.submit(state.update, content[:end].data)
         for chunk in sorted(chunks):
             start, end = end, end + chunk.count * size * size
-            if zlib.crc32(content[start:end]) != chunk.crc:
+            if zlib.crc32(content[start:end].data) != chunk.crc:
                 raise UserError(
                     f"{out}: rows {chunk.start} to {chunk.start + chunk.count - 1} differ from what was written;"
                     " check the disk and rerun"
                 )
             digested.result()
-            digested = aside.submit(state.update, content[start:end])
+            digested = aside.submit(state.update, content[start:end].data)
         digested.result()
         synced.result()
     return state.hexdigest()
@@ -262,8 +263,8 @@ class _Rows:
         # Half the time of writing through the memory map, page by page.
         with open(self.store, "rb+") as opened:
             opened.seek(self.offset + start * self.size**2)
-            opened.write(block)
-        return Chunk(start, len(paths), zlib.crc32(block), unreadable)
+            opened.write(block.data)
+        return Chunk(start, len(paths), zlib.crc32(block.data), unreadable)
 
 
 def _in_parallel(rows: _Rows, chunks: list[tuple[int, list[str]]], workers: int) -> Iterator[Chunk]:

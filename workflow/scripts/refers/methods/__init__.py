@@ -1,18 +1,7 @@
-"""Pre-training objectives, one file a method.
+"""Pre-training objectives, one file per method.
 
-A file defines `Settings` (a `refers.config.Section` of documented fields) and `Objective`, an nn.Module:
-
-- class attribute `unit`: "study" (a batch item is a study with its views and its report; `Settings` extends
-  `StudySettings`), "image", or "crop" (a visual word in an image, for methods with `pretrain.words`; `Settings` extends
-  `CropSettings`);
-- `__init__(encoder, settings, context)`, which keeps the encoder as `self.encoder`; `build_objective` puts the settings
-  beside it as `self.settings`, where the pipeline reads how to draw views and crops;
-- `forward(batch) -> dict` of scalar losses, the one named "loss" is minimised;
-- optional class attribute `crops`: augmentations of an image in a step (1); in validation the first is the image as it is;
-- optional attribute `batch_dependent`: terms of the loss that relate the items of a batch, such as negatives. Where a
-  batch does not fit into memory and gradients are accumulated, `run.json` names them as computed per micro-batch;
-- optional `lr_overrides(optimiser) -> {parameter-name prefix: peak learning rate}`;
-- optional `after_step()`; and `before_step()`, for what `forward` leaves to it: a batch that does not fit comes again.
+A file defines `Settings`, a `refers.config.Section` of documented fields, and `Objective`, which extends
+`refers.methods.common.objective.PretrainingObjective` and is documented there.
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
 each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding, already side-swapped where the study
@@ -33,7 +22,8 @@ from refers.config import Interval, Section
 from refers.errors import UserError
 
 if TYPE_CHECKING:  # a config is checked without torch, whose import takes seconds
-    from torch import nn
+    from refers.methods.common.objective import PretrainingObjective
+    from refers.model.vit import Encoder
 
 
 class StudySettings(Section):
@@ -75,7 +65,7 @@ class Context:
     words: int = 0
 
 
-def load_objective(name: str) -> tuple[type[nn.Module], type]:
+def load_objective(name: str) -> tuple[type[PretrainingObjective], type[Section]]:
     """The `Objective` and `Settings` of refers/methods/{name}.py.
 
     Raises:
@@ -91,10 +81,16 @@ def load_objective(name: str) -> tuple[type[nn.Module], type]:
         ) from None
     if missing := [part for part in ("Objective", "Settings") if not hasattr(module, part)]:
         raise UserError(f"objective {name!r}: {name}.py defines no {missing[0]}; add it")
+    from refers.methods.common.objective import PretrainingObjective
+
+    if not issubclass(module.Objective, PretrainingObjective):
+        raise UserError(
+            f"objective {name!r}: Objective must extend methods.common.objective.PretrainingObjective"
+        )
     unit = getattr(module.Objective, "unit", None)
     if unit not in UNITS:
         raise UserError(
-            f"objective {name!r}: unit {unit!r} is none of {', '.join(UNITS)}; set Objective.unit"
+            f"objective {name!r}: unit {unit!r} must be one of {', '.join(UNITS)}; set Objective.unit"
         )
     if not issubclass(module.Settings, UNITS[unit]):
         raise UserError(
@@ -103,7 +99,7 @@ def load_objective(name: str) -> tuple[type[nn.Module], type]:
     return module.Objective, module.Settings
 
 
-def build_objective(name: str, encoder: nn.Module, settings: dict, context: Context) -> nn.Module:
+def build_objective(name: str, encoder: Encoder, settings: dict, context: Context) -> PretrainingObjective:
     """An objective around `encoder`, its settings checked and left on it as `settings`.
 
     Raises:

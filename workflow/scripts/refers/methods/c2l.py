@@ -29,6 +29,8 @@ from torch.utils.checkpoint import checkpoint
 from refers.config import Section
 from refers.methods import Context
 from refers.methods.common.contrast import contrastive_loss, similarity
+from refers.methods.common.objective import PretrainingObjective
+from refers.model.vit import Encoder
 from refers.training import distributed
 
 
@@ -58,14 +60,17 @@ def nce(logits: Tensor, normaliser: Tensor) -> Tensor:
     return -(F.logsigmoid(score[:, 0]) + F.logsigmoid(-score[:, 1:]).sum(1)).mean()
 
 
-class Objective(nn.Module):
+class Objective(PretrainingObjective):
     """Student, teacher and queue; only the student learns by gradient."""
 
     unit = "image"
     crops = 2
     batch_dependent = "the images that are mixed"
+    queue: Tensor
+    pointer: Tensor
+    normaliser: Tensor
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__()
         self.encoder, self.settings = encoder, settings
         self.head = nn.Linear(encoder.feature_width, settings.width)
@@ -137,7 +142,7 @@ class Objective(nn.Module):
         }
         if self.training:
             self.fresh.append(unit_key)
-        return {"loss": sum(losses.values()) / 3, **losses}
+        return {"loss": (losses["plain"] + losses["homogeneous"] + losses["heterogeneous"]) / 3, **losses}
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
@@ -154,5 +159,5 @@ class Objective(nn.Module):
     def after_step(self) -> None:
         """Enqueue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
         self.enqueue(torch.cat(self.fresh))
-        student = [*self.encoder.parameters(), *self.head.parameters()]
-        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - self.settings.momentum)
+        student = (*self.encoder.parameters(), *self.head.parameters())
+        torch._foreach_lerp_(tuple(self.teacher.parameters()), student, 1 - self.settings.momentum)

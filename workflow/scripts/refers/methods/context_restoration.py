@@ -14,12 +14,13 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from refers.config import Interval, Section
 from refers.methods import Context
 from refers.methods.common.restoration import Restoration
+from refers.model.vit import Encoder
 
 TRIES = 16
 
@@ -68,7 +69,7 @@ def swap_patches(images: Tensor, swaps: int, smallest: int, largest: int) -> Ten
 class Objective(Restoration):
     """Restoration of swapped patches."""
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         side = encoder.settings.image_size
         smallest, largest = (max(2, round(share * side)) for share in settings.patch)
         swap = partial(swap_patches, swaps=settings.swaps, smallest=smallest, largest=largest)

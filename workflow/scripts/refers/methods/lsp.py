@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from refers.config import Section
 from refers.errors import UserError
 from refers.methods import Context
+from refers.methods.common.objective import PretrainingObjective
+from refers.model.vit import Encoder
 from refers.training import distributed
 
 
@@ -53,12 +55,13 @@ def masked_cross_entropy(logits: Tensor, wanted: Tensor, mask: Tensor) -> Tensor
     return (each * mask).sum() / mask.sum().clamp(min=1)
 
 
-class Objective(nn.Module):
+class Objective(PretrainingObjective):
     """Encoder, linear layer, masked cross-entropy."""
 
     unit = "image"
+    columns: Tensor
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__()
         left_out = {name.strip() for name in settings.leave_out.split(",") if name.strip()}
         if unknown := left_out - set(context.label_names):

@@ -11,12 +11,13 @@ optimiser and budget. A window's permutation comes from a bank of eight for each
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from refers.config import Section
 from refers.methods import Context
 from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
+from refers.model.vit import Encoder
 
 BOXES = 5
 
@@ -61,5 +62,5 @@ def distort(images: Tensor, settings: Settings) -> Tensor:
 class Objective(Restoration):
     """Restoration of Model Genesis' distortions."""
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__(encoder, settings.decoder_width, lambda images: distort(images, settings))

@@ -24,9 +24,11 @@ from torch.utils.checkpoint import checkpoint
 from refers.config import Optimiser, ReportTransformer
 from refers.methods import Context, StudySettings
 from refers.methods.common.contrast import contrastive_loss
+from refers.methods.common.objective import PretrainingObjective
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.model.report_decoder import ReportDecoder
 from refers.model.text_encoder import TextEncoder
+from refers.model.vit import Encoder
 from refers.training import distributed
 
 
@@ -73,12 +75,12 @@ def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str)
     return F.cross_entropy(logits, targets, reduction="sum") / studies
 
 
-class Objective(nn.Module):
+class Objective(PretrainingObjective):
     """Both tasks around an encoder."""
 
     unit = "study"
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__()
         self.encoder, self.settings = encoder, settings
         if settings.fusion == "view":

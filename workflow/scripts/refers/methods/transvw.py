@@ -24,6 +24,7 @@ from refers.errors import UserError
 from refers.methods import Context, CropSettings
 from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
+from refers.model.vit import Encoder
 from refers.training import distributed
 
 KINDS = 4
@@ -76,7 +77,7 @@ class Objective(Restoration):
 
     unit = "crop"
 
-    def __init__(self, encoder: nn.Module, settings: Settings, context: Context) -> None:
+    def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         if not context.words:
             raise UserError("transvw needs visual words; set pretrain.words.count for this method")
         super().__init__(encoder, settings.decoder_width, lambda images: distort(images, settings))

@@ -5,12 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refers.model.layers import Dropout
+from refers.model.vit import Encoder
 
 
 class Classifier(nn.Module):
     """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of C labels, or (B, 2) of a single one."""
 
-    def __init__(self, encoder: nn.Module, classes: int, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, dropout: float) -> None:
         super().__init__()
         self.encoder, self.settings = encoder, encoder.settings
         self.dropout = Dropout(dropout)

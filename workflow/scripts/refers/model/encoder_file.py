@@ -1,7 +1,7 @@
 """Encoders on disk: safetensors with their architecture as metadata, loaded strictly."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from refers import config
 from refers.errors import UserError
 from refers.files import atomic_path
+from refers.model.vit import Encoder
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -41,7 +42,7 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
     module.load_state_dict(tensors)
 
 
-def save_encoder(target: Path, encoder: nn.Module, about: dict) -> None:
+def save_encoder(target: Path, encoder: Encoder, about: dict) -> None:
     """Write an encoder in fp32 with, as metadata, the settings that rebuild it and `about`, its origin."""
     metadata = {"settings": json.dumps(config.to_dict(encoder.settings)), "about": json.dumps(about)}
     state = encoder.state_dict()
@@ -67,7 +68,7 @@ def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
     return tensors, json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
 
 
-def load_start(encoder: nn.Module, source: Path) -> None:
+def load_start(encoder: Encoder, source: Path) -> None:
     """Initialise an encoder from another one's file.
 
     Raises:
@@ -80,7 +81,7 @@ def load_start(encoder: nn.Module, source: Path) -> None:
 
 
 @contextmanager
-def as_os_error() -> Iterator[None]:
+def as_os_error() -> Generator[None]:
     """Turn the errors by which torch and safetensors report a full disk into OSError."""
     try:
         yield

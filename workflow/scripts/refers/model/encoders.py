@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,10 @@ from torch import Tensor, nn
 from refers import config
 from refers.errors import UserError, first_line
 from refers.model.encoder_file import load_strictly, read_encoder
-from refers.model.vit import Features, RadiographTransformer
+from refers.model.vit import Encoder, Features, RadiographTransformer
 
 
-class ResidualNetwork(nn.Module):
+class ResidualNetwork(Encoder):
     """torchvision's ResNet on grey images (B, 1, S, S): tokens are the cells of the last map, the feature is their mean."""
 
     def __init__(self, settings: config.ResNet) -> None:
@@ -21,7 +22,7 @@ class ResidualNetwork(nn.Module):
         from torchvision.models import get_model
 
         self.settings = settings
-        network = get_model(settings.architecture, weights=None)
+        network: Any = get_model(settings.architecture, weights=None)
         self.grid = math.ceil(settings.image_size / 32)
         self.token_width = self.feature_width = self.width = network.fc.in_features
         network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -38,7 +39,7 @@ class ResidualNetwork(nn.Module):
         return Features(tokens, pooled, pooled)
 
 
-class TimmNetwork(nn.Module):
+class TimmNetwork(Encoder):
     """A network of timm on grey images (B, 1, S, S): cells of its last map, or patch tokens, and its own pooled feature.
 
     Raises:
@@ -52,13 +53,14 @@ class TimmNetwork(nn.Module):
         if not timm.is_model(settings.name):
             near = ", ".join(timm.list_models(f"*{settings.name.split('_')[0]}*")[:4]) or "timm.list_models()"
             raise UserError(f"model.name: timm has no network {settings.name!r}; it has {near}")
-        fixed = timm.get_pretrained_cfg(settings.name).fixed_input_size
-        sizes = {"img_size": settings.image_size} if fixed else {}
+        fixed = getattr(timm.get_pretrained_cfg(settings.name), "fixed_input_size", False)
+        sizes: dict[str, Any] = {"img_size": settings.image_size} if fixed else {}
         self.settings = settings
         try:
-            self.network = timm.create_model(settings.name, num_classes=0, in_chans=1, **sizes)
-            self.token_width = self.width = self.network.num_features
-            self.feature_width = self.network.head_hidden_size
+            network: Any = timm.create_model(settings.name, num_classes=0, in_chans=1, **sizes)
+            self.network = network
+            self.token_width, self.feature_width = network.num_features, network.head_hidden_size
+            self.width = self.token_width
             tokens, pooled = self._shapes()
         except Exception as error:
             # timm's networks each raise errors of their own.
@@ -92,18 +94,14 @@ class TimmNetwork(nn.Module):
         return Features(tokens, pooled, pooled)
 
 
-KINDS = {config.Transformer: RadiographTransformer, config.ResNet: ResidualNetwork, config.Timm: TimmNetwork}
+def build_encoder(settings: config.Model) -> Encoder:
+    """A randomly initialised encoder of these settings."""
+    if isinstance(settings, config.ResNet):
+        return ResidualNetwork(settings)
+    return TimmNetwork(settings) if isinstance(settings, config.Timm) else RadiographTransformer(settings)
 
 
-def build_encoder(settings: config.Model) -> nn.Module:
-    """A randomly initialised encoder: (B, 1, S, S) -> `refers.model.vit.Features`.
-
-    It has `settings`, `width`, `token_width`, `feature_width` and `grid`, its tokens along a side (0: not a square).
-    """
-    return KINDS[type(settings)](settings)
-
-
-def load_encoder(source: Path) -> tuple[nn.Module, dict]:
+def load_encoder(source: Path) -> tuple[Encoder, dict]:
     """The encoder at `source`, rebuilt from the settings in its metadata, and `about`, its origin."""
     tensors, settings, about = read_encoder(source)
     encoder = build_encoder(config.load_model(settings, str(source)))

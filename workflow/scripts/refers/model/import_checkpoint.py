@@ -9,7 +9,7 @@ image equals the original kernel on that image replicated three times. Every oth
 import os
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from refers import config
 from refers.errors import UserError, first_line
 from refers.model.encoder_file import load_strictly
 from refers.model.encoders import build_encoder, load_encoder
+from refers.model.vit import Encoder
 from refers.model.vit_checkpoints import from_authors, from_google, to_radiograph_transformer
 
 DOWNLOAD, RANDOM = "timm:", "random"
@@ -30,7 +31,7 @@ VIT_HEAD = ("head.", "pre_logits.", "fc_norm.")
 WRAPPERS = ("state_dict", "model")
 
 
-def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict]:
+def import_encoder(settings: config.Model, source: str) -> tuple[Encoder, dict]:
     """The encoder of `settings` with the weights at `source`, and the key report: tensors read, loaded and left out.
 
     An encoder that this pipeline wrote has its own architecture, which is used instead of `settings`. `random` keeps the
@@ -53,7 +54,7 @@ def import_encoder(settings: config.Model, source: str) -> tuple[nn.Module, dict
         left_out = sorted({*left_out, *others})
         state = to_radiograph_transformer(kept, settings, source)
     else:
-        classifier, stem = _ends(encoder.network)
+        classifier, stem = _ends(encoder.get_submodule("network"))
         kept, left_out = _without(tensors, classifier)
         state = {f"network.{name}": tensor for name, tensor in kept.items()}
         kernel = state.get(f"network.{stem}.weight")
@@ -109,7 +110,7 @@ def _download(name: str) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _tensors_only() -> Iterator[None]:
+def _tensors_only() -> Generator[None]:
     """Let torch.load execute no pickle, whatever its caller asks for, by an environment variable that torch reads."""
     switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(switch)

@@ -36,6 +36,7 @@ class TextEncoder(nn.Module):
         from transformers import BertModel
 
         try:
+            # ty: ignore[not-iterable] - transformers declares one module, and with the loading info returns a pair
             self.bert, report = BertModel.from_pretrained(
                 folder,
                 local_files_only=True,

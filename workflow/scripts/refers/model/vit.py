@@ -1,11 +1,11 @@
 """The radiograph transformer: a vision transformer with recurrent concatenation (paper §4.1)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from refers.config import Transformer
+from refers import config
 from refers.model.layers import Dropout, Perceptron, SelfAttention
 
 
@@ -21,10 +21,26 @@ class Features(NamedTuple):
     aggregation: Tensor
 
 
+class Encoder(nn.Module):
+    """Base of encoders: grey images (B, 1, S, S) -> `Features`.
+
+    Attributes:
+        settings: the `config.Model` from which `refers.model.encoders.build_encoder` builds it again.
+        width, token_width, feature_width: of the aggregation output, of a token and of the pooled feature.
+        grid: tokens along a side; 0: they are not a square.
+    """
+
+    settings: Any
+    width: int
+    token_width: int
+    feature_width: int
+    grid: int
+
+
 class Block(nn.Module):
     """Pre-norm self-attention block."""
 
-    def __init__(self, settings: Transformer) -> None:
+    def __init__(self, settings: config.Transformer) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(settings.width, eps=1e-6)
         self.attention = SelfAttention(settings.width, settings.heads)
@@ -36,7 +52,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class RadiographTransformer(nn.Module):
+class RadiographTransformer(Encoder):
     """Grey images (B, 1, S, S) -> `Features`.
 
     Patches are embedded linearly, combined with their position feature (concatenated and projected back, or added) and
@@ -47,7 +63,7 @@ class RadiographTransformer(nn.Module):
     same embedding, which is how three-channel checkpoints are imported.
     """
 
-    def __init__(self, settings: Transformer) -> None:
+    def __init__(self, settings: config.Transformer) -> None:
         super().__init__()
         self.settings = settings
         width, patch = settings.width, settings.patch_size
@@ -80,7 +96,7 @@ class RadiographTransformer(nn.Module):
             raise ValueError(f"the transformer takes {self.settings.image_size} pixels a side, found {size}")
         cells = images.view(batch, self.grid, patch, self.grid, patch).transpose(2, 3)
         tokens = self.patch(cells.reshape(batch, self.grid**2, patch**2))
-        if self.settings.position == "add":
+        if isinstance(self.mix, nn.Identity):
             return tokens + self.position
         # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is computed once.
         weight_x, weight_e = self.mix.weight.split(self.width, dim=1)

@@ -52,9 +52,10 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
         "critical_path": path,
         "methods": _methods(study, jobs, costs),
         "too_large": [
-            {"target": target, "gib": cost.gpu_mib / 1024}
+            {"target": target, "gib": gib}
             for target, cost in costs.items()
-            if model.uses_gpu(jobs[target]) and (cost.gpu_mib or 0) > 1024 * study.config.plan.memory_gib
+            if model.uses_gpu(jobs[target])
+            and (gib := (cost.gpu_mib or 0) / 1024) > study.config.plan.memory_gib
         ],
         "targets": [
             {"target": target, "rule": job.rule, "needs": list(job.needs), **asdict(costs[target])}
@@ -84,16 +85,17 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dic
     """Sums over jobs: hours of training and of other jobs, bytes; and the largest memory of one."""
     training = {target for target, job in jobs.items() if job.rule in TRAINING}
     here = [model.seconds_on_this_machine(jobs[target], costs[target]) for target in training]
+    known = [seconds for seconds in here if seconds is not None]
     gpu = [
-        costs[target].gpu_mib
+        mib
         for target in training
-        if model.uses_gpu(jobs[target]) and costs[target].gpu_mib is not None
+        if model.uses_gpu(jobs[target]) and (mib := costs[target].gpu_mib) is not None
     ]
     return {
         "jobs": len(jobs),
         "training_jobs": len(training),
         "training_hours": sum(costs[target].seconds for target in training) / HOUR,
-        "here_hours": None if None in here else sum(here) / HOUR,
+        "here_hours": sum(known) / HOUR if len(known) == len(here) else None,
         "other_hours": sum(cost.seconds for target, cost in costs.items() if target not in training) / HOUR,
         "disk_bytes": sum(cost.disk for cost in costs.values()),
         "transient_bytes": max((cost.transient for cost in costs.values()), default=0.0),

@@ -10,7 +10,7 @@ allocator's rounding, workspaces and the CUDA context (about 1 GB together) come
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from refers import config
 from refers.config.study import Reports
 from refers.methods import Context, build_objective
+from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
 from refers.training import optim
@@ -46,8 +47,9 @@ def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
     A text encoder that is named but not found counts as BERT-base.
     """
     import transformers
+    from transformers.utils.logging import disable_progress_bar
 
-    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bar()
     named = Path(text.encoder) if text.encoder else None
     if named and (named / "config.json").exists():
         sizes = transformers.BertConfig.from_pretrained(named)
@@ -80,12 +82,12 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
     the only entry and says why.
     """
     objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
-    if hasattr(objective, "distort"):
+    if isinstance(objective, Restoration):
         # distortions are freed before the step begins
         objective.distort = torch.clone
     batch, size = settings.training.batch_size, settings.model.image_size
     by_study = objective.unit == "study"
-    views = objective.settings.views if by_study else getattr(objective, "crops", 1)
+    views = objective.settings.views if by_study else objective.crops
     shape = (batch, views) if by_study or views > 1 else (batch,)
 
     def loss(module: nn.Module, device: str) -> Tensor:
@@ -215,20 +217,20 @@ def _timed(
     precision = Precision(training.precision, device)
     classifier, optimiser = precision.prepare(classifier, optim.build(classifier, training.optimiser, {}))
     images = torch.rand(batch, 1, model.image_size, model.image_size, device=device)
-    labels = torch.zeros(batch, len(LABELS), device=device)
+    given = {"images": images, "labels": torch.zeros(batch, len(LABELS), device=device)}
     task = Task(
         module=classifier,
         keep=classifier,
-        load=None,
-        loss=lambda given: {"loss": classification_loss(classifier(given["images"]), given["labels"])},
-        validate=None,
+        load=lambda step: given,
+        loss=lambda batch: {"loss": classification_loss(classifier(batch["images"]), batch["labels"])},
+        validate=dict,
         epoch_steps=1,
     )
     taken: list[float] = []
     began = time.perf_counter()
     while len(taken) < steps + 2 and (len(taken) < 4 or time.perf_counter() - began < seconds):
         started = time.perf_counter()
-        train_step(task, {"images": images, "labels": labels}, precision, optimiser, 0.0)
+        train_step(task, given, precision, optimiser, 0.0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
@@ -236,7 +238,7 @@ def _timed(
 
 
 @contextlib.contextmanager
-def cuda_autocast(precision: str) -> Iterator[None]:
+def cuda_autocast(precision: str) -> Generator[None]:
     """Autocast of CUDA tensors, which `torch.autocast` refuses on a machine without CUDA."""
     dtype = {"bf16": torch.bfloat16, "fp32": None}.get(precision, torch.float16)
     torch.set_autocast_enabled("cuda", dtype is not None)
@@ -252,7 +254,7 @@ def cuda_autocast(precision: str) -> Iterator[None]:
 
 def pretend(module: nn.Module, device: str) -> None:
     """Replace a module's tensors by fake ones on a fake device; tied weights stay tied."""
-    replaced: dict[int, Tensor] = {}
+    replaced: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, tensor in part._parameters.items():
             if tensor is not None:
@@ -264,7 +266,7 @@ def pretend(module: nn.Module, device: str) -> None:
 
 
 @contextlib.contextmanager
-def full_masks() -> Iterator[None]:
+def full_masks() -> Generator[None]:
     """Treat every boolean mask as full: a fake tensor has no contents that a shape could depend on."""
     take = torch.Tensor.__getitem__
 
@@ -272,7 +274,7 @@ def full_masks() -> Iterator[None]:
         masked = isinstance(index, torch.Tensor) and index.dtype == torch.bool
         return tensor.flatten(0, index.ndim - 1) if masked else take(tensor, index)
 
-    torch.Tensor.__getitem__ = all_of
+    torch.Tensor.__getitem__ = all_of  # ty: ignore[invalid-assignment] - declared for every kind of index
     try:
         yield
     finally:

@@ -56,11 +56,9 @@ def _digest_and_imports(path: Path) -> tuple[str, list[Path], list[Path]]:
         if isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             packages.append(_package(node, path))
         # docstrings change nothing, so they are left out of what is hashed
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                node.body = body[1:] or [ast.Pass()]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12], imports, packages
 
 

@@ -191,10 +191,10 @@ class _Builder:
         return next(iter(reasons.values()))
 
     def _embolden(self, column: dict[str, Any]) -> None:
-        found = [entry for entry in self._column(column) if entry.mean is not None]
-        for entry in found:
+        found = [(entry, entry.mean) for entry in self._column(column) if entry.mean is not None]
+        for entry, mean in found:
             # Equal as printed is equal: a reader cannot tell them apart.
-            entry.best = len(found) > 1 and f"{entry.mean:.1f}" == f"{max(each.mean for each in found):.1f}"
+            entry.best = len(found) > 1 and f"{mean:.1f}" == f"{max(each for _, each in found):.1f}"
 
     def _column(self, column: dict[str, Any]) -> list[Entry]:
         return [self.table.entries[row["id"], column["id"]] for row in self.rows]
@@ -275,7 +275,7 @@ class _Builder:
             self.table.entries |= {(row, column["id"]): entry for row, entry in entries.items()}
             self._test(ours, other, entries)
             tested = any(entry.mean is not None for entry in entries.values())
-            if tested and baseline == "best" and not self.table.by_class:
+            if other and tested and baseline == "best" and not self.table.by_class:
                 against.setdefault(other.title, []).append(column_title(column))
         self._adjust()
         for entry in self.table.entries.values():

@@ -18,7 +18,7 @@ SHOWN = 3  # comparisons spelled out of a claim that makes many
 class Number:
     """A printed number, or why there is none."""
 
-    value: float | None
+    value: float  # NaN where there is none
     status: str = ""
     target: str = ""
     against: str = ""  # of a p-value: the row that the reference is tested against, where the table names it
@@ -46,14 +46,14 @@ class Numbers:
     def __post_init__(self) -> None:
         self._auc = {}
         for (_, row, column), number in self.entries.items():
-            if (row, column) not in self._auc or self._auc[row, column].value is None:
+            if (row, column) not in self._auc or math.isnan(self._auc[row, column].value):
                 self._auc[row, column] = number
 
     def auc(self, row: str, column: str) -> Number:
-        return self._auc.get((row, column), Number(None, self.absent))
+        return self._auc.get((row, column), Number(math.nan, self.absent))
 
     def printed(self, table: str, row: str, column: str) -> Number:
-        return self.entries.get((table, row, column), Number(None, self.absent))
+        return self.entries.get((table, row, column), Number(math.nan, self.absent))
 
     def overlap(self, figure: str) -> Overlap:
         return self.overlaps.get(figure, Overlap(status=self.absent))
@@ -77,9 +77,8 @@ def our_numbers(
     }
     entries = {}
     for row in rows:
-        mean = float(row["mean"]) if row["mean"] else None
         against = methods.get((row["table"], row["column"], row["method"]), "") if row["row"] in TESTS else ""
-        number = Number(mean, row["status"], row["target"], against)
+        number = Number(float(row["mean"] or "nan"), row["status"], row["target"], against)
         entries[row["table"], row["row"], row["column"]] = number
     return Numbers(entries, "in none of our tables", slack, overlaps or {})
 
@@ -242,7 +241,7 @@ def _p_values(test: dict[str, Any], numbers: Numbers) -> Iterator[Comparison]:
 def _best(rows: list[str], table: str, column: str, numbers: Numbers) -> str:
     """The best of `rows` in a column of a table; the first where it prints none."""
     values = {row: numbers.printed(table, row, column).value for row in rows}
-    return max(rows, key=lambda row: -1 if values[row] is None else values[row])
+    return max(rows, key=lambda row: -1 if math.isnan(values[row]) else values[row])
 
 
 def _overlaps(test: dict[str, Any], numbers: Numbers) -> Iterator[Comparison]:
@@ -262,7 +261,7 @@ COMPARE = {"difference": _differences, "largest": _largest, "p_value": _p_values
 def _gap(used: dict[tuple[str, str], Number]) -> Comparison | None:
     """What is missing from a comparison."""
     for (row, column), number in used.items():
-        if number.value is None:
+        if math.isnan(number.value):
             return Comparison(f"{row} in {column}: {number.status}", None)
     return None
 

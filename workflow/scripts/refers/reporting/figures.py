@@ -267,7 +267,7 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
                         )
                     )
     axes = figure.add_subplot(grid[rows, :])
-    axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
+    axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color="#0072B2", edgecolor="white", linewidth=0.5)
     axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_xlabel(
@@ -364,10 +364,11 @@ def save(figure: Figure, out: Path, note: str) -> None:
     """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
     if note:
         figure.text(0.005, -0.01, fontsize=5, color="0.3", va="top", **_wrapped(note))
-    for target, options in (
+    formats: list[tuple[Path, dict[str, Any]]] = [
         (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
         (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
-    ):
+    ]
+    for target, options in formats:
         with atomic_path(target) as path:
             figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
     plt.close(figure)

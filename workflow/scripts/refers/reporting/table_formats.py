@@ -320,12 +320,13 @@ def to_html(table: Table) -> str:
                 f'<th scope="colgroup" colspan="{span}">{escape(title)}</th>' for title, span in grid.groups
             )
             lines.append(_tag("tr", empty + "".join(titles)))
-        lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
+        heads = (f'<th scope="col">{_html_label(head, table)}</th>' for head in grid.heads)
+        lines.append(_tag("tr", "".join(heads)))
         lines += ["</thead>", "<tbody>"]
         for place, line in enumerate(grid.lines):
             if grid.starts_tests(place):  # what is below stays there when methods are sorted
                 lines += ["</tbody>", "<tfoot>"]
-            head = f'<th scope="row">{_html_label(line[0])}</th>'
+            head = f'<th scope="row">{_html_label(line[0], table)}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
         lines += ["</tfoot>" if grid.of_tests(grid.lines[-1]) else "</tbody>", "</table>"]
     lines += [_tag("p", escape(note)) for note in table.notes]
@@ -339,14 +340,16 @@ def _tag(name: str, content: str) -> str:
     return f"<{name}>{content}</{name}>"
 
 
-def _html_label(label: Label) -> str:
-    return escape(label.text) + (f"<sup>{label.marker}</sup>" if label.marker else "")
+def _html_label(cell: Label | Entry, table: Table) -> str:
+    known = isinstance(cell, Label)
+    text, marker = (cell.text, cell.marker) if known else (cell.printed, table.marker(cell.note))
+    return escape(text) + (f"<sup>{marker}</sup>" if marker else "")
 
 
 def _html_cell(cell: Label | Entry, table: Table) -> str:
     if isinstance(cell, Label):
-        return _tag("td", _html_label(cell))
+        return _tag("td", _html_label(cell, table))
     known = {name: str(value) for name, value in _record(cell).items() if value != "" and name != "title"}
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in known.items())
-    text = _html_label(Label(cell.printed, table.marker(cell.note)))
+    text = _html_label(cell, table)
     return f"<td{data}>{_beside_reported(_tag('strong', text) if cell.best else text, cell)}</td>"

@@ -167,6 +167,8 @@ class Availability:
     def maps_status(self, figure: str) -> str:
         """Status of the class activation maps of a figure and the boxes on them."""
         entry = self.study.figure(figure)
+        if not (entry.dataset and entry.ratio and entry.methods):
+            return "not run: it draws no class activation maps"
         dataset, method = entry.dataset, entry.methods[0]
         source = self.study.dataset(dataset).source
         if Cell(dataset, entry.ratio) not in self.study.cells:

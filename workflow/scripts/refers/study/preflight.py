@@ -106,7 +106,7 @@ def runnable(study: Study) -> dict[str, Any]:
 
 def to_text(found: dict) -> str:
     """The report as text: a table, then remarks and next steps, then what can run and the space on the disk."""
-    rows = [("", "state", "expected", "found", "unreadable", "store")]
+    rows: list[tuple[str, ...]] = [("", "state", "expected", "found", "unreadable", "store")]
     rows += [_row(line) for line in found["lines"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text = [

@@ -61,8 +61,8 @@ class Study:
         entries = [entry for entry in self.config.figures.values() if entry.kind == "attention"]
         return {
             "method": sorted({method for entry in entries for method in entry.methods or []}),
-            "dataset": sorted({entry.dataset for entry in entries}),
-            "ratio": sorted({entry.ratio for entry in entries}),
+            "dataset": sorted({entry.dataset for entry in entries if entry.dataset}),
+            "ratio": sorted({entry.ratio for entry in entries if entry.ratio}),
         }
 
     @property

@@ -181,7 +181,7 @@ def find_headers(text: str) -> list[Header]:
 @lru_cache(4096)
 def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ...]] | None:
     """The header at the end of a piece of a line before a colon: (position, kind, rules), or None."""
-    words = " ".join(piece[_LEAD.match(piece).end() :].split())
+    words = " ".join(_LEAD.sub("", piece, count=1).split())
     if opens_line and words[:1].isupper():
         begin = len(piece) - len(piece.lstrip())
         title = words.upper()
@@ -193,7 +193,7 @@ def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ..
             return begin, kind, ()
     for spelt, rules in ((piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))):
         if found := _INSIDE.search(spelt):
-            begin, kind = found.start(), found.lastgroup.replace("_", " ")
+            begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
             if (kind in OPENS and kind not in STANDS_IN) or not _CAPITAL_WORD.search(spelt[:begin]):
                 return begin, kind, ("inside a line", *rules)
@@ -208,7 +208,7 @@ def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ..
 def _named(words: str) -> str:
     """Kind of a known title in capitals; "" if it is not known."""
     found = _TITLE.fullmatch(words)
-    return found.lastgroup.replace("_", " ") if found else ""
+    return (found.lastgroup or "").replace("_", " ") if found else ""
 
 
 def _meant(found: re.Match) -> str:

@@ -11,7 +11,7 @@ Equation 2 of the paper contrasts a study with the whole batch; over a rank's sh
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -119,7 +119,7 @@ def raise_on_all_ranks(error: UserError) -> NoReturn:
 
 
 @contextmanager
-def main_process_only() -> Iterator[None]:
+def main_process_only() -> Generator[None]:
     """A stretch that the main process works through alone, as if the world size were 1; the others wait at its end.
 
     Raises:
@@ -162,8 +162,8 @@ class _Gather(torch.autograd.Function):
         return torch.cat(shards)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone(memory_format=torch.contiguous_format)
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(_size)[_rank]
 

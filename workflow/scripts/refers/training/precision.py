@@ -1,6 +1,7 @@
 """Precision of a training step: fp32, bf16, fp16 with loss scaling, or NVIDIA Apex where it is installed."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.name, self.device = name, device
-        self.amp = None
+        self.amp: Any = None
         if name == "fp16" and device.type == "cpu":
             raise UserError("precision: fp16 needs a GPU; choose bf16 or fp32")
         if name.startswith("apex"):

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refers.config import Training
 from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
+from refers.methods.common.objective import PretrainingObjective
 from refers.training import augment, distributed
 from refers.training.runtime import numpy_rng
 from refers.training.task import DRAWS, Batch, Task, batch_rows
@@ -46,13 +47,18 @@ class Batches:
     """The batches of an objective's unit: read from the store on the host, augmented on the device."""
 
     def __init__(
-        self, data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
+        self,
+        data: MimicStudies,
+        objective: PretrainingObjective,
+        training: Training,
+        size: int,
+        device: torch.device,
     ) -> None:
         self.data, self.objective, self.training = data, objective, training
         self.size, self.device, self.stored = size, device, data.store.shape[1]
         self.by_study = objective.unit == "study"
         self.views = objective.settings.views if self.by_study else 1
-        self.crops = getattr(objective, "crops", 1)
+        self.crops = objective.crops
         self.items = {split: items_of(data, objective.unit, split) for split in data.splits}
 
     def count(self, split: str) -> int:
@@ -133,7 +139,7 @@ class Batches:
 
 
 def pretraining_task(
-    data: MimicStudies, objective: nn.Module, training: Training, size: int, device: torch.device
+    data: MimicStudies, objective: PretrainingObjective, training: Training, size: int, device: torch.device
 ) -> Task:
     """The task of `trainer.fit` for an objective: batches of its unit, validated on the held-out studies.
 
@@ -153,9 +159,9 @@ def pretraining_task(
         loss=batches.loss,
         validate=batches.validate,
         epoch_steps=count // batch_size,
-        lr_overrides=objective.lr_overrides(training.optimiser) if hasattr(objective, "lr_overrides") else {},
+        lr_overrides=objective.lr_overrides(training.optimiser),
         items=batches.rows,
-        batch_dependent=getattr(objective, "batch_dependent", ""),
-        before_step=getattr(objective, "before_step", lambda: None),
-        after_step=getattr(objective, "after_step", lambda: None),
+        batch_dependent=objective.batch_dependent,
+        before_step=objective.before_step,
+        after_step=objective.after_step,
     )

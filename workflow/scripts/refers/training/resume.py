@@ -107,7 +107,7 @@ def _external_cause(error: BaseException | None) -> str:
     while error is not None:
         # EINVAL comes from the file: in a truncated one torch seeks to before its start.
         if isinstance(error, OSError) and error.errno not in (None, EINVAL):
-            return error.strerror
+            return error.strerror or str(error)
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             return "out of memory"
         error = error.__context__

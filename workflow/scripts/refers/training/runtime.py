@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -83,7 +83,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def oom_as_user_error(where: str, advice: str) -> Iterator[None]:
+def oom_as_user_error(where: str, advice: str) -> Generator[None]:
     """Turn an out-of-memory error of the GPU into a UserError of one line."""
     try:
         yield
@@ -124,7 +124,7 @@ class Termination:
             raise Preempted
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Generator[None]:
         """A stretch of work that may be interrupted anywhere, by a signal that arrived before or in it (Preempted)."""
         self._interruptible = True
         try:
@@ -145,9 +145,10 @@ def skip_dynamo_import() -> None:
 
     That import takes as long as torch itself, a third of a short fine-tune on the CPU. For jobs that do not compile.
     """
-    compiler = ModuleType("torch._dynamo")
+    compiler: Any = ModuleType("torch._dynamo")
     compiler.disable = lambda function=None, *_given, **_options: function
     compiler.graph_break = lambda *_given, **_options: None
+    # ty: ignore[invalid-assignment] - a stand-in for the module that torch declares
     torch._dynamo = sys.modules.setdefault("torch._dynamo", compiler)
 
 

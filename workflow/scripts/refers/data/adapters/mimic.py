@@ -79,7 +79,7 @@ def _paths(table: pd.DataFrame) -> pd.Series:
 def _on_disk(folder: Path) -> set[str]:
     """Paths of all JPEGs. Each folder is listed once: 377,000 single look-ups are slow on network disks."""
     found: set[str] = set()
-    waiting = [(folder / "files", f"{JPG}/files")]
+    waiting = [(str(folder / "files"), f"{JPG}/files")]
     try:
         while waiting:
             path, name = waiting.pop()

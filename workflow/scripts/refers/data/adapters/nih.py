@@ -116,7 +116,7 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
     table = np.array([[name in part for name in CLASSES] for part in parts], np.float32).reshape(
         -1, len(CLASSES)
     )
-    return pd.DataFrame(table[codes], columns=[LABEL + name for name in CLASSES])
+    return pd.DataFrame(table[codes], columns=pd.Index([LABEL + name for name in CLASSES]))
 
 
 def _images(folder: Path) -> tuple[dict[str, str], int]:

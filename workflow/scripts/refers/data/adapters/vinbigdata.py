@@ -60,7 +60,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "path": images.map(found),
         }
     )
-    frame = pd.concat([frame, pd.DataFrame(labels, columns=[LABEL + name for name in CLASSES])], axis=1)
+    columns = pd.Index([LABEL + name for name in CLASSES])
+    frame = pd.concat([frame, pd.DataFrame(labels, columns=columns)], axis=1)
     exists = frame["path"].notna()
     skipped = {
         "image not in train.csv": len(found) - int(exists.sum()),

@@ -8,16 +8,17 @@ the classifier uses, would get no gradient from the last block.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refers.errors import UserError
+from refers.methods.common.objective import PretrainingObjective
 from refers.model.restoration_decoder import RestorationDecoder
-from refers.model.vit import Features
+from refers.model.vit import Encoder, Features
 from refers.training import distributed
 from refers.training.augment import MEAN, STD
 
 
-class Restoration(nn.Module):
+class Restoration(PretrainingObjective):
     """Encoder, decoder and mean squared error over all pixels between the restored and the clean image.
 
     `distort` maps images (B, 1, S, S) in [0, 1] to the same shape and does not change its input. The error on the changed
@@ -29,7 +30,7 @@ class Restoration(nn.Module):
 
     unit = "image"
 
-    def __init__(self, encoder: nn.Module, width: int, distort: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, encoder: Encoder, width: int, distort: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.encoder, self.distort = encoder, distort
         size, grid = encoder.settings.image_size, encoder.grid
