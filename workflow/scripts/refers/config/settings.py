@@ -74,7 +74,7 @@ class Interval:
 
 def _check_unique(values: list) -> list:
     if twice := sorted({str(value) for value in values if values.count(value) > 1}):
-        raise ValueError(f"{', '.join(twice)} twice; leave one out")
+        raise ValueError(f"{', '.join(twice)} is listed twice; keep one of the two")
     return values
 
 
