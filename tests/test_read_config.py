@@ -134,7 +134,7 @@ def change(values, path, value):
         ("study.seeds", [0, 0], ["config.study.seeds", "twice"]),
         ("images.tolerance", "1 %", ["config.images.tolerance", "expected a number"]),
         ("methods.refers.title", 5, ["config.methods.refers.title", "expected text"]),
-        ("datasets.nih.split.fractions", [0.5, 0.1, 0.1], ["config.datasets.nih.split", "add up to 1"]),
+        ("datasets.nih.split.fractions", [0.5, 0.1, 0.1], ["config.datasets.nih.split", "sum to 1"]),
         ("datasets.nih.split.kind", "officiall", ["did you mean 'official'"]),
         ("figures.roc_nih.ratio", None, ["config.figures.roc_nih", "ratio"]),
         ("tables.table1.baseline", None, ["config.tables.table1", "baseline"]),

@@ -338,7 +338,7 @@ class SplitRule(Section):
     @model_validator(mode="after")
     def _check_sum(self) -> Self:
         if abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"fractions {list(self.fractions)} do not add up to 1")
+            raise ValueError(f"fractions {list(self.fractions)} do not sum to 1")
         return self
 
 
