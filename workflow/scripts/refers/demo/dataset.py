@@ -8,13 +8,8 @@ import numpy as np
 from refers.demo.findings import Box
 from refers.demo.style import Picture
 
-SOURCES = (
-    "mimic",
-    "nih",
-    "vinbigdata",
-    "shenzhen",
-    "covid",
-)  # a source's position is its number in the seeds
+# a source's position is its number in the seeds
+SOURCES = ("mimic", "nih", "vinbigdata", "shenzhen", "covid")
 PATIENT, STUDY, IMAGE, TABLE = range(4)
 
 
