@@ -38,30 +38,20 @@ class Anatomy:
     bubble: float
 
 
+# Ranges of every length but the bubble, in the order in which they are drawn.
+RANGES = {
+    "body": (0.78, 0.92), "lung_width": (0.27, 0.33), "lung_height": (0.58, 0.70),
+    "lung_offset": (0.38, 0.44), "lung_top": (-0.14, -0.04), "dome": (0.40, 0.56), "dome_bow": (0.10, 0.20),
+    "dome_tilt": (0.00, 0.09), "heart_width": (0.22, 0.275), "heart_height": (0.24, 0.30),
+    "heart_shift": (0.06, 0.14), "mediastinum": (0.09, 0.14), "ribs": (4.2, 5.4), "rib_phase": (0.0, 1.0),
+    "rib_strength": (0.05, 0.13), "spine": (0.06, 0.09), "tissue": (0.52, 0.62), "aeration": (0.34, 0.44),
+}  # fmt: skip
+
+
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient."""
-    uniform = rng.uniform
-    return Anatomy(
-        body=uniform(0.78, 0.92),
-        lung_width=uniform(0.27, 0.33),
-        lung_height=uniform(0.58, 0.70),
-        lung_offset=uniform(0.38, 0.44),
-        lung_top=uniform(-0.14, -0.04),
-        dome=uniform(0.40, 0.56),
-        dome_bow=uniform(0.10, 0.20),
-        dome_tilt=uniform(0.00, 0.09),
-        heart_width=uniform(0.22, 0.275),
-        heart_height=uniform(0.24, 0.30),
-        heart_shift=uniform(0.06, 0.14),
-        mediastinum=uniform(0.09, 0.14),
-        ribs=uniform(4.2, 5.4),
-        rib_phase=uniform(0.0, 1.0),
-        rib_strength=uniform(0.05, 0.13),
-        spine=uniform(0.06, 0.09),
-        tissue=uniform(0.52, 0.62),
-        aeration=uniform(0.34, 0.44),
-        bubble=rng.choice([0.0, 0.12, 0.2]),
-    )
+    drawn = {name: rng.uniform(*limits) for name, limits in RANGES.items()}
+    return Anatomy(**drawn, bubble=rng.choice([0.0, 0.12, 0.2]))
 
 
 @dataclass

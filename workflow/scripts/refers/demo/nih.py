@@ -71,13 +71,8 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
         patient += 1
 
     def files(boxes: list) -> dict[str, bytes]:
-        rows = _boxes(
-            [
-                item
-                for item, test in zip(zip(names, pictures, boxes, strict=True), in_test, strict=True)
-                if test
-            ]
-        )
+        drawn = zip(names, pictures, boxes, in_test, strict=True)
+        rows = _boxes([item for *item, test in drawn if test])
         train_val = [name for name, test in zip(names, in_test, strict=True) if not test]
         test = [name for name, test in zip(names, in_test, strict=True) if test]
         return {

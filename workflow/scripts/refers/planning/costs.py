@@ -110,11 +110,8 @@ class CostModel:
         try:
             text = Path(job.benchmark).read_text(encoding="utf-8")
             lines = [json.loads(line) for line in text.splitlines() if line.strip()]
-            last = lines[-1]
-            found = (
-                float(last["s"]),
-                float(last["max_rss"]) if last.get("max_rss") not in (None, "NA") else None,
-            )
+            seconds, ram = float(lines[-1]["s"]), lines[-1].get("max_rss")
+            found = seconds, None if ram in (None, "NA") else float(ram)
         except (OSError, ValueError, IndexError, KeyError, TypeError):
             return None, None
         return found if self._is_current(job) else (None, None)
@@ -184,11 +181,8 @@ class CostModel:
         if job.rule == "tokenize_reports":
             return items * 2 * TOKEN_BYTES * self.study.config.text.max_length
         if job.rule == "import_encoder":
-            cell = self.study.cells[0]
-            return (
-                FLOAT
-                * self._step(finetune_key(self.study, job.wildcards["method"], *cell))["encoder_parameters"]
-            )
+            tuning = self._step(finetune_key(self.study, job.wildcards["method"], *self.study.cells[0]))
+            return FLOAT * tuning["encoder_parameters"]
         return 0.0
 
     def _ram(self, job: Job) -> float | None:

@@ -182,6 +182,14 @@ def device_line(study: Study, measured: dict) -> str:
 
 # ---- for people
 
+TIER_HEADS = [
+    "tier", "jobs", "training jobs", "training", "other jobs", "training on this machine", "disk", "while running",
+    "GPU memory", "memory", "jobs by source",
+]  # fmt: skip
+METHOD_HEADS = [
+    "method", "encoder", "all its fine-tunes", "GPU memory", "fine-tuning", "encoder's file", "jobs by source",
+]  # fmt: skip
+
 
 def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     """The plan as tables: title, heads, rows."""
@@ -219,36 +227,8 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     path = [[step["target"], span(step["hours"])] for step in plan["critical_path"]]
     whole = span(sum(step["hours"] for step in plan["critical_path"]))
     return [
-        (
-            "Tiers",
-            [
-                "tier",
-                "jobs",
-                "training jobs",
-                "training",
-                "other jobs",
-                "training on this machine",
-                "disk",
-                "while running",
-                "GPU memory",
-                "memory",
-                "jobs by source",
-            ],
-            tiers,
-        ),
-        (
-            "Everything, by method",
-            [
-                "method",
-                "encoder",
-                "all its fine-tunes",
-                "GPU memory",
-                "fine-tuning",
-                "encoder's file",
-                "jobs by source",
-            ],
-            methods,
-        ),
+        ("Tiers", TIER_HEADS, tiers),
+        ("Everything, by method", METHOD_HEADS, methods),
         ("Everything, on several GPUs", ["GPUs", "at least", "GPUs busy"], schedules),
         (f"Critical path, {whole}", ["target", "time"], path),
     ]

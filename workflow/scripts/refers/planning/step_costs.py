@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -274,8 +275,5 @@ def full_masks() -> Generator[None]:
         masked = isinstance(index, torch.Tensor) and index.dtype == torch.bool
         return tensor.flatten(0, index.ndim - 1) if masked else take(tensor, index)
 
-    torch.Tensor.__getitem__ = all_of  # ty: ignore[invalid-assignment] - declared for every kind of index
-    try:
+    with mock.patch.object(torch.Tensor, "__getitem__", all_of):
         yield
-    finally:
-        torch.Tensor.__getitem__ = take
