@@ -1,8 +1,8 @@
-# The authors' released prediction files, measured; no other rule reads the result.
+# The authors' released prediction files, measured. No other rule reads the result.
 
 
 rule audit_released:
-    """AUCs of the released files beside the printed ones, and how alike the files of a test set are."""
+    """AUCs of the released files beside the printed ones, and the similarity of files of the same test set."""
     input:
         released=released_results,
         lists=released_test_lists,

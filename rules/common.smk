@@ -40,7 +40,7 @@ def checked_study():
 
 
 def check_project():
-    """Refuse a project folder whose path Snakemake writes unquoted into long commands, or conda's activation into any."""
+    """Refuse a project folder that Snakemake cannot quote: in the script of a long command, or where it activates conda."""
     found = re.search(r'["$`\\{}\x00-\x1f]', os.getcwd())
     if not found and "conda" in map(str, workflow.deployment_settings.deployment_method):
         found = re.search("'", os.getcwd())
@@ -436,7 +436,7 @@ def sources_of_figure(wildcards):
 
 
 def overlaps_of_figures():
-    """iou.csv of every figure of activation maps that can be made, and for each of the others why not."""
+    """iou.csv of every figure of activation maps that can be made, and why the others cannot."""
     kinds = {name: entry.kind for name, entry in CONFIG.figures.items()}
     found, absent = [], {}
     for name in sorted(name for name, kind in kinds.items() if kind == "attention"):
@@ -493,7 +493,7 @@ def augment_of_figure(wildcards):
 
 
 def records_of_tables():
-    """run.json of every fine-tune behind the tables; none of predictions that were copied here without it."""
+    """run.json of every fine-tune behind the tables; none of predictions that were copied without it."""
     return [
         path
         for method, cell in cells_of_tables()
@@ -516,13 +516,13 @@ DEMO_CONFIG = ["config/config.yaml", "config/demo.yaml"]
 
 
 def steps_config(wildcards):
-    """What decides on the kinds of training steps: with other tables or titles they are not counted again."""
+    """The part of the config that the kinds of training steps depend on."""
     names = ("methods", "pretrain", "finetune", "text", "study", "device")
     return as_json(CONFIG.model_dump(include={*names}) | {"steps": CONFIG.plan.steps})
 
 
 def gpu_to_time(wildcards):
-    """A GPU for the calibration where the study wants one and one is here; elsewhere it times processors."""
+    """A GPU for the calibration where the study wants one and one is available; elsewhere it times processors."""
     return int(CONFIG.device != "cpu" and not devices.absent("cuda"))
 
 

@@ -28,13 +28,13 @@ rule index_source:
 
 
 rule pack_images:
-    """Decode every image once into a memory-mapped uint8 store; unreadable ones stop the run or are left out by name."""
+    """Decode every image once into a memory-mapped uint8 store; unreadable ones stop the run, or are listed and left out."""
     input:
         index=paths.INDEX,
     output:
         store=paths.IMAGES,
         manifest=paths.MANIFEST,
-    log:  # the list of unreadable images is a log, since it must outlive a failed job
+    log:  # Snakemake deletes outputs of a failed job but not its logs, and the list of unreadable images must stay
         text=paths.log("pack_images"),
         quarantine=paths.QUARANTINE,
     benchmark:
@@ -43,7 +43,7 @@ rule pack_images:
         "../envs/refers.yaml"
     threads: 8
     resources:
-        tolerance=str(CONFIG.images.tolerance),  # no parameter: a new one makes no finished store again
+        tolerance=str(CONFIG.images.tolerance),  # no parameter, so that a new value does not rebuild finished stores
         mem_mb=4000,
         runtime=720,
     params:
@@ -85,7 +85,7 @@ rule split_dataset:
 
 
 rule check_split:
-    """Leakage, one-sided classes and views of a split; what the config does not accept stops the run here."""
+    """Leakage, classes with one label only and views of a split; leakage that the config does not accept stops the run."""
     input:
         split=paths.SPLIT,
         index=of_source(paths.INDEX),
@@ -111,7 +111,7 @@ rule check_split:
 
 
 rule label_subset:
-    """The training images of a label ratio; 1 % lies inside 10 % inside 100 %."""
+    """The training images of a label ratio; those of 1 % are a subset of those of 10 %."""
     input:
         split=paths.SPLIT,
     output:

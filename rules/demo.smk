@@ -1,4 +1,4 @@
-# What is generated instead of downloaded: the datasets of `make demo`, and a checkpoint that stands in for ImageNet's.
+# Generated instead of downloaded: the datasets of `make demo`, and a checkpoint in place of ImageNet's.
 
 
 rule generate_demo:

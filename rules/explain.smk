@@ -1,4 +1,4 @@
-# The account of a table cell. It reads what is there and makes nothing else, so it has no data among its inputs.
+# The account of a table cell. It reads the files that exist and makes no others, so its inputs name no data.
 
 import time
 
@@ -8,7 +8,7 @@ localrules:
 
 
 rule explain:
-    """Every file, digest, seed and setting behind a cell, whether they are still the same, and how it is remade."""
+    """Every file, digest, seed and setting behind a cell, whether they are unchanged, and the commands that rerun it."""
     input:
         schema="workflow/schemas/run.schema.json",
     output:
@@ -26,7 +26,7 @@ rule explain:
     params:
         config=literal(STUDY_JSON),
         command=literal(remake_command()),
-        asked=time.time(),  # files change without a rule knowing, so that it looks again every time
+        asked=time.time(),  # its files are no inputs, so the account is made anew every time
     shell:
         "python workflow/scripts/explain.py --config {params.config:q} --command {params.command:q}"
         " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q} --out {output.account:q}"

@@ -1,4 +1,4 @@
-# Figures, out of cells, predictions, training curves, class activation maps and the rules themselves.
+# Figures of cells, predictions, training curves, class activation maps and the rules themselves.
 
 
 localrules:
@@ -6,7 +6,7 @@ localrules:
 
 
 rule rule_graph:
-    """The rules behind this study's page and what each needs, as Snakemake itself sees them (Figure 1)."""
+    """The rules behind this study's page and their dependencies, as Snakemake resolves them (Figure 1)."""
     input:
         rules=rule_files(),
     output:

@@ -1,4 +1,5 @@
-# One job a cell, its seeds in turn: starting a program costs more than a small fine-tune. The predictions are the last thing that needs a GPU.
+# One job per cell runs its seeds in turn, since starting a process costs more than a small fine-tune. Nothing after the
+# predictions needs a GPU, except class activation maps.
 
 
 rule finetune:
@@ -37,6 +38,8 @@ rule finetune:
         " --out {params.folder:q} &> {log:q}"
 
 
+# Cells in a figure of class activation maps keep a classifier too. A rule has the same outputs for all wildcards, so this
+# is another rule, and `set-threads` and `set-resources` must name both.
 use rule finetune as finetune_kept with:
     output:
         **rules.finetune.output,

@@ -1,4 +1,4 @@
-# The page: everything that a reader wants to see, in one file that opens from disk.
+# The page: all results in one HTML file that opens from disk.
 
 
 localrules:
@@ -30,7 +30,7 @@ rule page:
         note=literal(CONFIG.note),
         captions=literal(as_json({name: entry.title for name, entry in CONFIG.figures.items()})),
         remake=literal(remake_command()),
-        plan=plan_of_page,  # no input: a page without a plan is whole, and making one takes training steps
+        plan=plan_of_page,  # no input: the page is complete without a plan, and a plan takes training steps
         code=code_of("page"),
     shell:
         "python workflow/scripts/page.py --title 'REFERS, reproduced' --note={params.note:q} --command {params.remake:q}"

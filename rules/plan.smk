@@ -1,4 +1,4 @@
-# What a study costs, before it runs. Like preflight it has no inputs; finished jobs make it exact.
+# What a study costs, before it runs. It needs no data; benchmark files of finished jobs replace its estimates.
 
 import time
 
@@ -8,7 +8,7 @@ localrules:
 
 
 rule calibrate:
-    """FLOPs and GPU memory of every kind of training step, and the speed of twenty real ones on this machine."""
+    """FLOPs and GPU memory of every kind of training step, and the speed of real ones on this machine."""
     input:
         demo=DEMO_CONFIG,
     output:
@@ -25,7 +25,7 @@ rule calibrate:
         mem_mb=12000,
         runtime=60,
     params:
-        config=steps_config,  # the command reads the whole config, of which only this part makes it run again
+        config=steps_config,  # the command reads the whole config, but only a change in this part reruns it
         code=code_of("calibrate", methods=objectives_of_study()),
     shell:
         "python workflow/scripts/calibrate.py --config {STUDY_JSON:q} --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -53,7 +53,7 @@ rule plan:
     params:
         config=literal(STUDY_JSON),
         resources=resources_of_rules,
-        asked=time.time(),  # benchmark files come and go, so that it looks again every time
+        asked=time.time(),  # benchmark files are no inputs, so the plan is made anew every time
     shell:
         "python workflow/scripts/plan.py --config {params.config:q} --demo {input.demo:q} --steps {input.steps:q}"
         " --resources {params.resources:q} --out {output.plan:q} 2>&1 | tee {log:q}"

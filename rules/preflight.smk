@@ -11,7 +11,7 @@ rule preflight:
     """Which data are available, what is wrong with them, what to do next; --config preflight=full decodes every image."""
     output:
         paths.PREFLIGHT,
-    log:  # the list of unreadable images is a log, since it must outlive a failed job
+    log:  # Snakemake deletes outputs of a failed job but not its logs, and the list of unreadable images must stay
         text=paths.log("preflight"),
         unreadable=paths.UNREADABLE,
     benchmark:
@@ -25,7 +25,7 @@ rule preflight:
     params:
         config=literal(STUDY_JSON),
         full="--full" if CONFIG.preflight == "full" else "",
-        asked=time.time(),  # never the same, so that the answer is never an old one
+        asked=time.time(),  # never the same, so that the check runs every time
     shell:
         "python workflow/scripts/preflight.py --config {params.config:q} {params.full:q} --workers {threads:q}"
         " --unreadable {log.unreadable:q} --out {output:q} 2>&1 | tee {log.text:q}"

@@ -52,7 +52,7 @@ rule pretrain:
         GPU_ENVIRONMENT
     threads: 4
     resources:
-        gpu=1,  # more of them share a batch; a matter of the machine, so set in its profile
+        gpu=1,  # several GPUs share a batch; the profile of a machine sets their number
         mem_mb=24000,  # the store is memory-mapped; page cache is not counted
         runtime="5d",
     params:
@@ -70,7 +70,7 @@ rule pretrain:
 
 
 rule import_encoder:
-    """Take the encoder of a method from a checkpoint, every tensor accounted for."""
+    """Import the encoder of a method from a checkpoint; every tensor is accounted for."""
     input:
         checkpoint=checkpoint_of,
     output:

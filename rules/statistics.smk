@@ -1,4 +1,4 @@
-# Predictions -> one file per table cell -> tests. From here on a laptop is enough: no torch, no download, only <results>/runs.
+# Predictions -> one file per table cell -> tests. All that follows needs only <results>/runs: no GPU, no torch, no data.
 
 
 rule cell:

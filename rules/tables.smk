@@ -1,4 +1,4 @@
-# The paper's tables, ours beside the printed numbers; a cell that cannot run says why.
+# The paper's tables, our numbers beside the printed ones; a cell that cannot run says why.
 
 
 localrules:
@@ -48,7 +48,7 @@ rule table:
 
 
 rule cell_index:
-    """Every printed number and the target that remakes it."""
+    """The target of every printed number."""
     input:
         tables=expand(paths.TABLE, table=CONFIG.tables, form="csv"),
     output:
@@ -75,7 +75,7 @@ rule cell_index:
 
 
 rule claims:
-    """The paper's checkable sentences, judged on our tables and on the paper's own numbers."""
+    """The paper's claims, checked against our tables and against the paper's own numbers."""
     input:
         claims="config/claims.yaml",
         tables=expand(paths.TABLE, table=CONFIG.tables, form="csv"),
@@ -86,7 +86,7 @@ rule claims:
             paths.fill(paths.CLAIMS, form="csv"),
             caption="../workflow/report/claims.rst",
             category="Claims",
-            labels={"title": "The paper's sentences, judged", "form": "csv"},
+            labels={"title": "The paper's claims, checked", "form": "csv"},
         ),
         markdown=paths.fill(paths.CLAIMS, form="md"),
     log:

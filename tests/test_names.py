@@ -179,7 +179,7 @@ def test_what_cannot_be_used_is_one_line_before_any_job(snakemake, project, sett
     done = snakemake("figures", "--cores", 1, "--config", *overlaid(setting), folder=project)
     assert done.code == 1
     key = next(iter(setting))
-    assert re.search(rf"config: {key}.*(is not a name|contains|starts with)", done.output), done.output
+    assert re.search(rf"config\.{key}\..*(is not a name|contains|starts with)", done.output), done.output
     assert "Traceback (most recent" not in done.output
     assert not list(project.parent.rglob("HACKED*"))
 

@@ -228,7 +228,7 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
     frame = pd.DataFrame(columns).assign(split="train", **{"label:A": np.float32([0, 1] * 35)})
     frame.loc[60:, "split"] = "val"
     frame.to_parquet(folder / "index.parquet")
-    settings = json.dumps({"dataset": "toy", "classes": ["A"], "views": ["frontal"]})
+    settings = json.dumps({"dataset": "toy", "kind": "random", "classes": ["A"], "views": ["frontal"]})
     split = [
         sys.executable,
         SCRIPT.with_name("split_dataset.py"),

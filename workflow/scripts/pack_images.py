@@ -10,8 +10,7 @@ from pathlib import Path
 
 from refers.data.store import pack, verify
 from refers.errors import UserError, run
-from refers.files import is_below, read_parquet, write_json
-from refers.provenance.run_record import file_digest
+from refers.files import file_digest, is_below, read_parquet, write_json
 from refers.workers import progress_bar
 
 

@@ -1,4 +1,4 @@
-"""run.json: what a result was made with, so that it can be made again."""
+"""run.json, the provenance of a result: settings, seeds, digests of inputs and outputs, code, versions, time and memory."""
 
 import hashlib
 import json
@@ -17,16 +17,8 @@ from refers.errors import UserError
 from refers.files import file_digest, read_json
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "transformers",
-    "numpy",
-    "pandas",
-    "safetensors",
-    "snakemake",
-    "apex",
-)
+    "torch", "torchvision", "timm", "transformers", "numpy", "pandas", "safetensors", "snakemake", "apex",
+)  # fmt: skip
 LIBRARY = Path(__file__).parents[1]
 SCHEMA = LIBRARY.parents[1] / "schemas/run.schema.json"
 VERSION = 2
@@ -48,24 +40,16 @@ def library_digest() -> str:
 @cache
 def git_commit() -> str | None:
     """Commit of the checkout, with `+changes` when tracked files differ from it; None outside git."""
+    describe = ["describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+    command = ["git", "-C", str(LIBRARY), *describe]
     try:
-        command = [
-            "git",
-            "-C",
-            str(LIBRARY),
-            "describe",
-            "--always",
-            "--abbrev=40",
-            "--dirty=+changes",
-            "--exclude=*",
-        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that shape a result."""
+    """Versions of Python and of the packages that affect a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -75,8 +59,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def piece(device: Any, started: float = STARTED) -> dict[str, Any]:
-    """What of a run is this process's own: its code, its torch device, and time (`time.monotonic`) and memory until now."""
+def process_record(device: Any, started: float = STARTED) -> dict[str, Any]:
+    """The part of a run that this process did: its code and torch device, seconds since `started`, peak memory in MiB."""
     found = {
         "library_sha256": library_digest(),
         "commit": git_commit(),
@@ -110,15 +94,15 @@ def run_record(
         inputs: name -> SHA-256 of what was read.
         outputs: name -> a file that was written.
         device: the torch device of this process.
-        started: when this process began with it, by `time.monotonic`.
-        history: what `trainer.fit` hands back of the processes that worked on it, this one last.
-        facts: results worth keeping beside it (best step, sizes, key reports).
+        started: when this process began the run, by `time.monotonic`.
+        history: what `trainer.fit` returns of the processes that worked on the run, this one last.
+        facts: other results to record (best step, sizes, key reports).
 
     Raises:
-        UserError: the record is not what the schema asks for.
+        UserError: the record does not follow the schema.
     """
     *earlier, own = history
-    pieces = [*earlier, own | piece(device, started)]
+    processes = [*earlier, own | process_record(device, started)]
     record = {
         "version": VERSION,
         "script": Path(sys.argv[0]).name,
@@ -128,27 +112,26 @@ def run_record(
         "seed": seed,
         "inputs": inputs,
         "outputs": {name: file_digest(path) for name, path in outputs.items()},
-        **{name: pieces[-1][name] for name in ("library_sha256", "commit", "device")},
+        **{name: processes[-1][name] for name in ("library_sha256", "commit", "device")},
         "versions": versions(),
         "system": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "wall_seconds": round(sum(part["seconds"] for part in pieces), 2),
-        "peak_memory_mib": max(part["peak_memory_mib"] for part in pieces),
-        "history": pieces,
+        "wall_seconds": round(sum(each["seconds"] for each in processes), 2),
+        "peak_memory_mib": max(each["peak_memory_mib"] for each in processes),
+        "history": processes,
         **facts,
     }
-    if on_gpu := [part["peak_gpu_memory_mib"] for part in pieces if "peak_gpu_memory_mib" in part]:
+    if on_gpu := [each["peak_gpu_memory_mib"] for each in processes if "peak_gpu_memory_mib" in each]:
         record["peak_gpu_memory_mib"] = max(on_gpu)
     if problem := problem_of(record):
-        raise UserError(f"run.json: {problem}; {SCHEMA.name} says what belongs there")
+        raise UserError(f"run.json: {problem}; see {SCHEMA.name}")
     return record
 
 
 def problem_of(record: Any) -> str:
-    """Where a record departs from the schema of run.json, in a line; empty when it does not."""
-    from jsonschema import (
-        Draft202012Validator,
-    )  # a twentieth of a second, where a record is written or explained
+    """Where a record departs from the schema of run.json, in one line; empty where it follows the schema."""
+    # its import takes a twentieth of a second, and few processes write or read a record
+    from jsonschema import Draft202012Validator
 
     plain = json.loads(json.dumps(record))
     for error in Draft202012Validator(read_json(SCHEMA)).iter_errors(plain):

@@ -100,7 +100,8 @@ class Trainer:
         self.restore()
         self.start = self.progress.step
         # The digest is taken now and cached: files that are edited while the run lasts are not the code that runs.
-        library, history = run_record.piece(device, self.started)["library_sha256"], self.progress.history
+        library = run_record.process_record(device, self.started)["library_sha256"]
+        history = self.progress.history
         if history and history[-1]["library_sha256"] != library:
             print("the library changed since these steps; run.json says which one made which", flush=True)
         loss = torch.compile(task.loss) if settings.compile else task.loss
@@ -283,7 +284,7 @@ class Trainer:
     def history(self) -> list[dict]:
         """The processes of the run, this one last."""
         work = {"steps": self.progress.step - self.start, "processes": distributed.world_size()}
-        return [*self.progress.history, work | run_record.piece(self.device, self.started)]
+        return [*self.progress.history, work | run_record.process_record(self.device, self.started)]
 
     def finish(self) -> dict:
         """Leave the selected weights in `task.keep` and the curve in metrics.jsonl; the facts for run.json."""
