@@ -2,6 +2,11 @@
 
 import re
 
+# What Markdown reads as markup: wherever it is; at the edge of a word; where it makes a tag, an entity, a link or code;
+# and at the start of a line.
+_MARKUP = re.compile(
+    r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=\()|^\[|^[->](?=[\s-]|$)|^>|^[+#](?=[\s#]|$)"
+)
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
@@ -29,8 +34,16 @@ def span(hours: float | None) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
 
 
+def markdown_text(text: str) -> str:
+    """Any text on one line of Markdown that shows as itself, by itself or within a sentence."""
+    escaped = _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
+
+
 def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | None = None) -> str:
-    """A Markdown table whose columns also line up on a terminal. A `|` in a cell is escaped where it is not yet.
+    """A Markdown table whose columns also line up on a terminal.
+
+    Cells are Markdown: text that may hold markup goes through `markdown_text` first. A bare `|` is escaped as well.
 
     Args:
         widths: least width of each column, so that tables below each other line up.

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError
-from refers.formatting import markdown_table
+from refers.formatting import markdown_table, markdown_text
 from refers.reporting.evaluate_claims import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, expand, judge
 from refers.reporting.table import TESTS
 
@@ -215,20 +215,25 @@ def to_markdown(lines: list[dict[str, str]], note: str = "") -> str:
         for side in ("paper", "ours")
     }
     head = ["Claim", "Sentence", "On the paper's tables", "On ours"]
-    rows = [[line["id"], f'"{line["quote"]}"', line["paper"], line["ours"]] for line in lines]
+    rows = [
+        [markdown_text(line["id"]), markdown_text(f'"{line["quote"]}"'), line["paper"], line["ours"]]
+        for line in lines
+    ]
     texts = [
         "**The paper's sentences against its tables and ours**",
-        *([note] if note else []),
+        *([markdown_text(note)] if note else []),
         f"{len(lines)} sentences. On the paper's printed numbers: {counts['paper']}. On ours: {counts['ours']}.",
         markdown_table(head, rows),
         "Rows and columns are named as in tables/cells.csv. Differences are AUC points, between means over seeds."
         " Printed numbers are rounded, so a difference of two is known to 0.1 and of two gains to 0.2.",
     ]
     for line in lines:
-        reading = f" {line['note']}" if line["note"] else ""
+        name, place, reading, paper, ours = (
+            markdown_text(line[key]) for key in ("id", "place", "note", "paper_numbers", "our_numbers")
+        )
         texts.append(
-            f"**{line['id']}** ({line['place']}): `{line['test']}`.{reading}\n"
-            f"- Paper: {line['paper']}. {line['paper_numbers']}\n"
-            f"- Ours: {line['ours']}. {line['our_numbers']}"
+            f"**{name}** ({place}): `{line['test']}`.{f' {reading}' if reading else ''}\n"
+            f"- Paper: {line['paper']}. {paper}\n"
+            f"- Ours: {line['ours']}. {ours}"
         )
     return "\n\n".join(texts) + "\n"

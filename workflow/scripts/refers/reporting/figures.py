@@ -40,7 +40,12 @@ STYLE = {
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # titles are text: a `$` is a dollar
 }
+# What wraps is measured as mathematics whatever `text.parse_math` says, so a `$` in it is escaped instead.
+WRAPPED = {"wrap": True, "parse_math": True}
+# One legend for all panels: below them, it would be in the way of the axes' labels and the note.
+BESIDE = "outside right upper"
 PANEL, COLUMNS = 1.9, 4  # inches a side of a small panel, panels in a row
 POINTS = np.linspace(0, 1, 201)  # false-positive rates at which curves of several seeds are averaged
 
@@ -78,7 +83,7 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
     spec: `title`, `methods` [{id, title}], the first being ours; cells: contents of auc.json files.
     """
     figure, axes = plt.subplots(figsize=(3.6, 2.9))
-    points = {}
+    points, handles, titles = {}, [], []
     for place, method in enumerate(spec["methods"]):
         mine = sorted(
             (cell["ratio"], cell["test"]["mean"], cell["test"]["sd"])
@@ -90,14 +95,9 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
         ratios, means, spreads = zip(*mine, strict=True)
         means = 100 * np.array(means)
         points[method["id"]] = (ratios, means)
-        axes.errorbar(
-            ratios,
-            means,
-            yerr=[100 * (spread or 0) for spread in spreads],
-            capsize=2,
-            label=method["title"],
-            **look(place),
-        )
+        bars = [100 * (spread or 0) for spread in spreads]
+        handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **look(place)))
+        titles.append(method["title"])
     _draw_equal_shares(axes, spec, points)
     axes.set_xscale("log")
     shown = sorted({ratio for ratios, _ in points.values() for ratio in ratios})
@@ -106,7 +106,7 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
     axes.set_xlabel("training labels used")
     axes.set_ylabel("mean AUC (%)")
     axes.set_title(spec["title"], loc="left")
-    axes.legend(loc="lower right")
+    axes.legend(handles, titles, loc="lower right")
     return figure
 
 
@@ -161,15 +161,15 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
         sharex=True,
         sharey=True,
     )
+    drawn = [(line, method) for line, method in enumerate(spec["methods"]) if method["id"] in curves]
     for place, panel in enumerate(panels.flat):
         if place >= len(classes):
             panel.axis("off")
             continue
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
-        for line, method in enumerate(spec["methods"]):
-            if method["id"] in curves:
-                style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
-                panel.plot(POINTS, curves[method["id"]][place], label=method["title"], **style)
+        for line, method in drawn:
+            style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
+            panel.plot(POINTS, curves[method["id"]][place], **style)
         if all(np.isnan(curve[place]).any() for curve in curves.values()):
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
         panel.set_title(classes[place].replace("_", " "), loc="left")
@@ -180,15 +180,10 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
         if place + columns >= len(classes):
             panel.set_xlabel("false-positive rate")
             panel.tick_params(labelbottom=True)
-    _legend(figure, panels[0, 0])
+    # The first line of a panel is the diagonal.
+    figure.legend(panels[0, 0].lines[1:], [method["title"] for _, method in drawn], loc=BESIDE)
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
-
-
-def _legend(figure: Figure, panel: Axes) -> None:
-    """One legend for all panels, beside them: below, the axes' labels and the note would be in its way."""
-    handles, names = panel.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper")
 
 
 def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
@@ -217,7 +212,7 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
         panel.set_ylabel("loss")
     for panel in panels[-1]:
         panel.set_xlabel("step")
-    _legend(figure, panels[0, 0])
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc=BESIDE)
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
 
@@ -345,7 +340,7 @@ def absent_figure(spec: dict) -> Figure:
     figure, axes = plt.subplots(figsize=(5, 1.2))
     axes.axis("off")
     lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
-    axes.text(0, 1, "\n".join(lines), va="top", wrap=True)
+    axes.text(0, 1, "\n".join(lines).replace("$", r"\$"), va="top", **WRAPPED)
     return figure
 
 
@@ -357,7 +352,7 @@ def read_metrics(path: Path) -> list[dict]:
 def save(figure: Figure, out: Path, note: str) -> None:
     """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
     if note:
-        figure.text(0.005, -0.01, note, fontsize=5, color="0.3", va="top", wrap=True)
+        figure.text(0.005, -0.01, note.replace("$", r"\$"), fontsize=5, color="0.3", va="top", **WRAPPED)
     for target, options in (
         (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
         (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),

@@ -6,16 +6,17 @@ cell.
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, zip_longest
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
-from refers.formatting import column_widths, markdown_table
+from refers.formatting import column_widths, markdown_table, markdown_text
 from refers.reporting.published import sign
 from refers.reporting.table import TESTS, Entry, Table
 
@@ -49,6 +50,13 @@ PAGE_WIDTH = 180  # the same in LaTeX: what scriptsize puts on a page
 HEAD_WIDTH = 13  # letters of a LaTeX column's head: about a mean and its deviation
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+TEX |= {
+    "|": r"\textbar{}",
+    '"': r"{\ttfamily\char34}",
+    "`": r"\textasciigrave{}",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+}
 TEX |= {"±": r"$\pm$", "×": r"$\times$", "<": "$<$", ">": "$>$", "/": r"/\allowbreak{}"}
 TEX |= {"−": "$-$", "=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": r"$\surd$"}
 
@@ -193,7 +201,7 @@ def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
 
 def to_markdown(table: Table) -> str:
     """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
-    lines = [f"**{_pipes(table.heading)}**"]
+    lines = [f"**{markdown_text(table.heading)}**"]
     panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
     widest: dict[int, int] = {}  # panels below each other line up
     for texts in panels:
@@ -201,34 +209,28 @@ def to_markdown(table: Table) -> str:
             widest[place] = max(width, widest.get(place, 0))
     for heads, *rows in panels:
         lines += ["", markdown_table(heads, rows, [widest[place] for place in range(len(heads))])]
-    lines += [text for note in table.notes for text in ("", note)]
-    for texts in ([f"[{table.marker(text)}] {text}" for text in table.footnotes], table.missing):
+    lines += [text for note in table.notes for text in ("", markdown_text(note))]
+    footnotes = [f"[{table.marker(text)}] {markdown_text(text)}" for text in table.footnotes]
+    for texts in (footnotes, list(map(markdown_text, table.missing))):
         lines += ["", *(f"- {text}" for text in texts)] if texts else []
     return "\n".join(lines) + "\n"
 
 
 def _texts(grid: Grid, table: Table) -> list[list[str]]:
-    groups = [""] * grid.lead + [title for title, span in grid.groups for _ in range(span)]
+    groups = [""] * grid.lead + [markdown_text(title) for title, span in grid.groups for _ in range(span)]
     heads = [
-        f"{group} {_with_marker(head.text, head.marker)}".strip()
-        for group, head in zip(groups + [""] * (len(grid.heads) - len(groups)), grid.heads, strict=True)
+        f"{group} {_markdown_cell(head, table)}".strip()
+        for group, head in zip_longest(groups, grid.heads, fillvalue="")
     ]
-    body = [[_markdown_cell(cell, table) for cell in line] for line in grid.lines]
-    return [[_pipes(text) for text in line] for line in (heads, *body)]
-
-
-def _pipes(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _with_marker(text: str, marker: str) -> str:
-    return f"{text} [{marker}]" if marker else text
+    return [heads, *([_markdown_cell(cell, table) for cell in line] for line in grid.lines)]
 
 
 def _markdown_cell(cell: Label | Entry, table: Table) -> str:
     if isinstance(cell, Label):
-        return _with_marker(cell.text, cell.marker)
-    text = _with_marker(f"**{cell.printed}**" if cell.best else cell.printed, table.marker(cell.note))
+        return markdown_text(cell.text) + (f" [{cell.marker}]" if cell.marker else "")
+    marker = table.marker(cell.note)
+    text = markdown_text(cell.printed)
+    text = (f"**{text}**" if cell.best else text) + (f" [{marker}]" if marker else "")
     return _beside_reported(text, cell)
 
 
@@ -260,7 +262,11 @@ def to_latex(table: Table) -> str:
     ]
     footnotes = [f"{_superscript(table.marker(text))} {_tex(text)}" for text in table.footnotes]
     lines += [f"{text}\\par" for text in [*map(_tex, table.notes), *footnotes, *map(_tex, table.missing)]]
-    return "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
+    text = "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
+    # pdfLaTeX has letters of European languages only, and some of them in its T1 encoding alone.
+    foreign = "".join(sorted({letter for letter in text if not letter.isascii()}))
+    hint = f"% for {foreign}: \\usepackage[T1]{{fontenc}}, or LuaLaTeX with a font that has them\n"
+    return (hint if foreign else "") + text
 
 
 def _latex_panel(grid: Grid, table: Table) -> str:
@@ -303,7 +309,12 @@ def _superscript(marker: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(TEX.get(letter, letter) for letter in text)
+    """Any text as itself, on one line."""
+    escaped = "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
+    # TeX sets two hyphens as a dash, two apostrophes as a quotation mark.
+    escaped = re.sub(r"([-'])(?=\1)", r"\1{}", escaped)
+    # It takes what follows the end of a row for an option of that row.
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped
 
 
 # ---- HTML
