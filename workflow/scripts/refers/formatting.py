@@ -1,7 +1,16 @@
-"""Text for people: bytes and hours with their units, and Markdown tables."""
+"""Numbers with their units, and tables as Markdown and csv."""
 
+import csv
+import io
 import re
+from collections.abc import Iterable
+from typing import Any
 
+# What Markdown reads as markup: wherever it is; at the edge of a word; where it makes a tag, an entity, a link or code;
+# and at the start of a line.
+_MARKUP = re.compile(
+    r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=\()|^\[|^[->](?=[\s-]|$)|^>|^[+#](?=[\s#]|$)"
+)
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
@@ -29,8 +38,16 @@ def span(hours: float | None) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
 
 
+def markdown_text(text: str) -> str:
+    """Any text on one line of Markdown that shows as itself, by itself or within a sentence."""
+    escaped = _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
+
+
 def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | None = None) -> str:
-    """A Markdown table whose columns also line up on a terminal. A `|` in a cell is escaped where it is not yet.
+    """A Markdown table whose columns also line up on a terminal.
+
+    Cells are Markdown: text that may hold markup goes through `markdown_text` first. A bare `|` is escaped as well.
 
     Args:
         widths: least width of each column, so that tables below each other line up.
@@ -49,3 +66,12 @@ def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | 
 def column_widths(grid: list[list[str]]) -> list[int]:
     """Characters that each column needs, three at least."""
     return [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
+
+
+def csv_text(fields: list[str], rows: Iterable[dict[str, Any]]) -> str:
+    """A csv file with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
