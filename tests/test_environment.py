@@ -63,7 +63,7 @@ def imported(*folders):
 
 
 def test_the_declared_dependencies_are_the_imported_ones():
-    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow", "rules") | {"pydantic"}
+    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow", "rules")
 
 
 def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_import():

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import timm
 import torch
 import yaml
 from refers import config
+from refers.config import objective
 from refers.errors import UserError
 from refers.methods import build_objective
 from refers.model.classifier import Classifier
@@ -231,7 +233,10 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch):
+def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch, tmp_path):
+    methods = shutil.copytree(objective.METHODS, tmp_path / "methods")
+    (methods / "quarter_turns.py").write_text(blocks("python")[0])
+    monkeypatch.setattr(objective, "METHODS", methods)
     base = [yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in ("config", "demo")]
     for block in blocks("yaml"):
         entry = yaml.safe_load(block)
@@ -245,7 +250,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from refers.methods import CropSettings, StudySettings
-from refers.methods.common.objective import PretrainingObjective
+from refers.training.task import PretrainingObjective
 
 @dataclass(frozen=True, kw_only=True)
 class Settings({settings}):
@@ -326,7 +331,7 @@ def test_an_objective_of_every_unit_trains(unit, small_model, context, studies, 
         (
             STUDY,
             ("(PretrainingObjective)", "(nn.Module)"),
-            "Objective must extend methods.common.objective.PretrainingObjective",
+            "Objective must extend refers.training.task.PretrainingObjective",
         ),
         (STUDY, ("class Settings", "class Options"), "own.py defines no Settings"),
         (

@@ -157,7 +157,7 @@ def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) 
             for row, image in enumerate(images, 1):
                 if not (match := re.search(pattern, image)):
                     raise UserError(
-                        f"{path}: entry {row}: no patient in the name {image!r}; correct audit.patients.{dataset}"
+                        f"{path}: entry {row}: no patient found in the name {image!r}; correct audit.patients.{dataset}"
                     )
                 patients.append(match[0])
             found[dataset] = TestList(labels == 1, np.array(patients))

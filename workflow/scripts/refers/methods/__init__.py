@@ -1,7 +1,7 @@
 """Pre-training objectives, one file per method.
 
 A file defines `Settings`, a `refers.config.Section` of documented fields, and `Objective`, which extends
-`refers.methods.common.objective.PretrainingObjective` and is documented there.
+`refers.training.task.PretrainingObjective` and is documented there.
 
 `batch` holds `images` (B, V, 1, S, S) for studies, (B, 1, S, S) for images or (B, crops, 1, S, S) for several crops of
 each, augmented and normalised; `tokens` (B, T) report tokens with 0 as padding, already side-swapped where the study
@@ -22,8 +22,8 @@ from refers.config import Interval, Section
 from refers.errors import UserError
 
 if TYPE_CHECKING:  # a config is checked without torch, whose import takes seconds
-    from refers.methods.common.objective import PretrainingObjective
     from refers.model.vit import Encoder
+    from refers.training.task import PretrainingObjective
 
 
 class StudySettings(Section):
@@ -81,11 +81,11 @@ def load_objective(name: str) -> tuple[type[PretrainingObjective], type[Section]
         ) from None
     if missing := [part for part in ("Objective", "Settings") if not hasattr(module, part)]:
         raise UserError(f"objective {name!r}: {name}.py defines no {missing[0]}; add it")
-    from refers.methods.common.objective import PretrainingObjective
+    from refers.training.task import PretrainingObjective
 
     if not issubclass(module.Objective, PretrainingObjective):
         raise UserError(
-            f"objective {name!r}: Objective must extend methods.common.objective.PretrainingObjective"
+            f"objective {name!r}: Objective must extend refers.training.task.PretrainingObjective"
         )
     unit = getattr(module.Objective, "unit", None)
     if unit not in UNITS:

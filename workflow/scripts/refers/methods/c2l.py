@@ -29,9 +29,9 @@ from torch.utils.checkpoint import checkpoint
 from refers.config import Section
 from refers.methods import Context
 from refers.methods.common.contrast import contrastive_loss, similarity
-from refers.methods.common.objective import PretrainingObjective
 from refers.model.vit import Encoder
 from refers.training import distributed
+from refers.training.task import PretrainingObjective
 
 
 class Settings(Section):

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from refers.config import Section
 from refers.errors import UserError
 from refers.methods import Context
-from refers.methods.common.objective import PretrainingObjective
 from refers.model.vit import Encoder
 from refers.training import distributed
+from refers.training.task import PretrainingObjective
 
 
 class Settings(Section):

@@ -24,12 +24,12 @@ from torch.utils.checkpoint import checkpoint
 from refers.config import Optimiser, ReportTransformer
 from refers.methods import Context, StudySettings
 from refers.methods.common.contrast import contrastive_loss
-from refers.methods.common.objective import PretrainingObjective
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.model.report_decoder import ReportDecoder
 from refers.model.text_encoder import TextEncoder
 from refers.model.vit import Encoder
 from refers.training import distributed
+from refers.training.task import PretrainingObjective
 
 
 class Settings(StudySettings):

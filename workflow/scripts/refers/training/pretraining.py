@@ -9,10 +9,9 @@ from torch import Tensor
 from refers.config import Training
 from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
-from refers.methods.common.objective import PretrainingObjective
 from refers.training import augment, distributed
 from refers.training.runtime import numpy_rng
-from refers.training.task import DRAWS, Batch, Task, batch_rows
+from refers.training.task import DRAWS, Batch, PretrainingObjective, Task, batch_rows
 
 
 def items_of(data: MimicStudies, unit: str, split: str) -> dict[str, np.ndarray]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from refers.errors import UserError
-from refers.methods.common.objective import PretrainingObjective
 from refers.model.restoration_decoder import RestorationDecoder
 from refers.model.vit import Encoder, Features
 from refers.training import distributed
 from refers.training.augment import MEAN, STD
+from refers.training.task import PretrainingObjective
 
 
 class Restoration(PretrainingObjective):
