@@ -183,12 +183,10 @@ class _Builder:
         return next(iter(reasons.values()))
 
     def _mark_best(self, column: dict[str, Any]) -> None:
-        found = [entry for entry in self._column(column) if entry.mean is not None]
-        if len(found) > 1:
+        found = [(entry, entry.mean) for entry in self._column(column) if entry.mean is not None]
+        for entry, mean in found:
             # Numbers that are printed alike are all the best: a reader cannot tell them apart.
-            best = f"{max(entry.mean for entry in found):.1f}"
-            for entry in found:
-                entry.best = f"{entry.mean:.1f}" == best
+            entry.best = len(found) > 1 and f"{mean:.1f}" == f"{max(each for _, each in found):.1f}"
 
     # ---- notes
 
@@ -262,7 +260,7 @@ class _Builder:
             entries |= {(row, column["id"]): entry for row, entry in added.items()}
             self._test(ours, rival, added)
             tested = any(entry.mean is not None for entry in added.values())
-            if tested and baseline == "best" and not by_class:
+            if rival and tested and baseline == "best" and not by_class:
                 rivals.setdefault(rival.title, []).append(_column_title(column))
         self._adjust()
         for entry in entries.values():
@@ -324,20 +322,21 @@ class _Builder:
             return
         for entry in entries.values():
             entry.method, entry.seeds = rival.method, min(ours.seeds, rival.seeds)
-        target, over_seeds = self._ttest(ours, rival)
-        over_images = over_seeds and over_seeds["bootstrap"] | {"difference": over_seeds["difference"]}
+        target, found = self._ttest(ours, rival)
+        over_seeds: dict[str, Any] = found or {}
+        over_images = found["bootstrap"] | {"difference": found["difference"]} if found else {}
         name = ours.column.get("class")
         if name:
             # The file's t-test is of the mean over classes, so that of one class is computed from the two cells.
-            resamples = over_seeds and {"resamples": over_seeds["bootstrap"]["resamples"]}
-            over_images = over_seeds and over_seeds["per_class"][name] | resamples
+            resamples = over_images.get("resamples")
+            over_images = found["per_class"][name] | {"resamples": resamples} if found else {}
             cells = [self.cells[self._key(each.method, each.column)][1] for each in (ours, rival)]
             over_seeds = compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
         lacking = next((each.note for each in (ours, rival) if each.mean is None), "")
         for row, entry in entries.items():
             of_seeds = row in (P_VALUE, WELCH, HOLM)
             entry.target = f"{ours.target} {rival.target}" if name and of_seeds else target
-            if (over_seeds if of_seeds else over_images) is None:
+            if not (over_seeds if of_seeds else over_images):
                 entry.status = f"not run: no t-test of {ours.method} against {rival.method} was given"
                 self.reasons.setdefault("not run: its t-test was not given", {})[entry.title] = None
             elif of_seeds:

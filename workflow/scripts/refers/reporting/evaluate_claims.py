@@ -28,7 +28,7 @@ class Number:
     against: of a p-value, the row that the reference is tested against, where the table names it.
     """
 
-    value: float | None
+    value: float  # NaN where there is none
     status: str = ""
     target: str = ""
     against: str = ""
@@ -60,16 +60,16 @@ class Numbers:
     def _auc(self) -> dict[tuple[str, str], Number]:
         found: dict[tuple[str, str], Number] = {}
         for (_, row, column), number in self.entries.items():
-            if (row, column) not in found or found[row, column].value is None:
+            if (row, column) not in found or math.isnan(found[row, column].value):
                 found[row, column] = number
         return found
 
     def auc(self, row: str, column: str) -> Number:
         """From the first table that has a value."""
-        return self._auc.get((row, column), Number(None, self.absent))
+        return self._auc.get((row, column), Number(math.nan, self.absent))
 
     def printed(self, table: str, row: str, column: str) -> Number:
-        return self.entries.get((table, row, column), Number(None, self.absent))
+        return self.entries.get((table, row, column), Number(math.nan, self.absent))
 
     def overlap(self, figure: str) -> Overlap:
         return self.overlaps.get(figure, Overlap(status=self.absent))
@@ -90,9 +90,8 @@ def our_numbers(
     }
     entries = {}
     for row in rows:
-        mean = float(row["mean"]) if row["mean"] else None
         against = methods.get((row["table"], row["column"], row["method"]), "") if row["row"] in TESTS else ""
-        number = Number(mean, row["status"], row["target"], against)
+        number = Number(float(row["mean"] or "nan"), row["status"], row["target"], against)
         entries[row["table"], row["row"], row["column"]] = number
     return Numbers(entries, "in none of our tables", slack, overlaps or {})
 
@@ -247,7 +246,7 @@ def _p_values(test: dict[str, Any], numbers: Numbers) -> Iterator[Comparison]:
 def _best(rows: list[str], table: str, column: str, numbers: Numbers) -> str:
     """The best of `rows` in a column of a table; the first where it prints none."""
     values = {row: numbers.printed(table, row, column).value for row in rows}
-    return max(rows, key=lambda row: -1 if values[row] is None else values[row])
+    return max(rows, key=lambda row: -1 if math.isnan(values[row]) else values[row])
 
 
 def _overlaps(test: dict[str, Any], numbers: Numbers) -> Iterator[Comparison]:
@@ -267,7 +266,7 @@ COMPARE = {"difference": _differences, "largest": _largest, "p_value": _p_values
 def _gap(used: dict[tuple[str, str], Number]) -> Comparison | None:
     """The first number of a comparison that is missing."""
     for (row, column), number in used.items():
-        if number.value is None:
+        if math.isnan(number.value):
             return Comparison(f"{row} in {column}: {number.status}", None)
     return None
 

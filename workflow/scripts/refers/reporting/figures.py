@@ -45,7 +45,7 @@ STYLE = {
     "text.parse_math": False,
 }
 # matplotlib measures wrapped text as mathematics whatever `text.parse_math` says, so every `$` in it is escaped.
-WRAPPED = {"wrap": True, "parse_math": True}
+WRAPPED: dict[str, Any] = {"wrap": True, "parse_math": True}
 # The legend of all panels. Below them it would overlap the axes' labels and the note.
 BESIDE = "outside right upper"
 # Side of a small panel in inches, and panels per row
@@ -234,7 +234,7 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
         _draw_boxes(figure.add_subplot(grid[row, 2 * column]), image, fact)
         _draw_map(figure.add_subplot(grid[row, 2 * column + 1]), image, heat, spec["threshold"], fact)
     axes = figure.add_subplot(grid[rows, :])
-    axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
+    axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color="#0072B2", edgecolor="white", linewidth=0.5)
     axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_xlabel(
@@ -259,7 +259,12 @@ def _draw_boxes(axes: Axes, image: np.ndarray, fact: dict) -> None:
     """The radiologists' boxes in red, the predicted ones in green; dashes and halos tell them apart in grey print."""
     _draw_image(axes, image, fact["class"].replace("_", " "))
     for name, colour, halo, dash in (("red", "#FF3B30", "white", "-"), ("green", "#34C759", "black", "--")):
-        style = {"fill": False, "color": colour, "linestyle": dash, "path_effects": _halo(halo, 3)}
+        style: dict[str, Any] = {
+            "fill": False,
+            "color": colour,
+            "linestyle": dash,
+            "path_effects": _halo(halo, 3),
+        }
         for x, y, w, h in fact[name]:
             # A pixel's centre has whole coordinates, so its edge is half a pixel before.
             axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), w, h, clip_on=False, **style))
@@ -309,7 +314,7 @@ def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> 
         across, down = wide * (across - x.min()), -high * down
         shade = plt.get_cmap("Pastel1")(stages.index(stage[rule]) % 9)
         corner, size = (across - half[0], down - half[1]), (2 * half[0], 2 * half[1])
-        style = {"facecolor": shade, "edgecolor": "0.2"}
+        style: dict[str, Any] = {"facecolor": shade, "edgecolor": "0.2"}
         axes.add_patch(FancyBboxPatch(corner, *size, "round,pad=0,rounding_size=0.06", **style))
         axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=7.5)
         axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
@@ -349,10 +354,11 @@ def save(figure: Figure, out: Path, note: str) -> None:
     """Write `out` (.pdf) and the same as .png beside it, with `note` in small print below. Equal figures have equal bytes."""
     if note:
         figure.text(0.005, -0.01, note.replace("$", r"\$"), fontsize=5, color="0.3", va="top", **WRAPPED)
-    for target, options in (
+    formats: list[tuple[Path, dict[str, Any]]] = [
         (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
         (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
-    ):
+    ]
+    for target, options in formats:
         with atomic_path(target) as path:
             figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
     plt.close(figure)

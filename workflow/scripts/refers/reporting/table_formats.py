@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate, groupby, zip_longest
+from itertools import accumulate, groupby
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -189,9 +189,10 @@ def to_markdown(table: Table) -> str:
 
 def _texts(grid: Grid, table: Table) -> list[list[str]]:
     groups = [""] * grid.lead + [markdown_text(title) for title, span in grid.groups for _ in range(span)]
+    groups += [""] * (len(grid.heads) - len(groups))
     heads = [
         f"{group} {_markdown_cell(head, table)}".strip()
-        for group, head in zip_longest(groups, grid.heads, fillvalue="")
+        for group, head in zip(groups, grid.heads, strict=True)
     ]
     return [heads, *([_markdown_cell(cell, table) for cell in line] for line in grid.lines)]
 
