@@ -167,6 +167,17 @@ def test_a_path_that_snakemake_cannot_use_is_refused(path):
 
 
 @pytest.mark.parametrize(
+    ("path", "plain"), [("out/", "out"), ("./out", "out"), ("a//b", "a/b"), ("a/../b", "b")]
+)
+def test_a_folder_of_results_is_spelt_in_one_way(path, plain):
+    values = read_files([ROOT / "config/config.yaml"])
+    with pytest.raises(
+        UserError, match=rf"config\.pathvars\.results: {re.escape(repr(path))}.* write '{plain}'"
+    ):
+        config.load(StudyConfig, values | {"pathvars": {"results": path}})
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         {"methods": {"$(touch HACKED)": {"title": "x", "checkpoint": "random"}}},

@@ -4,6 +4,7 @@ Settings of pre-training and fine-tuning are parts of `refers.config.settings`: 
 and a cell each give some of the keys. `refers.study` merges and checks them.
 """
 
+import os
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -31,9 +32,17 @@ def _check_folder(path: str) -> str:
     return path
 
 
+def _check_spelling(path: str) -> str:
+    # Snakemake compares file names as text
+    if path != (plain := os.path.normpath(path)):
+        raise ValueError(f"{path!r} is spelt with more than it needs; write {plain!r}")
+    return path
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Text = Annotated[str, Field(min_length=1)]
 Folder = Annotated[Text, AfterValidator(_check_folder)]  # or a file; blanks and quotes are fine
+Place = Annotated[Folder, AfterValidator(_check_spelling)]
 CellName = Annotated[str, Field(pattern=f"^{CELL}$")]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -46,14 +55,14 @@ Fragment = dict[str, Any]  # some of the keys of other settings; what they are m
 class Pathvars(Section):
     """Folders of a study's files. Overlays move them, so that studies never mix."""
 
-    results: Folder = Field("results", description="Encoders, predictions, cells, tables.")
-    store: Folder = Field(
+    results: Place = Field("results", description="Encoders, predictions, cells, tables.")
+    store: Place = Field(
         "build/store",
         description="Indexes, image stores and cleaned reports: what depends on the downloads alone.",
     )
-    interim: Folder = Field("build/interim", description="Report tokens, splits and label subsets.")
-    logs: Folder = Field("logs", description="One log per job.")
-    benchmarks: Folder = Field("benchmarks", description="Time and memory of every job.")
+    interim: Place = Field("build/interim", description="Report tokens, splits and label subsets.")
+    logs: Place = Field("logs", description="One log per job.")
+    benchmarks: Place = Field("benchmarks", description="Time and memory of every job.")
 
 
 class Release(Section):
