@@ -60,7 +60,7 @@ def test_any_network_of_timm_is_an_encoder(name):
     [
         ("crossvit_tiny_240", 240, "crossvit_tiny_240 does not take grey images of 240 pixels"),
         ("coat_tiny", 64, "coat_tiny does not take grey images of 64 pixels"),
-        ("vit_tiny_patch16_224", 8, "vit_tiny_patch16_224 does not take grey images of 8 pixels"),
+        ("vit_small_patch32_224", 16, "vit_small_patch32_224 does not take grey images of 16 pixels"),
     ],
 )
 def test_a_network_that_gives_no_tokens_of_such_images_is_one_line(name, size, message):
@@ -169,8 +169,8 @@ def test_timms_weights_are_downloaded_only_when_asked_for(resnet, tmp_path, monk
 def test_an_unknown_network_is_answered_with_near_names():
     with pytest.raises(UserError, match="timm has no network 'resnet1888'"):
         build_encoder(settings_of("resnet1888"))
-    with pytest.raises(UserError, match="needs a name"):
-        settings_of("")
+    with pytest.raises(UserError, match=r"model\.name: must not be empty"):
+        config.load_model({"architecture": "timm", "name": "", "image_size": 64})
 
 
 OVERLAY = """
