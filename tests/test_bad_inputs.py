@@ -212,7 +212,7 @@ MALFORMED = [
     ),
     *each(
         "nih", "train_val_list.txt",
-        ("list cut between lines", None, "1 images of Data_Entry_2017_v2020.csv are neither in this list nor in test_list.txt, first 00000001_001", put("train_val_list.txt", "00000001_000.png\n")),
+        ("list cut between lines", None, r"1 images of Data_Entry_2017_v2020\.csv .*test_list\.txt, first 00000001_001", put("train_val_list.txt", "00000001_000.png\n")),
         ("cut list", 2, "'0000000' is not an image of Data_Entry", put("train_val_list.txt", "00000001_000.png\n0000000")),
     ),
     *each(
@@ -264,7 +264,7 @@ MALFORMED = [
         ("unknown split", 2, "must be one of train, validate, test", edit(SPLIT, "train", "holdout")),
         ("duplicate in the split", 3, "is listed twice", edit(SPLIT, "d2,", "d1,")),
         ("split without an image", None, "have no row", edit(SPLIT, "d1,", "d9,")),
-        ("subject in two sets", 4, "'d3' belongs to a subject whose earlier images are in another set", edit(SPLIT, "d3,50000001,10000032,train", "d3,50000001,10000032,validate")),
+        ("subject in two sets", 4, "'d3' .*another set", edit(SPLIT, "d3,50000001,10000032,train", "d3,50000001,10000032,validate")),
     ),
     *each(
         "mimic", CHEXPERT,
@@ -464,7 +464,7 @@ SPLITS = [
     ("unknown class", {"classes": ["B"]}, "toy", None, "no class 'B'", lambda folder: None),
     ("empty test set", {"kind": "official"}, "toy", None, "no test image", lambda folder: None),
     ("no official split", {"kind": "official"}, "toy", None, "no official split", column("split", "")),
-    ("one-class label", {}, "toy", None, "every training image of the random split is negative for A", column("label:A", np.float32(0))),
+    ("one-class label", {}, "toy", None, "every training image .*negative for A", column("label:A", np.float32(0))),
     ("every label positive", {}, "toy", None, "is positive for A", column("label:A", np.float32(1))),
     ("every label blank", {}, "toy", None, "40 undefined label", column("label:A", np.float32(np.nan))),
     ("class twice", {"classes": ["A", "A"]}, "split", None, "A is listed twice", lambda folder: None),
@@ -482,7 +482,7 @@ SPLITS = [
     ("list label of another kind", {"kind": "released"}, "test.txt", 2, "expected an image and two", released("01 1 0\n02 nan 1\n")),
     ("image in two lists", {"kind": "released"}, "test.txt", None, "00 is already in val.txt", released("00 1 0\n")),
     ("image in two lists under two names", {"kind": "released"}, "test.txt", None, "00.png is already in val.txt", released("00.png 1 0\n")),
-    ("list with its columns swapped", {"kind": "released"}, "", None, "labels of A differ from the download's for 39 images", released("".join(f"{row:02d} {row % 2} {1 - row % 2}\n" for row in range(1, 40)))),
+    ("list with its columns swapped", {"kind": "released"}, "", None, "labels of A differ .* for 39 images", released("".join(f"{row:02d} {row % 2} {1 - row % 2}\n" for row in range(1, 40)))),
     ("empty released list", {"kind": "released"}, "toy", None, "no test image", released("\n")),
 ]  # fmt: skip
 

@@ -136,9 +136,15 @@ def test_a_patient_in_two_sets_is_named_unless_accepted():
         checked(leaky)
     report = checked(leaky, ["patients"])
     assert report["patients_across_sets"] == 1
-    assert "1 patients in several sets, accepted" in report["warnings"]
+    assert sum("1 patients" in warning for warning in report["warnings"]) == 1
     with pytest.raises(UserError, match="patients in several sets"):
         checked(leaky, ["duplicates"])
+
+
+def test_a_case_of_leakage_is_shown_by_one_image_of_each_set():
+    leaky = index(["p1"] * 6 + ["p2"], ["train"] * 5 + ["test", "val"])
+    with pytest.raises(UserError, match=r"several sets: i0000\.png \(train\), i0005\.png \(test\);"):
+        checked(leaky)
 
 
 def test_the_same_picture_in_two_sets_is_found_by_its_content():
@@ -160,18 +166,19 @@ def test_one_sided_classes_and_other_views_are_reported():
     assert report["single_class"] == {"test": ["A"]}
     assert report["labels"]["A"]["test"] == {"positive": 2, "negative": 0}
     assert report["images"] == {"train": 2, "val": 0, "test": 2}
-    assert report["warnings"] == [
-        "test: A with a single label; AUC undefined",
-        "train: 1 images of view lateral",
-        "test: 1 images of view other",
-    ]
+    assert report["views"] == {"train": {"frontal": 1, "lateral": 1}, "test": {"frontal": 1, "other": 1}}
+    facts = [("test: A ", "AUC undefined"), ("train: 1 ", "lateral"), ("test: 1 ", "other")]
+    for warning, (start, end) in zip(report["warnings"], facts, strict=True):
+        assert warning.startswith(start)
+        assert warning.endswith(end)
 
 
 def test_an_empty_part_and_an_absent_class_are_said():
     few = index(["p1", "p2", "p3", "p4"], ["train", "train", "test", "val"])
     few[["label:A", "label:B"]] = np.float32([[1, 0], [0, 0], [1, 1], [1, 1]])
     report = make_split(few, plan(kind="official"))[1]
-    assert report["warnings"] == ["B has no positive image in train"]
+    (warning,) = report["warnings"]
+    assert warning.startswith("B has no positive")
     assert report["labels"]["B"]["test"] == {"positive": 1, "negative": 0}
     for row, part in ((0, "train"), (2, "test"), (3, "val")):
         with pytest.raises(UserError, match=f"no {part} image"):
@@ -213,11 +220,9 @@ def test_lists_whose_labels_contradict_the_download_are_refused(tmp_path):
 
     for classes in (1, 2):
         assert split(5, classes)["label_disagreements"] == {"A": 5}
-        with pytest.raises(
-            UserError, match=r"lists: labels of A differ from the download's for 40 images, of 40 that"
-        ):
+        with pytest.raises(UserError, match=r"lists: labels of A differ .* for 40 images, of 40 "):
             split(40, classes)
-        with pytest.raises(UserError, match="labels of A differ from the download's for 10 images"):
+        with pytest.raises(UserError, match=r"labels of A differ .* for 10 images"):
             split(10, classes)
 
 
