@@ -1,6 +1,7 @@
 """Tables of made-up results: contents of auc.json and t-tests, joined as the table script joins them."""
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 from refers.evaluation.statistics import compare
@@ -86,6 +87,14 @@ def table_of(cells, tests="all", **spec):
 
 REFERS = auc_of("refers", "nih/1", [0.80, 0.81, 0.82])
 C2L = auc_of("c2l", "nih/1", [0.70, 0.72, 0.71])
+
+
+def compare_golden(name, text, request):
+    """Compare with tests/golden/`name`; `pytest --renew` writes it anew, and the commit says why."""
+    path = Path(__file__).with_name("golden") / name
+    if request.config.getoption("--renew"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
 
 
 def compiled(folder, body):

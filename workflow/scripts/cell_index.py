@@ -1,16 +1,15 @@
-"""Every number that the tables print, with the target that remakes it.
+"""Every number that the tables print, with the target that reproduces it.
 
 In: the tables as csv. Out: cells.csv with table, row, method, column, printed, target. A p-value of one class has two
-targets, the cells it compares; an adjusted one has those of its own column, though all columns shape it.
+targets, the cells that it compares; an adjusted one has those of its own column, though it depends on all columns.
 """
 
 import argparse
-import csv
-import io
 from pathlib import Path
 
 from refers.errors import run
 from refers.files import write_text
+from refers.formatting import csv_text
 from refers.reporting.table_formats import read_csv
 
 HEADER = ["table", "row", "method", "column", "printed", "target"]
@@ -26,11 +25,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     rows = [row for path in args.tables for row in read_csv(path) if row["target"]]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HEADER, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(args.out, text.getvalue())
+    write_text(args.out, csv_text(HEADER, [{name: row[name] for name in HEADER} for row in rows]))
     print(f"{len(rows)} numbers of {len(args.tables)} tables")
 
 

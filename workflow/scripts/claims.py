@@ -1,7 +1,7 @@
-"""The paper's checkable sentences, judged on our tables and on the paper's own printed numbers.
+"""The paper's claims, checked against our tables and against the paper's own printed numbers.
 
-In: config/claims.yaml (`refers/reporting/claims.py` says what a claim is), the tables as csv, the overlaps behind Figure 3, the
-paper's numbers.
+In: config/claims.yaml (refers/reporting/claims.py defines a claim), the tables as csv, the overlaps behind Figure 3, and
+the paper's numbers.
 Out: claims.csv and claims.md.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from refers.errors import UserError, run
 from refers.evaluation.localisation import NO_BOX, read_overlap
 from refers.files import write_text
-from refers.reporting.claims import judge_all, read_claims, to_csv, to_markdown
+from refers.reporting.claims import check_claims, read_claims, to_csv, to_markdown
 from refers.reporting.evaluate_claims import Overlap, our_numbers, paper_numbers
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import read_csv
@@ -27,19 +27,22 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="FIGURE/iou.csv of attend.py, for each figure of maps",
+        help="FIGURE/iou.csv of attend.py, one per figure of activation maps",
     )
     parser.add_argument(
-        "--absent", type=json.loads, default={}, help="figures of maps that there are not, and why, as JSON"
+        "--absent",
+        type=json.loads,
+        default={},
+        help="JSON: figure of activation maps that cannot be made -> why",
     )
     parser.add_argument(
         "--within-points",
         type=float,
         default=0,
-        help="by which ours may miss a number that a sentence states",
+        help="AUC points by which ours may miss a number that a claim states",
     )
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
-    parser.add_argument("--note", default="", help="what the study is, where it is not the published one")
+    parser.add_argument("--note", default="", help="what differs from the published study")
     parser.add_argument("--out-csv", type=Path, required=True)
     parser.add_argument("--out-md", type=Path, required=True)
     return parser.parse_args()
@@ -55,7 +58,7 @@ def main() -> None:
     rows = [row for path in args.tables for row in read_csv(path)]
     ours = our_numbers(rows, args.within_points, overlaps)
     try:
-        lines = judge_all(claims, paper_numbers(read_reported(args.reported)), ours)
+        lines = check_claims(claims, paper_numbers(read_reported(args.reported)), ours)
     except UserError as error:
         raise UserError(f"{args.claims}: {error}") from None
     markdown = to_markdown(lines, args.note)

@@ -1,8 +1,8 @@
-"""Draw one figure of the study: its rules (Figure 1), AUC against label share (2), activation maps (3), ROC, training.
+"""Draw one figure of the study: rules (Figure 1), AUC against label share (2), class activation maps (3), ROC, training.
 
-In: what its kind asks for, in the order of the spec's `sources`: auc.json, predictions.parquet,
-metrics.jsonl, maps.npz and iou.csv, or rules.csv.
-Out: the figure as PDF and PNG. Needs no torch.
+In: by the figure's kind, auc.json, predictions.parquet or metrics.jsonl in the order of the spec's `sources`; maps.npz and
+iou.csv; or rules.csv.
+Out: the figure as PDF and PNG. Does not need torch.
 """
 
 import argparse
@@ -21,13 +21,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--spec", type=json.loads, required=True, help="refers.study.study.Study.figure as JSON"
     )
-    parser.add_argument("--inputs", type=Path, nargs="*", default=[], help="one a source, in its order")
+    parser.add_argument(
+        "--inputs", type=Path, nargs="*", default=[], help="in the order of the spec's sources"
+    )
     parser.add_argument("--out", type=Path, required=True, help="figure.pdf; figure.png is written beside it")
     return parser.parse_args()
 
 
 def draw(spec: dict, inputs: list[Path]):
-    """The figure of `spec` from its inputs."""
+    """The figure of `spec`, drawn from `inputs`."""
     if not inputs:
         return figures.absent_figure(spec)
     if spec["kind"] == "rules":
@@ -57,7 +59,7 @@ def _curves(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def note(spec: dict) -> str:
-    """Which methods the figure lacks and why, and what the study says of itself."""
+    """The methods that are missing and why, and the study's note."""
     absent: dict[str, list[str]] = {}
     for entry in spec["methods"]:
         if entry["status"]:

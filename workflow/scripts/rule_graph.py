@@ -1,6 +1,6 @@
-"""The rules of a study and what each needs, as Snakemake sees them with this config and the data that are here (Figure 1).
+"""The rules of a study and what each reads, as Snakemake has them for this config and the available data (Figure 1).
 
-In: the resolved config; the rules' files, which say the stage of each rule. Out: a csv, a line a rule.
+In: the resolved config; the rules' files, whose names are the stages. Out: csv, one row per rule.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PATHVARS = ("results", "store", "interim", "logs", "benchmarks")
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the study's config as JSON")
-    parser.add_argument("--targets", nargs="+", required=True, help="what the graph leads to")
+    parser.add_argument("--targets", nargs="+", required=True, help="targets of the graph")
     parser.add_argument("--rules", type=Path, nargs="+", required=True, help="rules/*.smk")
     parser.add_argument("--out", type=Path, required=True, help="csv")
     return parser.parse_args()
@@ -33,11 +33,11 @@ def main() -> None:
     except ValueError as error:
         raise UserError(f"--config: not JSON ({error})") from None
     with tempfile.TemporaryDirectory() as folder:
-        # Where nothing was made yet: files of the study come and go while other jobs run.
+        # Empty folders, since files of the study come and go while other jobs run.
         study["pathvars"] = {name: f"{folder}/{name}" for name in PATHVARS}
         config = Path(folder) / "config.json"
         config.write_text(json.dumps(study), encoding="utf-8")
-        # No profile: a study's settings are all in its config, and the graph runs nothing.
+        # Without profiles: the settings of a study are all in its config.
         options = ["--profile", "none", "--workflow-profile", "none", "--configfile", str(config)]
         command = [sys.executable, "-m", "snakemake", *args.targets, "--rulegraph", "dot", *options]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -1,13 +1,13 @@
-"""One of the paper's tables as csv, Markdown, LaTeX and HTML, ours beside the printed numbers; the Markdown is printed too.
+"""One of the paper's tables as csv, Markdown, LaTeX and HTML, ours beside the printed numbers; prints the Markdown.
 
 In: the table's spec, auc.json files, t-tests (matched by their content) and the paper's numbers. The spec is JSON:
-  name, label, title, note    label: what it is called; note: sentences under the table
+  name, label, title, note    label: `Table 1`; note: sentences under the table
   reference, baseline         rows that are tested; baseline "best" is the best other row; without them no tests
-  rows                        [{id, title, methods, note, marks}]; several methods: the best by validation AUC is
-                              printed; marks, headings in order, become leading columns of check marks
+  rows                        [{id, title, methods, note, marks}]; of several methods the one with the best validation
+                              AUC is printed; marks become leading columns of check marks, in this order
   columns                     [{id, dataset, ratio, group, title}]; with a `class` the column is that class of the cell
-  verdict                     {within_sd, within_points}: the rule that judges ours against the printed number
-  undefined_resamples         largest share of them with which an interval over the others is still printed
+  verdict                     {within_sd, within_points}: how far ours may be from the printed number
+  undefined_resamples         largest share of undefined resamples with which an interval is still printed
   status                      {method or dataset: "short form: why it has no cells"}
 """
 

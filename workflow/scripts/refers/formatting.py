@@ -1,6 +1,10 @@
-"""Text for people: bytes and hours with their units, and Markdown tables."""
+"""Numbers with their units, and tables as Markdown and csv."""
 
+import csv
+import io
 import re
+from collections.abc import Iterable
+from typing import Any
 
 # What Markdown reads as markup: wherever it is; at the edge of a word; where it makes a tag, an entity, a link or code;
 # and at the start of a line.
@@ -62,3 +66,12 @@ def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | 
 def column_widths(grid: list[list[str]]) -> list[int]:
     """Characters that each column needs, three at least."""
     return [max(3, *map(len, column)) for column in zip(*grid, strict=True)]
+
+
+def csv_text(fields: list[str], rows: Iterable[dict[str, Any]]) -> str:
+    """A csv file with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

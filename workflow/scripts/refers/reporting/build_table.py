@@ -1,8 +1,8 @@
-"""The paper's tables: ours first, the printed number beside it, and a reason wherever ours is missing.
+"""The paper's tables from results: our numbers, the printed numbers beside them, and the reason wherever ours is missing.
 
-`build` joins the spec of a table with auc.json files, t-tests and the paper's numbers; `refers.reporting.table_formats` writes
-the result. A row is a method or a group of them. A column is a cell of the study, or one class of it where the column
-has a `class`. AUC is in percent (x 100) here, in auc.json it is a fraction.
+`build` joins the spec of a table (see table.py) with auc.json files, t-tests and the paper's numbers;
+`refers.reporting.table_formats` writes the result. A row is a method or a group of methods. A column is a cell of the
+study, or one class of a cell where the column has a `class`. AUC is a fraction in auc.json and in percent in a table.
 """
 
 from collections.abc import Iterable
@@ -12,27 +12,14 @@ from typing import Any
 from refers.errors import UserError
 from refers.evaluation.statistics import LEVEL, compare, holm
 from refers.reporting.published import Reported, sign, verdict, within_points
-from refers.reporting.table import (
-    DELONG,
-    DIFFERENCE,
-    HOLM,
-    P_VALUE,
-    PAIRED,
-    TESTS,
-    WELCH,
-    Entry,
-    Table,
-    column_title,
-)
+from refers.reporting.table import DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
 
-# ---- reading
-
-
+# (names..., dataset, ratio) -> path and content of a file
 Results = dict[tuple[str, ...], tuple[str, dict[str, Any]]]
 
 
 def index_results(files: Iterable[tuple[str, Any]], *names: str) -> Results:
-    """(path, content) pairs by (names..., dataset, ratio), so that it does not matter where a file lies.
+    """(path, content) pairs by (names..., dataset, ratio): a file is identified by its content, not by its path.
 
     Raises:
         UserError: a file lacks one of these keys, or two files hold the same cell.
@@ -42,20 +29,16 @@ def index_results(files: Iterable[tuple[str, Any]], *names: str) -> Results:
         try:
             key = tuple(str(content[name]) for name in (*names, "dataset", "ratio"))
         except (KeyError, TypeError):
-            raise UserError(
-                f"{path}: {', '.join(names)}, dataset and ratio are expected; remake it"
-            ) from None
+            wanted = ", ".join((*names, "dataset, ratio"))
+            raise UserError(f"{path}: must have the keys {wanted}; delete it and rerun") from None
         if key in found:
-            raise UserError(f"{path}: {'/'.join(key)} is also in {found[key][0]}; give each once")
+            raise UserError(f"{path}: {'/'.join(key)} is also in {found[key][0]}; pass each once")
         found[key] = (path, content)
     return found
 
 
-# ---- building
-
-
 def build(spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> Table:
-    """Join a spec (see table.py) with results.
+    """Join a spec with results.
 
     Args:
         cells: `index_results(..., "method")` of auc.json files.
@@ -65,10 +48,10 @@ def build(spec: dict[str, Any], cells: Results, tests: Results, reported: Report
         UserError: the spec lacks a key, a result is malformed, or a t-test is older than its cells.
     """
     try:
-        return _Builder(spec, cells, tests, reported).table
+        return _Builder(spec, cells, tests, reported).build()
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
-            f"table: {type(error).__name__} {error}: the spec or a result lacks this key; remake it"
+            f"table: {type(error).__name__} {error}: missing in the spec or in a result; delete the result and rerun"
         ) from None
 
 
@@ -77,76 +60,81 @@ class _Builder:
         self.spec, self.cells, self.tests, self.reported = spec, cells, tests, reported
         self.status = spec.get("status", {})
         self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
-        self.absent: dict[str, dict[str, None]] = {}  # reason -> who, in order
+        self.reasons: dict[str, dict[str, None]] = {}  # why a number is missing -> titles, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
         self.table = Table(
             spec["name"], spec["title"], spec.get("label", ""), self.rows, spec["columns"], {}, marks
         )
-        for column in spec["columns"]:
+
+    def build(self) -> Table:
+        table = self.table
+        for column in table.columns:
             for row in self.rows:
-                self.table.entries[row["id"], column["id"]] = entry = self._entry(row, column)
+                table.entries[row["id"], column["id"]] = entry = self._entry(row, column)
                 entry.verdict = self._verdict(entry)
-            self._check_test_set(column)
-            self._embolden(column)
+            self._check_test_labels(column)
+            self._mark_best(column)
         for row in self.rows:
             if len(row["methods"]) > 1:
-                row["note"] = " ".join(filter(None, [row["note"], self._winners(row)]))
-        legend = [spec.get("note", ""), self._legend()]
-        if spec.get("reference") and spec.get("baseline"):
-            legend.append(self._tests())
-        self.table.notes = [text for text in legend if text]
-        printed = {row["id"] for row in self.table.printed_rows}
-        texts = [row["note"] for row in self.rows]
-        texts += [entry.note for entry in self.table.entries.values() if entry.row in printed]
-        self.table.footnotes = list(dict.fromkeys(filter(None, texts)))
-        self.table.missing = [f"{', '.join(who)}: {reason}" for reason, who in self.absent.items()]
+                row["note"] = " ".join(filter(None, [row["note"], self._selection(row)]))
+        notes = [self.spec.get("note", ""), self._legend()]
+        if self.spec.get("reference") and self.spec.get("baseline"):
+            notes.append(self._add_tests())
+        table.notes = list(filter(None, notes))
+        printed = {row["id"] for row in table.printed_rows}
+        footnotes = [row["note"] for row in self.rows]
+        footnotes += [entry.note for entry in table.entries.values() if entry.row in printed]
+        table.footnotes = list(dict.fromkeys(filter(None, footnotes)))
+        table.missing = [f"{', '.join(titles)}: {reason}" for reason, titles in self.reasons.items()]
+        return table
+
+    # ---- rows of methods
 
     def _entry(self, row: dict[str, Any], column: dict[str, Any]) -> Entry:
-        """The cell of a row; of several methods the one with the best validation AUC."""
+        """The number of a row; of a row with several methods, that of the one with the best validation AUC."""
         reported = self.reported.get((self.spec["name"], row["id"], column["id"]), "")
         entry = Entry(row["id"], row["title"], column, reported)
-        given = [method for method in row["methods"] if self._key(method, column) in self.cells]
-        if not given:
+        available = [method for method in row["methods"] if self._key(method, column) in self.cells]
+        if not available:
             entry.method, entry.status = " ".join(row["methods"]), self._why_missing(row, column)
             return entry
-        # Test data choose nothing: max() keeps the first where validation cannot tell.
-        entry.method = max(given, key=lambda method: self._validation(method, column))
+        # Validation selects, never the test set. max() keeps the first of equals.
+        entry.method = max(available, key=lambda method: self._validation_auc(method, column))
         entry.target, cell = self.cells[self._key(entry.method, column)]
-        test, classes, name = cell["test"], cell["classes"], column.get("class")
-        entry.seeds, undefined = len(cell["seeds"]), test["undefined"]
-        found = test if name is None else test["per_class"][name]
+        test, name = cell["test"], column.get("class")
+        entry.seeds = len(cell["seeds"])
+        summary = test["per_class"][name] if name else test
         entry.mean, entry.sd = (
-            None if value is None else 100 * value for value in (found["mean"], found["sd"])
+            None if value is None else 100 * value for value in (summary["mean"], summary["sd"])
         )
-        if drawn := test.get("bootstrap"):
-            of = found | {"resamples": drawn["resamples"]} if name else drawn | {"interval": drawn["mean"]}
-            self._interval(entry, of)
-        defined = [each for each in classes if each not in undefined]
-        counted = [test["per_class"][each] for each in ([name] if name else defined or classes)]
-        entry.positives, entry.negatives = (
-            sum(each[label] for each in counted) for label in ("positives", "negatives")
-        )
+        if bootstrap := test.get("bootstrap"):
+            of_mean = bootstrap | {"interval": bootstrap["mean"]}
+            self._set_interval(entry, summary | {"resamples": bootstrap["resamples"]} if name else of_mean)
+        undefined = test["undefined"]
+        defined = [each for each in cell["classes"] if each not in undefined]
+        counted = [test["per_class"][each] for each in ([name] if name else defined or cell["classes"])]
+        entry.positives = sum(each["positives"] for each in counted)
+        entry.negatives = sum(each["negatives"] for each in counted)
         if entry.mean is None and name:
             entry.status = entry.note = "undefined: the test set holds one label only"
         elif entry.mean is None:
             entry.status = "undefined: no class has both labels in the test set"
             entry.note = f"{entry.status} ({', '.join(undefined)})"
         elif undefined and not name:
-            entry.note = (
-                f"mean over {len(defined)} of {len(classes)} classes; undefined: {', '.join(undefined)}"
-            )
+            of = f"{len(defined)} of {len(cell['classes'])} classes"
+            entry.note = f"mean over {of}; undefined: {', '.join(undefined)}"
             entry.status = f"ok: {entry.note}"
         return entry
 
-    def _interval(self, entry: Entry, drawn: dict[str, Any]) -> str:
-        """Fill in an interval over the defined resamples, unless too few are; return what a reader must know of it."""
-        entry.resamples, entry.undefined_resamples = drawn["resamples"], drawn["undefined_resamples"]
+    def _set_interval(self, entry: Entry, bootstrap: dict[str, Any]) -> str:
+        """Fill in the interval over the defined resamples, unless too many are undefined; return the note on that."""
+        entry.resamples, entry.undefined_resamples = bootstrap["resamples"], bootstrap["undefined_resamples"]
         lost = f"{entry.undefined_resamples:,} of {entry.resamples:,} resamples"
         if entry.undefined_resamples > self.spec["undefined_resamples"] * entry.resamples:
-            share = f"{100 * self.spec['undefined_resamples']:g} %"
-            return f"undefined: {lost} leave a class with one label only, more than {share}"
-        if drawn["interval"] is not None:
-            entry.low, entry.high = (100 * value for value in drawn["interval"])
+            limit = f"{100 * self.spec['undefined_resamples']:g} %"
+            return f"undefined: {lost} leave a class with one label only, more than {limit}"
+        if bootstrap["interval"] is not None:
+            entry.low, entry.high = (100 * value for value in bootstrap["interval"])
         return (
             f"without the {lost} that leave a class with one label only" if entry.undefined_resamples else ""
         )
@@ -158,76 +146,79 @@ class _Builder:
             return ""
         return verdict(entry.mean, entry.sd, entry.reported, self.spec["verdict"])
 
-    def _check_test_set(self, column: dict[str, Any]) -> None:
-        """Numbers of one column, and the test between them, need one test set."""
+    def _check_test_labels(self, column: dict[str, Any]) -> None:
+        """The numbers of a column, and the tests between them, need one test set."""
         first = None
         for entry in self._column(column):
             if entry.target:
-                parts = self.cells[self._key(entry.method, column)][1]["test"]["per_class"]
-                labels = {name: (part["positives"], part["negatives"]) for name, part in parts.items()}
+                per_class = self.cells[self._key(entry.method, column)][1]["test"]["per_class"]
+                labels = {name: (part["positives"], part["negatives"]) for name, part in per_class.items()}
                 first = first or (entry.target, labels)
                 if labels != first[1]:
                     raise UserError(
-                        f"{entry.target}: the labels of its test set are not those of {first[0]}; remake the older one"
+                        f"{entry.target}: its test labels differ from those of {first[0]}; delete the older one and rerun"
                     )
 
     def _key(self, method: str, column: dict[str, Any]) -> tuple[str, str, str]:
         return method, column["dataset"], str(column["ratio"])
 
-    def _validation(self, method: str, column: dict[str, Any]) -> float:
+    def _column(self, column: dict[str, Any]) -> list[Entry]:
+        return [self.table.entries[row["id"], column["id"]] for row in self.rows]
+
+    def _validation_auc(self, method: str, column: dict[str, Any]) -> float:
         mean = self.cells[self._key(method, column)][1]["validation"]["mean"]
         return -1.0 if mean is None else mean
 
     def _why_missing(self, row: dict[str, Any], column: dict[str, Any]) -> str:
-        titled = {method: row["title"] if len(row["methods"]) == 1 else method for method in row["methods"]}
-        reasons = {who: self.status[method] for method, who in titled.items() if method in self.status}
-        if len(reasons) < len(titled):  # a method that could run has no cell, so the data are to blame
+        titles = {method: row["title"] if len(row["methods"]) == 1 else method for method in row["methods"]}
+        reasons = {title: self.status[method] for method, title in titles.items() if method in self.status}
+        if len(reasons) < len(titles):
+            # A method that can run has no cell, so the dataset is the reason.
             if column["dataset"] in self.status:
                 reasons = {column["group"]: self.status[column["dataset"]]}
             else:
                 reasons = {row["title"]: "not run: its auc.json was not given"}
-        for who, reason in reasons.items():
-            self.absent.setdefault(reason, {})[who] = None
+        for title, reason in reasons.items():
+            self.reasons.setdefault(reason, {})[title] = None
         return next(iter(reasons.values()))
 
-    def _embolden(self, column: dict[str, Any]) -> None:
+    def _mark_best(self, column: dict[str, Any]) -> None:
         found = [entry for entry in self._column(column) if entry.mean is not None]
-        for entry in found:
-            # Equal as printed is equal: a reader cannot tell them apart.
-            entry.best = len(found) > 1 and f"{entry.mean:.1f}" == f"{max(each.mean for each in found):.1f}"
+        if len(found) > 1:
+            # Numbers that are printed alike are all the best: a reader cannot tell them apart.
+            best = f"{max(entry.mean for entry in found):.1f}"
+            for entry in found:
+                entry.best = f"{entry.mean:.1f}" == best
 
-    def _column(self, column: dict[str, Any]) -> list[Entry]:
-        return [self.table.entries[row["id"], column["id"]] for row in self.rows]
+    # ---- notes
 
-    def _winners(self, row: dict[str, Any]) -> str:
-        """Which of a row's methods is printed where."""
+    def _selection(self, row: dict[str, Any]) -> str:
+        """Which of a row's methods is printed in which columns."""
         places: dict[str, dict[str, None]] = {}
         for column in self.table.columns:
             entry = self.table.entries[row["id"], column["id"]]
             if entry.target:
-                place = column["group"] if "class" in column else column_title(column)
+                place = column["group"] if "class" in column else _column_title(column)
                 places.setdefault(entry.method, {})[place] = None
         if not places:
             return ""
         chosen = "; ".join(f"{method} in {', '.join(columns)}" for method, columns in places.items())
-        shown = {method for method, _, _ in self.cells}
-        left = [
-            f"{method} ({self.status[method]})"
-            for method in row["methods"]
-            if method in self.status.keys() - shown
-        ]
+        absent = self.status.keys() - {method for method, _, _ in self.cells}
+        left = [f"{method} ({self.status[method]})" for method in row["methods"] if method in absent]
         text = f"{row['title']} prints the method with the best validation AUC: {chosen}."
         return text + (f" Not compared: {'; '.join(left)}." if left else "")
 
     def _legend(self) -> str:
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         known = any(entry.reported for entry in self.table.entries.values())
-        brackets = "in brackets the paper's number" if known else "the paper's are not known as text"
+        brackets = (
+            "in brackets the paper's number" if known else "the paper's numbers are not printed as text"
+        )
         if not found:
-            return f"None of our cells is there yet; {brackets}."
+            return f"None of our cells is available yet; {brackets}."
         seeds = sorted({entry.seeds for entry in found})
-        span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        spread = f" ± standard deviation over {span} seeds" if seeds[-1] > 1 else " of one seed"
+        count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        spread = f" ± standard deviation over {count} seeds" if seeds[-1] > 1 else " of one seed"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
         text = f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
@@ -249,127 +240,140 @@ class _Builder:
         }
         return f"Positive / negative test labels: {', '.join(sizes.values())}."
 
-    def _tests(self) -> str:
-        """Append the rows below the methods; return the sentences that explain them."""
+    # ---- rows of tests
+
+    def _add_tests(self) -> str:
+        """Append the rows of tests below the methods; return the sentences that explain them."""
         reference, baseline = self.spec["reference"], self.spec["baseline"]
-        names = {row["id"]: row["title"] for row in self.rows}
-        if reference not in names or baseline not in {"best", *names} - {reference}:
+        titles = {row["id"]: row["title"] for row in self.rows}
+        if reference not in titles or baseline not in {"best", *titles} - {reference}:
             raise UserError(
-                f"table {self.spec['name']}: reference {reference!r}, baseline {baseline!r}: two of the rows {', '.join(names)}, or baseline best"
+                f"table {self.spec['name']}: reference {reference!r}, baseline {baseline!r}: must be two of the rows"
+                f" {', '.join(titles)}; the baseline may be best"
             )
-        over_images = [DIFFERENCE, DELONG] if self.table.by_class else [DIFFERENCE, PAIRED]
-        rows = [P_VALUE, WELCH, HOLM, *over_images]
-        against: dict[str, list[str]] = {}
+        by_class, entries = self.table.by_class, self.table.entries
+        rows = [P_VALUE, WELCH, HOLM, DIFFERENCE, DELONG if by_class else PAIRED]
+        rivals: dict[str, list[str]] = {}
         for column in self.table.columns:
-            ours = self.table.entries[reference, column["id"]]
-            others = [
-                entry
-                for entry in self._column(column)
-                if baseline in ("best", entry.row) and entry.row != reference
-            ]
-            # Only a row with a number can be the best; a named baseline without one lends its reason.
-            numbers = [entry for entry in others if entry.mean is not None] or others
-            other = max(numbers, key=lambda entry: -1 if entry.mean is None else entry.mean, default=None)
-            entries = {row: Entry(row, TESTS[row], column) for row in rows}
-            entries[P_VALUE].reported = self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
-            self.table.entries |= {(row, column["id"]): entry for row, entry in entries.items()}
-            self._test(ours, other, entries)
-            tested = any(entry.mean is not None for entry in entries.values())
-            if tested and baseline == "best" and not self.table.by_class:
-                against.setdefault(other.title, []).append(column_title(column))
+            ours = entries[reference, column["id"]]
+            rival = self._rival(column)
+            added = {row: Entry(row, TESTS[row], column) for row in rows}
+            added[P_VALUE].reported = self.reported.get((self.spec["name"], P_VALUE, column["id"]), "")
+            entries |= {(row, column["id"]): entry for row, entry in added.items()}
+            self._test(ours, rival, added)
+            tested = any(entry.mean is not None for entry in added.values())
+            if tested and baseline == "best" and not by_class:
+                rivals.setdefault(rival.title, []).append(_column_title(column))
         self._adjust()
-        for entry in self.table.entries.values():
+        for entry in entries.values():
             if entry.row in TESTS:
                 entry.verdict = self._verdict(entry)
-        # A class has its line: what does not fit into it is left to the csv.
+        # By class a line has no room for the difference and its interval: only the csv has them.
+        unprinted = {DIFFERENCE} if by_class else set()
         about = {"note": "", "marks": []}
-        below = [
-            {"id": row, "title": TESTS[row], "printed": not (row == DIFFERENCE and self.table.by_class)}
-            | about
-            for row in rows
+        self.table.rows = self.rows + [
+            {"id": row, "title": TESTS[row], "printed": row not in unprinted} | about for row in rows
         ]
-        self.table.rows = [*self.rows, *below]
-        best = f"the best other {'method of the class' if self.table.by_class else 'row of the column'}"
-        whom = best if baseline == "best" else names[baseline]
-        listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in against.items())
-        test = f"p-value: two-sided t-test for independent samples of equal variance, {names[reference]} against {whom}"
-        family = "classes and label ratios" if self.table.by_class else "columns"
-        over_seeds = (
-            f"{test}{f' (ours: {listed})' if listed else ''}. Welch: without equal variances."
-            f" Holm: the first, adjusted over all {family} of this table."
-        )
-        return f"{over_seeds} {self._paired_legend()}"
+        best = f"the best other {'method of the class' if by_class else 'row of the column'}"
+        whom = f"{titles[reference]} against {best if baseline == 'best' else titles[baseline]}"
+        listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in rivals.items())
+        return self._tests_legend(whom + (f" (ours: {listed})" if listed else ""))
 
-    def _paired_legend(self) -> str:
-        if self.table.by_class:
-            return "DeLong: the same two on the same test images, their AUCs averaged over seeds."
+    def _rival(self, column: dict[str, Any]) -> Entry | None:
+        """What the reference is tested against: the best other row, or the baseline that the spec names."""
+        reference, baseline = self.spec["reference"], self.spec["baseline"]
+        others = [
+            entry
+            for entry in self._column(column)
+            if baseline in ("best", entry.row) and entry.row != reference
+        ]
+        # Only a row with a number can be the best; a named baseline without one lends its reason.
+        numbers = [entry for entry in others if entry.mean is not None] or others
+        return max(numbers, key=lambda entry: -1 if entry.mean is None else entry.mean, default=None)
+
+    def _tests_legend(self, compared: str) -> str:
+        by_class = self.table.by_class
+        family = "classes and label ratios" if by_class else "columns"
+        over_images = (
+            "DeLong: the same two on the same test images, their AUCs averaged over seeds."
+            if by_class
+            else "Paired difference: the same two on the same test images, AUC averaged over seeds, in points, with the"
+            f" {100 * LEVEL:g} % interval of a bootstrap of the images, by patient where known. Paired p: two-sided, of"
+            " the same resamples."
+        )
         return (
-            "Paired difference: the same two on the same test images, AUC averaged over seeds, in points, with the"
-            f" {100 * LEVEL:g} % interval of a bootstrap of the images, by patient where known. Paired p: two-sided, of the"
-            " same resamples."
+            f"p-value: two-sided t-test for independent samples of equal variance, {compared}."
+            f" Welch: without equal variances. Holm: the first, adjusted over all {family} of this table. {over_images}"
         )
 
     def _adjust(self) -> None:
-        """Holm's p-values of the table's t-tests, which are one family."""
+        """Holm's p-values: the t-tests of a table are one family."""
         entries, columns = self.table.entries, [column["id"] for column in self.table.columns]
         adjusted = holm([entries[P_VALUE, column].mean for column in columns])
         for column, p in zip(columns, adjusted, strict=True):
-            changes = {"row": HOLM, "title": TESTS[HOLM], "mean": p, "reported": ""}  # the paper prints none
+            # The paper prints no adjusted p-values.
+            changes = {"row": HOLM, "title": TESTS[HOLM], "mean": p, "reported": ""}
             entries[HOLM, column] = replace(entries[P_VALUE, column], **changes)
 
-    def _test(self, ours: Entry, other: Entry | None, entries: dict[str, Entry]) -> None:
-        """Fill in the tests of one column, by their rows; Holm's waits for the others."""
-        if other is None or not (ours.target and other.target):
-            lacking = ours if other is None or not ours.target else other
+    def _test(self, ours: Entry, rival: Entry | None, entries: dict[str, Entry]) -> None:
+        """Fill in the tests of one column, by row; Holm's p-values need all columns and follow in `_adjust`."""
+        if rival is None or not (ours.target and rival.target):
+            lacking = ours if rival is None or not ours.target else rival
             for entry in entries.values():
                 entry.status = lacking.status if not lacking.target else "not run: the table has no other row"
             return
         for entry in entries.values():
-            entry.method, entry.seeds = other.method, min(ours.seeds, other.seeds)
-        target, test = self._given(ours, other)
-        paired = test and test["bootstrap"] | {"difference": test["difference"]}
-        if name := ours.column.get("class"):  # one class is tested here, from the two cells
-            paired = test and test["per_class"][name] | {"resamples": test["bootstrap"]["resamples"]}
-            cells = [self.cells[self._key(each.method, each.column)][1] for each in (ours, other)]
-            test = compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
-        missing = f"not run: no t-test of {ours.method} against {other.method} was given"
-        lacking = next((each.note for each in (ours, other) if each.mean is None), "")
+            entry.method, entry.seeds = rival.method, min(ours.seeds, rival.seeds)
+        target, over_seeds = self._ttest(ours, rival)
+        over_images = over_seeds and over_seeds["bootstrap"] | {"difference": over_seeds["difference"]}
+        name = ours.column.get("class")
+        if name:
+            # The file's t-test is of the mean over classes, so that of one class is computed from the two cells.
+            resamples = over_seeds and {"resamples": over_seeds["bootstrap"]["resamples"]}
+            over_images = over_seeds and over_seeds["per_class"][name] | resamples
+            cells = [self.cells[self._key(each.method, each.column)][1] for each in (ours, rival)]
+            over_seeds = compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
+        lacking = next((each.note for each in (ours, rival) if each.mean is None), "")
         for row, entry in entries.items():
-            over_seeds = row in (P_VALUE, WELCH, HOLM)
-            entry.target = f"{ours.target} {other.target}" if name and over_seeds else target
-            found = test if over_seeds else paired
-            if found is None:
-                entry.status = missing
-                self.absent.setdefault("not run: its t-test was not given", {})[entry.title] = None
-            elif over_seeds:
-                entry.mean = found["welch" if row == WELCH else "student"]["p"]
-                self._say(entry, lacking or f"undefined: {found['undefined']}")
+            of_seeds = row in (P_VALUE, WELCH, HOLM)
+            entry.target = f"{ours.target} {rival.target}" if name and of_seeds else target
+            if (over_seeds if of_seeds else over_images) is None:
+                entry.status = f"not run: no t-test of {ours.method} against {rival.method} was given"
+                self.reasons.setdefault("not run: its t-test was not given", {})[entry.title] = None
+            elif of_seeds:
+                entry.mean = over_seeds["welch" if row == WELCH else "student"]["p"]
+                self._explain(entry, lacking or f"undefined: {over_seeds['undefined']}")
             elif row == DELONG:
-                entry.mean = found["delong"]["p"]
-                self._say(entry, lacking or "undefined: both rank alike, or a label occurs once")
+                entry.mean = over_images["delong"]["p"]
+                self._explain(entry, lacking or "undefined: both rank alike, or a label occurs once")
             else:
-                said = self._interval(entry, found)
+                note = self._set_interval(entry, over_images)
                 if row == DIFFERENCE:
-                    entry.mean = None if found["difference"] is None else 100 * found["difference"]
-                elif not said.startswith("undefined"):
-                    entry.mean, entry.low, entry.high = found["p"], None, None
-                self._say(entry, lacking or said)
+                    difference = over_images["difference"]
+                    entry.mean = None if difference is None else 100 * difference
+                elif not note.startswith("undefined"):
+                    entry.mean, entry.low, entry.high = over_images["p"], None, None
+                self._explain(entry, lacking or note)
 
-    def _say(self, entry: Entry, reason: str) -> None:
-        """Why a test has no number, or what its number leaves out."""
+    def _explain(self, entry: Entry, reason: str) -> None:
+        """Note why a test has no number, or which resamples its number leaves out."""
         if entry.mean is None:
             entry.status = entry.note = reason
         elif entry.resamples and reason:
             entry.status = f"ok: {'interval ' if entry.row == DIFFERENCE else ''}{reason}"
             entry.note = reason
 
-    def _given(self, ours: Entry, other: Entry) -> tuple[str, dict[str, Any] | None]:
-        """Target and content of the tests between two cells; nothing where there is no such file."""
-        target, test = self.tests.get((ours.method, *self._key(other.method, ours.column)), ("", None))
-        for side, each in (("reference", ours), ("baseline", other)):
+    def _ttest(self, ours: Entry, rival: Entry) -> tuple[str, dict[str, Any] | None]:
+        """Path and content of the t-test between two cells; ("", None) where there is no such file."""
+        target, test = self.tests.get((ours.method, *self._key(rival.method, ours.column)), ("", None))
+        for side, each in (("reference", ours), ("baseline", rival)):
             cell = self.cells[self._key(each.method, each.column)][1]
             if test and test[f"{side}_auc"] != cell["test"]["mean_auc"]:
                 raise UserError(
-                    f"{target}: its {side} AUCs are not those of {each.target}; remake the t-test"
+                    f"{target}: its {side} AUCs differ from those of {each.target}; delete it and rerun"
                 )
         return target, test
+
+
+def _column_title(column: dict[str, Any]) -> str:
+    return f"{column['group']} {column['title']}".strip()

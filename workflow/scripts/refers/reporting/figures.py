@@ -1,7 +1,7 @@
-"""Figures out of cells, predictions and training curves: AUC against label share (Figure 2), ROC panels, learning curves.
+"""The figures: rules (Figure 1), AUC against label share (Figure 2), class activation maps (Figure 3), ROC, learning curves.
 
-Every line has a colour, a marker or dash of its own and a width that survive grey printing and colour blindness (Okabe and Ito's
-palette); fonts are embedded as outlines that stay text.
+Lines differ in colour (Okabe and Ito's palette), dash and marker, so that they can be told apart in grey print and with
+colour blindness. Text in a PDF stays text, in embedded fonts.
 """
 
 import json
@@ -35,19 +35,23 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 8,
     "figure.titlesize": 9,
-    "legend.handlelength": 3.5,  # long enough to show a dash and a marker
+    # long enough to show a dash and a marker
+    "legend.handlelength": 3.5,
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "figure.constrained_layout.use": True,
-    "text.parse_math": False,  # titles are text: a `$` is a dollar
+    # Titles are text: a `$` is a dollar.
+    "text.parse_math": False,
 }
-# What wraps is measured as mathematics whatever `text.parse_math` says, so a `$` in it is escaped instead.
+# matplotlib measures wrapped text as mathematics whatever `text.parse_math` says, so every `$` in it is escaped.
 WRAPPED = {"wrap": True, "parse_math": True}
-# One legend for all panels: below them, it would be in the way of the axes' labels and the note.
+# The legend of all panels. Below them it would overlap the axes' labels and the note.
 BESIDE = "outside right upper"
-PANEL, COLUMNS = 1.9, 4  # inches a side of a small panel, panels in a row
-POINTS = np.linspace(0, 1, 201)  # false-positive rates at which curves of several seeds are averaged
+# Side of a small panel in inches, and panels per row
+PANEL, COLUMNS = 1.9, 4
+# False-positive rates at which the ROC curves of several seeds are averaged
+POINTS = np.linspace(0, 1, 201)
 
 
 def look(place: int) -> dict[str, Any]:
@@ -62,25 +66,27 @@ def look(place: int) -> dict[str, Any]:
 
 
 def equal_share(ratios: Sequence[float], means: Sequence[float], wanted: float) -> float | None:
-    """Share of labels in percent at which a method first reaches the AUC `wanted`, linear in the logarithm of the share.
+    """Share of labels in percent at which a method first reaches the AUC `wanted`, interpolated in the log of the share.
 
-    None where it never does; the smallest measured share where it does from the start, which is then an upper bound.
+    None where it never does; where the smallest measured share suffices, that share, which is then an upper bound.
     """
     order = np.argsort(ratios)
     x, y = np.log(np.asarray(ratios, float)[order]), np.asarray(means, float)[order]
-    if y[0] >= wanted:
-        return float(np.exp(x[0]))
-    for left in range(len(x) - 1):
-        if y[left] < wanted <= y[left + 1]:
-            share = (wanted - y[left]) / (y[left + 1] - y[left])
-            return float(np.exp(x[left] + share * (x[left + 1] - x[left])))
-    return None
+    reached = np.flatnonzero(y >= wanted)
+    if not len(reached):
+        return None
+    right = reached[0]
+    left = max(right - 1, 0)
+    part = (wanted - y[left]) / (y[right] - y[left]) if right else 0.0
+    return float(np.exp(x[left] + part * (x[right] - x[left])))
 
 
 def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
-    """AUC against label share for some methods on one dataset, and the share at which the first equals the others at 100 %.
+    """AUC against label share on one dataset, and the share at which the first method equals the others at 100 %.
 
-    spec: `title`, `methods` [{id, title}], the first being ours; cells: contents of auc.json files.
+    Args:
+        spec: `title`, `methods` [{id, title}], the first being ours.
+        cells: contents of auc.json files.
     """
     figure, axes = plt.subplots(figsize=(3.6, 2.9))
     points, handles, titles = {}, [], []
@@ -127,7 +133,8 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
             axes.annotate(
                 f"{sign}{share:.2g} %",
                 (share, wanted),
-                xytext=(4, -9),  # our line rises to the right, so there is room below it
+                # Our line rises to the right, so there is room below it.
+                xytext=(4, -9),
                 textcoords="offset points",
                 color=COLOURS[place],
                 path_effects=_halo("white", 2),
@@ -135,7 +142,10 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
 
 
 def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """True-positive rate at 201 even false-positive rates, by steps with ties taken at once; NaN with one label only."""
+    """True-positive rates (201,) at POINTS, with tied scores as one step; NaN where there is one label only.
+
+    labels: (N,) of 0 and 1; scores: (N,).
+    """
     positives, negatives = labels.sum(), (1 - labels).sum()
     if not positives or not negatives:
         return np.full(len(POINTS), np.nan)
@@ -149,18 +159,12 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) -> Figure:
-    """A panel a class: the mean curve over seeds of every method. curves: method id -> (classes, 201)."""
+    """One panel per class: the mean curve over seeds of every method. curves: method id -> (classes, 201)."""
     columns = min(COLUMNS, len(classes))
     rows = -(-len(classes) // columns)
     side = PANEL if len(classes) > 1 else 3.2
-    figure, panels = plt.subplots(
-        rows,
-        columns,
-        figsize=(side * columns + 2.0, side * rows + 0.5),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
+    size = (side * columns + 2.0, side * rows + 0.5)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
     drawn = [(line, method) for line, method in enumerate(spec["methods"]) if method["id"] in curves]
     for place, panel in enumerate(panels.flat):
         if place >= len(classes):
@@ -187,13 +191,12 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
 
 
 def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
-    """A panel an encoder: training loss and held-out loss against the step. records: method id -> lines of metrics.jsonl."""
+    """One panel per encoder: training and held-out loss against the step. records: method id -> lines of metrics.jsonl."""
     shown = [method for method in spec["methods"] if method["id"] in records]
     columns = max(1, min(COLUMNS, len(shown)))
     rows = max(1, -(-len(shown) // columns))
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(PANEL * columns + 0.3, PANEL * 0.8 * rows + 0.5), squeeze=False
-    )
+    size = (PANEL * columns + 0.3, PANEL * 0.8 * rows + 0.5)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for panel, method in zip(panels.flat, shown, strict=False):
         for kind, place in (("train", 2), ("validation", 0)):
             lines = [line for line in records[method["id"]] if kind in line]
@@ -218,10 +221,12 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
 
 
 def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
-    """Radiograph with boxes beside its class activation map, and the distribution of the overlap over all boxed findings.
+    """Radiographs with boxes beside their class activation maps, and the distribution of IoU over all boxed findings.
 
-    maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts` as attend.py writes them; ious: one a finding.
-    Halos round the boxes, and a line where the map passes the threshold, show in grey print too.
+    Args:
+        spec: `title` and `threshold`.
+        maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts`, as attend.py writes them.
+        ious: one per finding.
     """
     facts = json.loads(str(maps["facts"]))
     pairs = 3
@@ -230,36 +235,9 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
     grid = figure.add_gridspec(rows + 1, 2 * pairs, height_ratios=[1.6] * rows + [1.2])
     for place, fact in enumerate(facts):
         row, column = divmod(place, pairs)
-        for half in (0, 1):
-            axes = figure.add_subplot(grid[row, 2 * column + half])
-            axes.imshow(maps["images"][place], cmap="gray", vmin=0, vmax=255)
-            axes.axis("off")
-            if half:
-                heat = np.asarray(maps["maps"][place], float)
-                axes.imshow(_fuchsia(heat))
-                if heat.max() > spec["threshold"]:
-                    edge = axes.contour(heat, levels=[spec["threshold"]], colors="white", linewidths=0.6)
-                    edge.set_path_effects(_halo("black", 1.4))
-                axes.set_title(f"score {fact['score']:.2f}, IoU {fact['iou']:.2f}", loc="left", fontsize=6)
-                continue
-            axes.set_title(fact["class"].replace("_", " "), loc="left", fontsize=6)
-            for colour, halo, dash, boxes in (
-                ("#FF3B30", "white", "-", fact["red"]),
-                ("#34C759", "black", "--", fact["green"]),
-            ):
-                for x, y, w, h in boxes:
-                    axes.add_patch(
-                        plt.Rectangle(
-                            (x - 0.5, y - 0.5),
-                            w,
-                            h,
-                            fill=False,
-                            color=colour,
-                            linestyle=dash,
-                            clip_on=False,
-                            path_effects=_halo(halo, 3),
-                        )
-                    )
+        image, heat = maps["images"][place], np.asarray(maps["maps"][place], float)
+        _draw_boxes(figure.add_subplot(grid[row, 2 * column]), image, fact)
+        _draw_map(figure.add_subplot(grid[row, 2 * column + 1]), image, heat, spec["threshold"], fact)
     axes = figure.add_subplot(grid[rows, :])
     axes.hist(ious, bins=np.linspace(0, 1, 21), color="#0072B2", edgecolor="white", linewidth=0.5)
     axes.axvline(np.median(ious), color="black", linestyle="--", linewidth=1)
@@ -276,13 +254,38 @@ def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
     return figure
 
 
+def _draw_image(axes: Axes, image: np.ndarray, title: str) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.axis("off")
+    axes.set_title(title, loc="left", fontsize=6)
+
+
+def _draw_boxes(axes: Axes, image: np.ndarray, fact: dict) -> None:
+    """The radiologists' boxes in red, the predicted ones in green; dashes and halos tell them apart in grey print."""
+    _draw_image(axes, image, fact["class"].replace("_", " "))
+    for name, colour, halo, dash in (("red", "#FF3B30", "white", "-"), ("green", "#34C759", "black", "--")):
+        style = {"fill": False, "color": colour, "linestyle": dash, "path_effects": _halo(halo, 3)}
+        for x, y, w, h in fact[name]:
+            # A pixel's centre has whole coordinates, so its edge is half a pixel before.
+            axes.add_patch(plt.Rectangle((x - 0.5, y - 0.5), w, h, clip_on=False, **style))
+
+
+def _draw_map(axes: Axes, image: np.ndarray, heat: np.ndarray, threshold: float, fact: dict) -> None:
+    """The map over the radiograph; the line at the threshold shows in grey print too."""
+    _draw_image(axes, image, f"score {fact['score']:.2f}, IoU {fact['iou']:.2f}")
+    axes.imshow(_fuchsia(heat))
+    if heat.max() > threshold:
+        edge = axes.contour(heat, levels=[threshold], colors="white", linewidths=0.6)
+        edge.set_path_effects(_halo("black", 1.4))
+
+
 def _halo(colour: str, width: float) -> list:
-    """An outline that sets a line or a word off from any ground."""
+    """An outline that sets a line or a word off from any background."""
     return [withStroke(linewidth=width, foreground=colour)]
 
 
 def _fuchsia(heat: np.ndarray) -> np.ndarray:
-    """A map in [0, 1] as fuchsia whose opacity is the attention, (S, S, 4)."""
+    """A map (S, S) in [0, 1] as RGBA (S, S, 4): fuchsia, the more opaque the higher the map."""
     shade = np.empty((*heat.shape, 4))
     shade[..., :3] = (0.85, 0.0, 0.55)
     shade[..., 3] = 0.75 * heat
@@ -290,20 +293,20 @@ def _fuchsia(heat: np.ndarray) -> np.ndarray:
 
 
 def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> Figure:
-    """The rules of a study, from the data down; an arrow leads to a rule that reads the other's output (Figure 1).
+    """The rules of a study, from the data down (Figure 1). An arrow leads to a rule that reads the other's output.
 
     Arrows that others imply are left out.
     """
     places, ways = rule_graph.layout(rule_graph.reduced(graph))
-    wide, high = 1.35, 0.72  # inches between the centres of neighbours
-    half = (0.61, 0.18)  # of a box
+    # Inches: between the centres of neighbours, and half the size of a box
+    wide, high, half = 1.35, 0.72, (0.61, 0.18)
     x, y = (np.array(each) for each in zip(*places.values(), strict=True))
     figure = plt.figure(figsize=(wide * np.ptp(x) + 2 * half[0] + 0.3, high * np.ptp(y) + 2 * half[1] + 0.5))
     axes = figure.add_subplot()
     stages = list(dict.fromkeys(stage[rule] for rule in sorted(places, key=lambda rule: places[rule][1])))
     for way in ways:
         centres = [(wide * (across - x.min()), -high * down) for across, down in way]
-        # Straight beside the boxes of a layer, bent between layers.
+        # Straight beside the boxes of a layer, curved between layers
         ends = [(across, down + side) for across, down in centres for side in (half[1], -half[1])][1:-1]
         axes.add_patch(PathPatch(_curve(ends), fill=False, color="0.45", linewidth=0.9))
         axes.plot(ends[-1][0], ends[-1][1] + 0.04, marker="v", markersize=4, color="0.45")
@@ -326,7 +329,7 @@ def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> 
 
 
 def _curve(points: list[tuple[float, float]]) -> Outline:
-    """A line through points that leaves and meets each vertically."""
+    """A line through points, vertical at each of them."""
     corners, codes = [points[0]], [Outline.MOVETO]
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2
@@ -336,7 +339,7 @@ def _curve(points: list[tuple[float, float]]) -> Outline:
 
 
 def absent_figure(spec: dict) -> Figure:
-    """A figure that nothing could be drawn for, with the reasons."""
+    """In place of a figure without results: its title and the reasons."""
     figure, axes = plt.subplots(figsize=(5, 1.2))
     axes.axis("off")
     lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
@@ -350,7 +353,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def save(figure: Figure, out: Path, note: str) -> None:
-    """Write `out` (.pdf) and the same as .png beside it; `note` stands below in small print. Deterministic bytes."""
+    """Write `out` (.pdf) and the same as .png beside it, with `note` in small print below. Equal figures have equal bytes."""
     if note:
         figure.text(0.005, -0.01, note.replace("$", r"\$"), fontsize=5, color="0.3", va="top", **WRAPPED)
     for target, options in (

@@ -15,14 +15,14 @@ def read_reported(path: Path) -> Reported:
     """The paper's numbers by (table, row, column), as text.
 
     Raises:
-        UserError: the file or its header is not as expected, a value is no number or occurs twice.
+        UserError: the file cannot be read, its header differs, or a value is not a number or occurs twice.
     """
     found: Reported = {}
     try:
         with open(path, newline="", encoding="utf-8") as opened:
             rows = list(csv.reader(opened))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); it comes with the repository") from None
+        raise UserError(f"{path}: cannot be read ({error}); restore it from the repository") from None
     if not rows or rows[0] != FIELDS:
         raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}")
     for number, row in enumerate(rows[1:], 2):
@@ -31,7 +31,7 @@ def read_reported(path: Path) -> Reported:
             float(value)
         except ValueError:
             raise UserError(
-                f"{path}: row {number}: {','.join(row)!r}: five fields ending in a number"
+                f"{path}: row {number}: {','.join(row)!r}: must be five fields, the last a number"
             ) from None
         if (table, line, column) in found:
             raise UserError(f"{path}: row {number}: {table}, {line}, {column} occurs twice; keep one")
@@ -40,17 +40,17 @@ def read_reported(path: Path) -> Reported:
 
 
 def verdict(mean: float, sd: float | None, reported: str, rule: dict[str, float]) -> str:
-    """How our mean AUC stands to the printed one.
+    """How far our mean AUC is from the printed one.
 
     Args:
-        mean: ours in percent; `sd` over seeds likewise, None for one seed.
+        mean, sd: ours in percent, the sd over seeds; None for one seed.
         reported: as printed, "" where the paper prints none.
-        rule: `within_sd`, how many of our sd still count as seed spread, and `within_points`, how many AUC points
-            still count as near.
+        rule: `within_sd`, how many of our sd count as the seeds' spread, and `within_points`, how many AUC points count
+            as near.
     """
     if not reported:
         return UNREPORTED
-    # What 0.817 - 0.807 leaves in the last bits decides nothing.
+    # Rounded, so that the last bits of 81.7 - 80.7 decide nothing.
     distance = round(abs(mean - float(reported)), 6)
     if sd is not None and distance <= round(rule["within_sd"] * sd, 6):
         return WITHIN_SPREAD

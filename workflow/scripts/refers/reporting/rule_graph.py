@@ -1,27 +1,30 @@
-"""The rules behind a study as a graph, and where to draw them: layer by layer, from the data down to the page."""
+"""The rules of a study as a graph, and its layout in layers, from the data down to the page."""
 
 import csv
-import io
 import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 from refers.errors import UserError
+from refers.formatting import csv_text
 
 FIELDS = ["rule", "stage", "needs"]
-SWEEPS = 24  # of ordering and of placing; more straighten lines and draw the boxes apart
-GAP = 1.0  # between neighbours of a layer; a line that passes takes a third of it
+# Of ordering and of placing; more of them straighten lines and move boxes apart.
+SWEEPS = 24
+# Between the boxes of a layer; a line that passes takes a third of it.
+GAP = 1.0
 
-Graph = dict[str, set[str]]  # a rule -> the rules whose outputs it reads
+# rule -> the rules whose outputs it reads
+Graph = dict[str, set[str]]
 Point = tuple[float, float]
 
 
 def read_dot(text: str) -> Graph:
-    """What `snakemake --rulegraph dot` prints.
+    """The graph that `snakemake --rulegraph dot` prints.
 
     Raises:
-        UserError: it holds no rule.
+        UserError: it has no rule.
     """
     names = dict(re.findall(r'(\d+)\s*\[\s*label\s*=\s*"([^"]+)"', text))
     graph: Graph = {name: set() for name in names.values()}
@@ -42,30 +45,25 @@ def stages(files: Iterable[Path]) -> dict[str, str]:
 
 
 def to_csv(graph: Graph, stage: dict[str, str]) -> str:
-    """A line a rule that has a stage; others only gather targets."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for rule in sorted(graph.keys() & stage.keys()):
-        needs = sorted(graph[rule] & stage.keys())
-        writer.writerow({"rule": rule, "stage": stage[rule], "needs": " ".join(needs)})
-    return text.getvalue()
+    """One row per rule with a stage; the other rules only gather targets."""
+    rules = sorted(graph.keys() & stage.keys())
+    needs = {rule: " ".join(sorted(graph[rule] & stage.keys())) for rule in rules}
+    return csv_text(FIELDS, [{"rule": rule, "stage": stage[rule], "needs": needs[rule]} for rule in rules])
 
 
 def read_csv(path: Path) -> tuple[Graph, dict[str, str]]:
     """What `to_csv` wrote: the graph and every rule's stage."""
     with open(path, newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
-    return {row["rule"]: set(row["needs"].split()) for row in rows}, {
-        row["rule"]: row["stage"] for row in rows
-    }
+    graph = {row["rule"]: set(row["needs"].split()) for row in rows}
+    return graph, {row["rule"]: row["stage"] for row in rows}
 
 
 # ---- layout
 
 
 def reduced(graph: Graph) -> Graph:
-    """The graph without the arrows that a longer way implies."""
+    """The graph without the arrows that a longer path implies (transitive reduction)."""
     above = {rule: _above(graph, rule) for rule in graph}
     return {
         rule: {each for each in needs if not any(each in above[other] for other in needs - {each})}
@@ -84,11 +82,11 @@ def _above(graph: Graph, rule: str) -> set[str]:
 
 
 def layout(graph: Graph) -> tuple[dict[str, Point], list[list[Point]]]:
-    """Places of the rules and the lines between them (layered drawing: Sugiyama et al., 1981).
+    """Positions of the rules and of the lines between them (layered drawing: Sugiyama et al., 1981).
 
     Returns:
-        (x, y) by rule, y counting layers downwards from 0, neighbours at least GAP apart; and every line as its points
-        from a rule to one that needs it, one in each layer that it crosses.
+        (x, y) by rule: y counts layers downwards from 0, neighbours are at least GAP apart. And for every arrow its points,
+        from a rule to one that reads it, one in each layer that it crosses.
     """
     depth: dict[str, int] = {}
     for rule in sorted(graph, key=lambda each: (len(_above(graph, each)), each)):
@@ -97,7 +95,8 @@ def layout(graph: Graph) -> tuple[dict[str, Point], list[list[Point]]]:
     for rule in sorted(graph):
         for need in graph[rule]:
             below[need].append(rule)
-    for rule in sorted(graph, key=lambda each: -depth[each]):  # what nothing feeds stands right above its use
+    # A rule that reads no other goes right above the first one that reads it.
+    for rule in sorted(graph, key=lambda each: -depth[each]):
         if not graph[rule] and below[rule]:
             depth[rule] = min(depth[each] for each in below[rule]) - 1
     ways, layers = _ways(graph, depth)
@@ -109,14 +108,12 @@ def layout(graph: Graph) -> tuple[dict[str, Point], list[list[Point]]]:
         up.setdefault(second, []).append(first)
     _order(layers, up, down)
     x = _places(layers, up, down, set(graph))
-    y = {node: float(level) for level, layer in enumerate(layers) for node in layer}
-    return {rule: (x[rule], y[rule]) for rule in graph}, [
-        [(x[node], y[node]) for node in way] for way in ways
-    ]
+    point = {node: (x[node], float(level)) for level, layer in enumerate(layers) for node in layer}
+    return {rule: point[rule] for rule in graph}, [[point[node] for node in way] for way in ways]
 
 
 def _ways(graph: Graph, depth: dict[str, int]) -> tuple[list[list[str]], list[list[str]]]:
-    """Every arrow as nodes of successive layers, and the nodes of every layer."""
+    """Every arrow as nodes in successive layers, and the nodes of every layer."""
     layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
     for rule in sorted(graph):
         layers[depth[rule]].append(rule)
@@ -131,7 +128,7 @@ def _ways(graph: Graph, depth: dict[str, int]) -> tuple[list[list[str]], list[li
 
 
 def _order(layers: list[list[str]], up: dict[str, list[str]], down: dict[str, list[str]]) -> None:
-    """Order each layer by the mean place of its neighbours, and keep what crosses least."""
+    """Order each layer by the mean position of its neighbours; keep the order with the fewest crossings."""
     best, fewest = [list(layer) for layer in layers], _crossings(layers, down)
     for sweep in range(SWEEPS):
         side, chosen = (up, layers[1:]) if sweep % 2 == 0 else (down, layers[-2::-1])
@@ -163,7 +160,7 @@ def _crossings(layers: list[list[str]], down: dict[str, list[str]]) -> int:
 def _places(
     layers: list[list[str]], up: dict[str, list[str]], down: dict[str, list[str]], rules: set[str]
 ) -> dict[str, float]:
-    """x of every node: near its neighbours, in the layer's order, GAP apart."""
+    """x of every node: near its neighbours, in the layer's order, at least GAP apart."""
 
     def gap(left: str, right: str) -> float:
         return GAP * (1 if left in rules and right in rules else 2 / 3 if {left, right} & rules else 1 / 3)
@@ -186,6 +183,6 @@ def _places(
 
 
 def _pull(node: str, near: list[str], x: dict[str, float], rules: set[str]) -> float:
-    """Where a node's neighbours draw it; the parts of one line draw each other most."""
+    """Weighted mean x of a node's neighbours; within one line they weigh twice, which straightens it."""
     weights = [1 if {node, each} & rules else 2 for each in near]
     return sum(w * x[each] for w, each in zip(weights, near, strict=True)) / sum(weights) if near else x[node]

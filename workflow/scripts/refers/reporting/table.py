@@ -1,41 +1,51 @@
-"""A table and its numbers, ready to be written: what an entry holds, how a number is printed, the rows of tests.
+"""A table ready to be written: its entries, how each number is printed, and the rows of tests below the methods.
 
-`refers.reporting.build_table` fills it in, `refers.reporting.table_formats` writes it.
+`refers.reporting.build_table` fills one in, `refers.reporting.table_formats` writes it.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"  # over seeds
-DIFFERENCE, PAIRED, DELONG = "paired_difference", "p_value_paired", "p_value_delong"  # over test images
+# Tests over seeds, then tests over test images.
+P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
+DIFFERENCE, PAIRED, DELONG = "paired_difference", "p_value_paired", "p_value_delong"
+# Row -> title of the rows below the methods
 TESTS = {
     **{P_VALUE: "p-value", WELCH: "Welch", HOLM: "Holm"},
     **{DIFFERENCE: "Paired difference", PAIRED: "Paired p", DELONG: "DeLong"},
-}  # rows below the methods
+}
 
 
 @dataclass
 class Entry:
-    """One number of a table, or the reason why it is missing."""
+    """One number of a table, or the reason why it is missing.
+
+    mean, sd, low, high: percent; in a row of TESTS a p-value, or a difference and its interval in points.
+    reported: as printed in the paper, "" where it prints none.
+    low, high: bootstrap interval over test images; `resamples` were drawn for it or for a paired p-value, of which
+        `undefined_resamples` are left out, since a class lost a label in them.
+    positives, negatives: test labels, summed over the classes behind the number.
+    note: text of its footnote.
+    """
 
     row: str
     title: str
     column: dict[str, Any]
-    reported: str = ""  # as printed in the paper
+    reported: str = ""
     method: str = ""
-    mean: float | None = None  # percent; in a row of TESTS a p-value or a difference in points
+    mean: float | None = None
     sd: float | None = None
-    low: float | None = None  # bootstrap interval over test images, percent or points
+    low: float | None = None
     high: float | None = None
-    resamples: int | None = None  # drawn for the interval or the paired p
-    undefined_resamples: int | None = None  # of them left out, since a class lost a label
+    resamples: int | None = None
+    undefined_resamples: int | None = None
     seeds: int = 0
-    positives: int | None = None  # test labels, summed over the classes behind the number
+    positives: int | None = None
     negatives: int | None = None
-    verdict: str = ""  # a test gets none
+    verdict: str = ""
     status: str = "ok"
     target: str = ""
-    note: str = ""  # a footnote's text
+    note: str = ""
     best: bool = False
 
     @property
@@ -49,7 +59,7 @@ class Entry:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the printed AUC, in points; None where there are not both."""
+        """Ours minus the printed AUC, in points; None unless both exist."""
         if self.mean is None or not self.reported or self.row in TESTS:
             return None
         return round(self.mean - float(self.reported), 4)
@@ -57,16 +67,21 @@ class Entry:
 
 @dataclass
 class Table:
-    """A table ready to be written."""
+    """Rows, columns and an entry for each pair of them.
+
+    label: `Table 1`, for formats that do not number tables themselves; "" for none.
+    marks: headings of the leading columns of check marks.
+    notes: sentences under the table; footnotes: texts with a letter; missing: what has no number, and why.
+    """
 
     name: str
     title: str
-    label: str  # what it is called where nothing counts it; "" for its title alone
+    label: str
     rows: list[dict[str, Any]]
     columns: list[dict[str, Any]]
     entries: dict[tuple[str, str], Entry]
-    marks: list[str] = field(default_factory=list)  # leading columns of check marks
-    notes: list[str] = field(default_factory=list)  # sentences under the table
+    marks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -77,7 +92,7 @@ class Table:
 
     @property
     def printed_rows(self) -> list[dict[str, Any]]:
-        """Rows that a reader sees; the csv has them all."""
+        """Rows of every format but csv, which has them all."""
         return [row for row in self.rows if row.get("printed", True)]
 
     @property
@@ -109,9 +124,6 @@ def format_difference(points: float, low: float | None, high: float | None) -> s
     return f"{texts[0]} [{', '.join(texts[1:]) or 'undefined'}]"
 
 
-def column_title(column: dict[str, Any]) -> str:
-    return f"{column['group']} {column['title']}".strip()
-
-
 def _letter(place: int) -> str:
+    """a to z, then aa, ab, ..."""
     return (_letter(place // 26 - 1) if place >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[place % 26]

@@ -1,11 +1,10 @@
-"""A table of `refers.reporting.build_table` as csv, Markdown, LaTeX and HTML.
+"""A table of `refers.reporting.table` as csv, Markdown, LaTeX and HTML.
 
 All but csv print the same grids: methods by cells, or, in a table by class, one grid of classes by methods for every
 cell.
 """
 
 import csv
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +15,19 @@ from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
-from refers.formatting import column_widths, markdown_table, markdown_text
+from refers.formatting import column_widths, csv_text, markdown_table, markdown_text
 from refers.reporting.published import sign
 from refers.reporting.table import TESTS, Entry, Table
 
 FIELDS = [
-    "table",
-    "row",
-    "title",
-    "method",
-    "column",
-    "dataset",
-    "ratio",
-    "class",
-    "mean",
-    "sd",
-    "low",
-    "high",
-    "resamples",
-    "undefined_resamples",
-    "printed",
-    "seeds",
-    "positives",
-    "negatives",
-    "reported",
-    "difference",
-    "verdict",
-    "status",
-    "target",
+    *("table", "row", "title", "method", "column", "dataset", "ratio", "class", "mean", "sd", "low", "high"),
+    *("resamples", "undefined_resamples", "printed", "seeds", "positives", "negatives", "reported"),
+    *("difference", "verdict", "status", "target"),
 ]
-TERMINAL_WIDTH = 200  # characters; a wider grid goes on in a second panel
-PAGE_WIDTH = 180  # the same in LaTeX: what scriptsize puts on a page
-HEAD_WIDTH = 13  # letters of a LaTeX column's head: about a mean and its deviation
+# Characters across; a wider grid continues in a second panel. LaTeX: what scriptsize puts on a page.
+TERMINAL_WIDTH, PAGE_WIDTH = 200, 180
+# Letters of a LaTeX column's head: about as wide as a mean and its deviation.
+HEAD_WIDTH = 13
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 TEX |= {
@@ -62,18 +42,13 @@ TEX |= {"−": "$-$", "=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": 
 
 
 def to_csv(table: Table) -> str:
-    """Long form, one line a number, AUC in percent."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for row in table.rows:
-        for column in table.columns:
-            writer.writerow({"table": table.name} | _record(table.entries[row["id"], column["id"]]))
-    return text.getvalue()
+    """Long form: one row per number, AUC in percent."""
+    entries = [table.entries[row["id"], column["id"]] for row in table.rows for column in table.columns]
+    return csv_text(FIELDS, [{"table": table.name} | _record(entry) for entry in entries])
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The lines that `to_csv` wrote.
+    """The rows that `to_csv` wrote.
 
     Raises:
         UserError: the file cannot be read or has another header.
@@ -83,26 +58,21 @@ def read_csv(path: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(opened)
             rows = list(reader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remake the table") from None
+        raise UserError(f"{path}: cannot be read ({error}); delete it and rerun") from None
     if reader.fieldnames != FIELDS:
-        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; remake the table")
+        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; delete it and rerun")
     return rows
 
 
 def _record(entry: Entry) -> dict[str, Any]:
-    """Everything known about one number, as text."""
+    """FIELDS of one number, but for the table's name."""
     column = entry.column
-    numbers = {"mean": entry.mean, "sd": entry.sd, "low": entry.low, "high": entry.high}
-    counts = {"seeds": entry.seeds or None, "positives": entry.positives, "negatives": entry.negatives}
-    counts |= {"resamples": entry.resamples, "undefined_resamples": entry.undefined_resamples}
+    known = {"column": column["id"], "dataset": column["dataset"], "ratio": column["ratio"]}
+    known |= {"class": column.get("class"), "seeds": entry.seeds or None}
+    values = {name: known[name] if name in known else getattr(entry, name) for name in FIELDS[1:]}
     return {
-        **{"row": entry.row, "title": entry.title, "method": entry.method, "column": column["id"]},
-        **{"dataset": column["dataset"], "ratio": column["ratio"], "class": column.get("class", "")},
-        **{name: "" if value is None else f"{value:.10g}" for name, value in numbers.items()},
-        **{name: "" if value is None else value for name, value in counts.items()},
-        **{"printed": entry.printed, "reported": entry.reported},
-        "difference": "" if entry.difference is None else f"{entry.difference:.10g}",
-        **{"verdict": entry.verdict, "status": entry.status, "target": entry.target},
+        name: "" if value is None else f"{value:.10g}" if isinstance(value, float) else value
+        for name, value in values.items()
     }
 
 
@@ -111,7 +81,7 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 @dataclass
 class Label:
-    """Words in a grid, with the letter of their footnote."""
+    """Text in a grid, with the letter of its footnote."""
 
     text: str
     marker: str = ""
@@ -119,37 +89,35 @@ class Label:
 
 @dataclass
 class Grid:
-    """What one panel prints. The first `lead` cells of a line describe it, the others are numbers."""
+    """What one panel prints.
+
+    lead: how many leading cells of a line describe it; the others are numbers.
+    groups: headings above the numbers and how many columns each spans; empty in a table by class.
+    methods: how many lines are of methods; those below are of tests.
+    """
 
     lead: int
-    groups: list[
-        tuple[str, int]
-    ]  # headings over the numbers and how many columns each spans; none in a table by class
+    groups: list[tuple[str, int]]
     heads: list[Label]
     lines: list[list[Label | Entry]]
+    methods: int
 
     def part(self, groups: list[tuple[str, int]], places: list[int]) -> "Grid":
-        """The leading cells with some of the groups."""
+        """The leading cells with the groups at `places`."""
         kept = [*range(self.lead), *places]
         lines = [[line[place] for place in kept] for line in self.lines]
-        return Grid(self.lead, groups, [self.heads[place] for place in kept], lines)
-
-    def of_tests(self, line: list[Label | Entry]) -> bool:
-        """Whether a line holds nothing but tests between methods."""
-        return all(isinstance(cell, Entry) and cell.row in TESTS for cell in line[self.lead :])
-
-    def starts_tests(self, place: int) -> bool:
-        """Whether the line at `place` is the first of nothing but tests."""
-        return self.of_tests(self.lines[place]) and not (place and self.of_tests(self.lines[place - 1]))
+        return Grid(self.lead, groups, [self.heads[place] for place in kept], lines, self.methods)
 
 
 def _grids(table: Table) -> list[Grid]:
     groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
     titles = [Label(row["title"], table.marker(row["note"])) for row in table.printed_rows]
     if table.by_class:
+        heads = [Label("n+"), Label("n-"), *titles]
+        lines = [_class_lines(table, columns) for _, columns in groups]
         return [
-            Grid(3, [], [Label(title), Label("n+"), Label("n-"), *titles], _class_lines(table, columns))
-            for title, columns in groups
+            Grid(3, [], [Label(title), *heads], panel, len(panel))
+            for (title, _), panel in zip(groups, lines, strict=True)
         ]
     heads = [Label(text) for text in ("Method", *table.marks, *(column["title"] for column in table.columns))]
     lines = [
@@ -160,7 +128,9 @@ def _grids(table: Table) -> list[Grid]:
         ]
         for title, row in zip(titles, table.printed_rows, strict=True)
     ]
-    return [Grid(1 + len(table.marks), [(title, len(columns)) for title, columns in groups], heads, lines)]
+    spans = [(title, len(columns)) for title, columns in groups]
+    methods = sum(row["id"] not in TESTS for row in table.printed_rows)
+    return [Grid(1 + len(table.marks), spans, heads, lines, methods)]
 
 
 def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label | Entry]]:
@@ -174,7 +144,7 @@ def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label
 
 
 def _panels(table: Table, limit: int) -> list[Grid]:
-    """The grids, each cut between groups so that a panel takes `limit` characters of a terminal at most."""
+    """The grids, each cut between groups into panels of at most `limit` characters on a terminal."""
     return [panel for grid in _grids(table) for panel in _cut(grid, table, limit)]
 
 
@@ -200,10 +170,11 @@ def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
 
 
 def to_markdown(table: Table) -> str:
-    """Pipe tables aligned for a terminal, in panels of at most 200 characters, and everything to know under them."""
+    """Aligned tables in panels of at most TERMINAL_WIDTH characters, and the notes."""
     lines = [f"**{markdown_text(table.heading)}**"]
     panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
-    widest: dict[int, int] = {}  # panels below each other line up
+    # Panels below each other line up.
+    widest: dict[int, int] = {}
     for texts in panels:
         for place, width in enumerate(column_widths(texts)):
             widest[place] = max(width, widest.get(place, 0))
@@ -235,7 +206,7 @@ def _markdown_cell(cell: Label | Entry, table: Table) -> str:
 
 
 def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -> str:
-    """`84.1 ± 0.4 ≈ (84.7)`: ours, the verdict, the paper's."""
+    """`84.1 ± 0.4 ≈ (84.7)`: ours, the verdict's sign, the paper's number."""
     if not entry.reported:
         return text
     return " ".join(filter(None, [text, tex(sign(entry.verdict)), f"({tex(entry.reported)})"]))
@@ -282,7 +253,7 @@ def _latex_panel(grid: Grid, table: Table) -> str:
         lines.append(" ".join(f"\\cmidrule(lr){{{first}-{last}}}" for first, last in spans))
     lines += [" & ".join(map(_latex_head, grid.heads)) + r" \\", "\\midrule"]
     for place, line in enumerate(grid.lines):
-        lines += ["\\midrule"] if grid.starts_tests(place) else []
+        lines += ["\\midrule"] if place == grid.methods else []
         lines.append(" & ".join(_latex_cell(cell, table) for cell in line) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
@@ -321,7 +292,7 @@ def _tex(text: str) -> str:
 
 
 def to_html(table: Table) -> str:
-    """One `figure`, escaped and well formed. Each number's cell carries its csv line as data attributes."""
+    """One well-formed `figure`. The cell of a number has its csv fields as data attributes."""
     lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.heading))]
     for grid in _grids(table):
         lines += ["<table>", "<thead>"]
@@ -334,11 +305,12 @@ def to_html(table: Table) -> str:
         lines.append(_tag("tr", "".join(f'<th scope="col">{_html_label(head)}</th>' for head in grid.heads)))
         lines += ["</thead>", "<tbody>"]
         for place, line in enumerate(grid.lines):
-            if grid.starts_tests(place):  # what is below stays there when methods are sorted
+            if place == grid.methods:
+                # Rows of a footer stay below when the page sorts the methods.
                 lines += ["</tbody>", "<tfoot>"]
             head = f'<th scope="row">{_html_label(line[0])}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
-        lines += ["</tfoot>" if grid.of_tests(grid.lines[-1]) else "</tbody>", "</table>"]
+        lines += ["</tfoot>" if grid.methods < len(grid.lines) else "</tbody>", "</table>"]
     lines += [_tag("p", escape(note)) for note in table.notes]
     footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
     if texts := [*footnotes, *map(escape, table.missing)]:
