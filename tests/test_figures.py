@@ -1,4 +1,4 @@
-"""Figures: the share of labels that is enough, ROC curves, maps and boxes, and files that open."""
+"""Figures: the share of labels that suffices, ROC curves, maps and boxes, and files that open."""
 
 import json
 
@@ -35,13 +35,13 @@ def cell(method, ratio, mean):
         ([70, 90, 80], 85, 10**0.75),  # the first crossing counts
     ],
 )
-def test_the_share_of_labels_that_is_enough(means, wanted, share):
+def test_the_share_of_labels_that_suffices(means, wanted, share):
     found = figures.equal_share([1, 10, 100], means, wanted)
     assert found == (None if share is None else pytest.approx(share))
     assert figures.equal_share([100, 1, 10], [means[2], means[0], means[1]], wanted) == found
 
 
-def test_figure_2_says_the_share_and_draws_every_method_that_ran():
+def test_figure_2_names_the_share_and_draws_every_method_that_ran():
     cells = [cell("ours", ratio, mean) for ratio, mean in ((1, 0.7), (10, 0.8), (100, 0.9))]
     cells += [cell("other", ratio, mean) for ratio, mean in ((1, 0.5), (10, 0.6), (100, 0.75))]
     axes = figures.ratio_figure(SPEC, cells).axes[0]
@@ -79,7 +79,7 @@ def test_a_class_with_one_label_has_no_curve():
 
 @pytest.mark.parametrize("ground", [0, 90, 120, 160, 200, 255])
 @pytest.mark.parametrize("shown", ["red", "green", "map"])
-def test_boxes_and_maps_stand_out_from_any_ground_in_grey_print(ground, shown):
+def test_boxes_and_maps_stand_out_from_any_background_in_grey_print(ground, shown):
     fact = {"image_id": "a", "class": "Mass", "score": 0.5, "iou": 0.1, "red": [], "green": []}
     heat = np.zeros((64, 64))
     if shown == "map":

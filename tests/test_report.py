@@ -15,7 +15,7 @@ def test_the_report_holds_tables_figures_and_claims_with_captions(snakemake, dem
         "cross-supervision between images and free-text radiology reports",  # the report's own head
         "the difference, the verdict (within 1.0",  # a table's caption
         "radiologists&#x27; boxes red",  # Figure 3's
-        "judged twice",  # the claims'
+        "checked twice",  # the claims'
         "figure1.png",
     ):
         assert piece.replace("&#x27;", "'") in text.replace("&#x27;", "'").replace("\\n", " ").replace(

@@ -1,4 +1,4 @@
-"""Figure 1: the rules as Snakemake reports them, drawn so that arrows point down and nothing lies on anything."""
+"""Figure 1: the rules as Snakemake reports them, drawn so that arrows point down and boxes and lines keep apart."""
 
 import csv
 from itertools import combinations, pairwise
@@ -23,7 +23,7 @@ DOT = """digraph snakemake_dag {
 }"""
 
 
-def test_what_snakemake_prints_is_read_and_rules_that_gather_targets_are_left_out(tmp_path):
+def test_the_printed_graph_is_read_and_rules_that_gather_targets_are_left_out(tmp_path):
     graph = rule_graph.read_dot(DOT)
     assert graph == {"page": {"table", "cell"}, "table": {"cell"}, "cell": set(), "tables": {"table"}}
     (tmp_path / "tables.smk").write_text("rule table:\n    input: 1\n\nuse rule table as page with:\n")
@@ -39,7 +39,7 @@ def test_what_snakemake_prints_is_read_and_rules_that_gather_targets_are_left_ou
         rule_graph.read_dot("digraph {}")
 
 
-def test_arrows_that_a_longer_way_implies_are_left_out():
+def test_arrows_that_a_longer_path_implies_are_left_out():
     graph = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a", "c"}, "e": {"a"}}
     assert rule_graph.reduced(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}, "e": {"a"}}
 
@@ -62,7 +62,9 @@ def test_boxes_keep_apart_and_lines_go_down_beside_them():
             assert all(
                 abs(x - across) > 0.43 * rule_graph.GAP for across, down in places.values() if down == y
             )
-    assert places["import"][1] == places["finetune"][1] - 1, "what nothing feeds stands right above its use"
+    assert places["import"][1] == places["finetune"][1] - 1, (
+        "a rule that reads no other is right above its reader"
+    )
 
 
 def test_the_order_of_the_rules_does_not_matter():

@@ -1,4 +1,4 @@
-"""Tables: what is printed, what is chosen, what is said where a number is missing, and where numbers come from."""
+"""Tables: the numbers, which method is chosen, the reasons of missing numbers, and the targets behind them."""
 
 import csv
 import io

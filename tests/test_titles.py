@@ -148,12 +148,12 @@ def test_figures_show_titles_as_they_are(tmp_path):
     with figures.plt.rc_context(figures.STYLE):
         ratios, roc = figures.ratio_figure(spec, cells), figures.roc_figure(spec, ["Mass"], curves)
         trained = figures.curves_figure(spec, dict.fromkeys(names, losses))
-        absent = figures.absent_figure(spec)
+        absent = figures.absent_figure({"title": "$$", "methods": [{"status": "US$5 and $6"}]})
         for legend in (ratios.axes[0].get_legend(), *roc.legends):
             assert [text.get_text() for text in legend.get_texts()] == titles
         panels = [one_line(panel.get_title(loc="left")) for panel in trained.axes]
         assert panels[: len(titles)] == list(map(one_line, titles))
-        assert absent.axes[0].texts[0].get_text() == "\n".join([everything, *titles]).replace("$", r"\$")
+        assert absent.axes[0].texts[0].get_text() == "\\$\\$\nUS\\$5 and \\$6"
         for figure in (ratios, roc, trained):
             figure.draw_without_rendering()
             texts = figure.findobj(figures.plt.Text)
