@@ -198,15 +198,10 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
     size = (PANEL * columns + 0.3, PANEL * 0.8 * rows + 0.5)
     figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for panel, method in zip(panels.flat, shown, strict=False):
-        for kind, place in (("train", 2), ("validation", 0)):
+        for kind, name, place, marker in (("train", "training", 2, None), ("validation", "held-out", 0, "o")):
             lines = [line for line in records[method["id"]] if kind in line]
-            style = look(place) | {"marker": "o" if kind == "validation" else None, "markersize": 2.5}
-            panel.plot(
-                [line["step"] for line in lines],
-                [line[kind]["loss"] for line in lines],
-                label={"train": "training", "validation": "held-out"}[kind],
-                **style,
-            )
+            steps, losses = [line["step"] for line in lines], [line[kind]["loss"] for line in lines]
+            panel.plot(steps, losses, label=name, **look(place) | {"marker": marker, "markersize": 2.5})
         panel.set_title(textwrap.fill(method["title"], 24), loc="left", fontsize=7)
         panel.tick_params(labelsize=6)
     for panel in panels.flat[len(shown) :]:
@@ -314,10 +309,8 @@ def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> 
         across, down = wide * (across - x.min()), -high * down
         shade = plt.get_cmap("Pastel1")(stages.index(stage[rule]) % 9)
         corner, size = (across - half[0], down - half[1]), (2 * half[0], 2 * half[1])
-        box = FancyBboxPatch(
-            corner, *size, "round,pad=0,rounding_size=0.06", facecolor=shade, edgecolor="0.2"
-        )
-        axes.add_patch(box)
+        style = {"facecolor": shade, "edgecolor": "0.2"}
+        axes.add_patch(FancyBboxPatch(corner, *size, "round,pad=0,rounding_size=0.06", **style))
         axes.text(across, down + 0.05, rule.replace("_", " "), ha="center", va="center", fontsize=7.5)
         axes.text(across, down - 0.09, stage[rule], ha="center", va="center", fontsize=5.5, color="0.3")
     axes.set_aspect("equal")

@@ -100,10 +100,9 @@ def layout(graph: Graph) -> tuple[dict[str, Point], list[list[Point]]]:
         if not graph[rule] and below[rule]:
             depth[rule] = min(depth[each] for each in below[rule]) - 1
     ways, layers = _ways(graph, depth)
-    links = [(way[place], way[place + 1]) for way in ways for place in range(len(way) - 1)]
     up: dict[str, list[str]] = {}
     down: dict[str, list[str]] = {}
-    for first, second in links:
+    for first, second in (link for way in ways for link in pairwise(way)):
         down.setdefault(first, []).append(second)
         up.setdefault(second, []).append(first)
     _order(layers, up, down)
@@ -134,12 +133,8 @@ def _order(layers: list[list[str]], up: dict[str, list[str]], down: dict[str, li
         side, chosen = (up, layers[1:]) if sweep % 2 == 0 else (down, layers[-2::-1])
         for layer in chosen:
             place = {node: number for each in layers for number, node in enumerate(each)}
-            own = {node: place[node] for node in layer}
-            layer.sort(
-                key=lambda node, own=own, place=place, side=side: (
-                    sum(place[each] for each in side[node]) / len(side[node]) if node in side else own[node]
-                )
-            )
+            near = {node: [place[each] for each in side.get(node, [node])] for node in layer}
+            layer.sort(key=lambda node, near=near: sum(near[node]) / len(near[node]))
         if (found := _crossings(layers, down)) < fewest:
             best, fewest = [list(layer) for layer in layers], found
     layers[:] = best
