@@ -203,7 +203,11 @@ def test_margins_of_every_kind_are_in_its_own_unit_from_the_bound(tmp_path):
     gain = largest("nih/1", "nih/10", ["c2l", "transvw"])
     _, numbers, _ = checked(tmp_path, [gain, difference(more_than=4.6), difference(more_than=4.4)])
     assert re.findall(r"gain 5.5|= 5.7", numbers) == ["= 5.7", "gain 5.5", "= 5.7"]
-    _, numbers, _ = checked(tmp_path, [p_value("nih/10"), p_value("nih/1", left="c2l", right="refers")])
+    lines = [line for line in LINES if line["column"] == "nih/10"]
+    lines += [line_of("refers", "nih/1", 80), line_of("c2l", "nih/1", 70)]
+    lines.append(line_of("p_value", "nih/1", 0.004, "refers"))
+    tests = [p_value("nih/10"), p_value("nih/1", left="c2l", right="refers")]
+    _, numbers, _ = checked(tmp_path, tests, lines=lines)
     assert re.findall(r"p (\S+),", numbers) == ["4.00e-3", "0.030"]
 
 

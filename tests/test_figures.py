@@ -51,9 +51,9 @@ def test_figure_2_names_the_share_and_draws_every_method_that_ran():
 
 
 def test_lines_differ_without_their_colour():
-    looks = [figures.look(place) for place in range(7)]
-    assert len({(str(look["linestyle"]), look["marker"]) for look in looks}) == 7
-    grey = [sum(int(look["color"][k : k + 2], 16) for k in (1, 3, 5)) for look in looks]
+    styles = [figures.line_style(place) for place in range(7)]
+    assert len({(str(style["linestyle"]), style["marker"]) for style in styles}) == 7
+    grey = [sum(int(style["color"][k : k + 2], 16) for k in (1, 3, 5)) for style in styles]
     assert len(set(grey)) == 7
 
 

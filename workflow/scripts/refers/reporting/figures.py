@@ -54,7 +54,7 @@ PANEL, COLUMNS = 1.9, 4
 POINTS = np.linspace(0, 1, 201)
 
 
-def look(place: int) -> dict[str, Any]:
+def line_style(place: int) -> dict[str, Any]:
     """Colour, dash and marker of the line at `place`; the first one, ours, is the heaviest."""
     return {
         "color": COLOURS[place % len(COLOURS)],
@@ -102,7 +102,7 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
         means = 100 * np.array(means)
         points[method["id"]] = (ratios, means)
         bars = [100 * (spread or 0) for spread in spreads]
-        handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **look(place)))
+        handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **line_style(place)))
         titles.append(method["title"])
     _draw_equal_shares(axes, spec, points)
     axes.set_xscale("log")
@@ -172,7 +172,7 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
             continue
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
         for line, method in drawn:
-            style = look(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
+            style = line_style(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
             panel.plot(POINTS, curves[method["id"]][place], **style)
         if all(np.isnan(curve[place]).any() for curve in curves.values()):
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
@@ -201,7 +201,7 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
         for kind, name, place, marker in (("train", "training", 2, None), ("validation", "held-out", 0, "o")):
             lines = [line for line in records[method["id"]] if kind in line]
             steps, losses = [line["step"] for line in lines], [line[kind]["loss"] for line in lines]
-            panel.plot(steps, losses, label=name, **look(place) | {"marker": marker, "markersize": 2.5})
+            panel.plot(steps, losses, label=name, **line_style(place) | {"marker": marker, "markersize": 2.5})
         panel.set_title(textwrap.fill(method["title"], 24), loc="left", fontsize=7)
         panel.tick_params(labelsize=6)
     for panel in panels.flat[len(shown) :]:
