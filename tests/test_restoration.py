@@ -147,7 +147,9 @@ def traced(monkeypatch):
 
     def trace(module, **numbers):
         for name, number in numbers.items():
-            monkeypatch.setattr(module, name, lambda images, *_, number=number: 10 * images + number)
+            monkeypatch.setattr(
+                module.distortions, name, lambda images, *_, number=number: 10 * images + number
+            )
 
     return trace
 
