@@ -355,10 +355,10 @@ def dicom(**tags):
 
 
 STORES = [
-    ("no index", "index.parquet", None, "not a readable index file", absent("index.parquet")),
-    ("index that is no parquet", "index.parquet", None, "not a readable index file", put("index.parquet", "path\n0.png\n")),
-    ("cut index", "index.parquet", None, "not a readable index file", cut("index.parquet")),
-    ("index directory", "index.parquet", None, "not a readable index file", directory("index.parquet")),
+    ("no index", "index.parquet", None, "unreadable index file", absent("index.parquet")),
+    ("index that is no parquet", "index.parquet", None, "unreadable index file", put("index.parquet", "path\n0.png\n")),
+    ("cut index", "index.parquet", None, "unreadable index file", cut("index.parquet")),
+    ("index directory", "index.parquet", None, "unreadable index file", directory("index.parquet")),
     ("index without paths", "index.parquet", None, "no column 'path'", names(["0.png"], "file")),
     ("empty index", "images.npy", None, "no image to pack", names([])),
     ("traversal", "index.parquet", 1, "not below", names(["0.png", "a/../../b.png"])),
@@ -458,8 +458,8 @@ def released(content: str | None):
 
 
 SPLITS = [
-    ("no index", {}, "index.parquet", None, "not a readable index file", absent("index.parquet")),
-    ("cut index", {}, "index.parquet", None, "not a readable index file", cut("index.parquet")),
+    ("no index", {}, "index.parquet", None, "unreadable index file", absent("index.parquet")),
+    ("cut index", {}, "index.parquet", None, "unreadable index file", cut("index.parquet")),
     ("index without a column", {}, "index.parquet", None, "no column 'image_id'", names(["0.png"])),
     ("unknown class", {"classes": ["B"]}, "toy", None, "no class 'B'", lambda folder: None),
     ("empty test set", {"kind": "official"}, "toy", None, "no test image", lambda folder: None),
@@ -548,12 +548,12 @@ def no_validation(folder: Path) -> None:
 
 
 SHARED_FILES = [
-    ("absent split", "split.parquet", "not a readable split file", absent("split.parquet")),
-    ("cut split", "split.parquet", "not a readable split file", cut("split.parquet")),
+    ("absent split", "split.parquet", "unreadable split file", absent("split.parquet")),
+    ("cut split", "split.parquet", "unreadable split file", cut("split.parquet")),
     ("split without patients", "split.parquet", "no column 'patient_id'", lambda folder: pd.DataFrame({"row": [0], "image_id": ["a"], "split": ["train"]}).to_parquet(folder / "split.parquet")),
     ("split without validation", "split.parquet", "no val image", no_validation),
     *((name, "split.parquet", rf"row {row}: .*{says}", spoil) for name, row, says, spoil in SPLIT_ROWS),
-    ("absent index", "index.parquet", "not a readable index file", absent("index.parquet")),
+    ("absent index", "index.parquet", "unreadable index file", absent("index.parquet")),
     ("index without views", "index.parquet", "no column 'view'", names(["0.png"])),
     ("store that is none", "images.npy", "not an image store", put("images.npy", "hello")),
     ("store of other images", "images.npy", "holds 39 images", short_store),
@@ -577,8 +577,8 @@ def test_a_split_is_not_checked_against_files_that_do_not_fit(
 @pytest.mark.parametrize(
     ("spoil", "ratio", "says"),
     [
-        (absent("split.parquet"), 1, "not a readable split file"),
-        (cut("split.parquet"), 1, "not a readable split file"),
+        (absent("split.parquet"), 1, "unreadable split file"),
+        (cut("split.parquet"), 1, "unreadable split file"),
         (value("image_id", 2, None), 1, r"row 2: image_id None is not text"),
         (names(["0.png"]), 0, "ratio 0.0"),
         (names(["0.png"]), 101, "ratio 101.0"),

@@ -193,7 +193,7 @@ def test_a_cut_split_is_refused(world):
     done = finetune(world, world / "run")
     assert done.returncode == 1
     assert re.search(
-        r"split\.parquet: not a readable split file .*; create it with split_dataset\.py", done.stderr
+        r"split\.parquet: unreadable split file .*; create it with split_dataset\.py", done.stderr
     )
     assert len(done.stderr.splitlines()) == 1
     assert not (world / "run").exists()

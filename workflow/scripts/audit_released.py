@@ -59,10 +59,8 @@ def main() -> None:
         ]
         methods, table, reference = spec["methods"], spec["table"], spec["reference"]
         (results, listed), gamma, kappa = spec["folders"], spec["alike"]["gamma"], spec["alike"]["kappa"]
-        wanted = {
-            dataset: (each["list"], each["patient"], each["classes"])
-            for dataset, each in spec["lists"].items()
-        }
+        lists = spec["lists"].items()
+        wanted = {name: (each["list"], each["patient"], each["classes"]) for name, each in lists}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--spec: {error!r}; see --help") from None
     reported = read_reported(args.reported)
@@ -75,9 +73,8 @@ def main() -> None:
     write_text(args.out / "pairs.csv", to_csv(PAIR_FIELDS, pairs))
     write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples, gamma, kappa))
     files = sum(len(each.files) for each in released.methods)
-    print(
-        f"{files} files, {len(released.missing)} missing, {len(released.unread)} unread; {len(pairs)} pairs compared"
-    )
+    missing, unread = len(released.missing), len(released.unread)
+    print(f"{files} files, {missing} missing, {unread} unread; {len(pairs)} pairs compared")
 
 
 if __name__ == "__main__":

@@ -164,9 +164,8 @@ def main() -> None:
     )
     print("\n".join(f"dropped: {number} {reason}" for reason, number in funnel["dropped"].items()))
     print("\n".join(f"rule: {rule}: {number} reports" for rule, number in funnel["rules"].items()))
-    print(
-        f"{funnel['images']['without a report']} of {funnel['images']['studies']} studies with images have no report"
-    )
+    images = funnel["images"]
+    print(f"{images['without a report']} of {images['studies']} studies with images have no report")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="data root")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="size of every dataset relative to the demo's"
-    )
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the datasets, 1 for the demo's")
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 

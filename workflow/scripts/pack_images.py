@@ -17,18 +17,12 @@ from refers.workers import progress_bar
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument(
-        "--folder", type=Path, required=True, help="official download that the index was made from"
-    )
+    parser.add_argument("--folder", type=Path, required=True, help="official download behind the index")
     parser.add_argument("--size", type=int, default=256, help="side of a stored image in pixels")
-    parser.add_argument(
-        "--tolerance", type=float, default=0.0, help="largest share of unreadable images, 0 to 1"
-    )
+    parser.add_argument("--tolerance", type=float, default=0.0, help="largest share of unreadable images")
     parser.add_argument("--out", type=Path, required=True, help="images.npy")
     parser.add_argument("--manifest", type=Path, required=True, help="images.json")
-    parser.add_argument(
-        "--quarantine", type=Path, help="CSV of unreadable images [quarantine.csv beside --out]"
-    )
+    parser.add_argument("--quarantine", type=Path, help="unreadable images [quarantine.csv beside --out]")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--verify", action="store_true", help="check an existing store; decode nothing")
     return parser.parse_args()
@@ -60,7 +54,7 @@ def main() -> None:
         found = verify(args.out, args.manifest)
         if found.get("index_sha256") != file_digest(args.index):
             raise UserError(
-                f"{args.out}: was made from another {args.index}; delete it and rerun without --verify"
+                f"{args.out}: belongs to another {args.index}; delete it and rerun without --verify"
             )
         print(f"{args.out}: {found['count']} images of {found['size']} pixels, consistent with the manifest")
         return
@@ -78,9 +72,7 @@ def main() -> None:
     )
     write_json(args.manifest, manifest | {"index_sha256": file_digest(args.index)})
     if rows := manifest["quarantined"]:
-        print(
-            f"warning: {len(rows)} unreadable images are left out by all later steps; {quarantine} lists them"
-        )
+        print(f"warning: {len(rows)} unreadable images are left out from now on; {quarantine} lists them")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--config", required=True, help="JSON of refers.data.splits.Split")
-    parser.add_argument(
-        "--manifest", type=Path, help="images.json; the unreadable images it names are left out"
-    )
+    parser.add_argument("--manifest", type=Path, help="images.json, which lists unreadable images")
     parser.add_argument("--lists", type=Path, help="folder of the authors' lists, for a released split")
     parser.add_argument("--out", type=Path, required=True, help="split.parquet")
     parser.add_argument("--report", type=Path, required=True, help="split.json")

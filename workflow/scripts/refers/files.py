@@ -54,12 +54,8 @@ def atomic_path(target: str | Path) -> Generator[Path]:
 
 def is_below(path: str) -> bool:
     """Whether a path is relative, uses "/" and stays below the folder that it is joined to."""
-    return (
-        path not in ("", ".")
-        and path[0] != "/"
-        and not {"\\", "\0"} & {*path}
-        and ".." not in path.split("/")
-    )
+    relative = path not in ("", ".") and path[0] != "/"
+    return relative and not {"\\", "\0"} & {*path} and ".." not in path.split("/")
 
 
 def file_digest(path: str | Path) -> str:
@@ -110,9 +106,7 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
             return opened.read(None if rest else list(columns)).to_pandas()
     # Arrow's own errors are ValueErrors.
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a readable {kind} file ({error}); create it with {MAKERS[kind]}"
-        ) from None
+        raise UserError(f"{path}: unreadable {kind} file ({error}); create it with {MAKERS[kind]}") from None
 
 
 def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: str, remedy: str) -> None:

@@ -127,9 +127,8 @@ def read(
                         f"{path}: {len(labels)} rows, but {first} has {len(columns[0][0])}; download both again"
                     )
             labels, scores = (np.column_stack(parts) for parts in zip(*columns, strict=True))
-            patients = _patients(
-                lists.get(cell.dataset), [cell.classes.index(name) for name in files], labels
-            )
+            columns = [cell.classes.index(name) for name in files]
+            patients = _patients(lists.get(cell.dataset), columns, labels)
             released.methods.append(MethodScores(cell, method, folder, files, labels, scores, patients))
     released.unread.sort()
     return released

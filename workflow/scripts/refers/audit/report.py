@@ -59,10 +59,7 @@ def to_markdown(
         "## Missing and unread files",
         "",
         *(_missing(released) or ["Every expected file exists."]),
-        *(
-            f"- not read, as it belongs to no cell and method of the config: {path}"
-            for path in released.unread
-        ),
+        *(f"- not read, as it belongs to no cell and method: {path}" for path in released.unread),
         "",
         "## Pairs of files for the same test images",
         "",
@@ -173,9 +170,7 @@ def _missing(released: ReleasedFiles) -> list[str]:
                 if len(names) > 1
                 else f"- missing: {folder}/{names[0]}"
             )
-    return [
-        f"- missing: every file in {cell}/ of {', '.join(names)}" for cell, names in whole.items()
-    ] + lines
+    return [f"- missing: all files in {cell}/ of {', '.join(names)}" for cell, names in whole.items()] + lines
 
 
 def _by_dataset(pairs: Rows) -> dict[str, Rows]:
@@ -186,14 +181,11 @@ def _by_dataset(pairs: Rows) -> dict[str, Rows]:
 
 
 def _relation_counts(pairs: Rows) -> list[list[str]]:
-    return [
-        [
-            dataset,
-            str(len(group)),
-            *(str(sum(pair["relation"] == name for pair in group)) for name in RELATIONS),
-        ]
-        for dataset, group in _by_dataset(pairs).items()
-    ]
+    rows = []
+    for dataset, group in _by_dataset(pairs).items():
+        counts = Counter(pair["relation"] for pair in group)
+        rows.append([dataset, str(len(group)), *(str(counts[name]) for name in RELATIONS)])
+    return rows
 
 
 def _medians(pairs: Rows) -> list[list[str]]:

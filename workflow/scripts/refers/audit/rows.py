@@ -20,9 +20,7 @@ AUC_FIELDS = (
     "unit", "units", "printed", "minus_printed", "rounds_to_printed", "baseline", "minus_baseline", "minus_baseline_low",
     "minus_baseline_high",
 )  # fmt: skip
-SHARES = tuple(
-    f"{measure}_{label}" for measure in ("identical", "expected", "correlation") for label in LABELS
-)
+SHARES = tuple(f"{name}_{label}" for name in ("identical", "expected", "correlation") for label in LABELS)
 GAMMAS = tuple(f"gamma_{kind}" for kind in KINDS)
 PAIR_FIELDS = ("dataset", "class", "first", "second", *LABELS, *SHARES, *GAMMAS, "relation")
 
@@ -50,29 +48,18 @@ def auc_rows(
         cells[scored.cell].append(scored)
     for cell, group in cells.items():
         values = [100 * auc(each.labels, each.scores) for each in group]
-        drawn = [
-            Bootstrap(
-                np.arange(len(each.labels)) if each.patients is None else each.patients, resamples, seed
-            )
-            for each in group
-        ]
-        samples = [
-            100 * bootstrap.auc(each.labels, each.scores)
-            for bootstrap, each in zip(drawn, group, strict=True)
-        ]
+        drawn, samples = [], []
+        for each in group:
+            units = np.arange(len(each.labels)) if each.patients is None else each.patients
+            drawn.append(Bootstrap(units, resamples, seed))
+            samples.append(100 * drawn[-1].auc(each.labels, each.scores))
         means = [
             np.nanmean(each) if not np.isnan(each).all() and not one.missing else np.nan
             for one, each in zip(group, values, strict=True)
         ]
-        best = max(
-            (
-                place
-                for place, each in enumerate(group)
-                if each.method != reference and means[place] == means[place]
-            ),
-            key=lambda place: means[place],
-            default=None,
-        )
+        known = (place for place, mean in enumerate(means) if not np.isnan(mean))
+        others = (place for place in known if group[place].method != reference)
+        best = max(others, key=lambda place: means[place], default=None)
         for place, each in enumerate(group):
             about = {"cell": str(cell), "method": each.method}
             about |= {key: drawn[place].about[key] for key in ("unit", "units")}
@@ -102,9 +89,8 @@ def _class_rows(
         row["negatives"] = len(each.labels) - row["positives"]
         row["distinct_scores"] = len(np.unique(each.scores[:, place]))
         row["status"] = "undefined: one label only" if np.isnan(values[place]) else "ok"
-        rows.append(
-            row | _measured(values[one], samples[:, one], against and [part[..., one] for part in against])
-        )
+        baseline = against and [part[..., one] for part in against]
+        rows.append(row | _measured(values[one], samples[:, one], baseline))
     return rows
 
 
@@ -118,9 +104,8 @@ def _mean_row(
         what = "missing" if each.missing else "undefined"
         return row | {"status": f"{what}: {', '.join(each.missing or undefined)}"}
     row["status"] = f"undefined: {', '.join(undefined)}" if undefined else "ok"
-    row |= _measured(
-        values[defined], samples[:, defined], against and [part[..., defined] for part in against]
-    )
+    baseline = against and [part[..., defined] for part in against]
+    row |= _measured(values[defined], samples[:, defined], baseline)
     if text := printed.get((each.method, str(each.cell))):
         decimals = len(text.partition(".")[2])
         row |= {"printed": text, "minus_printed": row["auc"] - float(text)}

@@ -92,9 +92,8 @@ def _identical(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full((files, files), np.nan), np.full((files, files), np.nan)
     shared = np.array([(values == column[:, None]).mean(axis=0) for column in values.T])
     levels, codes = np.unique(values, return_inverse=True)
-    counts = np.stack(
-        [np.bincount(column, minlength=len(levels)) for column in codes.reshape(values.shape).T]
-    )
+    columns = codes.reshape(values.shape).T
+    counts = np.stack([np.bincount(column, minlength=len(levels)) for column in columns])
     return shared, counts @ counts.T / images**2
 
 

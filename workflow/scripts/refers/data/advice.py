@@ -29,9 +29,7 @@ def how_to_get(entry: Source, folder: Path, absent: list[str]) -> str:
     for pattern in absent:
         if found := misplaced(entry, folder, pattern):
             source, target = found
-            return (
-                f"{text}; {source} is in the wrong folder: move the contents of {source.parent} to {target}"
-            )
+            return f"{text}; {source} is misplaced: move the contents of {source.parent} to {target}"
     return text + next(filter(None, (packed(entry, folder, pattern) for pattern in absent)), "")
 
 

@@ -41,9 +41,7 @@ def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped
         UserError: there is no image, or a value departs from the schema.
     """
     if not len(frame):
-        raise UserError(
-            f"{table}: none of its {missing} images is in {folder}; place the official images there"
-        )
+        raise UserError(f"{table}: none of its {missing} images is in {folder}; place the images there")
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if "width" not in frame:
         frame = frame.assign(**dict(zip(("width", "height"), read_sizes(folder, frame["path"]), strict=True)))
@@ -67,9 +65,7 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
     """
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if list(frame.columns) != [*COLUMNS, *labels] or not labels:
-        raise UserError(
-            f"{origin}: columns are {list(frame.columns)[:9]}, expected {list(COLUMNS)} and labels"
-        )
+        raise UserError(f"{origin}: columns are {list(frame.columns)[:9]}, expected {COLUMNS} and labels")
 
     def check(good: pd.Series, name: str, what: str) -> None:
         check_column(good, origin, frame, name, what, "index the source again")

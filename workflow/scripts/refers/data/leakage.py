@@ -45,19 +45,15 @@ def check(
     counts = describe(split)
     digests = pd.Series(picture_digests(store, split["row"].to_numpy()), index=split.index)
     leaks = {"patients": _across(split, split["patient_id"]), "duplicates": _across(split, digests)}
-    single = {
-        part: [name for name, found in counts["labels"].items() if 0 in found[part].values()]
-        for part in parts
-    }
+    labels = counts["labels"].items()
+    single = {part: [name for name, found in labels if 0 in found[part].values()] for part in parts}
     views_by_set = {part: views.loc[frame["row"]].value_counts().to_dict() for part, frame in parts.items()}
     report = {
         "dataset": dataset,
         **counts,
         "views": views_by_set,
         "duplicates_across_sets": len(leaks["duplicates"]),
-        "duplicates_within_sets": int(
-            sum(digests[frame.index].duplicated().sum() for frame in parts.values())
-        ),
+        "duplicates_within_sets": sum(int(digests[rows.index].duplicated().sum()) for rows in parts.values()),
         "single_class": {part: found for part, found in single.items() if found},
         "accepted": sorted(accepted),
         "warnings": [
@@ -88,9 +84,6 @@ def _across(split: pd.DataFrame, key: pd.Series) -> list[str]:
     """Values of `key` that occur in more than one set, each shown by one image per set."""
     sets = split.groupby(key)["split"].nunique()
     found = split[key.isin(sets[sets > 1].index)]
-    return [
-        ", ".join(
-            f"{row.image_id} ({row.split})" for row in group.drop_duplicates("split").itertuples(index=False)
-        )
-        for _, group in found.groupby(key[found.index])
-    ]
+    shown = found[["image_id", "split"]].groupby(key[found.index])
+    cases = (group.drop_duplicates("split").to_numpy() for _, group in shown)
+    return [", ".join(f"{image} ({part})" for image, part in case) for case in cases]

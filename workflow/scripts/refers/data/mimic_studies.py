@@ -44,12 +44,7 @@ class MimicStudies:
     """
 
     def __init__(
-        self,
-        index: Path,
-        store: Path,
-        tokens: Path,
-        manifest: Path | None = None,
-        words: Path | None = None,
+        self, index: Path, store: Path, tokens: Path, manifest: Path | None = None, words: Path | None = None
     ) -> None:
         self.store = open_store(store)
         self.quarantined = read_quarantine(manifest) if manifest else []
@@ -71,9 +66,8 @@ class MimicStudies:
         study, self.first, owner, self.count = np.unique(
             frame["study"].to_numpy(np.int64), return_index=True, return_inverse=True, return_counts=True
         )
-        self.tokens, self.swapped, self.lengths = (
-            saved[name][study] for name in ("tokens", "swapped", "lengths")
-        )
+        self.tokens, self.swapped = saved["tokens"][study], saved["swapped"][study]
+        self.lengths = saved["lengths"][study]
         self.vocabulary, self.max_length = int(saved["vocabulary"]), self.tokens.shape[1]
         names = [column for column in frame.columns if column.startswith(LABEL)]
         heads = frame.iloc[self.first]
@@ -95,14 +89,11 @@ class MimicStudies:
             table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not visual words ({error}); {WORDS_REMEDY}") from None
-        place = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows]).reindex(
-            table["image_id"]
-        )
+        known = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows])
+        place = known.reindex(table["image_id"])
         if place.isna().any():
             missing = table["image_id"][place.isna().to_numpy()].iloc[0]
-            raise UserError(
-                f"{path}: image {missing} does not belong to a study of this index; {WORDS_REMEDY}"
-            )
+            raise UserError(f"{path}: image {missing} is in no study of the index; {WORDS_REMEDY}")
         place, half = place.to_numpy(np.int64), self.store.shape[1] / 2
         middle = table[["x", "y"]].to_numpy() + table[["size"]].to_numpy() / 2
         place_in_image = np.column_stack([middle / half - 1, table["size"] / (2 * half)]).astype(np.float32)
@@ -145,6 +136,4 @@ def _read_tokens(path: Path) -> dict[str, np.ndarray]:
         BadZipFile,
         zlib.error,
     ) as error:
-        raise UserError(
-            f"{path}: not tokens of reports ({error}); delete it and rerun tokenize_reports.py"
-        ) from None
+        raise UserError(f"{path}: not tokens ({error}); delete it and rerun tokenize_reports.py") from None

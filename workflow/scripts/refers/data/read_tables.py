@@ -34,9 +34,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         if absent := [name for name in columns if name not in header]:
             cause = "" if len(header) > 1 else ": its values are not separated by commas"
             cause = ": the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
-            raise UserError(
-                f"{path}: row 1: no column {absent[0]!r}{cause}; download the official file again"
-            )
+            raise UserError(f"{path}: row 1: no column {absent[0]!r}{cause}; download the file again")
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # All columns are read, so that a row with too many values is an error instead of being shifted.
@@ -130,9 +128,18 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be read ({error.strerror}); place the official images there"
-        ) from None
+        raise UserError(f"{folder}: cannot be read ({error.strerror}); place the images there") from None
+
+
+def find_pngs(folder: Path, subfolders: Iterable[str]) -> tuple[dict[str, str], int]:
+    """Relative path of every PNG by its name, and the number of names that occur again in a later subfolder."""
+    found: dict[str, str] = {}
+    twice = 0
+    for subfolder in subfolders:
+        for name in list_files(folder / subfolder, (".png",)):
+            twice += name in found
+            found.setdefault(name, f"{subfolder}/{name}")
+    return found, twice
 
 
 def read_sizes(folder: Path, paths: pd.Series) -> tuple[np.ndarray, np.ndarray]:

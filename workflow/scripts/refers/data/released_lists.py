@@ -48,13 +48,9 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
         name, *values = line.strip().rsplit(maxsplit=width)
         labels = [{"0": 0, "1": 1, "0.0": 0, "1.0": 1}.get(value, -1) for value in values]
         if len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1):
-            what = (
-                "an image and two one-hot columns"
-                if classes == 1
-                else f"an image and {width} labels of 0 or 1"
-            )
+            what = "two one-hot columns" if classes == 1 else f"{width} labels of 0 or 1"
             raise UserError(
-                f"{path}: row {number}: expected {what}, found {line.strip()[:80]!r}; download the list again"
+                f"{path}: row {number}: expected an image and {what}, found {line.strip()[:80]!r}; download the list again"
             )
         names.append(name.replace("\\", "/").rsplit("/", 1)[-1])
         rows.append(labels)

@@ -19,6 +19,7 @@ from refers.errors import UserError
 from refers.files import MAKERS, check_column, read_parquet
 
 PARTS = ("train", "val", "test")
+UNKNOWN = "listed, not in the index"
 # A released list contradicts the download where the labels of at least this many images, and of more than this share of the
 # images that are positive in either, differ: its columns then mean something else. The share is below 0.1 for the real
 # lists of NIH and C-T1.
@@ -152,7 +153,7 @@ def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
     both = split == "train_val"
     if not (split != "").any():
         raise UserError(
-            f"{settings.dataset}: this download has no official split; use kind: random or released"
+            f"{settings.dataset}: the download has no official split; use kind: random or released"
         )
     if both.any():
         split[both] = _by_patient(frame[both], PARTS[:2], settings.fractions[:2], settings)
@@ -168,18 +169,14 @@ def _released(
         UserError: a list is absent or lists an image twice, or the lists contradict the download's labels (CONTRADICTION).
     """
     if folder is None:
-        raise UserError(
-            f"{settings.dataset}: a released split needs the folder of the authors' lists (--lists)"
-        )
+        raise UserError(f"{settings.dataset}: a released split needs the folder of the lists; give --lists")
     files = {
         part: next((folder / name for name in LIST_NAMES[part] if (folder / name).exists()), None)
         for part in PARTS
     }
     for part in ("val", "test"):
         if files[part] is None:
-            raise UserError(
-                f"{folder}: no {LIST_NAMES[part][0]}; place the authors' lists there (docs/data.md)"
-            )
+            raise UserError(f"{folder}: no {LIST_NAMES[part][0]}; place the lists there (docs/data.md)")
 
     place = {name: row for row, name in enumerate(frame["image_id"])}
     stems = {name.rsplit(".", 1)[0]: row for name, row in place.items()}
@@ -197,13 +194,11 @@ def _released(
             key = name if row < 0 else row
             if key in listed:
                 raise UserError(
-                    f"{path}: entry {number}: {name} is already in {listed[key]}; keep one of the two"
+                    f"{path}: entry {number}: {name} is already in {listed[key]}; keep one of them"
                 )
             listed[key] = path.name
         found = rows >= 0
-        left_out["listed, not in the index"] = left_out.get("listed, not in the index", 0) + int(
-            (~found).sum()
-        )
+        left_out[UNKNOWN] = left_out.get(UNKNOWN, 0) + int((~found).sum())
         rows, table = rows[found], table[found]
         split[rows] = part
         known = np.isfinite(labels[rows])
@@ -264,11 +259,8 @@ def describe(split: pd.DataFrame) -> dict[str, Any]:
 
 def positives(rows: pd.DataFrame) -> dict[str, int]:
     """Positive images of each class."""
-    return {
-        name.removeprefix(LABEL): int((rows[name] == 1).sum())
-        for name in rows.columns
-        if name.startswith(LABEL)
-    }
+    labels = (name for name in rows.columns if name.startswith(LABEL))
+    return {name.removeprefix(LABEL): int((rows[name] == 1).sum()) for name in labels}
 
 
 def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:

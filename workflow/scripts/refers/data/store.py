@@ -49,12 +49,8 @@ def open_store(path: str | Path) -> np.memmap:
     except (OSError, ValueError, EOFError) as error:
         text = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: not an image store ({text}); create it with pack_images.py") from None
-    if (
-        not isinstance(store, np.memmap)
-        or store.dtype != np.uint8
-        or store.ndim != 3
-        or store.shape[1] != store.shape[2]
-    ):
+    stack = isinstance(store, np.memmap) and store.dtype == np.uint8 and store.ndim == 3
+    if not stack or store.shape[1] != store.shape[2]:
         raise UserError(f"{path}: does not hold square uint8 images; delete it and rerun pack_images.py")
     return store
 
@@ -133,11 +129,8 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
     if done:
         progress(done)
     finished = {chunk.start for chunk in chunks}
-    waiting = [
-        (start, paths[start : start + CHUNK])
-        for start in range(0, len(paths), CHUNK)
-        if start not in finished
-    ]
+    starts = (start for start in range(0, len(paths), CHUNK) if start not in finished)
+    waiting = [(start, paths[start : start + CHUNK]) for start in starts]
     with open(journal, "a", encoding="utf-8") as log:
         for chunk in _in_parallel(_Rows(part, size), waiting, workers):
             log.write(json.dumps(chunk) + "\n")
@@ -198,10 +191,8 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
     return list(kept.values())
 
 
-def _check_quarantine(
-    unreadable: list[tuple[int, str]], paths: list[str], quarantine: Path, tolerance: float
-) -> None:
-    """Write the list of unreadable images; raise a UserError if there are too many."""
+def _check_quarantine(unreadable: list, paths: list[str], quarantine: Path, tolerance: float) -> None:
+    """Write the list of unreadable images, (row, reason); raise a UserError if there are too many."""
     if not unreadable:
         quarantine.unlink(missing_ok=True)
         return

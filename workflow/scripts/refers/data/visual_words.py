@@ -98,9 +98,8 @@ def discover(data: MimicStudies, settings: Words) -> pd.DataFrame:
             nearest = nearest[np.argsort(away[nearest], kind="stable")]
             place = {"x": corner[1], "y": corner[0], "size": size, "label": label}
             names = data.image_ids[rows[split][nearest]]
-            tables.append(
-                pd.DataFrame({"image_id": names} | place | {"rank": np.arange(wanted), "split": split})
-            )
+            place |= {"rank": np.arange(wanted), "split": split}
+            tables.append(pd.DataFrame({"image_id": names} | place))
         if len(corners) == settings.count:
             return pd.concat(tables, ignore_index=True)[COLUMNS]
     raise UserError(

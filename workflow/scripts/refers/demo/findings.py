@@ -327,11 +327,7 @@ def place(key: str, rng: np.random.Generator) -> Place:
         # A tube in the midline instead of a catheter.
         side = ""
     return Place(
-        key,
-        side,
-        zone,
-        str(rng.choice(list(SIZES))),
-        tuple(int(word) for word in rng.integers(0, 2**31, 2)),
+        key, side, zone, str(rng.choice(list(SIZES))), tuple(int(word) for word in rng.integers(0, 2**31, 2))
     )
 
 

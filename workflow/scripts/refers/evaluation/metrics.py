@@ -133,19 +133,14 @@ def _present(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         raise UserError(
             f"labels {labels.shape} and scores {scores.shape}: expected the same (images, classes) for both"
         )
-    _refuse(~((labels == 0) | (labels == 1)), labels, "label", "expected 0 or 1; leave out uncertain images")
-    _refuse(
-        ~np.isfinite(scores),
-        scores,
-        "score",
-        "expected a finite number; the training diverged, lower its learning rate and rerun the fine-tune",
-    )
+    valid = (labels == 0) | (labels == 1)
+    _expect(valid, labels, "label", "0 or 1; leave out uncertain images")
+    _expect(np.isfinite(scores), scores, "score", "a finite number; training diverged, rerun the fine-tune")
     return labels == 1
 
 
-def _refuse(bad: np.ndarray, values: np.ndarray, name: str, expected: str) -> None:
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise UserError(
-            f"{name} of image {row}, class {column} is {values[row, column]} ({int(bad.sum())} such values): {expected}"
-        )
+def _expect(good: np.ndarray, values: np.ndarray, name: str, expected: str) -> None:
+    if not good.all():
+        row, column = np.argwhere(~good)[0]
+        found = f"{values[row, column]} ({int((~good).sum())} such values)"
+        raise UserError(f"{name} of image {row}, class {column} is {found}, expected {expected}")

@@ -44,9 +44,7 @@ def read_seeds(paths: list[Path]) -> Predictions:
     found = _read(paths[0])
     for path in paths[1:]:
         other = _read(path)
-        same_images(
-            found, other, "the seeds of a cell share one split; rerun the fine-tune of the older seed"
-        )
+        same_images(found, other, "the seeds of a cell share one split; rerun the older fine-tune")
         found.test.scores += other.test.scores
         found.val.scores += other.val.scores
     return found
@@ -93,9 +91,7 @@ def _read(path: Path) -> Predictions:
         )
     split, ids = table["split"].to_numpy(), table["image_id"].to_numpy().astype(str)
     known = table["patient_id"].to_pylist() if "patient_id" in names else []
-    patients = (
-        np.array([str(patient or image) for patient, image in zip(known, ids, strict=True)]) if known else ids
-    )
+    patients = np.array([str(patient or image) for patient, image in zip(known or ids, ids, strict=True)])
     labels = np.column_stack([table[LABEL + name].to_numpy() for name in classes])
     scores = np.column_stack([table[SCORE + name].to_numpy() for name in classes])
     _check_values(path, ids, classes, labels, scores)
@@ -113,9 +109,7 @@ def _read(path: Path) -> Predictions:
     return Predictions(path, classes, **splits)
 
 
-def _check_values(
-    path: Path, ids: np.ndarray, classes: list[str], labels: np.ndarray, scores: np.ndarray
-) -> None:
+def _check_values(path: Path, ids: np.ndarray, classes: list, labels: np.ndarray, scores: np.ndarray) -> None:
     checks = [
         ("label", labels, (labels == 0) | (labels == 1), "0 or 1"),
         ("score", scores, (scores >= 0) & (scores <= 1), "a number in [0, 1]"),

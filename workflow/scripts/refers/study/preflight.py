@@ -109,9 +109,8 @@ def to_text(found: dict) -> str:
     rows: list[tuple[str, ...]] = [("", "state", "expected", "found", "unreadable", "store")]
     rows += [_row(line) for line in found["lines"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    text = ["  ".join(row).rstrip() for row in padded]
     for line in found["lines"]:
         notes = [*line["remarks"], *labels(line), *([f"next: {line['next']}"] if line["next"] else [])]
         if notes:

@@ -44,9 +44,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     table = read_table(path, ["patientid", "offset", "finding", "view", "modality", "filename"])
     names = table["filename"]
     volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
-    expect(
-        names != "", path, table["patientid"], "(patientid) has no filename; complete the row or delete it"
-    )
+    expect(names != "", path, table["patientid"], "(patientid) has no filename; complete or delete the row")
     expect_file_names(path, names)
     known = table["finding"].map(lambda text: {*re.split(r"[/,\s]+", text.lower())} <= WORDS)
     expect(
@@ -57,7 +55,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     )
     # pandas saves a column of numbers with blanks as 1.0, 2.0, ...
     patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)
-    expect(patients != "", path, names, "has no patientid; complete the row or delete it")
+    expect(patients != "", path, names, "has no patientid; complete or delete the row")
     again = names.duplicated()
     same = ~again | table.duplicated(["filename", "finding", "view", "modality"])
     expect(same, path, names, "is listed twice with different findings or views; keep one row")

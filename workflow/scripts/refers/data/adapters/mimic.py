@@ -8,14 +8,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import (
-    digits,
-    expect,
-    expect_file_names,
-    expect_unique,
-    numbers,
-    read_table,
-)
+from refers.data.read_tables import digits, expect, expect_file_names, expect_unique, numbers, read_table
 from refers.errors import UserError
 
 JPG = "mimic-cxr-jpg"
@@ -90,9 +83,7 @@ def _on_disk(folder: Path) -> set[str]:
                     elif entry.is_dir():
                         waiting.append((entry.path, f"{name}/{entry.name}"))
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); place the official images there"
-        ) from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); place the images there") from None
     return found
 
 
@@ -124,12 +115,10 @@ def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
     table["study_id"] = digits(path, table["study_id"], "study_id")
     expect_unique(path, table["study_id"])
     if len(studies) and not studies.isin(table["study_id"]).any():
-        raise UserError(
-            f"{path}: no row for any study with images, first {studies.iloc[0]}; download it again"
-        )
+        raise UserError(f"{path}: no row for any study with images, as {studies.iloc[0]}; download it again")
     for name in CLASSES:
         expect(
-            table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0 or blank)"
+            table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
         )
     values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
     labels = values.set_axis(table["study_id"]).reindex(studies).set_axis(studies.index)

@@ -13,7 +13,7 @@ from refers.data.read_tables import (
     expect,
     expect_file_names,
     expect_unique,
-    list_files,
+    find_pngs,
     numbers,
     read_table,
 )
@@ -28,14 +28,8 @@ TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first
 # "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
 WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
 BOXES, BOX_SPACE = "BBox_List_2017.csv", 1024  # pixels a side, whatever the original's size
-BOX_COLUMNS = {
-    "Image Index": "image_id",
-    "Finding Label": "class",
-    "Bbox [x": "x",
-    "y": "y",
-    "w": "w",
-    "h]": "h",
-}
+BOX_COLUMNS = {"Image Index": "image_id", "Finding Label": "class", "Bbox [x": "x"}
+BOX_COLUMNS |= {"y": "y", "w": "w", "h]": "h"}
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 
@@ -49,9 +43,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
     expect_file_names(path, table["Image Index"])
     expect_unique(path, table["Image Index"])
-    expect(
-        table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download the file again"
-    )
+    expect(table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download it again")
     labels = _labels(path, table["Finding Labels"])
     sizes = {"width": numbers(path, table[WIDTH], "width"), "height": numbers(path, table[HEIGHT], "height")}
     found, twice = _images(folder)
@@ -60,7 +52,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         {
             "image_id": names,
             "patient_id": digits(path, table["Patient ID"], "Patient ID"),
-            # A follow-up number stands for one image.
+            # A follow-up number has one image.
             "study_id": names.str.removesuffix(".png"),
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
             "split": _splits(folder, names, path.name),
@@ -91,7 +83,7 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
         table["class"].isin(CLASSES),
         path,
         table["class"],
-        f"is not a class of this dataset ({CLASSES[0]}, ...)",
+        f"is not a class of NIH ({CLASSES[0]}, ...)",
     )
     square = pd.Series(BOX_SPACE, table.index)
     boxes = checked_boxes(path, table, square, square)
@@ -111,24 +103,18 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
         pd.Series(good[codes]),
         path,
         findings,
-        f"is not a finding of this dataset ({NONE}, {CLASSES[0]}, ...)",
+        f"is not a finding of NIH ({NONE}, {CLASSES[0]}, ...)",
     )
-    table = np.array([[name in part for name in CLASSES] for part in parts], np.float32).reshape(
-        -1, len(CLASSES)
-    )
+    table = np.array([[name in part for name in CLASSES] for part in parts], np.float32)
     return pd.DataFrame(table[codes], columns=pd.Index([LABEL + name for name in CLASSES]))
 
 
 def _images(folder: Path) -> tuple[dict[str, str], int]:
-    found: dict[str, str] = {}
-    twice = 0
     # Archives may be in the same folder.
-    for images in sorted(path for path in folder.glob("images*") if path.is_dir()):
-        inner = "images" if (images / "images").is_dir() else ""
-        for name in list_files(images / inner, (".png",)):
-            twice += name in found
-            found.setdefault(name, (Path(images.name) / inner / name).as_posix())
-    return found, twice
+    tops = sorted(path for path in folder.glob("images*") if path.is_dir())
+    return find_pngs(
+        folder, [f"{top.name}/images" if (top / "images").is_dir() else top.name for top in tops]
+    )
 
 
 def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
@@ -140,9 +126,7 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
         try:
             lines = (folder / file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{folder / file}: cannot be read ({error}); download the official list"
-            ) from None
+            raise UserError(f"{folder / file}: cannot be read ({error}); download it again") from None
         entries = pd.Series(lines, dtype=object).str.strip()
         for row, name in enumerate(entries, 1):
             if name and name not in known:
@@ -154,7 +138,7 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
             raise UserError(f"{folder / file}: lists no image; download the official list")
         if both := taken & listed:
             raise UserError(
-                f"{folder / file}: {min(both)} is also in {LISTS['train_val']}; download the lists again"
+                f"{folder / file}: {min(both)} is also in {LISTS['train_val']}; download both again"
             )
         taken |= listed
         splits[names.isin(listed)] = split

@@ -7,12 +7,11 @@ shenzhen_metadata.csv. Where both tables exist, the CSV is used.
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import expect, expect_unique, list_files, read_table
+from refers.data.read_tables import expect, expect_unique, find_pngs, list_files, read_table
 from refers.errors import UserError
 
 NAME = re.compile(r"(CHNCXR_\d+)_([01])\.png")
@@ -28,11 +27,10 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
     path = folder / TABLE
-    names = (
-        _listed(path) if path.exists() or not (folder / READINGS).is_dir() else _readings(folder / READINGS)
-    )
-    path = path if path.exists() else folder / READINGS
-    found, twice = _images(folder)
+    if not path.exists() and (folder / READINGS).is_dir():
+        path = folder / READINGS
+    names = _readings(path) if path.name == READINGS else _listed(path)
+    found, twice = find_pngs(folder, [images for images in IMAGES if (folder / images).exists()])
     parts = names.str.extract(NAME.pattern)
     frame = pd.DataFrame(
         {
@@ -60,9 +58,7 @@ def _listed(path: Path) -> pd.Series:
     expect(good, path, names, "is not CHNCXR_NNNN_0.png or _1.png")
     expect_unique(path, names)
     expect(findings != "", path, names, "has no findings")
-    agree = pd.Series(
-        np.where(names.str.endswith("_0.png"), findings == NORMAL, findings != NORMAL), names.index
-    )
+    agree = names.str.endswith("_0.png") == (findings == NORMAL)
     expect(agree, path, findings, "contradicts the image's name (_0 normal, _1 tuberculosis)")
     return names
 
@@ -72,16 +68,6 @@ def _readings(folder: Path) -> pd.Series:
     for name in names:
         if not NAME.fullmatch(name):
             raise UserError(
-                f"{folder / name.replace('.png', '.txt')}: is not CHNCXR_NNNN_0.txt or _1.txt; rename or delete it"
+                f"{folder / Path(name).stem}.txt: is not CHNCXR_NNNN_0.txt or _1.txt; rename or delete it"
             )
     return pd.Series(names, dtype=object)
-
-
-def _images(folder: Path) -> tuple[dict[str, str], int]:
-    found: dict[str, str] = {}
-    twice = 0
-    for images in IMAGES:
-        for name in list_files(folder / images, (".png",)) if (folder / images).exists() else ():
-            twice += name in found
-            found.setdefault(name, f"{images}/{name}")
-    return found, twice

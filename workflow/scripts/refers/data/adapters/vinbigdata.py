@@ -7,13 +7,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import (
-    checked_boxes,
-    expect,
-    expect_file_names,
-    list_files,
-    read_table,
-)
+from refers.data.read_tables import checked_boxes, expect, expect_file_names, list_files, read_table
 
 CLASSES = (
     "Aortic enlargement", "Atelectasis", "Pneumothorax", "Lung Opacity", "Pleural thickening", "ILD", "Pulmonary fibrosis",
@@ -88,7 +82,7 @@ def _read(path: Path) -> pd.DataFrame:
         names.isin([*CLASSES, NONE]),
         path,
         names,
-        f"is not a class of this dataset ({CLASSES[0]}, ..., {NONE})",
+        f"is not a class of VinBigData ({CLASSES[0]}, ...)",
     )
     return table
 
