@@ -382,8 +382,8 @@ def test_torchrun_shares_a_batch_and_one_process_takes_over(command, tmp_path):
 def test_ctrl_c_ends_every_process_of_a_job_and_its_state_is_saved(command, tmp_path, processes):
     """A terminal sends SIGINT to all of them: the rule's shell, the script, or torchrun with its processes, and tee."""
     prefix = re.search(r'shell\.prefix\("(.*)"\)', (ROOT / "rules/common.smk").read_text())[1]
-    log = re.search(r"2>&1 \| \(.*tee \{log\}\)", (ROOT / "rules/pretrain.smk").read_text())[0]
-    text = f"{prefix}{shlex.join(command(processes, 5000))} {log.format(log=tmp_path / 'log')}"
+    log = re.search(r"2>&1 \| \(.*tee \{log:q\}\)", (ROOT / "rules/pretrain.smk").read_text())[0]
+    text = f"{prefix}{shlex.join(command(processes, 5000))} {log.replace('{log:q}', str(tmp_path / 'log'))}"
     code, rest = interrupted(["bash", "-c", text], lambda running: os.killpg(running.pid, signal.SIGINT))
     assert code == 128 + signal.SIGINT
     said = re.search(r"^error: SIGINT at step (\d+) of 5000; the state is saved", rest, re.MULTILINE)

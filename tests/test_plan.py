@@ -368,7 +368,7 @@ def measure(values, job, record=None, lines=('{"s": 40.0, "max_rss": 50}', '{"s"
 
 def record_of(values, **other):
     """run.json of a whole pre-training of REFERS on one GPU."""
-    settings = check(values).pretrain_settings("refers")
+    settings = config.to_dict(check(values).pretrain_settings("refers"))
     record = {"settings_sha256": digest(settings), "resumed_at": 0, "processes": 1, "device": "some GPU"}
     return record | other
 
@@ -564,7 +564,7 @@ def test_an_uncounted_step_has_no_time_on_this_machine_either(values):
     measured["steps"][pretrain_key(check(values), "c2l")] = {"uncounted": "it asks for contents"}
     found, one = CostModel(check(values), measured, RESOURCES), job(values, "pretrain", method="c2l")
     assert found.seconds_on_this_machine(one, found.estimate(one)) is None
-    settings = check(values).pretrain_settings("c2l")
+    settings = config.to_dict(check(values).pretrain_settings("c2l"))
     measure(values, one, {"settings_sha256": digest(settings), "resumed_at": 0})
     assert (found.estimate(one).source, found.estimate(one).seconds) == ("measured", 77.5)
 

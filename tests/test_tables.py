@@ -470,7 +470,7 @@ def test_the_shipped_study_describes_the_extended_tables():
         *(("extended3", "nih", 3), ("extended4", "vinbigdata", 3)),
     ):
         spec = Specs(Availability(study)).table(name)
-        classes = study.dataset(dataset)["classes"]
+        classes = study.dataset(dataset).classes
         assert [column["id"] for column in spec["columns"]] == [
             f"{dataset}/{ratio}/{name}" for ratio in (1, 10, 100) for name in classes
         ]

@@ -176,11 +176,11 @@ def test_words_of_a_command_that_are_no_targets_are_left_to_snakemake(snakemake,
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("devicee=cpu", "Additional properties are not allowed ('devicee' was unexpected)"),
-        ("device=tpu", "'tpu' is not one of ['cuda', 'cpu', 'auto']"),
+        ("devicee=cpu", "config: unknown key 'devicee' (did you mean 'device'?)"),
+        ("device=tpu", "config.device: 'tpu' must be one of cuda, cpu, auto"),
         ("pretrain={training: {stepz: 3}}", "unknown key 'stepz'"),
         ("finetune={cells: {nih/3: {}}}", "no cell 'nih/3'"),
-        ("study={seeds: []}", "[] should be non-empty"),
+        ("study={seeds: []}", "config.study.seeds: expected at least 1 entry"),
     ],
 )
 def test_a_wrong_config_is_named_before_any_work(snakemake, setting, message):

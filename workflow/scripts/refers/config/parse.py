@@ -27,6 +27,7 @@ WORDS = {
     "greater_than": "must be above {gt}, found {found}",
     "less_than_equal": "must be at most {le}, found {found}",
     "less_than": "must be below {lt}, found {found}",
+    "too_short": "expected at least {min_length} entry, found {found}",
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "{found} does not match {pattern}",
 }

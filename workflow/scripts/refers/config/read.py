@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import yaml
 
 from refers.config.parse import canonical, merge
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -85,21 +85,32 @@ def read_text(text: str | bytes, name: str) -> Any:
         loader.dispose()
 
 
+def read_file(path: Path) -> Any:
+    """The content of a YAML or JSON file.
+
+    Raises:
+        UserError: as `read_text`; or the file cannot be read.
+    """
+    try:
+        return read_text(path.read_bytes(), str(path))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: not YAML ({error.problem or error.context}); correct it") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path}: cannot be read as YAML ({first_line(error)}); correct or replace it"
+        ) from None
+
+
 def read_files(paths: Iterable[Path]) -> dict:
     """The config of several files, each over those before it.
 
     Raises:
-        UserError: as `read_text`; or a file cannot be read, or is not a map of settings.
+        UserError: as `read_file`; or a file is not a map of settings.
     """
     found: dict = {}
     for path in paths:
-        try:
-            values = read_text(path.read_bytes(), str(path))
-        except yaml.MarkedYAMLError as error:
-            line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise UserError(f"{path}{line}: not YAML ({error.problem or error.context})") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+        values = read_file(path)
         if not isinstance(values, dict):
             raise UserError(f"{path}: not a map of settings; give a config file")
         found = merge(found, canonical(values))

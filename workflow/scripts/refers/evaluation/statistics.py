@@ -28,8 +28,8 @@ class Bootstrap:
         names, self._patient = np.unique(patients, return_inverse=True)
         self._units, self._resamples, self._seed = len(names), resamples, seed
         unit = "patient" if self._units < len(patients) else "image"
-        self.about = {"level": LEVEL, "resamples": resamples, "seed": seed}
-        self.about |= {"unit": unit, "units": self._units}
+        about = {"level": LEVEL, "resamples": resamples, "seed": seed}
+        self.about: dict[str, Any] = {**about, "unit": unit, "units": self._units}
 
     def counts(self) -> Iterator[np.ndarray]:
         """How often each resample contains each image, (N, up to BLOCK) uint16 at a time."""
@@ -261,7 +261,7 @@ def compare_paired(
             "undefined_resamples": _undefined(samples[:, place]),
             "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if z is not None else None},
         }
-    about = bootstrap.about | {"undefined_resamples": _undefined(means)}
+    about = {**bootstrap.about, "undefined_resamples": _undefined(means)}
     about |= {"interval": interval(means), "p": bootstrap_p(means)}
     return {"bootstrap": about, "per_class": per_class}
 

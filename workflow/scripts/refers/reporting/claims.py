@@ -23,6 +23,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from refers.config.read import read_file
 from refers.errors import UserError
 from refers.formatting import csv_text, markdown_table, markdown_text
 from refers.reporting.evaluate_claims import BOUNDS, FAILS, HOLDS, STATED, UNJUDGED, Numbers, evaluate, expand
@@ -49,12 +50,7 @@ def read_claims(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: the file is not a list of claims, or a claim is malformed; the message names its id.
     """
-    import yaml
-
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error}); restore it from the repository") from None
+    entries = read_file(path)
     if not isinstance(entries, list):
         raise UserError(f"{path}: must be a list of claims, found {type(entries).__name__}")
     seen: set[str] = set()
