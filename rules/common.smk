@@ -18,6 +18,7 @@ from refers import devices
 from refers.config import Section, merge, to_dict
 from refers.config.parse import canonical
 from refers.config.read import read_arguments, read_files
+from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
 from refers.files import file_digest
 from refers.provenance.code_digests import code_of
@@ -113,13 +114,13 @@ def known_targets(depth):
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
     names["baseline"] = names["method"]
-    for rule in workflow.rules:
-        if not rule.has_wildcards():
-            yield rule.name
-        for output in rule.output:
+    for each in workflow.rules:
+        if not each.has_wildcards():
+            yield each.name
+        for output in each.output:
             if output.count("/") == depth:
                 pattern = re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", output)
-                yield from expand(pattern, **{name: names[name] for name in rule.wildcard_names})
+                yield from expand(pattern, **{name: names[name] for name in each.wildcard_names})
 
 
 def refuse_unknown_targets():
@@ -517,8 +518,7 @@ DEMO_CONFIG = ["config/config.yaml", "config/demo.yaml"]
 
 def steps_config(wildcards):
     """The part of the config that the kinds of training steps depend on."""
-    names = ("methods", "pretrain", "finetune", "text", "study", "device")
-    return as_json(CONFIG.model_dump(include={*names}) | {"steps": CONFIG.plan.steps})
+    return as_json(CONFIG.model_dump(include={*TrainingPart.model_fields}))
 
 
 def gpu_to_time(wildcards):

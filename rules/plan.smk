@@ -25,10 +25,12 @@ rule calibrate:
         mem_mb=12000,
         runtime=60,
     params:
-        config=steps_config,  # the command reads the whole config, but only a change in this part reruns it
+        config=steps_config,
+        steps=CONFIG.plan.steps,
         code=code_of("calibrate", methods=objectives_of_study()),
     shell:
-        "python workflow/scripts/calibrate.py --config {STUDY_JSON:q} --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python workflow/scripts/calibrate.py --config {params.config:q} --steps {params.steps:q}"
+        " --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plan:

@@ -11,17 +11,26 @@ import tempfile
 from pathlib import Path
 
 import torch
+from refers import config
+from refers.config.read import read_files
+from refers.config.study import TrainingPart
 from refers.errors import UserError, run
 from refers.files import write_json
-from refers.planning.jobs import finetune_key, pretrain_key, read_studies, speed_key
+from refers.planning.jobs import finetune_key, pretrain_key, speed_key
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.study.check import check
 from refers.study.study import Study
 from refers.training.runtime import choose_device
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="the study's config as JSON")
+    parser.add_argument(
+        "--config", required=True, help="JSON of the part of the study's config that training steps depend on"
+    )
+    parser.add_argument(
+        "--steps", type=int, required=True, help="real steps to time per encoder; 0 times none"
+    )
     parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
     parser.add_argument("--out", type=Path, required=True, help="steps.json")
     return parser.parse_args()
@@ -30,11 +39,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     steps, speeds = {}, {}
-    studies = list(read_studies(args.config, args.demo).values())
+    studies = [Study(config.load_json(TrainingPart, args.config, "config"))]
+    studies += [check(read_files(args.demo))] if args.demo else []
     device = device_of(studies)
     for study in studies:
         count_steps(study, steps)
-        time_steps(study, device, study.config.plan.steps, speeds)
+        time_steps(study, device, args.steps, speeds)
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
 
 

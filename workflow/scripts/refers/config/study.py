@@ -370,15 +370,27 @@ class Verdict(Section):
     within_points: float = Field(ge=0, description="AUC points that count as near.")
 
 
-class StudyConfig(Section):
+class TrainingPart(Section):
+    """The part of the config that training steps depend on."""
+
+    device: Literal["cuda", "cpu", "auto"] = Field(
+        description="Where GPU jobs run: cuda insists on a GPU, auto takes one where there is one."
+    )
+    text: Reports
+    methods: dict[Name, Method] = Field(description="Rows of the tables.")
+    pretrain: Fragment = Field(
+        description="Start of every method's pre-training settings; see $defs/Pretrain."
+    )
+    finetune: FinetuneSettings
+    study: Grid
+
+
+class StudyConfig(TrainingPart):
     """Every key of config/config.yaml and of its overlays."""
 
     pathvars: Pathvars = Pathvars()
     data_root: Folder = Field(description="Folder below which the official downloads are.")
     released_lists: Folder = Field(description="Split lists of the authors' repository, below data_root.")
-    device: Literal["cuda", "cpu", "auto"] = Field(
-        description="Where GPU jobs run: cuda insists on a GPU, auto takes one where there is one."
-    )
     preflight: Literal["quick", "full"] = Field(
         "quick", description="What `snakemake preflight` does: count images, or decode every one."
     )
@@ -389,16 +401,9 @@ class StudyConfig(Section):
         description="Where checkpoints come from, by the path that the config names them with; preflight prints this.",
     )
     images: Images
-    text: Reports
     datasets: dict[Name, Dataset] = Field(description="Columns of the tables.")
     subset: Subset
-    methods: dict[Name, Method] = Field(description="Rows of the tables.")
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
-    pretrain: Fragment = Field(
-        description="Start of every method's pre-training settings; see $defs/Pretrain."
-    )
-    finetune: FinetuneSettings
-    study: Grid
     plan: Plan
     audit: Audit
     tables: dict[Name, Table]
