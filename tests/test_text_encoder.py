@@ -42,7 +42,7 @@ def test_the_vocabulary_keeps_to_its_size(tmp_path):
 
 @pytest.mark.parametrize("script", [build_text_encoder, tokenize_reports])
 @pytest.mark.parametrize(
-    ("column", "says"), [("texts", "no column 'text'"), (None, "not a readable reports file")]
+    ("column", "says"), [("texts", "no column 'text'"), (None, "unreadable reports file")]
 )
 def test_neither_vocabulary_nor_tokens_come_of_a_malformed_table(tmp_path, monkeypatch, script, column, says):
     write_vocabulary(["no effusion"], 50, tmp_path)
