@@ -75,6 +75,7 @@ wildcard_constraints:
     table=one_of(CONFIG.tables),
     figure=one_of(CONFIG.figures),
     ratio=r"\d+",
+    split=r"\d+",
     seed=r"\d+",
 
 
@@ -110,6 +111,7 @@ def requested_targets():
 def known_targets(depth):
     """Names of rules that can be asked for, and the files of this study that are `depth` folders down."""
     names = {"seed": STUDY.seeds, "ratio": sorted({cell.ratio for cell in STUDY.cells})}
+    names["split"] = sorted({split for cell in STUDY.cells for split in STUDY.splits(cell.dataset)})
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
@@ -233,11 +235,30 @@ def products_of_mimic():
     return [of_mimic(pattern) for pattern in (paths.INDEX, paths.IMAGES, paths.REPORTS)]
 
 
+@one_line
+def split_config(wildcards):
+    return as_json(STUDY.split_settings(wildcards.dataset, int(wildcards.split)))
+
+
+def subset_seed(wildcards):
+    """Seed of the subsets of a split."""
+    return CONFIG.subset.seed + int(wildcards.split)
+
+
+def training_seeds_option():
+    """Fine-tuning seeds that have subsets of their own; nothing where they share one."""
+    return ["--training-seeds", *STUDY.seeds] if CONFIG.subset.per_seed else []
+
+
 def products_of_dataset(cell):
-    """The checked split of a cell's dataset and the cell's training images; nothing where the dataset is not available."""
+    """The checked splits of a cell's dataset and the cell's training images; nothing where the dataset is not available."""
     if AVAILABILITY.dataset_status(cell.dataset):
         return []
-    return [paths.fill(pattern, **cell._asdict()) for pattern in (paths.CHECK, paths.SUBSET)]
+    return [
+        paths.fill(pattern, split=split, **cell._asdict())
+        for split in STUDY.splits(cell.dataset)
+        for pattern in (paths.CHECK, paths.SUBSET)
+    ]
 
 
 def accept_option(wildcards):
@@ -335,7 +356,7 @@ def finetune_config(wildcards):
 
 def keep_option(wildcards):
     """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
-    saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio)
+    saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio, wildcards.split)
     return f"--keep={STUDY.seeds[0]}" if saves else ""
 
 
@@ -356,24 +377,43 @@ def cells_of(method):
 
 
 def every_seed(pattern, **wildcards):
-    """The file of each seed of a cell."""
+    """The file of each seed on one split."""
     return [paths.fill(pattern, seed=seed, **wildcards) for seed in STUDY.seeds]
 
 
+def every_run(pattern, dataset, **wildcards):
+    """The file of each split and seed of a cell, in the order of Study.runs."""
+    return [
+        path
+        for split in STUDY.splits(dataset)
+        for path in every_seed(pattern, split=split, dataset=dataset, **wildcards)
+    ]
+
+
 def predictions_of(method, dataset, ratio):
-    """Predictions of every seed of a cell."""
-    return every_seed(paths.PREDICTIONS, method=method, dataset=dataset, ratio=ratio)
+    """Predictions of every run of a cell."""
+    return every_run(paths.PREDICTIONS, method=method, dataset=dataset, ratio=ratio)
 
 
 @one_line
-def seeds_of_cell(wildcards):
+def runs_of_cell(wildcards):
     """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
     AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
     return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio)
 
 
-def seeds_of_baseline(wildcards):
+def runs_of_baseline(wildcards):
     return predictions_of(wildcards.baseline, wildcards.dataset, wildcards.ratio)
+
+
+def splits_of_runs(wildcards):
+    """Split of each file of predictions of a cell."""
+    return [split for split, _ in STUDY.runs(wildcards.dataset)]
+
+
+def seeds_of_runs(wildcards):
+    """Seed of each file of predictions of a cell."""
+    return [seed for _, seed in STUDY.runs(wildcards.dataset)]
 
 
 def cells_of_tables():
@@ -433,7 +473,12 @@ def sources_of_figure(wildcards):
         return [cell_path(method, cell) for method, cell in cells]
     if kind == "attention":
         return [paths.fill(pattern, figure=name) for pattern in (paths.MAPS, paths.OVERLAP) if cells]
-    return [path for method, cell in cells for path in predictions_of(method, *cell)]
+    # curves of one split, since each split has other test images
+    return [
+        path
+        for method, cell in cells
+        for path in every_seed(paths.PREDICTIONS, split=0, method=method, **cell._asdict())
+    ]
 
 
 def overlaps_of_figures():
@@ -467,9 +512,9 @@ def source_of_figure(wildcards):
 
 
 def of_figure(pattern):
-    """Function of a figure's wildcards: a file of its dataset, or of the source of that."""
+    """Function of a figure's wildcards: a file of its dataset's first split, or of the source of that."""
     return lambda wildcards: paths.fill(
-        pattern, dataset=attention_of(wildcards).dataset, source=source_of_figure(wildcards)
+        pattern, split=0, dataset=attention_of(wildcards).dataset, source=source_of_figure(wildcards)
     )
 
 
@@ -484,7 +529,7 @@ def attend_code(wildcards):
 def classifier_of_figure(wildcards):
     entry = attention_of(wildcards)
     cell = {"method": entry.methods[0], "dataset": entry.dataset, "ratio": entry.ratio}
-    return paths.fill(paths.CLASSIFIER, seed=STUDY.seeds[0], **cell)
+    return paths.fill(paths.CLASSIFIER, split=0, seed=STUDY.seeds[0], **cell)
 
 
 def augment_of_figure(wildcards):
@@ -498,7 +543,7 @@ def records_of_tables():
     return [
         path
         for method, cell in cells_of_tables()
-        for path in every_seed(paths.RUN_RECORD, method=method, **cell._asdict())
+        for path in every_run(paths.RUN_RECORD, method=method, **cell._asdict())
         if not AVAILABILITY.training_status(method, cell) or AVAILABILITY.results_exist(path)
     ]
 

@@ -57,7 +57,7 @@ rule pack_images:
 
 
 rule split_dataset:
-    """Training, validation and test sets of a dataset, by patient."""
+    """Training, validation and test sets of a dataset, by patient; of several splits each is drawn with a seed of its own."""
     input:
         index=of_source(paths.INDEX),
         manifest=of_source(paths.MANIFEST),
@@ -76,7 +76,7 @@ rule split_dataset:
         mem_mb=2000,
         runtime=10,
     params:
-        config=lambda wildcards: as_json(STUDY.split_settings(wildcards.dataset)),
+        config=split_config,
         lists=released_option,
         code=code_of("split_dataset"),
     shell:
@@ -104,10 +104,11 @@ rule check_split:
         runtime=30,
     params:
         accept=accept_option,
+        minority=CONFIG.study.minority_patients,
         code=code_of("check_split"),
     shell:
         "python workflow/scripts/check_split.py --split {input.split:q} --index {input.index:q} --store {input.store:q}"
-        " --dataset {wildcards.dataset:q} {params.accept:q} --out {output:q} 2>&1 | tee {log:q}"
+        " --dataset {wildcards.dataset:q} {params.accept:q} --minority-patients {params.minority:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule label_subset:
@@ -128,8 +129,9 @@ rule label_subset:
         mem_mb=1000,
         runtime=10,
     params:
-        seed=CONFIG.subset.seed,
+        seed=subset_seed,
+        training_seeds=training_seeds_option(),
         code=code_of("label_subset"),
     shell:
         "python workflow/scripts/label_subset.py --split {input.split:q} --ratio {wildcards.ratio:q} --seed {params.seed:q}"
-        " --out {output.subset:q} --report {output.report:q} &> {log:q}"
+        " {params.training_seeds:q} --out {output.subset:q} --report {output.report:q} &> {log:q}"

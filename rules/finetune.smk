@@ -1,4 +1,4 @@
-# One job per cell runs its seeds in turn, since starting a process costs more than a small fine-tune. Nothing after the
+# One job per cell and split runs its seeds in turn, since starting a process costs more than a small fine-tune. Nothing after the
 # predictions needs a GPU, except class activation maps.
 
 
@@ -38,7 +38,7 @@ rule finetune:
         " --out {params.folder:q} &> {log:q}"
 
 
-# Cells in a figure of class activation maps keep a classifier too. A rule has the same outputs for all wildcards, so this
+# Cells in a figure of class activation maps keep a classifier of their first split too. A rule has the same outputs for all wildcards, so this
 # is another rule, and `set-threads` and `set-resources` must name both.
 use rule finetune as finetune_kept with:
     output:
@@ -48,6 +48,7 @@ use rule finetune as finetune_kept with:
         method=one_of(STUDY.saved_classifiers["method"]),
         dataset=one_of(STUDY.saved_classifiers["dataset"]),
         ratio=one_of(STUDY.saved_classifiers["ratio"]),
+        split="0",
 
 
 ruleorder: finetune_kept > finetune

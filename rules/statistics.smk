@@ -4,7 +4,7 @@
 rule cell:
     """AUC of one table cell: per class, per seed, mean and sd over seeds, bootstrap intervals; test and validation set."""
     input:
-        predictions=seeds_of_cell,
+        predictions=runs_of_cell,
     output:
         auc=paths.CELL,
     log:
@@ -18,11 +18,13 @@ rule cell:
         mem_mb=1000,
         runtime=10,
     params:
-        seeds=STUDY.seeds,
+        splits=splits_of_runs,
+        seeds=seeds_of_runs,
         bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
         code=code_of("cell"),
     shell:
-        "python workflow/scripts/cell.py --predictions {input.predictions:q} --seeds {params.seeds:q}"
+        "python workflow/scripts/cell.py --predictions {input.predictions:q} --splits {params.splits:q}"
+        " --seeds {params.seeds:q}"
         " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
         " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.auc:q} &> {log:q}"
 
@@ -32,8 +34,8 @@ rule ttest:
     input:
         reference=paths.CELL,
         baseline=paths.fill(paths.CELL, method="{baseline}"),
-        reference_predictions=seeds_of_cell,
-        baseline_predictions=seeds_of_baseline,
+        reference_predictions=runs_of_cell,
+        baseline_predictions=runs_of_baseline,
     output:
         test=paths.TTEST,
     log:
@@ -47,9 +49,12 @@ rule ttest:
         mem_mb=1000,
         runtime=10,
     params:
+        splits=splits_of_runs,
+        seeds=seeds_of_runs,
         bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
         code=code_of("ttest"),
     shell:
         "python workflow/scripts/ttest.py --reference {input.reference:q} --baseline {input.baseline:q}"
         " --reference-predictions {input.reference_predictions:q} --baseline-predictions {input.baseline_predictions:q}"
+        " --splits {params.splits:q} --seeds {params.seeds:q}"
         " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.test:q} &> {log:q}"

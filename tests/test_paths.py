@@ -29,11 +29,22 @@ def test_wildcards_give_a_file_and_the_file_gives_its_wildcards(pattern):
 def test_folders_are_the_configs_or_the_usual_ones():
     assert paths.locate(paths.INDEX, {}, source="nih") == Path("build/store/nih/index.parquet")
     assert paths.locate(paths.INDEX, FOLDERS, source="nih") == Path("/data/store/nih/index.parquet")
-    assert paths.locate(paths.CHECK, {"interim": "{odd}"}, dataset="nih") == Path("{odd}/nih/check.json")
+    odd = paths.locate(paths.CHECK, {"interim": "{odd}"}, dataset="nih", split=2)
+    assert odd == Path("{odd}/nih/split2/check.json")
     with pytest.raises(KeyError, match="dataset"):
         paths.locate(paths.CHECK, {})
 
 
+def test_every_split_has_files_of_its_own_and_a_cell_one_for_all():
+    wildcards = {"method": "refers", "dataset": "nih", "ratio": 1, "split": 2, "seed": 0}
+    run = paths.locate(paths.PREDICTIONS, {}, **wildcards)
+    assert run == Path("results/runs/refers/nih/1pct/split2/seed0/predictions.parquet")
+    for pattern in (paths.SPLIT, paths.SPLIT_REPORT, paths.CHECK, paths.SUBSET, paths.SUBSET_REPORT):
+        assert paths.locate(pattern, {}, **wildcards).parent == Path("build/interim/nih/split2")
+    assert paths.locate(paths.CELL, {}, **wildcards) == Path("results/cells/refers/nih/1pct/auc.json")
+
+
 def test_jobs_of_a_rule_have_logs_and_benchmark_files_of_their_own():
     assert paths.log("cell") == "<logs>/cell/{method}.{dataset}.{ratio}pct.log"
+    assert paths.log("finetune") == "<logs>/finetune/{method}.{dataset}.{ratio}pct.split{split}.log"
     assert paths.benchmark("claims") == "<benchmarks>/claims.jsonl"

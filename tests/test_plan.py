@@ -484,11 +484,11 @@ def test_released_weights_spare_pretraining_and_mimic(values):
     assert rules == {
         "index_source": 2,
         "pack_images": 2,
-        "split_dataset": 3,
-        "check_split": 3,
-        "label_subset": 3,
+        "split_dataset": 9,
+        "check_split": 9,
+        "label_subset": 9,
         "import_encoder": 1,
-        "finetune": 3,
+        "finetune": 9,
         "cell": 3,
     }
 
@@ -582,7 +582,7 @@ def test_the_target_works_without_any_data(snakemake, tmp_path):
     assert done.code == 0, done.output
     assert "| everything" in done.output
     found = json.loads((tmp_path / "results/plan/plan.json").read_text())
-    assert found["tiers"][-1]["training_sources"] == {"calibrated": 29}
+    assert found["tiers"][-1]["training_sources"] == {"calibrated": 32}
     lines = (tmp_path / "results/plan/plan.csv").read_text().splitlines()
     assert len(lines) == len(found["targets"]) + 1
     again = snakemake(

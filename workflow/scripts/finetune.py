@@ -1,4 +1,4 @@
-"""Fine-tune one encoder on one dataset and label ratio, seed after seed, and predict validation and test sets (paper §4).
+"""Fine-tune one encoder on one split and label ratio of a dataset, seed after seed, and predict validation and test sets (paper §4).
 
 In: encoder.safetensors; split.parquet, the ratio's subset list and images.npy of the dataset.
 Out: predictions.parquet, run.json and metrics.jsonl in a folder seed{n} per seed, and with --keep the classifier of one.
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--keep", type=int, help="seed whose classifier is kept, for class activation maps")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs on this split")
     return parser.parse_args()
 
 
@@ -53,13 +53,12 @@ def main() -> None:
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
-    subset = pd.read_csv(args.subset, dtype=str)["image_id"]
-    if unknown := set(subset) - set(frame.loc[frame["split"] == "train", "image_id"]):
+    subset = pd.read_csv(args.subset, dtype={"image_id": str})
+    if unknown := set(subset["image_id"]) - set(frame.loc[frame["split"] == "train", "image_id"]):
         raise UserError(
             f"{args.subset}: {min(unknown)} is not a training image of {args.split}; delete the subset and rerun"
         )
     splits = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
-    splits["train"] = LabelledImages(store, frame[frame["image_id"].isin(subset)], classes)
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
     # The manifest has the digest of the store, which is too large to hash in every job.
     manifest = args.store.with_suffix(".json")
@@ -69,11 +68,23 @@ def main() -> None:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
         folder = args.out / f"seed{seed}"
+        chosen = subset_of(subset, seed, args.subset)
+        splits["train"] = LabelledImages(store, frame[frame["image_id"].isin(chosen)], classes)
         model = finetune(settings, args.encoder, splits, inputs, device, folder)
         if seed == args.keep:
             save_encoder(folder / "classifier.safetensors", model, {"classes": len(classes), "seed": seed})
     for seed in args.seeds:
         clear_resume(args.out / f"seed{seed}")
+
+
+def subset_of(subset: pd.DataFrame, seed: int, path: Path) -> pd.Series:
+    """Training images of a seed: the list's, or its own where the list has a column of seeds."""
+    if "seed" not in subset:
+        return subset["image_id"]
+    own = subset.loc[subset["seed"] == seed, "image_id"]
+    if own.empty:
+        raise UserError(f"{path}: no images of seed {seed}; delete it and rerun label_subset.py")
+    return own
 
 
 def finetune(

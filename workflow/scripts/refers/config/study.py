@@ -172,12 +172,22 @@ class Dataset(Section):
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
+    comparable: bool = Field(
+        True,
+        description="Whether its test images are the paper's, or drawn from the same pool; where not, no number is judged"
+        " against the paper's.",
+    )
 
 
 class Subset(Section):
     """The label subsets."""
 
     seed: Seed = Field(0, description="Drawing of the label subsets.")
+    per_seed: bool = Field(
+        False,
+        description="Draw another subset for every fine-tuning seed, as the released README does; by default the seeds of a"
+        " split share one.",
+    )
 
 
 class Method(Section):
@@ -219,6 +229,7 @@ class Columns(Section):
 
     dataset: str
     ratios: Annotated[list[Percent], Some, Unique] = Field(description="Label ratios in percent.")
+    splits: Count | None = Field(None, description="Splits of this dataset, instead of study.splits.")
 
 
 class Bootstrap(Section):
@@ -233,12 +244,35 @@ class Bootstrap(Section):
 
 
 class Grid(Section):
-    """What runs: methods x cells x seeds. Lists choose what to run; the maps beside them describe it."""
+    """What runs: methods x cells x splits x seeds. Lists choose what to run; the maps beside them describe it."""
 
     methods: Annotated[list[str], Some, Unique]
     cells: Annotated[list[Columns], Some]
-    seeds: Annotated[list[Seed], Some, Unique]
+    splits: Count = Field(
+        1,
+        description="Splits drawn of every dataset, each with label subsets of its own; a cell averages over splits and seeds."
+        " Split k is drawn with datasets.*.split.seed + k, its subsets with subset.seed + k. Official and released test"
+        " lists are the same in all of them.",
+    )
+    seeds: Annotated[list[Seed], Some, Unique] = Field(
+        description="Fine-tuning seeds, the same on every split."
+    )
+    minority_patients: int = Field(
+        10,
+        ge=0,
+        description="Patients with the rarer label of a class below which preflight and the check of a split warn.",
+    )
     bootstrap: Bootstrap
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        found: dict[str, int | None] = {}
+        for columns in self.cells:
+            if found.setdefault(columns.dataset, columns.splits) != columns.splits:
+                raise ValueError(
+                    f"cells: {columns.dataset} is listed with two numbers of splits; give it one"
+                )
+        return self
 
 
 class Tier(Section):

@@ -263,8 +263,12 @@ def positives(rows: pd.DataFrame) -> dict[str, int]:
     return {name.removeprefix(LABEL): int((rows[name] == 1).sum()) for name in labels}
 
 
-def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
+def draw_subset(
+    split: pd.DataFrame, ratio: float, seed: int, training_seed: int | None = None
+) -> pd.DataFrame:
     """Training rows of a label ratio in percent: columns row and image_id, sorted by row.
+
+    Every `training_seed` has a draw of its own; None is the one that training seeds share.
 
     One random order of the training images serves every ratio, so that 1 % is a subset of 10 %. The first positive of each
     class (rarest class first; of a binary set, also the first negative) is moved to the front and always taken: no class
@@ -278,7 +282,8 @@ def draw_subset(split: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
     train = split[split["split"] == "train"]
     if train.empty:
         raise UserError("the split has no training image; delete it and rerun split_dataset.py")
-    train = train.iloc[hash_order(train["image_id"], "subset", seed)]
+    key = (seed,) if training_seed is None else (seed, training_seed)
+    train = train.iloc[hash_order(train["image_id"], "subset", *key)]
     columns = [name for name in train.columns if name.startswith(LABEL)]
     wanted = train[columns].to_numpy() == 1
     if len(columns) == 1:

@@ -122,7 +122,7 @@ class CostModel:
             record = self.study.resolve(paths.ENCODER_RECORD, **job.wildcards)
             wanted = {record: config.to_dict(self.study.pretrain_settings(**job.wildcards))}
         elif job.rule == "finetune":
-            settings = config.to_dict(self.study.finetune_settings(**job.wildcards))
+            settings = config.to_dict(self._tuning(job))
             wanted = {
                 self.study.resolve(paths.RUN_RECORD, **job.wildcards, seed=seed): config.merge(
                     settings, {"training": {"seed": seed}}
@@ -170,7 +170,8 @@ class CostModel:
             return self.images("mimic")
         if "dataset" in job.wildcards:
             sizes = self.sizes(job.wildcards["dataset"])
-            return sizes["test"] if job.rule in ("cell", "ttest") else sum(sizes.values())
+            tested = len(self.study.splits(job.wildcards["dataset"])) * sizes["test"]
+            return tested if job.rule in ("cell", "ttest") else sum(sizes.values())
         return 0
 
     def _disk(self, job: Job, items: int) -> float:
@@ -222,10 +223,16 @@ class CostModel:
             WRITING * _state(training.optimiser, FLOAT * step["parameters"], encoder),
         )
 
+    def _tuning(self, job: Job) -> config.Finetune:
+        """Settings of a fine-tune, the same on every split."""
+        return self.study.finetune_settings(*(job.wildcards[name] for name in ("method", "dataset", "ratio")))
+
     def _finetuning(self, job: Job) -> Cost:
         method, dataset, ratio = (job.wildcards[name] for name in ("method", "dataset", "ratio"))
-        settings = self.study.finetune_settings(method, dataset, ratio)
-        training, step = settings.training, self._step(finetune_key(self.study, method, dataset, ratio))
+        training, step = (
+            self._tuning(job).training,
+            self._step(finetune_key(self.study, method, dataset, ratio)),
+        )
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
         train = max(1, round(sizes["train"] * ratio / 100))
         flops = self._training(training, step, train, sizes["val"])
@@ -241,7 +248,7 @@ class CostModel:
             self._ram(job),
             step["gpu_bytes"] / 2**20,
             seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
-            + self.study.saves_classifier(method, dataset, ratio) * encoder,
+            + self.study.saves_classifier(**job.wildcards) * encoder,
             # a finished seed keeps its best weights only
             WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
         )
@@ -271,11 +278,7 @@ class CostModel:
         if not cost.flops:
             return None
         method = job.wildcards["method"]
-        settings = (
-            self.study.pretrain_settings(method)
-            if job.rule == "pretrain"
-            else self.study.finetune_settings(**job.wildcards)
-        )
+        settings = self.study.pretrain_settings(method) if job.rule == "pretrain" else self._tuning(job)
         found = self.speeds.get(speed_key(self.study, method, settings.training.precision))
         return START + cost.flops / found["flops_per_second"] if found else None
 
@@ -299,9 +302,9 @@ class CostModel:
         return read_json(path)["studies_with_images"] if path.exists() else self.plan.studies
 
     def sizes(self, dataset: str) -> dict[str, int]:
-        """Images of train, val and test: those of the split where it exists, else the configured shares of the source."""
+        """Images of train, val and test: of the first split where it exists, else the configured shares of the source."""
         entry = self.study.dataset(dataset)
-        path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset)
+        path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset, split=0)
         if path.exists():
             return read_json(path)["images"]
         total, shares = self.images(entry.source), entry.split.fractions

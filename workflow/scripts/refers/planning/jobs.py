@@ -60,10 +60,10 @@ class JobGraph:
         index = self.add("index_source", paths.INDEX, source=source)
         return [index, self.add("pack_images", paths.IMAGES, [index], source=source)]
 
-    def split(self, dataset: str) -> list[str]:
-        """Split of a dataset, index and image store of its source."""
+    def split(self, dataset: str, split: int) -> list[str]:
+        """One split of a dataset, index and image store of its source."""
         images = self.images(self.study.dataset(dataset).source)
-        return [self.add("split_dataset", paths.SPLIT, images, dataset=dataset), *images]
+        return [self.add("split_dataset", paths.SPLIT, images, dataset=dataset, split=split), *images]
 
     def mimic(self) -> list[str]:
         """Index, image store and tokens, which pre-training reads; and the text encoder where one is built."""
@@ -85,20 +85,27 @@ class JobGraph:
             needs.append(self.encoder("imagenet"))
         return self.add("pretrain", paths.ENCODER, needs, method=method)
 
-    def finetune(self, method: str, cell: Cell) -> str:
-        split, index, store = self.split(cell.dataset)
-        check = self.add("check_split", paths.CHECK, [split, index, store], dataset=cell.dataset)
-        subset = self.add("label_subset", paths.SUBSET, [split], **cell._asdict())
+    def finetune(self, method: str, cell: Cell, split: int) -> str:
+        """The runs of a cell on one split, seed after seed."""
+        table, index, store = self.split(cell.dataset, split)
+        wildcards = {**cell._asdict(), "split": split}
+        check = self.add("check_split", paths.CHECK, [table, index, store], dataset=cell.dataset, split=split)
+        subset = self.add("label_subset", paths.SUBSET, [table], **wildcards)
         output = paths.fill(paths.PREDICTIONS, seed=self.study.seeds[0])
-        needs = [self.encoder(method), store, split, subset, check]
-        return self.add("finetune", output, needs, method=method, **cell._asdict())
+        needs = [self.encoder(method), store, table, subset, check]
+        return self.add("finetune", output, needs, method=method, **wildcards)
+
+    def finetunes(self, method: str, cell: Cell) -> list[str]:
+        """The runs of a cell on every split."""
+        return [self.finetune(method, cell, split) for split in self.study.splits(cell.dataset)]
 
     def cell(self, method: str, cell: Cell) -> str:
-        needs = [self.finetune(method, cell)]
+        needs = self.finetunes(method, cell)
         return self.add("cell", paths.CELL, needs, method=method, **cell._asdict())
 
     def ttest(self, method: str, baseline: str, cell: Cell) -> str:
-        needs = [add(each, cell) for add in (self.cell, self.finetune) for each in (method, baseline)]
+        needs = [self.cell(each, cell) for each in (method, baseline)]
+        needs += [target for each in (method, baseline) for target in self.finetunes(each, cell)]
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
     def table(self, name: str) -> str:
@@ -113,11 +120,11 @@ class JobGraph:
         elif kind == "attention":
             needs = [self.attend(name, *cells[0])] if cells else []
         else:
-            needs = [self.cell(*pair) if kind == "ratios" else self.finetune(*pair) for pair in cells]
+            needs = [self.cell(*pair) if kind == "ratios" else self.finetune(*pair, 0) for pair in cells]
         return self.add("figure", paths.fill(paths.FIGURE, form="pdf"), needs, figure=name)
 
     def attend(self, figure: str, method: str, cell: Cell) -> str:
-        needs = [self.finetune(method, cell), *self.split(cell.dataset)]
+        needs = [self.finetune(method, cell, 0), *self.split(cell.dataset, 0)]
         return self.add("attend", paths.MAPS, needs, figure=figure)
 
     def everything(self) -> None:
@@ -163,7 +170,7 @@ def pretrain_key(study: Study, method: str) -> str:
 
 
 def finetune_key(study: Study, method: str, dataset: str, ratio: int) -> str:
-    """Key of a fine-tuning step's cost."""
+    """Key of a fine-tuning step's cost, the same on every split."""
     training = study.finetune_settings(method, dataset, ratio).training
     return _key(study, "finetune", study.model_settings(method), training)
 

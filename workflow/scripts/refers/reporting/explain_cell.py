@@ -18,6 +18,7 @@ from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
 from refers.study.study import Study
 
+Run = tuple[int, int]  # split and seed of a fine-tune
 HASHED = 2e9  # bytes of the largest file that is hashed without --full
 UNCHANGED, CHANGED, ABSENT, UNKNOWN, LARGE = (
     "unchanged",
@@ -99,34 +100,42 @@ class ProvenanceCheck:
             self.notes.append(f"{path}: the library changed during the run ({', then '.join(libraries)})")
         return found
 
-    def cell(self, method: str, dataset: str, ratio: int) -> dict[int, dict]:
-        """Check auc.json, the predictions and the inputs of the fine-tunes; returns the fine-tunes' records by seed."""
+    def cell(self, method: str, dataset: str, ratio: int) -> dict[Run, dict]:
+        """Check auc.json, the predictions and the inputs of the fine-tunes; returns the fine-tunes' records by run."""
         names = {"method": method, "dataset": dataset, "ratio": ratio}
-        seeds, cell = self.study.seeds, self.study.resolve(paths.CELL, **names)
+        runs, cell = self.study.runs(dataset), self.study.resolve(paths.CELL, **names)
         self.compare("cell", cell, None)
         content = read_json(cell) if cell.is_file() else {}
-        recorded = dict(zip(content.get("seeds", []), content.get("predictions_sha256", []), strict=False))
-        if content and content.get("seeds") != seeds:
-            self.notes.append(f"{cell} is of seeds {content.get('seeds')}, the config has {seeds}")
-        records = {}
-        for seed in seeds:
-            records[seed] = self.record(self.study.resolve(paths.RUN_RECORD, **names, seed=seed))
-            path = self.study.resolve(paths.PREDICTIONS, **names, seed=seed)
-            self.compare(f"predictions that the cell read, seed {seed}", path, recorded.get(seed))
-            if records[seed]:
-                self.compare(
-                    f"predictions of seed {seed} as written", path, records[seed]["outputs"]["predictions"]
-                )
+        found = list(zip(content.get("splits", []), content.get("seeds", []), strict=False))
+        recorded = dict(zip(found, content.get("predictions_sha256", []), strict=False))
+        if content and found != runs:
+            self.notes.append(
+                f"{cell} is of {', '.join(map(_run_name, found)) or 'unknown runs'};"
+                f" the config has {', '.join(map(_run_name, runs))}"
+            )
         source = self.study.dataset(dataset).source
         settings = config.to_dict(self.study.finetune_settings(**names))
-        for seed, record in records.items():
-            for name, pattern in FINETUNE_INPUTS.items() if record else ():
-                path = self.study.resolve(pattern, **names, source=source)
-                self.compare(f"{name} of the fine-tunes", path, record["inputs"].get(name))
+        records = {}
+        for run in runs:
+            split, seed = run
+            where = names | {"split": split, "seed": seed, "source": source}
+            records[run] = record = self.record(self.study.resolve(paths.RUN_RECORD, **where))
+            path = self.study.resolve(paths.PREDICTIONS, **where)
+            self.compare(f"predictions that the cell read, {_run_name(run)}", path, recorded.get(run))
+            if not record:
+                continue
+            self.compare(
+                f"predictions of {_run_name(run)} as written", path, record["outputs"]["predictions"]
+            )
+            for name, pattern in FINETUNE_INPUTS.items():
+                what = f"{name} of the fine-tunes"
+                self.compare(what, self.study.resolve(pattern, **where), record["inputs"].get(name))
             wanted = settings | {"training": settings["training"] | {"seed": seed}}
-            if record and digest(wanted) != record["settings_sha256"]:
-                self.notes.append(f"the config's settings are no longer those of seed {seed}")
-        self.compare("check of the split", self.study.resolve(paths.CHECK, dataset=dataset), None)
+            if digest(wanted) != record["settings_sha256"]:
+                self.notes.append(f"the config's settings are no longer those of {_run_name(run)}")
+        for split in self.study.splits(dataset):
+            check = self.study.resolve(paths.CHECK, dataset=dataset, split=split)
+            self.compare(f"check of split {split}", check, None)
         self._images(source)
         return records
 
@@ -192,7 +201,7 @@ def explain(study: Study, method: str, dataset: str, ratio: int, command: str, f
         "finetune_kept" if study.saves_classifier(method, *cell) else "finetune",
     ]
     found = {f"encoder of {name}": record for name, record in encoders.items() if record}
-    found |= {f"seed {seed}": record for seed, record in runs.items() if record}
+    found |= {_run_name(run): record for run, record in runs.items() if record}
     files = [
         [line.what, line.path, (line.recorded or "")[:SHORT], (line.found or "")[:SHORT], line.verdict]
         for line in check.digests
@@ -235,24 +244,32 @@ def _verdict(check: ProvenanceCheck, records: list[dict]) -> str:
     return f"{text}. " + ("What differs:\n\n" + "\n".join(lines) if lines else "Nothing differs.")
 
 
-def _finetunes(records: dict[int, dict]) -> str:
+def _run_name(run: Run) -> str:
+    return "split {}, seed {}".format(*run)
+
+
+def _finetunes(records: dict[Run, dict]) -> str:
     rows = []
-    for seed, record in records.items():
+    for (split, seed), record in records.items():
         if record:
             images = ", ".join(f"{count:,} {name}" for name, count in record["images"].items())
             score = "" if record["best_score"] is None else f"{record['best_score']:.4f}"
             settings = record["settings_sha256"][:SHORT]
-            rows.append([str(record["seed"]), settings, images, str(record["best_step"]), score])
+            rows.append([str(split), str(record["seed"]), settings, images, str(record["best_step"]), score])
         else:
-            rows.append([str(seed), ABSENT, "", "", ""])
-    return markdown_table(["seed", "settings", "images", "best step", "validation score"], rows)
+            rows.append([str(split), str(seed), ABSENT, "", "", ""])
+    return markdown_table(["split", "seed", "settings", "images", "best step", "validation score"], rows)
 
 
 def _random_seeds(study: Study, dataset: str, encoders: dict[str, dict]) -> str:
     """Seeds of everything random but the fine-tunes."""
-    split, bootstrap = study.dataset(dataset).split, study.config.study.bootstrap
-    rows = [[f"split, {split.kind}", str(split.seed), "config"]]
-    rows.append(["label subset", str(study.config.subset.seed), "config"])
+    bootstrap, subset = study.config.study.bootstrap, study.config.subset
+    rows = []
+    for split in study.splits(dataset):
+        settings = study.split_settings(dataset, split)
+        rows.append([f"split {split}, {settings.kind}", str(settings.seed), "config"])
+        what = f"label subset{'s, one per seed,' if subset.per_seed else ''} of split {split}"
+        rows.append([what, str(subset.seed + split), "config"])
     for name, record in encoders.items():
         if record:
             rows.append([f"encoder of {name}", str(record["seed"]), "run.json"])
@@ -294,7 +311,7 @@ def _settings(title: str, record: dict) -> str:
     return f"## {title}\n\nSHA-256 {record['settings_sha256']}\n\n```json\n{json.dumps(record['settings'], indent=1)}\n```"
 
 
-def _commands(make: str, rules: list[str], runs: dict[int, dict], encoders: dict[str, dict]) -> str:
+def _commands(make: str, rules: list[str], runs: dict[Run, dict], encoders: dict[str, dict]) -> str:
     """How to make the cell again with Snakemake, and the commands of its jobs as they were run."""
     lines = [
         f"{make}    # what is missing or out of date",
@@ -307,6 +324,6 @@ def _commands(make: str, rules: list[str], runs: dict[int, dict], encoders: dict
     if recorded:
         text = "\n".join(shlex.join(["python", *argv]) for argv in recorded)
         parts.append(
-            f"The commands of its jobs, encoder first; one command trains every seed:\n\n```sh\n{text}\n```"
+            f"The commands of its jobs, encoder first; one command trains every seed of a split, here of the first:\n\n```sh\n{text}\n```"
         )
     return "\n\n".join(parts)

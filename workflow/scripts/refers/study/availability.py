@@ -151,7 +151,10 @@ class Availability:
         """Status of a cell: its predictions exist, which then need no downloads, or it can be trained."""
         reason = self.training_status(method, cell)
         pattern = paths.fill(paths.PREDICTIONS, method=method, **cell._asdict())
-        saved = reason and self.results_exist(*(paths.fill(pattern, seed=seed) for seed in self.study.seeds))
+        runs = self.study.runs(cell.dataset)
+        saved = reason and self.results_exist(
+            *(paths.fill(pattern, split=split, seed=seed) for split, seed in runs)
+        )
         return "" if saved else reason
 
     def can_run(self, method: str, cell: Cell) -> bool:

@@ -46,6 +46,9 @@ def check(values: dict) -> Study:
             raise UserError(
                 f"config.audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
             ) from None
+    for name in dict.fromkeys(cell.dataset for cell in study.cells):
+        if repeated := _repeated_run(study, name):
+            raise UserError(f"config.study: {repeated}")
     # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
     if problems := list(filter(None, _fragments(checked))):
         raise UserError("; ".join(problems))
@@ -76,6 +79,18 @@ def _fragments(checked: StudyConfig) -> Iterator[str]:
         yield fragment_problems(config.Finetune, entry.finetune, f"{where}.finetune")
 
 
+def _repeated_run(study: Study, dataset: str) -> str:
+    """Why several splits of a dataset would be one run made several times; empty where each is another."""
+    ratios = [cell.ratio for cell in study.cells if cell.dataset == dataset]
+    splits, kind = len(study.splits(dataset)), study.dataset(dataset).split.kind
+    if splits == 1 or kind != "released" or 100 not in ratios:
+        return ""
+    return (
+        f"{splits} splits of {dataset} at 100 % would be the same run {splits} times, since its lists are released and no"
+        f" subset is drawn; set splits: 1 for it in study.cells, or datasets.{dataset}.split.kind: random"
+    )
+
+
 def _references(study: Study) -> Iterator[tuple[str, str, str]]:
     """(key, kind of entry, name) of every name in the config that stands for another entry."""
     checked = study.config
@@ -102,7 +117,11 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         if figure.dataset:
             yield f"figures.{name}.dataset", "dataset", figure.dataset
     yield from (("finetune.datasets", "dataset", name) for name in checked.finetune.datasets)
-    yield from (("finetune.cells", "cell", name) for name in checked.finetune.cells)
+    # Settings may wait for a dataset that has no column yet; of one that has, they name its cells.
+    shown = {cell.dataset for cell in study.cells}
+    for name in checked.finetune.cells:
+        dataset = name.partition("/")[0]
+        yield "finetune.cells", *(("cell", name) if dataset in shown else ("dataset", dataset))
     for tier in checked.plan.tiers:
         yield from (("plan.tiers", METHOD, name) for name in [*(tier.methods or []), *tier.checkpoints])
     yield "audit.table", "table", checked.audit.table

@@ -27,12 +27,13 @@ TEXT_ENCODER = "<interim>/mimic/text_encoder"  # of studies that name no downloa
 TOKENS = "<interim>/mimic/tokens.npz"
 WORDS = "<interim>/mimic/{method}/words.csv"
 
-# ---- datasets: who is trained, validated and tested on
-SPLIT = "<interim>/{dataset}/split.parquet"
-SPLIT_REPORT = "<interim>/{dataset}/split.json"
-CHECK = "<interim>/{dataset}/check.json"
-SUBSET = "<interim>/{dataset}/subset_{ratio}pct.csv"
-SUBSET_REPORT = "<interim>/{dataset}/subset_{ratio}pct.json"
+# ---- datasets: who is trained, validated and tested on, by number of the split
+_SPLIT = "<interim>/{dataset}/split{split}"
+SPLIT = f"{_SPLIT}/split.parquet"
+SPLIT_REPORT = f"{_SPLIT}/split.json"
+CHECK = f"{_SPLIT}/check.json"
+SUBSET = f"{_SPLIT}/subset_{{ratio}}pct.csv"
+SUBSET_REPORT = f"{_SPLIT}/subset_{{ratio}}pct.json"
 
 # ---- encoders
 RANDOM_VIT = "<interim>/random_vit.npz"
@@ -41,13 +42,13 @@ ENCODER_RECORD = "<results>/encoders/{method}/run.json"
 ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
 
 # ---- fine-tunes
-RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}"
+RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/split{split}/seed{seed}"
 PREDICTIONS = f"{RUN}/predictions.parquet"
 RUN_RECORD = f"{RUN}/run.json"
 RUN_METRICS = f"{RUN}/metrics.jsonl"
 CLASSIFIER = f"{RUN}/classifier.safetensors"
 
-# ---- results: one table cell is one target
+# ---- results: one table cell is one target, over all splits and seeds
 CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
 TTEST = "<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json"
 TABLE = "<results>/tables/{table}.{form}"  # csv, md, tex, html
@@ -72,13 +73,13 @@ _CELL = "{method}.{dataset}.{ratio}pct"
 JOBS = {
     "index_source": "{source}",
     "pack_images": "{source}",
-    "split_dataset": "{dataset}",
-    "check_split": "{dataset}",
-    "label_subset": "{dataset}.{ratio}pct",
+    "split_dataset": "{dataset}.split{split}",
+    "check_split": "{dataset}.split{split}",
+    "label_subset": "{dataset}.{ratio}pct.split{split}",
     "discover_words": "{method}",
     "pretrain": "{method}",
     "import_encoder": "{method}",
-    "finetune": _CELL,
+    "finetune": f"{_CELL}.split{{split}}",
     "cell": _CELL,
     "explain": _CELL,
     "ttest": "{dataset}.{ratio}pct.{method}_vs_{baseline}",

@@ -135,11 +135,17 @@ class Specs:
         return {
             "kind": kind,
             "title": entry.title,
-            "note": self.study.config.note,
+            "note": " ".join(filter(None, [self._first_split(name), self.study.config.note])),
             **({"threshold": entry.threshold} if kind == "attention" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
         }
+
+    def _first_split(self, name: str) -> str:
+        """What a figure of a single split says where there are several: each has other test images."""
+        entry = self.study.figure(name)
+        splits = len(self.study.splits(entry.dataset)) if entry.dataset else 1
+        return f"The first of {splits} splits." if splits > 1 and entry.kind in ("roc", "attention") else ""
 
     def _line_status(self, name: str, method: str) -> str:
         """Empty when a figure shows the method; otherwise why not."""

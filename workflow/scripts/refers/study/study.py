@@ -55,6 +55,15 @@ class Study:
         """Fine-tuning seeds."""
         return self.config.study.seeds
 
+    def splits(self, dataset: str) -> list[int]:
+        """Numbers of the splits that are drawn of a dataset: 0, 1, ..."""
+        own = (columns.splits for columns in self.config.study.cells if columns.dataset == dataset)
+        return list(range(next(filter(None, own), self.config.study.splits)))
+
+    def runs(self, dataset: str) -> list[tuple[int, int]]:
+        """(split, seed) of every fine-tune of a cell of a dataset: all seeds of the first split, then of the next."""
+        return [(split, seed) for split in self.splits(dataset) for seed in self.seeds]
+
     @property
     def saved_classifiers(self) -> dict[str, list]:
         """Methods, datasets and label ratios whose fine-tunes save a classifier, for class activation maps."""
@@ -89,10 +98,11 @@ class Study:
             )
         return found
 
-    def saves_classifier(self, method: str, dataset: str, ratio: int) -> bool:
-        """Whether the first seed of a cell saves its classifier."""
+    def saves_classifier(self, method: str, dataset: str, ratio: int, split: int = 0) -> bool:
+        """Whether the first seed of a cell saves its classifier on a split: on the first one, where a figure has maps."""
         saved = self.saved_classifiers
-        return method in saved["method"] and dataset in saved["dataset"] and int(ratio) in saved["ratio"]
+        wanted = method in saved["method"] and dataset in saved["dataset"] and int(ratio) in saved["ratio"]
+        return wanted and int(split) == 0
 
     # ---- entries of the config
 
@@ -181,10 +191,18 @@ class Study:
         where = f"config.finetune, merged for {method}/{cell}"
         return config.load(config.Finetune, config.merge(tuning.defaults, *parts), where)
 
-    def split_settings(self, dataset: str) -> config.Split:
-        """Settings of split_dataset.py."""
+    def split_settings(self, dataset: str, split: int) -> config.Split:
+        """Settings of split_dataset.py: those of the config, with a seed of its own for each split.
+
+        Raises:
+            UserError: the study draws no such split of the dataset.
+        """
         entry = self.dataset(dataset)
-        rule = config.to_dict(entry.split)
+        if split not in self.splits(dataset):
+            raise UserError(
+                f"no split {split} of {dataset}: the study has {len(self.splits(dataset))}; see study.splits"
+            )
+        rule = config.to_dict(entry.split) | {"seed": entry.split.seed + split}
         return config.Split(dataset=dataset, classes=entry.classes, views=list(entry.views), **rule)
 
     @property
