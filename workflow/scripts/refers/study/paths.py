@@ -40,6 +40,10 @@ ENCODER = "<results>/encoders/{method}/encoder.safetensors"
 ENCODER_RECORD = "<results>/encoders/{method}/run.json"
 ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
 
+# ---- learning-rate pilots
+PILOT = "<results>/pilots/{method}.json"
+PILOTS = "<results>/pilots/pilots.{form}"  # csv, md, pdf, png
+
 # ---- fine-tunes
 RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}"
 PREDICTIONS = f"{RUN}/predictions.parquet"
@@ -76,6 +80,7 @@ JOBS = {
     "check_split": "{dataset}",
     "label_subset": "{dataset}.{ratio}pct",
     "discover_words": "{method}",
+    "pilot": "{method}",
     "pretrain": "{method}",
     "import_encoder": "{method}",
     "finetune": _CELL,
