@@ -296,34 +296,6 @@ class Words(Section):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of references and places.")
 
 
-class Pretrain(Section):
-    """Pre-training of one encoder on MIMIC-CXR-JPG."""
-
-    objective: str = Field(
-        "refers", description="Objective: the name of a file in workflow/scripts/refers/methods/."
-    )
-    init: Literal["scratch", "imagenet"] = Field(
-        "scratch",
-        description="Start of the encoder: random, or the encoder of the method `imagenet`, whose activation it then takes over."
-        " Only a radiograph transformer of the same sizes and positions can start there.",
-    )
-    model: Model = Field(
-        default_factory=Transformer, description="The encoder; `architecture` says which kind."
-    )
-    rate: Literal["fixed", "pilot"] = Field(
-        "fixed",
-        description="Optimiser and peak learning rate: fixed, those of training.optimiser; pilot, those with the lowest"
-        " held-out pre-training loss in short runs (`pilots`), of which training.optimiser is one candidate.",
-    )
-    training: Training = Field(default_factory=Training, description="The training loop.")
-    words: Words = Field(
-        default_factory=Words, description="Visual words, where the objective learns from crops."
-    )
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
-    )
-
-
 class Candidate(Section):
     """An optimiser and its peak learning rate."""
 
@@ -361,6 +333,39 @@ class Pilots(Section):
             )
         warmup = min(steps - 1, round(training.warmup_steps * steps / training.steps))
         return training.replace(steps=steps, warmup_steps=warmup, validate_every=steps, select="last")
+
+
+class Pretrain(Section):
+    """Pre-training of one encoder on MIMIC-CXR-JPG."""
+
+    objective: str = Field(
+        "refers", description="Objective: the name of a file in workflow/scripts/refers/methods/."
+    )
+    init: Literal["scratch", "imagenet"] = Field(
+        "scratch",
+        description="Start of the encoder: random, or the encoder of the method `imagenet`, whose activation it then takes over."
+        " Only a radiograph transformer of the same sizes and positions can start there.",
+    )
+    model: Model = Field(
+        default_factory=Transformer, description="The encoder; `architecture` says which kind."
+    )
+    rate: Literal["fixed", "pilot"] = Field(
+        "fixed",
+        description="Optimiser and peak learning rate: fixed, those of training.optimiser; pilot, those with the lowest"
+        " held-out pre-training loss in short runs (`pilots`), of which training.optimiser is one candidate.",
+    )
+    training: Training = Field(default_factory=Training, description="The training loop.")
+    words: Words = Field(
+        default_factory=Words, description="Visual words, where the objective learns from crops."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
+    )
+
+    def at(self, candidate: Candidate) -> Self:
+        """The same settings with the optimiser and rate of a pilot's candidate."""
+        optimiser = self.training.optimiser.at(candidate.name, candidate.lr)
+        return self.replace(training=self.training.replace(optimiser=optimiser))
 
 
 class Finetune(Section):

@@ -42,7 +42,7 @@ ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
 
 # ---- learning-rate pilots
 PILOT = "<results>/pilots/{method}.json"
-PILOTS = "<results>/pilots/pilots.{form}"  # csv, md, pdf, png
+PILOTS = "<results>/pilots/pilots.{form}"  # csv, md, html, pdf, png
 
 # ---- fine-tunes
 RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/seed{seed}"
