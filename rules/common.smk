@@ -290,6 +290,36 @@ def objective_code(wildcards):
     return code_of("pretrain", methods=[objective])
 
 
+def pilot_code(wildcards):
+    objective = STUDY.pretrain_settings(wildcards.method).objective
+    return code_of("pilot", methods=[objective])
+
+
+def pilot_of(wildcards):
+    """The pilot that chooses the rate of a method, for those that ask for one."""
+    return paths.fill(paths.PILOT, method=wildcards.method) if STUDY.uses_pilot(wildcards.method) else []
+
+
+def pilot_option(wildcards, input):
+    return option("--pilot", input.pilot)
+
+
+def piloted(available):
+    """Methods of the study whose rates a pilot chooses: those whose pilot can run, or the others."""
+    return [
+        method
+        for method in STUDY.methods
+        if STUDY.uses_pilot(method) and available == (not AVAILABILITY.method_status(method))
+    ]
+
+
+def pilots_spec(wildcards):
+    """What pilots.py is told: titles, and why a pilot cannot run."""
+    titles = {method: STUDY.method(method).title for method in STUDY.methods}
+    status = {method: AVAILABILITY.method_status(method) for method in piloted(available=False)}
+    return as_json({"titles": titles, "status": status, "note": CONFIG.note})
+
+
 def is_imported(method):
     return STUDY.is_imported(method)
 
@@ -588,6 +618,16 @@ def resources_of_rules(wildcards):
             if resource and not resource.is_evaluable()
         }
     return as_json(found)
+
+
+def pilots_of_page(form):
+    """The table or the figure of the pilots, where any of them can run."""
+    return [paths.fill(paths.PILOTS, form=form)] if piloted(available=True) else []
+
+
+def captions_of_page(wildcards):
+    titles = {name: entry.title for name, entry in CONFIG.figures.items()}
+    return as_json({"pilots": "Learning-rate pilots", **titles})
 
 
 def plan_of_page(wildcards):

@@ -8,8 +8,8 @@ localrules:
 rule page:
     """Tables, figures and claims, with the provenance of each number."""
     input:
-        tables=expand(paths.TABLE, table=CONFIG.tables, form="html"),
-        figures=expand(paths.FIGURE, figure=CONFIG.figures, form="png"),
+        tables=[*expand(paths.TABLE, table=CONFIG.tables, form="html"), *pilots_of_page("html")],
+        figures=[*expand(paths.FIGURE, figure=CONFIG.figures, form="png"), *pilots_of_page("png")],
         claims=paths.fill(paths.CLAIMS, form="csv"),
         records=records_of_tables(),
         ttests=tests_of_tables(),
@@ -28,7 +28,7 @@ rule page:
         runtime=10,
     params:
         note=literal(CONFIG.note),
-        captions=literal(as_json({name: entry.title for name, entry in CONFIG.figures.items()})),
+        captions=captions_of_page,
         remake=literal(remake_command()),
         plan=plan_of_page,  # no input: the page is complete without a plan, and a plan takes training steps
         code=code_of("page"),

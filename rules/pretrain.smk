@@ -38,6 +38,7 @@ rule pretrain:
         text_encoder=text_encoder_files,
         init=init_encoder,
         words=words_of,
+        pilot=pilot_of,
     output:
         encoder=paths.ENCODER,
         record=paths.ENCODER_RECORD,
@@ -60,12 +61,13 @@ rule pretrain:
         text_encoder=text_encoder_folder,
         init=init_option,
         words=words_option,
+        pilot=pilot_option,
         device=CONFIG.device,
         code=objective_code,
     shell:
         "python workflow/scripts/pretrain.py --method {wildcards.method:q} --config {params.config:q}"
         " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} --tokens {input.tokens:q}"
-        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
+        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} {params.pilot:q} --device {params.device:q}"
         " --processes {resources.gpu:q} --out {output.encoder:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 

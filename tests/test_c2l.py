@@ -7,7 +7,7 @@ import pytest
 import torch
 from refers import config
 from refers.methods import build_objective
-from refers.methods.c2l import infonce, nce
+from refers.methods.c2l import cut_out, infonce, nce
 from refers.model.encoders import build_encoder
 from refers.training import augment, trainer
 from refers.training.pretraining import pretraining_task
@@ -19,7 +19,10 @@ CPU = torch.device("cpu")
 def build(model, context, **settings):
     torch.manual_seed(0)
     return build_objective(
-        "c2l", build_encoder(model), {"width": 8, "queue": 10, "momentum": 0.9} | settings, context
+        "c2l",
+        build_encoder(model),
+        {"width": 8, "queue": 10, "momentum": 0.9, "cutout": 0} | settings,
+        context,
     )
 
 
@@ -286,3 +289,42 @@ def test_the_plain_pass_comes_back_when_the_mixed_one_is_gone(objective):
     objective.encoder.blocks[0].register_forward_pre_hook(entering)
     objective.train()({"images": torch.randn(4, 2, 1, 32, 32)})["loss"].backward()
     assert events == ["forward 0", "forward 1", "backward 1", "forward 2", "backward 0"]
+
+
+def test_three_squares_are_cut_out_of_every_crop_in_training_alone(small_model, context):
+    torch.manual_seed(0)
+    images = torch.randn(500, 2, 1, 32, 32)
+    holes = cut_out(images, 1, 5) == 0
+    assert torch.equal(cut_out(images, 0, 5), images)
+    rows, columns = holes[:, :, 0].any(3), holes[:, :, 0].any(2)
+    assert torch.equal(holes[:, :, 0], rows[..., None] & columns[..., None, :]), "one square is a rectangle"
+    assert sorted(rows.sum(2).unique().tolist()) == [3, 4, 5], "the border cuts a square off"
+    assert holes[..., 0, 0, 0].any(), "squares reach the corners"
+    assert holes[..., -1, -1].any()
+    objective = build(small_model, context, cutout=3)
+    seen = []
+    objective.encoder.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    objective.train()({"images": images[:8]})
+    share = (seen[0] == 0).flatten(1).float().mean(1)
+    assert ((share > 0) & (share <= 3 * 25 / 1024)).all()
+    seen.clear()
+    objective.eval()({"images": images[:8]})
+    assert any(torch.equal(given, images[:8, 0]) for given in seen)
+
+
+def test_crops_take_a_fifth_to_all_of_the_images_area(small_model, context, studies):
+    training = config.Training(steps=4, warmup_steps=1, batch_size=32)
+
+    def shares(**settings):
+        task = pretraining_task(studies, build(small_model, context, **settings), training, 32, CPU)
+        batches = task.loss.__self__
+        torch.manual_seed(0)
+        params = batches.params({"images": torch.zeros(1000)}, augment.sample_params)
+        return params.scale_x * params.scale_y
+
+    found = shares()
+    assert 0.2 <= float(found.min()) < 0.22
+    # the share of an oblong crop that would leave the image is smaller
+    assert 0.9 < float(found.max()) <= 1
+    shared = shares(area=None)
+    assert torch.equal(shared, torch.full((2000,), (32 / 36) ** 2))

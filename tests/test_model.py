@@ -110,7 +110,7 @@ def test_view_fusion_weights_views_by_a_softmax():
     first, _, second = fusion.score
     expected = second(first(features.flatten(1)).relu()).softmax(1)
     torch.testing.assert_close(study.weights, expected)
-    torch.testing.assert_close(study.feature[:, 4:8], expected[:, 1:2] * features[:, 1])
+    torch.testing.assert_close(study.feature[:, 0, 4:8], expected[:, 1:2] * features[:, 1])
     torch.testing.assert_close(study.memory[:, 10:], expected[:, 2, None, None] * tokens[:, 2])
 
 
@@ -122,7 +122,7 @@ def test_patch_fusion_weights_each_patch_by_a_sigmoid():
     logit = fusion.score(torch.cat([tokens[:, view, 1] for view in range(3)], dim=1))[:, 2]
     torch.testing.assert_close(study.weights[:, 2, 1], logit.sigmoid())
     torch.testing.assert_close(study.memory[:, 11], logit.sigmoid()[:, None] * tokens[:, 2, 1])
-    torch.testing.assert_close(study.feature, features.flatten(1))
+    torch.testing.assert_close(study.feature[:, 0], features.flatten(1))
 
 
 def test_the_report_transformer_is_causal():

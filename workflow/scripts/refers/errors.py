@@ -12,6 +12,14 @@ class UserError(Exception):
     code = 1
 
 
+class Diverged(UserError):
+    """The loss or a weight of a training became NaN or Inf at step `step`."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 class Preempted(UserError):
     """A signal asked the job to end before its work was done. What was done is saved."""
 

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 # What Markdown reads as markup: wherever it is; at the edge of a word; where it makes a tag, an entity, a link or code;
@@ -61,6 +62,19 @@ def markdown_table(heads: list[str], rows: list[list[str]], widths: list[int] | 
     )
     rule = "|" + "|".join(f":{'-' * (width + 1)}" for width in widths) + "|"
     return "\n".join([head, rule, *body])
+
+
+def html_table(title: str, heads: list[str], rows: list[list[str]]) -> str:
+    """A table of plain text as an HTML figure, its first column as heads of the rows."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return (
+        f'<figure class="table"><figcaption>{escape(title)}</figcaption><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
+    )
 
 
 def column_widths(grid: list[list[str]]) -> list[int]:

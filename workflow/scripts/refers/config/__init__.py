@@ -6,10 +6,12 @@ Jobs import the names below. `study` is apart, so that a change in it reruns no 
 from refers.config.parse import load, load_json, load_model, merge, parse_json, to_dict
 from refers.config.settings import (
     Augment,
+    Candidate,
     Finetune,
     Interval,
     Model,
     Optimiser,
+    Pilots,
     Pretrain,
     ReportTransformer,
     ResNet,
@@ -24,10 +26,12 @@ from refers.config.settings import (
 
 __all__ = [
     "Augment",
+    "Candidate",
     "Finetune",
     "Interval",
     "Model",
     "Optimiser",
+    "Pilots",
     "Pretrain",
     "ReportTransformer",
     "ResNet",

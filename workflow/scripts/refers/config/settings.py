@@ -237,6 +237,12 @@ class Optimiser(Section):
         0.5, ge=0, le=1, description="Lookahead: step of the slow weights towards the fast ones."
     )
 
+    def at(self, name: str, lr: float) -> Self:
+        """The same optimiser by another name and at another peak rate; the other rates keep their ratio to `lr`."""
+        factor = lr / self.lr if self.lr else 1.0
+        scaled = {key: factor * getattr(self, key) for key in ("text_lr", "decoder_lr", "head_lr")}
+        return self.replace(name=name, lr=lr, **scaled)
+
 
 class Training(Section):
     """What every run of the one training loop needs; shared by pre-training and fine-tuning."""
@@ -290,6 +296,45 @@ class Words(Section):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of references and places.")
 
 
+class Candidate(Section):
+    """An optimiser and its peak learning rate."""
+
+    name: Literal["sgd", "adam"] = Field(description="Optimiser.")
+    lr: float = Field(gt=0, le=10, description="Peak learning rate of the image side.")
+
+
+class Pilots(Section):
+    """Learning-rate pilots: short pre-trainings from one start, of which held-out pre-training loss chooses one."""
+
+    budget: float = Field(
+        0.02, gt=0, le=1, description="Steps of all candidates together, as a share of the pre-training's."
+    )
+    grid: Annotated[list[Candidate], Unique] = Field(
+        [], description="Candidates beside the configured optimiser and rate, which is always one."
+    )
+
+    def candidates(self, optimiser: Optimiser) -> list[Candidate]:
+        """The configured optimiser and rate, then the others of the grid."""
+        configured = Candidate(name=optimiser.name, lr=optimiser.lr)
+        return [configured, *(each for each in self.grid if each != configured)]
+
+    def shortened(self, training: Training) -> Training:
+        """The run of one candidate: an equal part of the budget, with a warm-up of the same share.
+
+        It validates before its first and after its last step, and the last weights count.
+
+        Raises:
+            ValueError: the budget is less than a step per candidate.
+        """
+        count = len(self.candidates(training.optimiser))
+        if not (steps := int(self.budget * training.steps / count + 1e-9)):
+            raise ValueError(
+                f"a share of {self.budget:g} of {training.steps} steps gives none to each of {count} candidates; raise it"
+            )
+        warmup = min(steps - 1, round(training.warmup_steps * steps / training.steps))
+        return training.replace(steps=steps, warmup_steps=warmup, validate_every=steps, select="last")
+
+
 class Pretrain(Section):
     """Pre-training of one encoder on MIMIC-CXR-JPG."""
 
@@ -304,6 +349,11 @@ class Pretrain(Section):
     model: Model = Field(
         default_factory=Transformer, description="The encoder; `architecture` says which kind."
     )
+    rate: Literal["fixed", "pilot"] = Field(
+        "fixed",
+        description="Optimiser and peak learning rate: fixed, those of training.optimiser; pilot, those with the lowest"
+        " held-out pre-training loss in short runs (`pilots`), of which training.optimiser is one candidate.",
+    )
     training: Training = Field(default_factory=Training, description="The training loop.")
     words: Words = Field(
         default_factory=Words, description="Visual words, where the objective learns from crops."
@@ -311,6 +361,11 @@ class Pretrain(Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
     )
+
+    def at(self, candidate: Candidate) -> Self:
+        """The same settings with the optimiser and rate of a pilot's candidate."""
+        optimiser = self.training.optimiser.at(candidate.name, candidate.lr)
+        return self.replace(training=self.training.replace(optimiser=optimiser))
 
 
 class Finetune(Section):

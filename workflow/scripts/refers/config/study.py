@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from refers.config.settings import Section, Seed, Share, SplitRule, Unique
+from refers.config.settings import Pilots, Section, Seed, Share, SplitRule, Unique
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
@@ -437,6 +437,9 @@ class StudyConfig(TrainingPart):
     images: Images
     datasets: dict[Name, Dataset] = Field(description="Columns of the tables.")
     subset: Subset
+    pilots: Pilots = Field(
+        Pilots(), description="Learning-rate pilots of the methods whose pretrain.rate is `pilot`."
+    )
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
     audit: Audit

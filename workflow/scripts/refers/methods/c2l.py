@@ -6,19 +6,21 @@ two augmentations of each image. Three contrasts share one queue of teacher keys
 images); heterogeneous (mixed image against mixed features). The loss is their mean.
 
 Ours: InfoNCE (`loss: nce` is the publication's estimate with a fixed normaliser); all three contrasts see the same
-queue, which takes the plain keys once per step; no cut-out, the shared augmentation. All that follows the networks is
-fp32: unit features and their mixing, the queue, the contrasts. Two passes of 96 images do not both fit beside a teacher
+queue, which takes the plain keys once per step. The publication's crops and cut-out (its code: a share of 0.2 to 1 of the
+image's area, then 3 squares of 32 pixels) are settings; the rest of the augmentation is the shared one. The shared crop,
+224 of 256 pixels, would show nearly the same picture twice. All that follows the networks is fp32: unit features and their mixing, the queue, the contrasts. Two passes of 96 images do not both fit beside a teacher
 on a 24 GB card: with `recompute` the plain pass is checkpointed and computed again in the backward pass, with the same
 dropout.
 
 Validation cannot use the queue, whose keys age and change from one validation to the next. There each of the three
 contrasts is InfoNCE against the other keys of the validation batch, whichever `loss` trains: about log(batch) for an
 untrained encoder, and comparable at all steps. The first view of an image is not augmented, the second one is, in the
-same way every time.
+same way every time; neither is cut out of.
 """
 
 import copy
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -26,12 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from refers.config import Section
+from refers.config import Augment, Interval, Section
 from refers.methods import Context
-from refers.methods.common.contrast import contrastive_loss, similarity
+from refers.methods.common.contrast import chance_loss, contrastive_loss, similarity
 from refers.model.vit import Encoder
 from refers.training import distributed
-from refers.training.task import PretrainingObjective
+from refers.training.task import Batch, PretrainingObjective
 
 
 class Settings(Section):
@@ -43,6 +45,14 @@ class Settings(Section):
     momentum: float = Field(0.999, ge=0, le=1, description="Share of the old teacher kept in a step.")
     loss: Literal["infonce", "nce"] = Field(
         "infonce", description="InfoNCE, or noise-contrastive estimation."
+    )
+    area: Annotated[tuple[float, float], Interval(0.01, 1)] | None = Field(
+        (0.2, 1.0),
+        description="A crop's share of the image's area; null takes the shared crop of training.augment.",
+    )
+    cutout: int = Field(3, ge=0, le=100, description="Squares cut out of each crop in training; 0: none.")
+    cutout_side: float = Field(
+        1 / 7, gt=0, le=1, description="Side of such a square as a share of the crop's: 32 pixels of 224."
     )
     recompute: bool = Field(
         True, description="Compute the plain pass again for its gradient: less memory, more time."
@@ -58,6 +68,18 @@ def nce(logits: Tensor, normaliser: Tensor) -> Tensor:
     """Mean noise-contrastive estimation loss of the same logits: exp(logit) / normaliser against noise of density 1 / K."""
     score = logits - normaliser.log()
     return -(F.logsigmoid(score[:, 0]) + F.logsigmoid(-score[:, 1:]).sum(1)).mean()
+
+
+def cut_out(images: Tensor, count: int, side: int) -> Tensor:
+    """Set `count` random squares of normalised images (..., S, S) to 0, mid grey; those at the border are cut off by it."""
+    size = images.shape[-1]
+    corner = torch.randint(
+        -(side // 2), size - side // 2, (*images.shape[:-2], count, 2), device=images.device
+    )
+    ticks = torch.arange(size, device=images.device)
+    inside = (ticks >= corner[..., None]) & (ticks < corner[..., None] + side)
+    holes = inside[..., 0, :, None] & inside[..., 1, None, :]
+    return images.masked_fill(holes.any(-3), 0.0)
 
 
 class Objective(PretrainingObjective):
@@ -81,6 +103,10 @@ class Objective(PretrainingObjective):
         self.register_buffer("normaliser", torch.zeros(()))
         # unit keys of the step's batch, or of its micro-batches so far
         self.fresh: list[Tensor] = []
+
+    def augment(self, shared: Augment) -> Augment:
+        area = self.settings.area
+        return shared if area is None else shared.replace(crop="area", area=area)
 
     def train(self, mode: bool = True) -> "Objective":
         super().train(mode)
@@ -117,7 +143,12 @@ class Objective(PretrainingObjective):
         return nce(logits, self.normaliser)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        first, second = batch["images"].unbind(1)
+        images = batch["images"]
+        if self.training and self.settings.cutout:
+            images = cut_out(
+                images, self.settings.cutout, round(self.settings.cutout_side * images.shape[-1])
+            )
+        first, second = images.unbind(1)
         order = torch.randperm(len(first), device=first.device)
         # Beta(1, 1), folded to [0.5, 1]
         ratio = torch.rand((), device=first.device)
@@ -143,6 +174,10 @@ class Objective(PretrainingObjective):
         if self.training:
             self.fresh.append(unit_key)
         return {"loss": (losses["plain"] + losses["homogeneous"] + losses["heterogeneous"]) / 3, **losses}
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float:
+        """Chance: each of the three contrasts cannot tell an image's key from those of the batch."""
+        return chance_loss([len(batch["images"]) for batch in batches])
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

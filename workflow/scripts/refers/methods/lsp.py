@@ -9,6 +9,7 @@ some), a label that the report does not mention is absent, and an uncertain one 
 paper); `uncertain` offers the other policies of that literature.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ from refers.errors import UserError
 from refers.methods import Context
 from refers.model.vit import Encoder
 from refers.training import distributed
-from refers.training.task import PretrainingObjective
+from refers.training.task import Batch, PretrainingObjective
 
 
 class Settings(Section):
@@ -77,3 +78,12 @@ class Objective(PretrainingObjective):
         wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)
         logits = self.head(self.encoder(distributed.local_shard(batch["images"])).pooled)
         return {"loss": masked_cross_entropy(distributed.gather(logits), wanted, mask)}
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float:
+        """Cross-entropy of each label's base rate, over the entries that count."""
+        labels = torch.cat([batch["labels"][:, self.columns] for batch in batches])
+        wanted, mask = (part.double() for part in targets(labels, self.settings.uncertain))
+        counted = mask.sum(0)
+        rate = (wanted * mask).sum(0) / counted.clamp(min=1)
+        entropy = torch.special.entr(rate) + torch.special.entr(1 - rate)
+        return float((entropy * counted).sum() / counted.sum().clamp(min=1))

@@ -8,28 +8,30 @@ batch (equation 2). The loss is their sum.
 
 Not stated in the paper, our choice: temperature 0.1 (the authors' code); the size of the report transformer (the base
 decoder of the work it cites); the mean over a batch's tokens in equation 1 (the authors' code; `language: sum` is the
-equation as printed); one linear map from BERT's pooled output to the width of v.
+equation as printed); the true tokens before a token as the prefix in equation 1, where it prints predicted ones (teacher
+forcing, as the authors' code); one linear map from BERT's pooled output to the width of v.
 
-The ablation without view fusion has 96 reports per step instead of 32. To fit a 24 GB card, BERT's pass is checkpointed
-then and computed again in the backward pass, with the same dropout (`recompute`).
+Without view fusion (`fusion: none`) each of a study's views is paired with the study's report: it generates the report
+from its own tokens and is contrasted with the same reports of the batch as v would be.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from refers.config import Optimiser, ReportTransformer
 from refers.methods import Context, StudySettings
-from refers.methods.common.contrast import contrastive_loss
+from refers.methods.common.contrast import chance_loss, contrastive_loss
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.model.report_decoder import ReportDecoder
 from refers.model.text_encoder import TextEncoder
 from refers.model.vit import Encoder
 from refers.training import distributed
-from refers.training.task import PretrainingObjective
+from refers.training.task import Batch, PretrainingObjective
 
 
 class Settings(StudySettings):
@@ -37,8 +39,8 @@ class Settings(StudySettings):
 
     fusion: Literal["view", "patch", "none"] = Field(
         "view",
-        description="view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: one view a sample,"
-        " with views: 1 (Table 3, row 3).",
+        description="view: softmax over views (paper); patch: a sigmoid per patch and view (code); none: every view is paired"
+        " with the report on its own (Table 3, row 3).",
     )
     fusion_hidden: int = Field(512, ge=1, le=8192, description="Hidden width of the fusion perceptron.")
     generation: float = Field(
@@ -60,19 +62,16 @@ class Settings(StudySettings):
         True, description="Keep the transposed loss out of the gradient, as the code does."
     )
     temperature: float = Field(0.1, ge=1e-3, le=10, description="Temperature of equation 2.")
-    recompute: bool = Field(
-        False, description="Compute BERT's pass again for its gradient: less memory, more time."
-    )
 
 
-def language_loss(logits: Tensor, targets: Tensor, studies: int, reduction: str) -> Tensor:
+def language_loss(logits: Tensor, targets: Tensor, reports: int, reduction: str) -> Tensor:
     """Equation 1 as a loss: -log P of each next token. logits (M, vocabulary), targets (M,), without padding.
 
-    `mean` averages over the M tokens; `sum` sums a report's tokens and averages over the `studies`.
+    `mean` averages over the M tokens; `sum` sums a report's tokens and averages over the `reports`.
     """
     if reduction == "mean":
         return F.cross_entropy(logits, targets)
-    return F.cross_entropy(logits, targets, reduction="sum") / studies
+    return F.cross_entropy(logits, targets, reduction="sum") / reports
 
 
 class Objective(PretrainingObjective):
@@ -82,7 +81,7 @@ class Objective(PretrainingObjective):
 
     def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__()
-        self.encoder, self.settings = encoder, settings
+        self.encoder, self.settings, self.vocabulary = encoder, settings, context.vocabulary
         if settings.fusion == "view":
             self.fusion = ViewFusion(settings.views, encoder.feature_width, settings.fusion_hidden)
         elif settings.fusion == "patch":
@@ -94,7 +93,8 @@ class Objective(PretrainingObjective):
             self.decoder = ReportDecoder(settings.decoder, *sizes)
         if settings.image_to_text or settings.text_to_image:
             self.text = TextEncoder(context.text_encoder)
-            self.project = nn.Linear(self.text.hidden, settings.views * encoder.feature_width)
+            views = 1 if settings.fusion == "none" else settings.views
+            self.project = nn.Linear(self.text.hidden, views * encoder.feature_width)
         terms = ["the negatives of task 2"] if hasattr(self, "text") else []
         if settings.generation and settings.language == "mean":
             terms.append("the mean over tokens of task 1")
@@ -106,33 +106,52 @@ class Objective(PretrainingObjective):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         images, tokens = distributed.local_shard(batch["images"], batch["tokens"])
         studies, views = images.shape[:2]
-        contrasted = self.settings.image_to_text or self.settings.text_to_image
-        # A checkpointed pass comes first: backward reaches it last, when the other passes' tensors are freed.
-        recomputed = contrasted and self.settings.recompute
-        texts = checkpoint(self.text, tokens, use_reentrant=False) if recomputed else None
         features = self.encoder(images.flatten(0, 1))
         pooled, each = (part.unflatten(0, (studies, views)) for part in (features.pooled, features.tokens))
         study = self.fusion(pooled, each)
         losses: dict[str, Tensor] = {}
         if self.settings.generation:
-            hidden = self.decoder.hidden(tokens[:, :-1], study.memory)
-            real = tokens[:, 1:] != 0
+            # Without fusion every view generates the report: a memory of its own, the same tokens.
+            reports = tokens.repeat_interleave(len(study.memory) // studies, 0)
+            hidden = self.decoder.hidden(reports[:, :-1], study.memory)
+            real = reports[:, 1:] != 0
             logits = self.decoder.logits(hidden[real])
-            language = language_loss(logits.float(), tokens[:, 1:][real], studies, self.settings.language)
+            wanted = reports[:, 1:][real]
+            language = language_loss(logits.float(), wanted, len(reports), self.settings.language)
             entries = len(logits) if self.settings.language == "mean" else studies
             losses["language"] = distributed.weighted_mean(language, entries)
-        if contrasted:
-            texts = self.project(self.text(tokens) if texts is None else texts)
+        if self.settings.image_to_text or self.settings.text_to_image:
+            texts = self.project(self.text(tokens))
             losses["contrast"] = self.contrast(distributed.gather(study.feature), distributed.gather(texts))
         total = losses.get("language", 0) * self.settings.generation + losses.get("contrast", 0)
         return {"loss": total, **losses}
 
     def contrast(self, images: Tensor, texts: Tensor) -> Tensor:
-        """The weighted contrastive terms of task 2."""
-        settings = self.settings
-        total = settings.image_to_text * contrastive_loss(images, texts, settings.temperature)
-        if settings.text_to_image:
-            transposed = contrastive_loss(texts, images, settings.temperature)
-            transposed = transposed.detach() if settings.detach_text_to_image else transposed
-            total = total + settings.text_to_image * transposed
-        return total
+        """The weighted contrastive terms of task 2, averaged over the views where these are not fused.
+
+        images (B, V, W) with V = 1 for fused views, texts (B, W): each view has the B - 1 other reports as negatives.
+        """
+        settings, terms = self.settings, []
+        for view in images.unbind(1):
+            total = settings.image_to_text * contrastive_loss(view, texts, settings.temperature)
+            if settings.text_to_image:
+                transposed = contrastive_loss(texts, view, settings.temperature)
+                transposed = transposed.detach() if settings.detach_text_to_image else transposed
+                total = total + settings.text_to_image * transposed
+            terms.append(total)
+        return torch.stack(terms).mean()
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float:
+        """That of the frequencies of tokens in task 1 and of chance in task 2."""
+        settings, counts, sizes = self.settings, [], []
+        for batch in batches:
+            wanted = batch["tokens"][:, 1:]
+            counts.append(wanted[wanted != 0].bincount(minlength=self.vocabulary).double())
+            sizes.append(len(wanted))
+        rates = torch.stack(counts).sum(0) / sum(float(count.sum()) for count in counts)
+        language = 0.0
+        for count, size in zip(counts, sizes, strict=True):
+            nats = -float(torch.special.xlogy(count, rates).sum())
+            language += nats * (size / float(count.sum()) if settings.language == "mean" else 1)
+        chance = (settings.image_to_text + settings.text_to_image) * chance_loss(sizes)
+        return settings.generation * language / sum(sizes) + chance

@@ -12,6 +12,7 @@ sizes; no flip and no rotation, since a word is a place; 100 words of 1,000 trai
 200 come from far fewer scans); the shared restoration decoder, optimiser and budget.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import torch
@@ -26,6 +27,7 @@ from refers.methods.common import distortions
 from refers.methods.common.restoration import Restoration
 from refers.model.vit import Encoder
 from refers.training import distributed
+from refers.training.task import Batch
 
 KINDS = 4
 
@@ -98,3 +100,16 @@ class Objective(Restoration):
             "words": classified,
             **losses,
         }
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float:
+        """That of the best constant grey image and of the words' own frequencies."""
+        words: list[Tensor] = []
+
+        def passed_on() -> Iterator[Batch]:
+            for batch in batches:
+                words.append(batch["word"])
+                yield batch
+
+        restored = super().trivial_loss(passed_on())
+        share = torch.cat(words).bincount().double() / sum(map(len, words))
+        return restored + self.settings.words * float(torch.special.entr(share).sum())

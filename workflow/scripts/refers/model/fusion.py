@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 
 class FusedViews(NamedTuple):
-    """A study out of its views: feature (B, V * F), v^k of the paper; memory (B, M, D), the decoder's; weights of views."""
+    """Studies out of their views: features (B, 1, V * F), v^k of the paper; memory (B, M, D), the decoder's; weights of views.
+
+    Without fusion there are V features of a study, (B, V, F), and as many memories, (B * V, N, D).
+    """
 
     feature: Tensor
     memory: Tensor
@@ -33,7 +36,7 @@ class ViewFusion(nn.Module):
         weights = self.score(features.flatten(1)).softmax(-1).to(features.dtype)
         feature = (weights.unsqueeze(-1) * features).flatten(1)
         memory = (weights[..., None, None] * tokens).flatten(1, 2)
-        return FusedViews(feature, memory, weights)
+        return FusedViews(feature.unsqueeze(1), memory, weights)
 
 
 class PatchFusion(nn.Module):
@@ -51,12 +54,13 @@ class PatchFusion(nn.Module):
         """features (B, V, F), tokens (B, V, N, D) -> `FusedViews` with weights (B, V, N) and memory (B, V * N, D)."""
         together = tokens.permute(0, 2, 1, 3).flatten(2)
         weights = self.score(together).sigmoid().transpose(1, 2).to(tokens.dtype)
-        return FusedViews(features.flatten(1), (weights.unsqueeze(-1) * tokens).flatten(1, 2), weights)
+        memory = (weights.unsqueeze(-1) * tokens).flatten(1, 2)
+        return FusedViews(features.flatten(1).unsqueeze(1), memory, weights)
 
 
 class NoFusion(nn.Module):
-    """Ablation row 3: one view per sample (V = 1), whose feature and tokens pass through."""
+    """Ablation row 3: every view by itself; features and tokens pass through."""
 
     def forward(self, features: Tensor, tokens: Tensor) -> FusedViews:
-        """features (B, 1, F), tokens (B, 1, N, D) -> `FusedViews` with unit weights."""
-        return FusedViews(features.flatten(1), tokens.flatten(1, 2), torch.ones_like(features[..., 0]))
+        """features (B, V, F), tokens (B, V, N, D) -> `FusedViews` with unit weights."""
+        return FusedViews(features, tokens.flatten(0, 1), torch.ones_like(features[..., 0]))

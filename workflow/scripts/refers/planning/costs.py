@@ -16,6 +16,7 @@ from refers.files import read_json
 from refers.planning.jobs import Job, finetune_key, pretrain_key, speed_key
 from refers.provenance.run_record import digest
 from refers.study import paths
+from refers.study.availability import trained_settings
 from refers.study.study import Study
 
 # Assumed seconds of a job on one core: start and finish, and per image of its source (per report, per test image).
@@ -40,7 +41,8 @@ DICOM_SECONDS = 0.1
 UNCOUNTED = "uncounted"
 START = 10  # seconds until a training program begins: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
-GPU_RULES = ("pretrain", "finetune", "attend")
+TRAINING = ("pilot", "pretrain", "finetune")
+GPU_RULES = (*TRAINING, "attend")
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
 ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: the ids of a row, and a label with its score
 MOMENTS = {"sgd": 1, "adam": 2}
@@ -117,10 +119,15 @@ class CostModel:
         return found if self._is_current(job) else (None, None)
 
     def _is_current(self, job: Job) -> bool:
-        """Whether the run.json files of a training job show that its benchmark is of one complete, planned run."""
+        """Whether what a training job recorded shows that its benchmark is of one complete, planned run."""
         if job.rule == "pretrain":
             record = self.study.resolve(paths.ENCODER_RECORD, **job.wildcards)
-            wanted = {record: config.to_dict(self.study.pretrain_settings(**job.wildcards))}
+            wanted = {record: config.to_dict(trained_settings(self.study, **job.wildcards))}
+        elif job.rule == "pilot":
+            pretrain = config.to_dict(self.study.pretrain_settings(**job.wildcards))
+            wanted = {
+                Path(job.target): {"pretrain": pretrain, "pilots": config.to_dict(self.study.config.pilots)}
+            }
         elif job.rule == "finetune":
             settings = config.to_dict(self._tuning(job))
             wanted = {
@@ -145,7 +152,7 @@ class CostModel:
     # ---- estimated
 
     def _unmeasured(self, job: Job) -> Cost:
-        if job.rule == "pretrain":
+        if job.rule in ("pilot", "pretrain"):
             return self._pretraining(job)
         if job.rule == "finetune":
             return self._finetuning(job)
@@ -202,25 +209,33 @@ class CostModel:
         settings, step = self.study.pretrain_settings(method), self._step(pretrain_key(self.study, method))
         if UNCOUNTED in step:
             tuning = self._step(finetune_key(self.study, method, *self.study.cells[0]))
-            disk = FLOAT * tuning["encoder_parameters"]
+            disk = 0.0 if job.rule == "pilot" else FLOAT * tuning["encoder_parameters"]
             return Cost(START, UNCOUNTED, ram_mib=self._ram(job), disk=disk)
-        training, held_out = settings.training, self.plan.held_out
+        training, held_out, runs = settings.training, self.plan.held_out, 1
+        moments = [MOMENTS[training.optimiser.name]]
+        if job.rule == "pilot":
+            candidates = self.study.config.pilots.candidates(training.optimiser)
+            training, runs = self.study.pilot_training(method), len(candidates)
+            moments += [MOMENTS[each.name] for each in candidates]
         if step["unit"] == "crop":
             words = settings.words
             train, val = words.count * words.instances, words.count * words.held_out
         else:
             total = self.studies if step["unit"] == "study" else self.images("mimic")
             train, val = round(total * (1 - held_out)), round(total * held_out)
-        flops = self._training(training, step, train, val)
+        flops = runs * self._training(training, step, train, val)
+        speed, source = self.speed(method, training.precision)
         encoder = FLOAT * step["encoder_parameters"]
+        # a step is counted with the configured optimiser; a candidate may keep more moments
+        more = FLOAT * step["parameters"] * (max(moments) - moments[0])
         return Cost(
-            START + flops / self.speed(method, training.precision)[0],
-            self.speed(method, training.precision)[1],
+            START + flops / speed,
+            source,
             flops,
             self._ram(job),
-            step["gpu_bytes"] / 2**20,
-            encoder,
-            WRITING * _state(training.optimiser, FLOAT * step["parameters"], encoder),
+            (step["gpu_bytes"] + more) / 2**20,
+            0.0 if job.rule == "pilot" else encoder,
+            WRITING * (_state(training.optimiser, FLOAT * step["parameters"], encoder) + more),
         )
 
     def _tuning(self, job: Job) -> config.Finetune:
@@ -273,12 +288,12 @@ class CostModel:
 
     def seconds_on_this_machine(self, job: Job, cost: Cost) -> float | None:
         """Seconds of a training job at this machine's speed, whatever the study's device; None where unknown."""
-        if job.rule not in ("pretrain", "finetune"):
+        if job.rule not in TRAINING:
             return cost.seconds
         if not cost.flops:
             return None
         method = job.wildcards["method"]
-        settings = self.study.pretrain_settings(method) if job.rule == "pretrain" else self._tuning(job)
+        settings = self._tuning(job) if job.rule == "finetune" else self.study.pretrain_settings(method)
         found = self.speeds.get(speed_key(self.study, method, settings.training.precision))
         return START + cost.flops / found["flops_per_second"] if found else None
 

@@ -83,6 +83,8 @@ class JobGraph:
             needs.append(self.add("discover_words", paths.WORDS, needs[:3], method=method))
         if settings.init == "imagenet":
             needs.append(self.encoder("imagenet"))
+        if self.study.uses_pilot(method):
+            needs.append(self.add("pilot", paths.PILOT, needs, method=method))
         return self.add("pretrain", paths.ENCODER, needs, method=method)
 
     def finetune(self, method: str, cell: Cell, split: int) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 from refers import config
 from refers.config.study import Tier
-from refers.formatting import gib, markdown_table, size, span
-from refers.planning.costs import GPU_RULES, UNCOUNTED, Cost, CostModel
+from refers.formatting import gib, html_table, markdown_table, size, span
+from refers.planning.costs import GPU_RULES, TRAINING, UNCOUNTED, Cost, CostModel
 from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
 from refers.study.check import check
 from refers.study.study import Study
 
-TRAINING = ("pretrain", "finetune")
+ENCODING = ("pilot", "pretrain", "import_encoder")  # what a method's encoder takes
 HOUR = 3600
 
 
@@ -135,7 +135,7 @@ def _methods(study: Study, jobs: dict[str, Job], costs: dict[str, Cost]) -> list
     rows = []
     for method in study.methods:
         own = {target: job for target, job in jobs.items() if job.wildcards.get("method") == method}
-        before = [costs[target] for target, job in own.items() if job.rule in ("pretrain", "import_encoder")]
+        before = [costs[target] for target, job in own.items() if job.rule in ENCODING]
         tuning = [costs[target] for target, job in own.items() if job.rule == "finetune"]
         rows.append(
             {
@@ -246,14 +246,9 @@ def to_html(plan: dict) -> str:
     """The plan as the page shows it."""
     parts = ['<h2 id="plan">Plan</h2>', f"<p>{escape(sentence(plan))}</p>"]
     for title, heads, rows in tables(plan):
-        head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
-        body = "".join(
-            f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-            for row in rows
-        )
+        text = html_table(title, heads, rows)
         parts.append(
-            f'<figure class="table"><figcaption>{escape(title)}</figcaption><div class="scroll"><table>'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
+            text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
         )
     return "\n".join(parts)
 

@@ -16,6 +16,7 @@ from refers.files import file_digest, read_json
 from refers.formatting import markdown_table, size
 from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
+from refers.study.availability import trained_settings
 from refers.study.study import Study
 
 Run = tuple[int, int]  # split and seed of a fine-tune
@@ -34,6 +35,7 @@ PRETRAIN_INPUTS = {
     "manifest": paths.MANIFEST,
     "tokens": paths.TOKENS,
     "words": paths.WORDS,
+    "pilot": paths.PILOT,
 }
 FINETUNE_INPUTS = {
     "encoder": paths.ENCODER,
@@ -167,7 +169,7 @@ class ProvenanceCheck:
                 what = f"{name.replace('_', ' ')} of the pre-training of {method}"
                 self.compare(what, inputs[name], recorded)
         self._images("mimic")
-        if digest(config.to_dict(study.pretrain_settings(method))) != record["settings_sha256"]:
+        if digest(config.to_dict(trained_settings(study, method))) != record["settings_sha256"]:
             self.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
         return found | (self.encoders("imagenet") if "init" in record["inputs"] else {})
 

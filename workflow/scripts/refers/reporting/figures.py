@@ -191,7 +191,7 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
 
 
 def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
-    """One panel per encoder: training and held-out loss against the step. records: method id -> lines of metrics.jsonl."""
+    """One panel per encoder: training, held-out and trivial loss against the step. records: method id -> lines of metrics.jsonl."""
     shown = [method for method in spec["methods"] if method["id"] in records]
     columns = max(1, min(COLUMNS, len(shown)))
     rows = max(1, -(-len(shown) // columns))
@@ -202,6 +202,8 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
             lines = [line for line in records[method["id"]] if kind in line]
             steps, losses = [line["step"] for line in lines], [line[kind]["loss"] for line in lines]
             panel.plot(steps, losses, label=name, **line_style(place) | {"marker": marker, "markersize": 2.5})
+            if trivial := lines and lines[-1][kind].get("trivial"):
+                panel.axhline(trivial, color="0.5", linestyle=":", linewidth=1, label="trivial predictor")
         panel.set_title(textwrap.fill(method["title"], 24), loc="left", fontsize=7)
         panel.tick_params(labelsize=6)
     for panel in panels.flat[len(shown) :]:
@@ -212,6 +214,75 @@ def curves_figure(spec: dict, records: dict[str, list[dict]]) -> Figure:
         panel.set_xlabel("step")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc=BESIDE)
     figure.suptitle(spec["title"], x=0.01, ha="left")
+    return figure
+
+
+def pilots_figure(spec: dict, pilots: list[dict]) -> Figure:
+    """One panel per method: held-out loss against the peak rate, a line per optimiser.
+
+    The choice is ringed, a diverged candidate is a cross at the top, and the dotted line is the trivial predictor.
+
+    Args:
+        spec: `titles` by method.
+        pilots: contents of the files of pilot.py.
+    """
+    columns = max(1, min(COLUMNS, len(pilots)))
+    rows = max(1, -(-len(pilots) // columns))
+    size = (PANEL * columns + 1.3, PANEL * rows + 0.5)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for panel, pilot in zip(panels.flat, pilots, strict=False):
+        for place, name in enumerate(("sgd", "adam")):
+            style = line_style(2 * place) | {"linewidth": 1.1}
+            mine = sorted(
+                (each["lr"], each["loss"])
+                for each in pilot["candidates"]
+                if each["name"] == name and each["loss"] is not None
+            )
+            label = {"sgd": "SGD", "adam": "Adam"}[name]
+            panel.plot([lr for lr, _ in mine], [loss for _, loss in mine], label=label, **style)
+            lost = [
+                each["lr"] for each in pilot["candidates"] if each["name"] == name and each["loss"] is None
+            ]
+            # heights are shares of the panel, whatever its losses
+            panel.plot(
+                lost,
+                [0.97] * len(lost),
+                "x",
+                color=style["color"],
+                label="diverged",
+                transform=panel.get_xaxis_transform(),
+            )
+        chosen = next(each for each in pilot["candidates"] if pilot["chosen"].items() <= each.items())
+        panel.plot(
+            chosen["lr"],
+            chosen["loss"],
+            "o",
+            markersize=10,
+            fillstyle="none",
+            color=COLOURS[1],
+            label="chosen",
+            linestyle="none",
+        )
+        if pilot["trivial"] is not None:
+            panel.axhline(
+                pilot["trivial"], color="0.5", linestyle=":", linewidth=1, label="trivial predictor"
+            )
+        panel.set_xscale("log")
+        panel.set_title(textwrap.fill(spec["titles"][pilot["method"]], 24), loc="left", fontsize=7)
+        panel.tick_params(labelsize=6)
+    for panel in panels.flat[len(pilots) :]:
+        panel.axis("off")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("held-out loss")
+    for panel in panels[-1]:
+        panel.set_xlabel("peak learning rate")
+    handles = {
+        label: handle
+        for panel in panels.flat
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc=BESIDE)
+    figure.suptitle("Learning-rate pilots", x=0.01, ha="left")
     return figure
 
 

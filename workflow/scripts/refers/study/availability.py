@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from refers import config
 from refers.errors import UserError
+from refers.files import read_json
 from refers.study import paths
 from refers.study.study import Cell, Study
 
 RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
 ADVICE = "docs/data.md says how to get it"
+
+
+def trained_settings(study: Study, method: str) -> config.Pretrain:
+    """Settings of a method's pre-training as its run.json records them: where a pilot chose the rate, with that rate."""
+    settings, path = study.pretrain_settings(method), study.resolve(paths.PILOT, method=method)
+    if settings.rate == "fixed" or not path.exists():
+        return settings
+    return settings.at(config.load(config.Candidate, read_json(path).get("chosen"), str(path)))
 
 
 class OnDisk:

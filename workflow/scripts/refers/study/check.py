@@ -59,6 +59,8 @@ def check(values: dict) -> Study:
             settings = study.pretrain_settings(method)
             kind = declared_settings(settings.objective)
             config.load(kind, settings.settings, f"config.methods.{method}.pretrain.settings")
+        if method in study.methods and study.uses_pilot(method):
+            study.pilot_training(method)
         for cell in study.cells:
             study.finetune_settings(method, *cell)
     return study

@@ -41,6 +41,10 @@ ENCODER = "<results>/encoders/{method}/encoder.safetensors"
 ENCODER_RECORD = "<results>/encoders/{method}/run.json"
 ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
 
+# ---- learning-rate pilots
+PILOT = "<results>/pilots/{method}.json"
+PILOTS = "<results>/pilots/pilots.{form}"  # csv, md, html, pdf, png
+
 # ---- fine-tunes
 RUN = "<results>/runs/{method}/{dataset}/{ratio}pct/split{split}/seed{seed}"
 PREDICTIONS = f"{RUN}/predictions.parquet"
@@ -77,6 +81,7 @@ JOBS = {
     "check_split": "{dataset}.split{split}",
     "label_subset": "{dataset}.{ratio}pct.split{split}",
     "discover_words": "{method}",
+    "pilot": "{method}",
     "pretrain": "{method}",
     "import_encoder": "{method}",
     "finetune": f"{_CELL}.split{{split}}",

@@ -159,6 +159,21 @@ class Study:
                 )
         return settings
 
+    def uses_pilot(self, method: str) -> bool:
+        """Whether a pilot chooses the optimiser and the rate of a method's pre-training."""
+        return not self.is_imported(method) and self.pretrain_settings(method).rate == "pilot"
+
+    def pilot_training(self, method: str) -> config.Training:
+        """The training of one candidate of a method's pilot.
+
+        Raises:
+            UserError: the budget of the pilots is less than a step per candidate.
+        """
+        try:
+            return self.config.pilots.shortened(self.pretrain_settings(method).training)
+        except ValueError as error:
+            raise UserError(f"config.pilots.budget, for {method}: {error}") from None
+
     def model_settings(self, method: str) -> config.Model:
         """Resolved architecture of a method's encoder, checked."""
         return config.load_model(self._model(method), f"config.methods.{method}.model")

@@ -1,6 +1,6 @@
 """Batches of studies, images or crops for the objectives, and the task that trains on them (paper §4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ class Batches:
         self.by_study = objective.unit == "study"
         self.views = objective.settings.views if self.by_study else 1
         self.crops = objective.crops
+        self.augment = objective.augment(training.augment)
+        self.trivial: float | None = None
         self.items = {split: items_of(data, objective.unit, split) for split in data.splits}
 
     def count(self, split: str) -> int:
@@ -97,7 +99,7 @@ class Batches:
     def params(self, batch: Batch, sampler: Callable[..., augment.AugmentParams]) -> augment.AugmentParams:
         """Augmentation parameters of every crop of a batch, from `augment.sample_params` or `identity_params`."""
         count = len(batch["images"]) * self.crops
-        return sampler(self.training.augment, count, self.stored, self.size, self.device)
+        return sampler(self.augment, count, self.stored, self.size, self.device)
 
     def augmented(self, batch: Batch, params: augment.AugmentParams) -> Batch:
         """The batch as objectives see it (`refers.methods`)."""
@@ -116,12 +118,11 @@ class Batches:
             params = augment.crop_at(params, batch["place"], settings.zoom, settings.shift)
         return self.objective(self.augmented(batch, params))
 
-    def validate(self) -> dict[str, float]:
-        """Mean losses over the held-out items, without augmentation; the score is minus the loss."""
-        total, count, size = {}, self.count("val"), self.training.batch_size
+    def held_out(self) -> Iterator[Batch]:
+        """Batches of the held-out items, without augmentation; of several crops the first one is without."""
+        count, size = self.count("val"), self.training.batch_size
         for start in range(0, count, size):
-            positions = np.arange(start, min(start + size, count))
-            host = self.read("val", positions, None)
+            host = self.read("val", np.arange(start, min(start + size, count)), None)
             batch = {name: host[name].to(self.device) for name in host}
             params = self.params(batch, augment.identity_params)
             if self.crops > 1:
@@ -131,10 +132,19 @@ class Batches:
                 params = augment.keep_identity_first(params, sampled, self.crops)
             if "place" in batch:
                 params = augment.crop_at(params, batch["place"])
-            for name, value in self.objective(self.augmented(batch, params)).items():
-                total[name] = total.get(name, 0) + value * len(positions)
+            yield self.augmented(batch, params)
+
+    def validate(self) -> dict[str, float]:
+        """Mean losses over the held-out items; the score is minus the loss, `trivial` the objective's `trivial_loss`."""
+        total, count = {}, self.count("val")
+        for batch in self.held_out():
+            for name, value in self.objective(batch).items():
+                total[name] = total.get(name, 0) + value * len(batch["images"])
         means = {name: float(value) / count for name, value in total.items()}
-        return {**means, "score": -means["loss"]}
+        # It does not depend on the weights. It comes last, so that no draw of the losses above depends on it.
+        self.trivial = self.objective.trivial_loss(self.held_out()) if self.trivial is None else self.trivial
+        trivial = {} if self.trivial is None else {"trivial": self.trivial}
+        return {**means, **trivial, "score": -means["loss"]}
 
 
 def pretraining_task(

@@ -1,6 +1,6 @@
 """What the trainer trains: a task with its batches, and the order of its items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refers.config import Optimiser
+from refers.config import Augment, Optimiser
 from refers.model.vit import Encoder
 from refers.training.runtime import numpy_rng
 
@@ -41,6 +41,17 @@ class PretrainingObjective(nn.Module):
     def lr_overrides(self, optimiser: Optimiser) -> dict[str, float]:
         """Prefix of parameter names -> peak learning rate of its own."""
         return {}
+
+    def augment(self, shared: Augment) -> Augment:
+        """The augmentation that this objective trains with, from the one that all methods share."""
+        return shared
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float | None:
+        """Mean loss over held-out batches of the best predictor that ignores its input; None where none is stated.
+
+        An encoder whose held-out loss is not below it has learnt nothing of the task.
+        """
+        return None
 
     def before_step(self) -> None:
         """For what `forward` leaves to it: a batch that does not fit into memory comes again."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from refers.config import Training
-from refers.errors import Preempted, UserError
+from refers.errors import Diverged, Preempted
 from refers.files import write_json, write_text
 from refers.provenance import run_record
 from refers.training import distributed, optim
@@ -47,8 +47,8 @@ def fit(
     by process, the number of micro-batches, and where these are several a note on what they change.
 
     Raises:
-        UserError: the loss or a weight became non-finite (nonfinite.json says where), a single item does not fit into
-            memory, or a state cannot be read or written.
+        Diverged: the loss or a weight became non-finite; nonfinite.json says where.
+        UserError: a single item does not fit into memory, or a state cannot be read or written.
         Preempted: SIGTERM or SIGINT arrived; resume.pt holds every step done.
     """
     return Trainer(task, settings, device, folder, fingerprint, started).fit()
@@ -218,7 +218,7 @@ class Trainer:
 
     @torch.no_grad()
     def check_finite(self) -> None:
-        """Raise a UserError where the loss or a weight is NaN or Inf; nonfinite.json says in which step."""
+        """Raise `Diverged` where the loss or a weight is NaN or Inf; nonfinite.json says in which step."""
         # One sum over losses and norms is one wait for the device.
         weights = torch.stack(torch._foreach_norm([*self.module.parameters()], 2, torch.float32)).sum()
         if math.isfinite(float(self.progress.tally["loss"] + weights)):
@@ -240,11 +240,11 @@ class Trainer:
         path = self.folder / "nonfinite.json"
         if distributed.is_main_process():
             write_json(path, about)
-        error = UserError(
+        text = (
             f"{fault} at step {step} of {settings.steps}, learning rate {rate:.3g} ({path} names the images); "
             "lower the learning rate, clip the gradient norm or choose bf16 or fp32"
         )
-        distributed.raise_on_all_ranks(error)
+        distributed.raise_on_all_ranks(Diverged(text, step))
 
     def restore(self) -> None:
         """Continue from the resume state, where there is one."""

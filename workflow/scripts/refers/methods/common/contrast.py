@@ -3,6 +3,9 @@
 A cosine of 1 over a temperature of 0.07 is a logit of 14, which bf16 rounds to sixteenths.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,3 +24,8 @@ def contrastive_loss(queries: Tensor, keys: Tensor, temperature: float) -> Tenso
     """
     logits = similarity(F.normalize(queries.float(), dim=1), F.normalize(keys.float(), dim=1)) / temperature
     return F.cross_entropy(logits, torch.arange(len(queries), device=queries.device))
+
+
+def chance_loss(sizes: Sequence[int]) -> float:
+    """Equation 2 with equal logits, log(batch), averaged over the items of batches of these sizes."""
+    return sum(size * math.log(size) for size in sizes) / sum(sizes)

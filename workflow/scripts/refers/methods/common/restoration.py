@@ -5,7 +5,7 @@ is about the distortion alone. The decoder reads the fused tokens: with plain pa
 the classifier uses, would get no gradient from the last block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from refers.model.restoration_decoder import RestorationDecoder
 from refers.model.vit import Encoder, Features
 from refers.training import distributed
 from refers.training.augment import MEAN, STD
-from refers.training.task import PretrainingObjective
+from refers.training.task import Batch, PretrainingObjective
 
 
 class Restoration(PretrainingObjective):
@@ -55,3 +55,12 @@ class Restoration(PretrainingObjective):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.restoration(batch["images"])[0]
+
+    def trivial_loss(self, batches: Iterable[Batch]) -> float:
+        """Error of the best constant grey image: the variance of all pixels."""
+        count = total = squares = 0.0
+        for batch in batches:
+            clean = batch["images"].double() * STD + MEAN
+            count += clean.numel()
+            total, squares = total + clean.sum(), squares + clean.square().sum()
+        return float(squares / count - (total / count) ** 2)

@@ -1,0 +1,68 @@
+# Learning-rate pilots: optimiser and peak rate of a pre-training, chosen by short runs on held-out pre-training loss.
+
+
+rule pilot:
+    """Short pre-trainings of one method with each candidate of `pilots`; the best one's optimiser and rate."""
+    input:
+        index=of_mimic(paths.INDEX),
+        store=of_mimic(paths.IMAGES),
+        manifest=of_mimic(paths.MANIFEST),
+        tokens=paths.TOKENS,
+        text_encoder=text_encoder_files,
+        init=init_encoder,
+        words=words_of,
+    output:
+        paths.PILOT,
+    log:
+        paths.log("pilot"),
+    benchmark:
+        paths.benchmark("pilot")
+    wildcard_constraints:
+        method=methods_where(imported=False),
+    conda:
+        GPU_ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=24000,
+        runtime="1d",
+    params:
+        config=pretrain_config,
+        pilots=literal(as_json(CONFIG.pilots)),
+        text_encoder=text_encoder_folder,
+        init=init_option,
+        words=words_option,
+        device=CONFIG.device,
+        code=pilot_code,
+    shell:
+        "python workflow/scripts/pilot.py --method {wildcards.method:q} --config {params.config:q} --pilots {params.pilots:q}"
+        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} --tokens {input.tokens:q}"
+        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
+        " --out {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
+
+
+rule pilots:
+    """Every pilot that can run: candidates, losses and choices as a table and a figure."""
+    input:
+        [paths.fill(paths.PILOT, method=method) for method in piloted(available=True)],
+    output:
+        csv=paths.fill(paths.PILOTS, form="csv"),
+        markdown=paths.fill(paths.PILOTS, form="md"),
+        html=paths.fill(paths.PILOTS, form="html"),
+        pdf=paths.fill(paths.PILOTS, form="pdf"),
+        png=paths.fill(paths.PILOTS, form="png"),
+    log:
+        paths.log("pilots"),
+    benchmark:
+        paths.benchmark("pilots")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        spec=pilots_spec,
+        code=code_of("pilots"),
+    shell:
+        "python workflow/scripts/pilots.py --spec {params.spec:q} --pilots {input:q} --out {output.csv:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,46 @@
+"""The learning-rate pilots of a study as a table and a figure; prints the table.
+
+In: JSON files of pilot.py. Out: pilots.csv (a row per candidate), .md and .html (a row per method), .pdf and
+.png. Does not need torch.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from refers.errors import run
+from refers.files import read_json, write_text
+from refers.reporting import figures
+from refers.reporting.pilots import to_csv, to_html, to_markdown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--spec",
+        type=json.loads,
+        required=True,
+        help="JSON: titles, status and note (refers.reporting.pilots)",
+    )
+    parser.add_argument("--pilots", type=Path, nargs="*", default=[], help="JSON files of pilot.py")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="pilots.csv; the others are written beside it"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    pilots = [read_json(path) for path in args.pilots]
+    write_text(args.out, to_csv(pilots))
+    markdown = to_markdown(args.spec, pilots)
+    write_text(args.out.with_suffix(".md"), markdown)
+    write_text(args.out.with_suffix(".html"), to_html(args.spec, pilots))
+    with figures.plt.rc_context(figures.STYLE):
+        drawn = figures.pilots_figure(args.spec, pilots)
+        figures.save(drawn, args.out.with_suffix(".pdf"), args.spec["note"])
+    print(markdown)
+
+
+if __name__ == "__main__":
+    run(main)
