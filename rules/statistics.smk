@@ -2,11 +2,12 @@
 
 
 rule cell:
-    """AUC of one table cell: per class, per seed, mean and sd over seeds, bootstrap intervals; test and validation set."""
+    """AUC of one table cell: per class and run, spreads over seeds and splits, standard error; test and validation set."""
     input:
         predictions=seeds_of_cell,
     output:
         auc=paths.CELL,
+        resamples=paths.RESAMPLES,
     log:
         paths.log("cell"),
     benchmark:
@@ -18,11 +19,12 @@ rule cell:
         mem_mb=1000,
         runtime=10,
     params:
+        splits=[0] * len(STUDY.seeds),
         seeds=STUDY.seeds,
         bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
         code=code_of("cell"),
     shell:
-        "python workflow/scripts/cell.py --predictions {input.predictions:q} --seeds {params.seeds:q}"
+        "python workflow/scripts/cell.py --predictions {input.predictions:q} --splits {params.splits:q} --seeds {params.seeds:q}"
         " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
         " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.auc:q} &> {log:q}"
 
@@ -47,9 +49,12 @@ rule ttest:
         mem_mb=1000,
         runtime=10,
     params:
+        splits=[0] * len(STUDY.seeds),
+        seeds=STUDY.seeds,
         bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
         code=code_of("ttest"),
     shell:
         "python workflow/scripts/ttest.py --reference {input.reference:q} --baseline {input.baseline:q}"
         " --reference-predictions {input.reference_predictions:q} --baseline-predictions {input.baseline_predictions:q}"
+        " --splits {params.splits:q} --seeds {params.seeds:q}"
         " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.test:q} &> {log:q}"
