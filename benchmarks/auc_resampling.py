@@ -43,12 +43,12 @@ def main() -> None:
     for place, positives in enumerate(POSITIVES):
         labels[rng.choice(IMAGES, positives, replace=False), place] = 1
     scores = np.round(1 / (1 + np.exp(3 - labels - rng.normal(size=labels.shape))), args.decimals)
-    bootstrap = Bootstrap(np.arange(IMAGES), args.resamples, 0)
-    drawn = next(bootstrap.counts())
+    bootstrap = Bootstrap([np.arange(IMAGES)], args.resamples, 0)
+    (drawn,) = next(bootstrap.counts())
     ours, loops, worst = [], [], 0.0
     for round_ in range(args.rounds):
         started = time.perf_counter()
-        found = bootstrap.auc(labels, scores)
+        (found,) = bootstrap.auc([labels], [scores])
         ours.append(time.perf_counter() - started)
         places = [
             (round_ * args.loop_resamples + step) % drawn.shape[1] for step in range(args.loop_resamples)

@@ -2,11 +2,12 @@
 
 
 rule cell:
-    """AUC of one table cell: per class, per seed, mean and sd over seeds, bootstrap intervals; test and validation set."""
+    """AUC of one table cell: per class and run, spreads over seeds and splits, standard error; test and validation set."""
     input:
         predictions=runs_of_cell,
     output:
         auc=paths.CELL,
+        resamples=paths.RESAMPLES,
     log:
         paths.log("cell"),
     benchmark:

@@ -320,7 +320,7 @@ def test_patients_of_a_list_with_the_same_labels_are_resampled(audit, results, t
     assert units == {("nih/1", "patient", "100"), ("covid_t1/100", "image", "300")}
     about = {"cell": "nih/1", "method": "imagenet"}
     labels, scores = np.loadtxt(results / "NIH ChestX-ray/data1/A/Mass.txt").T[:, :, None]
-    drawn = Bootstrap(np.arange(IMAGES) // 3, 200, 0).auc(labels, scores)
+    drawn = Bootstrap([np.arange(IMAGES) // 3], 200, 0).auc([labels], [scores])[0]
     row = row_of(rows, **about, **{"class": "Mass"})
     assert [float(row["low"]), float(row["high"])] == pytest.approx(100 * np.percentile(drawn, [2.5, 97.5]))
 

@@ -1,48 +1,63 @@
-"""One table cell: AUC per class and seed, mean and standard deviation over seeds, test and validation set (paper §4).
+"""One table cell: AUC per class and run, spreads over seeds and splits, standard error, test and validation set (paper §4).
 
-In: predictions.parquet of every seed. Out: auc.json. Does not need torch.
+In: predictions.parquet of every run. Out: auc.json, and beside it resamples.parquet: a row per bootstrap resample of the
+test images with the AUC averaged over runs, `mean` and by class. Row i of every method of a cell is drawn with the same
+patients, so that differences between two methods' files are paired. Does not need torch.
 """
 
 import argparse
 from pathlib import Path
 
-from refers.errors import UserError, run
-from refers.evaluation.predictions import read_seeds
-from refers.evaluation.statistics import Bootstrap, summarise
-from refers.files import file_digest, write_json
+from refers.errors import run
+from refers.evaluation.predictions import read_runs
+from refers.evaluation.statistics import Bootstrap, resample_columns, summarise
+from refers.files import atomic_path, file_digest, write_json
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per seed")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="in the order of the files")
+    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per run")
+    parser.add_argument("--splits", type=int, nargs="+", required=True, help="of each file, split by split")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", required=True, help="of each file, the same in each split"
+    )
     parser.add_argument("--method", required=True)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--ratio", type=int, required=True, help="percent of the training labels")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
     parser.add_argument("--bootstrap-seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="auc.json")
+    parser.add_argument("--out", type=Path, required=True, help="auc.json; resamples.parquet goes beside it")
     return parser.parse_args()
 
 
 def main() -> None:
+    import pyarrow
+    import pyarrow.parquet
+
     args = parse_args()
-    if len(args.predictions) != len(args.seeds) or len(set(args.seeds)) != len(args.seeds):
-        raise UserError(
-            f"{len(args.predictions)} files of predictions for seeds {args.seeds}; give one file per seed, each seed once"
-        )
-    found = read_seeds(args.predictions)
-    bootstrap = Bootstrap(found.test.patients, args.resamples, args.bootstrap_seed)
-    test = summarise(found.test.labels, found.test.scores, found.classes, bootstrap)
-    validation = summarise(found.val.labels, found.val.scores, found.classes)
+    found = read_runs(args.predictions, args.splits, args.seeds)
+    classes, tests = found[0].classes, [each.test for each in found]
+    bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
+    resamples = bootstrap.resample(tests)
+    test = summarise(tests, classes, resamples)
     about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
-    content = about | {"classes": found.classes, "seeds": args.seeds}
+    content = about | {"classes": classes, "splits": args.splits, "seeds": args.seeds}
     content["predictions_sha256"] = [file_digest(path) for path in args.predictions]
-    write_json(args.out, content | {"test": test, "validation": validation})
+    content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
+    with atomic_path(args.out.with_name("resamples.parquet")) as path:
+        pyarrow.parquet.write_table(pyarrow.table(resample_columns(resamples, test, classes)), path)
+    write_json(args.out, content)
     mean = "undefined" if test["mean"] is None else f"{100 * test['mean']:.2f}"
+    error = test["se"]["total"]
+    mean += "" if error is None else f", standard error {100 * error:.2f}"
     missing = f"; undefined: {', '.join(test['undefined'])}" if test["undefined"] else ""
+    runs = (
+        f"{len(found)} splits of {len(set(args.seeds))} seeds"
+        if len(found) > 1
+        else f"{len(args.seeds)} seeds"
+    )
     print(
-        f"{args.method} {args.dataset} {args.ratio}%: test AUC {mean}, {test['images']} images, {len(args.seeds)} seeds{missing}"
+        f"{args.method} {args.dataset} {args.ratio}%: test AUC {mean}, {test['images']} images, {runs}{missing}"
     )
 
 

@@ -1,7 +1,8 @@
 """Tests of a method against a baseline: two-sample t-test over seeds (paper §4), Welch's, and paired tests over images.
 
 In: auc.json and predictions.parquet of both. Out: JSON with the difference of the mean AUCs; t, p and degrees of
-freedom, or the reason why there is no t-test; the paired bootstrap's interval and p; DeLong's test of every class.
+freedom, or the reason why there is no t-test; the paired bootstrap's interval and p; DeLong's test of every class, by
+patient. Of several splits, the t-tests compare a seed's mean over splits, the others the mean over splits and seeds.
 """
 
 import argparse
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError, run
-from refers.evaluation.predictions import read_seeds, same_images
-from refers.evaluation.statistics import Bootstrap, compare, compare_paired
+from refers.evaluation.predictions import read_runs, same_images
+from refers.evaluation.statistics import Bootstrap, compare, compare_paired, over_splits
 from refers.files import read_json, write_json
 
 
@@ -19,12 +20,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="auc.json of the method")
     parser.add_argument("--baseline", type=Path, required=True, help="auc.json of the baseline")
     parser.add_argument(
-        "--reference-predictions", type=Path, nargs="+", required=True, help="one file per seed"
+        "--reference-predictions", type=Path, nargs="+", required=True, help="one file per run"
     )
     parser.add_argument(
-        "--baseline-predictions", type=Path, nargs="+", required=True, help="one file per seed"
+        "--baseline-predictions", type=Path, nargs="+", required=True, help="one file per run"
     )
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
+    parser.add_argument(
+        "--splits", type=int, nargs="+", required=True, help="of each file, the same for both"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of each file, the same for both")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
     parser.add_argument("--bootstrap-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
@@ -50,15 +55,22 @@ def main() -> None:
             raise UserError(
                 f"{args.baseline}: {name} differ from {args.reference}; compare cells with the same test set"
             )
+    for path, cell in ((args.reference, reference), (args.baseline, baseline)):
+        if (cell.get("splits"), cell.get("seeds")) != (args.splits, args.seeds):
+            raise UserError(
+                f"{path}: not of splits {args.splits} and seeds {args.seeds}; delete it and rerun cell.py"
+            )
     samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
     about = {"reference": reference["method"], "baseline": baseline["method"]}
     about |= {"dataset": ours["dataset"], "ratio": ours["ratio"]}
-    first, second = read_seeds(args.reference_predictions), read_seeds(args.baseline_predictions)
-    same_images(first, second, "compare cells with the same test set")
-    test = first.test
-    bootstrap = Bootstrap(test.patients, args.resamples, args.bootstrap_seed)
-    result = compare(*samples.values())
-    paired = compare_paired(test.labels, test.scores, second.test.scores, first.classes, bootstrap)
+    runs = args.splits, args.seeds
+    first, second = read_runs(args.reference_predictions, *runs), read_runs(args.baseline_predictions, *runs)
+    for one, two in zip(first, second, strict=True):
+        same_images(one, two, "compare cells with the same test set")
+    tests = [[split.test for split in each] for each in (first, second)]
+    bootstrap = Bootstrap([each.patients for each in tests[0]], args.resamples, args.bootstrap_seed)
+    result = compare(*(over_splits(values, args.seeds) for values in samples.values()))
+    paired = compare_paired(*tests, first[0].classes, bootstrap)
     write_json(args.out, about | samples | result | paired)
     p = result["undefined"] or f"p {result['student']['p']:.3g} (Welch {result['welch']['p']:.3g})"
     print(f"{about['reference']} against {about['baseline']}, {about['dataset']} {about['ratio']}%: {p}")

@@ -51,8 +51,8 @@ def auc_rows(
         drawn, samples = [], []
         for each in group:
             units = np.arange(len(each.labels)) if each.patients is None else each.patients
-            drawn.append(Bootstrap(units, resamples, seed))
-            samples.append(100 * drawn[-1].auc(each.labels, each.scores))
+            drawn.append(Bootstrap([units], resamples, seed))
+            samples.append(100 * drawn[-1].auc([each.labels], [each.scores])[0])
         means = [
             np.nanmean(each) if not np.isnan(each).all() and not one.missing else np.nan
             for one, each in zip(group, values, strict=True)

@@ -13,7 +13,7 @@ RERUN = "delete it and rerun the fine-tune"
 
 @dataclass
 class SplitPredictions:
-    """Predictions for the test or the validation set of a cell, sorted by image id.
+    """Predictions for the test or the validation set of one split of a cell, sorted by image id.
 
     ids: (N,); patients: (N,), the image's own id where the patient is unknown; labels: (N, C) of 0 and 1; scores: one
     (N, C) per seed, in [0, 1].
@@ -27,7 +27,7 @@ class SplitPredictions:
 
 @dataclass
 class Predictions:
-    """Predictions of one cell; `path` is the file of the first seed, for messages."""
+    """Predictions of one split of a cell; `path` is the file of the first seed, for messages."""
 
     path: Path
     classes: list[str]
@@ -36,7 +36,7 @@ class Predictions:
 
 
 def read_seeds(paths: list[Path]) -> Predictions:
-    """Predictions of every seed of a cell; all must contain the same images, patients and labels.
+    """Predictions of every seed of a split; all must contain the same images, patients and labels.
 
     Raises:
         UserError: a file does not contain predictions, or does not belong to the others.
@@ -44,18 +44,46 @@ def read_seeds(paths: list[Path]) -> Predictions:
     found = _read(paths[0])
     for path in paths[1:]:
         other = _read(path)
-        same_images(found, other, "the seeds of a cell share one split; rerun the older fine-tune")
+        same_images(found, other, "the seeds of a split share its images; rerun the older fine-tune")
         found.test.scores += other.test.scores
         found.val.scores += other.val.scores
     return found
 
 
-def same_images(first: Predictions, other: Predictions, advice: str) -> None:
-    """Raise a UserError ending in `advice` unless classes, images, patients and labels are the same."""
+def read_runs(paths: list[Path], splits: list[int], seeds: list[int]) -> list[Predictions]:
+    """Predictions of a cell, one per split, each with every seed.
+
+    Args:
+        paths, splits, seeds: one per run, split by split, with the same seeds in each.
+
+    Raises:
+        UserError: they are in another order, or `read_seeds` finds a fault.
+    """
+    parts, each = dict.fromkeys(splits), list(dict.fromkeys(seeds))
+    wanted = [(split, seed) for split in parts for seed in each]
+    fitting = len(paths) == len(splits) == len(seeds)
+    if not fitting or list(zip(splits, seeds, strict=True)) != wanted:
+        raise UserError(
+            f"{len(paths)} files of predictions for splits {splits} and seeds {seeds}; give one file per seed of every split,"
+            " split by split, with the same seeds in each"
+        )
+    found = [read_seeds(paths[start : start + len(each)]) for start in range(0, len(paths), len(each))]
+    for other in found[1:]:
+        same_classes(found[0], other, "the splits of a cell share one dataset; rerun the older fine-tune")
+    return found
+
+
+def same_classes(first: Predictions, other: Predictions, advice: str) -> None:
+    """Raise a UserError ending in `advice` unless the classes are the same."""
     if other.classes != first.classes:
         raise UserError(
             f"{other.path}: classes {', '.join(other.classes)}, but {first.path} has {', '.join(first.classes)}; {advice}"
         )
+
+
+def same_images(first: Predictions, other: Predictions, advice: str) -> None:
+    """Raise a UserError ending in `advice` unless classes, images, patients and labels are the same."""
+    same_classes(first, other, advice)
     for name in ("test", "val"):
         one, two = getattr(first, name), getattr(other, name)
         if odd := set(one.ids) ^ set(two.ids):
