@@ -7,6 +7,7 @@ from refers.config.parse import load, load_json, load_model, merge, parse_json, 
 from refers.config.settings import (
     Augment,
     Finetune,
+    InputStatistics,
     Interval,
     Model,
     Optimiser,
@@ -25,6 +26,7 @@ from refers.config.settings import (
 __all__ = [
     "Augment",
     "Finetune",
+    "InputStatistics",
     "Interval",
     "Model",
     "Optimiser",
