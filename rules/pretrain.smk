@@ -88,7 +88,7 @@ rule import_encoder:
         "../envs/refers.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,  # a downloaded network beside the encoder, to compare the two
         runtime=10,
     params:
         config=lambda wildcards: as_json(STUDY.model_settings(wildcards.method)),

@@ -182,3 +182,13 @@ def expect_golden(request, name: str, text: str) -> None:
     if request.config.getoption("--renew"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+
+
+def timms_features(network, grey):
+    """Features of grey images (B, 1, S, S) in [0, 1] by a network of timm with its own preprocessing, resizing aside."""
+    from timm.data import resolve_model_data_config
+    from torchvision.transforms import Normalize
+
+    about = resolve_model_data_config(network)
+    images = Normalize(about["mean"], about["std"])(grey.expand(-1, 3, -1, -1))
+    return network.eval().forward_head(network.forward_features(images), pre_logits=True)

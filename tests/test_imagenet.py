@@ -16,12 +16,17 @@ from refers.model.encoders import build_encoder, load_encoder
 from refers.model.import_checkpoint import import_encoder, read_tensors
 from refers.model.vit_checkpoints import resize_positions, to_radiograph_transformer
 from safetensors.torch import save_file
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
+from torchvision.transforms import Normalize
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 
 SETTINGS = config.Transformer(
     image_size=32, patch_size=8, width=48, depth=2, heads=3, mlp_width=192, activation="gelu", dropout=0.0
 )
+
+HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +35,123 @@ def reference(timm_vit):
 
 
 @pytest.mark.parametrize("position", ["concat", "add"])
-def test_our_forward_pass_equals_timms(reference, position, tmp_path):
+@pytest.mark.parametrize("input", [HALF, IMAGENET])
+def test_our_forward_pass_equals_timms(reference, position, input, tmp_path):
     save_file(reference.state_dict(), tmp_path / "vit.safetensors")
-    settings = SETTINGS.replace(position=position)
+    settings = SETTINGS.replace(position=position, input=input)
     encoder, report = import_encoder(settings, str(tmp_path / "vit.safetensors"))
-    encoder.eval()
-    assert report == {"read": 32, "loaded": 30, "left_out": ["head.bias", "head.weight"]}
-    images = torch.randn(3, 1, 32, 32)
+    assert report == {
+        "read": 32,
+        "loaded": 30,
+        "left_out": ["head.bias", "head.weight"],
+        "input": input | {"from": "model.input", "applied": "folded into the first kernel"},
+    }
+    assert (
+        encoder.state_dict().keys() == build_encoder(SETTINGS.replace(position=position)).state_dict().keys()
+    )
+    assert_equal_features(encoder, reference, input)
+
+
+def assert_equal_features(encoder, network, input):
+    """The encoder's outputs are those of a plain vision transformer with this input, of a grey image of 32 pixels."""
+    grey = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
-        expected = reference.forward_features(images.expand(-1, 3, -1, -1))
-        features = encoder(images)
+        images = Normalize(input["mean"], input["std"])(grey.expand(-1, 3, -1, -1))
+        expected = network.eval().forward_features(images)
+        features = encoder.eval()((grey - 0.5) / 0.5)
     torch.testing.assert_close(features.aggregation, expected[:, 0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features.tokens[..., 48:], expected[:, 1:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_checkpoint_that_does_not_say_its_input_asks_for_it(reference, tmp_path):
+    save_file(reference.state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=r"does not say how its images were normalised; set model\.input"):
+        import_encoder(SETTINGS, str(tmp_path / "vit.safetensors"))
+
+
+def test_googles_checkpoint_was_trained_on_pixels_from_minus_one_to_one(tmp_path, timm_vit):
+    np.savez(tmp_path / "vit.npz", **random_arrays(SETTINGS, seed=0))
+    network = timm_vit(classes=10)
+    network.load_pretrained(str(tmp_path / "vit.npz"))
+    encoder, report = import_encoder(SETTINGS, str(tmp_path / "vit.npz"))
+    assert report["input"] == HALF | {
+        "from": "Google's vision transformers",
+        "applied": "folded into the first kernel",
+    }
+    assert_equal_features(encoder, network, HALF)
+
+
+def variant(**options):
+    """A random vision transformer of timm of the sizes of SETTINGS, its 0.1-scaled weights large enough to tell apart."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    model = VisionTransformer(**sizes | {"num_classes": 0} | options)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def test_a_class_token_without_a_position_is_imported_exactly(tmp_path):
+    """As DeiT III and FlexiViT have it."""
+    network = variant(no_embed_class=True)
+    assert network.pos_embed.shape[1] == 16
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    encoder, _ = import_encoder(SETTINGS.replace(input=IMAGENET), str(tmp_path / "vit.safetensors"))
+    assert_equal_features(encoder, network, IMAGENET)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"init_values": 0.1}, "unexpected: blocks.0.ls1.gamma"),
+        ({"reg_tokens": 4}, "first reg_token"),
+        ({"reg_tokens": 4, "no_embed_class": True}, "first reg_token"),
+        ({"pre_norm": True}, "lacks patch_embed.proj.bias"),
+        ({"qk_norm": True}, "unexpected: blocks.0.attn.k_norm.bias"),
+        ({"class_token": False, "global_pool": "avg"}, "lacks cls_token"),
+        ({"global_pool": "avg"}, "lacks norm.weight"),
+        ({"pos_embed": "none"}, "lacks pos_embed"),
+        ({"img_size": (32, 64)}, "pos_embed has 33 positions"),
+        ({"patch_size": 4}, "wrong shape: patch.weight"),
+        ({"in_chans": 1}, "takes 1 channels, and its input has 3"),
+    ],
+)
+def test_a_vision_transformer_that_is_not_plain_is_refused_by_name(options, message, tmp_path):
+    save_file(variant(**options).state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=message):
+        import_encoder(SETTINGS.replace(input=HALF), str(tmp_path / "vit.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_heads": 4}, {"act_layer": torch.nn.ReLU}, {"final_norm": True, "block_fn": ResPostBlock}],
+)
+def test_a_download_with_the_same_tensors_and_another_function_is_refused(options, monkeypatch):
+    create(monkeypatch, variant(**options))
+    with pytest.raises(UserError, match="computes something else than this encoder"):
+        import_encoder(SETTINGS, "timm:vit")
+
+
+def create(monkeypatch, network):
+    """Make timm's download return `network`."""
+    network.pretrained_cfg = IMAGENET
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **options: network)
+
+
+def test_a_downloaded_vision_transformer_brings_its_input(monkeypatch):
+    network = variant()
+    create(monkeypatch, network)
+    encoder, report = import_encoder(SETTINGS, "timm:vit")
+    assert report["input"]["from"] == "timm's pretrained_cfg of vit"
+    assert_equal_features(encoder, network, IMAGENET)
+
+
+def test_positions_of_another_size_are_resized_as_timm_does(tmp_path):
+    network = variant(img_size=64)
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    encoder, _ = import_encoder(SETTINGS.replace(input=IMAGENET), str(tmp_path / "vit.safetensors"))
+    network.set_input_size(img_size=32)
+    assert_equal_features(encoder, network, IMAGENET)
 
 
 def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, timm_vit):

@@ -1,5 +1,6 @@
 """A method of your own: any network of timm, any checkpoint file, every tensor accounted for, a row in every table."""
 
+import json
 import pickle
 import re
 import shutil
@@ -7,18 +8,23 @@ import sys
 import types
 from pathlib import Path
 
+import import_encoder as import_encoder_script
 import pytest
 import timm
 import torch
 import yaml
+from helpers import timms_features
 from refers import config
 from refers.config import objective
 from refers.errors import UserError
+from refers.evaluation.class_activation import load_classifier
 from refers.methods import build_objective
 from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
-from refers.model.encoders import build_encoder
-from refers.model.import_checkpoint import import_encoder, read_tensors
+from refers.model.encoders import build_encoder, load_encoder
+from refers.model.import_checkpoint import AT_INPUT, FOLDED, import_encoder, read_tensors
+from refers.model.layers import MEAN, STD
+from refers.reporting.page import facts_of_runs
 from refers.study.availability import Availability
 from refers.study.check import check
 from refers.study.specs import Specs
@@ -26,6 +32,7 @@ from refers.training import trainer
 from refers.training.pretraining import pretraining_task
 from safetensors.torch import save_file
 from torchvision.models import resnet18
+from torchvision.transforms import Normalize
 
 NETWORKS = ["vit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224", "resnet18"]
 
@@ -69,15 +76,77 @@ def test_a_network_that_gives_no_tokens_of_such_images_is_one_line(name, size, m
     assert "\n" not in str(error.value)
 
 
-def test_an_imported_network_gives_timms_features_of_the_grey_image(resnet, tmp_path):
-    save_file(resnet.state_dict(), tmp_path / "net.safetensors")
-    encoder, report = import_encoder(settings_of("resnet18"), str(tmp_path / "net.safetensors"))
+def saved(network, path):
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "applied"),
+    [
+        ("vit_tiny_patch16_224", 64, FOLDED),
+        ("convnext_atto", 64, FOLDED),
+        ("deit3_small_patch16_224", 32, FOLDED),
+        # padded convolutions, one of them by itself, and one that standardises its kernel
+        ("resnet18", 64, AT_INPUT),
+        ("tf_mobilenetv3_small_minimal_100", 64, AT_INPUT),
+        ("resnetv2_50x1_bit", 64, AT_INPUT),
+    ],
+)
+def test_an_imported_network_gives_timms_features_of_the_grey_image(name, size, applied, tmp_path):
+    """With timm's own preprocessing; again after save and load, through a classifier, and in the gradient of a pixel."""
+    torch.manual_seed(0)
+    sizes = {"img_size": size} if timm.get_pretrained_cfg(name).fixed_input_size else {}
+    network = timm.create_model(name, num_classes=7, **sizes).eval()
+    source = saved(network, tmp_path / "net.safetensors")
+    imported, report = import_encoder(settings_of(name, size), source)
+    mean, std = (list(timm.get_pretrained_cfg(name).to_dict()[key]) for key in ("mean", "std"))
+    origin = f"timm's pretrained_cfg of {name}"
+    assert report["input"] == {"mean": mean, "std": std, "from": origin, "applied": applied}
+    assert imported.training
+    save_encoder(tmp_path / "encoder.safetensors", imported, {})
+    encoder, _ = load_encoder(tmp_path / "encoder.safetensors")
+    model = Classifier(encoder, 3, 0.0)
+    save_encoder(tmp_path / "classifier.safetensors", model, {"classes": 3})
+    grey = torch.rand(2, 1, size, size, requires_grad=True)
+    expected = timms_features(network, grey)
+    weights = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), grey)
+    for each in (imported, encoder, load_classifier(tmp_path / "classifier.safetensors").encoder):
+        found = each.eval()((grey - MEAN) / STD).pooled
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        (gradient,) = torch.autograd.grad((found * weights).sum(), grey)
+        torch.testing.assert_close(gradient, wanted, atol=1e-4 * float(wanted.abs().max()), rtol=1e-3)
+
+
+def test_an_input_of_mean_one_half_is_folded_into_a_padded_convolution_too(resnet, tmp_path):
+    half = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]}
+    settings = settings_of("resnet18").replace(input=half)
+    encoder, report = import_encoder(settings, saved(resnet, tmp_path / "net.safetensors"))
+    assert report["input"] == half | {"from": "model.input", "applied": FOLDED}
     assert report["left_out"] == ["fc.bias", "fc.weight"]
     assert report["read"] == report["loaded"] + 2 == len(resnet.state_dict())
-    images = torch.randn(2, 1, 64, 64)
+    assert encoder.settings.input is None
+    assert encoder.network.conv1.weight.shape[1] == 1
+    x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
-        expected = resnet.forward_head(resnet.forward_features(images.expand(-1, 3, -1, -1)), pre_logits=True)
-        torch.testing.assert_close(encoder.eval()(images).pooled, expected, atol=1e-4, rtol=1e-4)
+        last = resnet.forward_features(torch.cat([2 * x, x, x / 2], dim=1))
+        expected = resnet.forward_head(last, pre_logits=True)
+        torch.testing.assert_close(encoder.eval()(x).pooled, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_kernel_of_other_channels_than_its_input_is_refused(tmp_path):
+    torch.manual_seed(0)
+    grey = timm.create_model("convnext_atto", num_classes=0, in_chans=1)
+    source = saved(grey, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=r"takes 1 channels, and its input has 3; set model\.input"):
+        import_encoder(settings_of("convnext_atto"), source)
+    settings = settings_of("convnext_atto").replace(input={"mean": [0.449], "std": [0.226]})
+    encoder, _ = import_encoder(settings, source)
+    v = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected = grey.eval()((v - 0.449) / 0.226)
+        torch.testing.assert_close(encoder.eval()((v - MEAN) / STD).pooled, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_torchvisions_residual_network_is_read_from_torchs_format(tmp_path):
@@ -89,12 +158,16 @@ def test_torchvisions_residual_network_is_read_from_torchs_format(tmp_path):
     settings = config.ResNet(architecture="resnet18", image_size=64)
     encoder, report = import_encoder(settings, str(tmp_path / "net.pth"))
     assert report["left_out"] == ["fc.bias", "fc.weight"]
-    images = torch.randn(2, 1, 64, 64)
+    assert report["input"]["applied"] == AT_INPUT
+    grey = torch.rand(2, 1, 64, 64)
     network.fc = torch.nn.Identity()
+    normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    save_encoder(tmp_path / "encoder.safetensors", encoder, {})
     with torch.no_grad():
-        torch.testing.assert_close(
-            encoder.eval()(images).pooled, network(images.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
-        )
+        expected = network(normalise(grey.expand(-1, 3, -1, -1)))
+        for each in (encoder, load_encoder(tmp_path / "encoder.safetensors")[0]):
+            found = each.eval()((grey - MEAN) / STD).pooled
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_an_encoder_of_this_pipeline_has_its_own_architecture(small_model, tmp_path):
@@ -166,9 +239,85 @@ def test_timms_weights_are_downloaded_only_when_asked_for(resnet, tmp_path, monk
     assert asked == ["resnet18.a1_in1k"]
 
 
+def downloads(monkeypatch, network):
+    """Make timm's download of weights return `network`; networks without weights are made as ever."""
+    original = timm.create_model
+    monkeypatch.setattr(
+        timm,
+        "create_model",
+        lambda name, pretrained=False, **options: network if pretrained else original(name, **options),
+    )
+
+
+def test_a_download_brings_the_input_of_its_own_weights(monkeypatch):
+    torch.manual_seed(0)
+    clip = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+    network = timm.create_model("convnext_atto", num_classes=3, pretrained_cfg_overlay=clip)
+    downloads(monkeypatch, network)
+    encoder, report = import_encoder(settings_of("convnext_atto"), "timm:convnext_atto.d2_in1k")
+    origin = "timm's pretrained_cfg of convnext_atto.d2_in1k"
+    lists = {key: list(numbers) for key, numbers in clip.items()}
+    assert report["input"] == lists | {"from": origin, "applied": FOLDED}
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        found = encoder.eval()((grey - MEAN) / STD).pooled
+        torch.testing.assert_close(found, timms_features(network, grey), atol=1e-4, rtol=1e-4)
+
+
+def test_a_download_that_computes_something_else_is_refused(monkeypatch):
+    """The tensors of both have the same names and shapes; padding and the epsilon of their statistics differ."""
+    torch.manual_seed(0)
+    downloads(monkeypatch, timm.create_model("tf_efficientnet_b0"))
+    with pytest.raises(UserError, match="timm:tf_efficientnet_b0: computes something else than this encoder"):
+        import_encoder(settings_of("efficientnet_b0"), "timm:tf_efficientnet_b0")
+
+
+def test_weights_that_take_our_images_have_no_other_input(small_model, tmp_path):
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    save_encoder(tmp_path / "e.safetensors", build_encoder(small_model), {})
+    for source in ("random", str(tmp_path / "e.safetensors")):
+        _, report = import_encoder(small_model, source)
+        facts = {"mean": [0.5], "std": [0.5], "from": "this pipeline", "applied": "unchanged"}
+        assert report["input"] == facts
+        with pytest.raises(UserError, match=r"remove model\.input"):
+            import_encoder(small_model.replace(input=half), source)
+    with pytest.raises(UserError, match=r"model\.input describes the weights of a checkpoint"):
+        config.load(config.Pretrain, {"model": {"input": half}}, "pretrain")
+    with pytest.raises(UserError, match=r"model\.input: mean has 2 numbers and std has 3"):
+        config.load_model({"input": {"mean": [0.5, 0.5], "std": [0.5] * 3}})
+
+
+@pytest.mark.parametrize(("name", "applied"), [("convnext_atto", FOLDED), ("resnet18", AT_INPUT)])
+def test_the_record_and_the_page_say_which_input(name, applied, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    source = saved(timm.create_model(name, num_classes=0), tmp_path / "net.safetensors")
+    settings = config.to_dict(settings_of(name))
+    encoder = tmp_path / "encoder.safetensors"
+    options = {"method": "mine", "checkpoint": source, "config": json.dumps(settings), "out": encoder}
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr(sys, "argv", ["import_encoder.py", *words])
+    import_encoder_script.main()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert record["input"]["std"] == [0.229, 0.224, 0.225]
+    assert record["input"]["applied"] == applied
+    # the record keeps the settings of the config, with which `explain` compares
+    assert record["settings"] == settings
+    _, about = load_encoder(encoder)
+    run = {"encoder": about, "settings": {"training": {"seed": 0}}, "settings_sha256": "a" * 64}
+    run |= {"library_sha256": "b" * 64, "commit": "c", "device": "cpu", "wall_seconds": 1.0, "versions": {}}
+    text = facts_of_runs([run, run])["input of the encoder"]
+    assert text.startswith(
+        "mean 0.485, 0.456, 0.406, deviation 0.229, 0.224, 0.225 (timm's pretrained_cfg of"
+    )
+    assert text.endswith(applied)
+
+
 def test_an_unknown_network_is_answered_with_near_names():
     with pytest.raises(UserError, match="timm has no network 'resnet1888'"):
         build_encoder(settings_of("resnet1888"))
+    with pytest.raises(UserError, match=r"model\.name: resnet18\.mine: Invalid pretrained tag"):
+        build_encoder(settings_of("resnet18.mine"))
     with pytest.raises(UserError, match=r"model\.name: must not be empty"):
         config.load_model({"architecture": "timm", "name": "", "image_size": 64})
 

@@ -18,6 +18,7 @@ from refers.model.import_checkpoint import import_encoder, read_tensors
 from refers.model.text_encoder import TextEncoder
 from refers.training.resume import load_state
 from safetensors.torch import save_file
+from torchvision.transforms import Normalize
 
 ROOT = Path(__file__).parents[1]
 RELEASED = config.Transformer(
@@ -179,10 +180,14 @@ def test_the_authors_checkpoint_computes_what_their_network_does(plain, tmp_path
     encoder, report = import_encoder(RELEASED, released(plain, tmp_path / "released.pth"))
     assert report["left_out"] == ["fusion.fc1.weight", "textual.embedding.words.weight"]
     assert report["read"] == report["loaded"] + 2 == len(in_the_authors_layout(plain, "")) + 2
-    images = torch.randn(3, 1, 32, 32)
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    facts = {"mean": mean, "std": std, "from": "the authors' code", "applied": "folded into the first kernel"}
+    assert report["input"] == facts
+    grey = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
-        expected = copy.deepcopy(plain).half().float().forward_features(images.expand(-1, 3, -1, -1))
-        features = encoder.eval()(images)
+        images = Normalize(mean, std)(grey.expand(-1, 3, -1, -1))
+        expected = copy.deepcopy(plain).half().float().forward_features(images)
+        features = encoder.eval()((grey - 0.5) / 0.5)
     torch.testing.assert_close(features.pooled, expected[:, 0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features.tokens, expected[:, 1:] + expected[:, :1], atol=1e-5, rtol=1e-5)
 
@@ -192,6 +197,7 @@ def test_their_fine_tuned_network_is_read_too_without_its_classifier(plain, tmp_
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "tuned.safetensors")
     _, report = import_encoder(RELEASED, str(tmp_path / "tuned.safetensors"))
     assert report["left_out"] == ["head.weight"]
+    assert report["input"]["mean"] == [0.485, 0.456, 0.406]
 
 
 LAYER = "visual.vit.transformer.encoder.layer.1."

@@ -1,7 +1,7 @@
 """Import a method's encoder from a checkpoint instead of pre-training it (ImageNet's, paper §4, baselines; or your own).
 
 In: a checkpoint at a local path, or `timm:NAME`, which downloads timm's weights. Out: encoder.safetensors and run.json
-with the key report.
+with the key report and the input that the weights were trained with.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 from refers import config
 from refers.errors import run
 from refers.files import write_json
+from refers.formatting import input_text
 from refers.model.encoder_file import save_encoder
 from refers.model.import_checkpoint import import_encoder
 from refers.provenance import run_record
@@ -33,21 +34,24 @@ def main() -> None:
     settings = config.load_model(config.parse_json(args.config, where), where)
     seed_torch(SEED)
     encoder, report = import_encoder(settings, args.checkpoint)
-    left_out = ", ".join(report["left_out"]) or "none"
+    left_out, facts = ", ".join(report["left_out"]) or "none", report.pop("input")
     print(
-        f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded, left out: {left_out}"
+        f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded, left out: {left_out};"
+        f" input: {input_text(facts)}"
     )
     is_file = Path(args.checkpoint).is_file()
     origin = run_record.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint
-    save_encoder(args.out, encoder, {"method": args.method, "checkpoint": origin})
+    save_encoder(args.out, encoder, {"method": args.method, "checkpoint": origin, "input": facts})
     record = run_record.run_record(
-        config.to_dict(encoder.settings),
+        # as the config has them; what is applied at the input is in the encoder's file
+        config.to_dict(encoder.settings.replace(input=settings.input)),
         SEED,
         {"checkpoint": origin},
         {"encoder": args.out},
         "cpu",
         method=args.method,
         keys=report,
+        input=facts,
     )
     write_json(args.out.with_name("run.json"), record)
 

@@ -39,6 +39,12 @@ def span(hours: float | None) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
 
 
+def input_text(facts: dict[str, Any]) -> str:
+    """The input of an imported encoder in words, from `input` of its run.json."""
+    mean, std = (", ".join(f"{number:.4g}" for number in facts[key]) for key in ("mean", "std"))
+    return f"mean {mean}, deviation {std} ({facts['from']}), {facts['applied']}"
+
+
 def markdown_text(text: str) -> str:
     """Any text on one line of Markdown that shows as itself, by itself or within a sentence."""
     escaped = _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))

@@ -83,6 +83,32 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+class InputStatistics(Section):
+    """Mean and standard deviation by which the channels of images in [0, 1] are normalised."""
+
+    mean: Annotated[tuple[Share, ...], Strict(False)] = Field(
+        description="One number per channel: red, green and blue, or grey."
+    )
+    std: Annotated[tuple[Annotated[float, Field(ge=1e-3, le=10)], ...], Strict(False)] = Field(
+        description="As many numbers."
+    )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
+            raise ValueError(
+                f"mean has {len(self.mean)} numbers and std has {len(self.std)}; give three each (red, green, blue) or one (grey)"
+            )
+        return self
+
+
+INPUT = Field(
+    None,
+    description="Only beside a checkpoint: the input that its weights were trained with. null: what its origin says, timm's"
+    " pretrained_cfg as a rule. An encoder from scratch takes grey images of mean and deviation 0.5.",
+)
+
+
 class Transformer(Section):
     """The radiograph transformer (paper §4.1)."""
 
@@ -113,6 +139,7 @@ class Transformer(Section):
     dropout: float = Field(
         0.1, ge=0, le=0.9, description="Dropout after the embedding and twice in each perceptron."
     )
+    input: InputStatistics | None = INPUT
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -134,6 +161,7 @@ class ResNet(Section):
         "resnet101", description="Kind of encoder."
     )
     image_size: int = Field(224, ge=32, le=1024, description="Side of the square input in pixels.")
+    input: InputStatistics | None = INPUT
 
 
 class Timm(Section):
@@ -142,6 +170,7 @@ class Timm(Section):
     architecture: Literal["timm"] = Field("timm", description="Kind of encoder.")
     name: str = Field(min_length=1, description="timm's name of the network, such as convnext_tiny.")
     image_size: int = Field(224, ge=16, le=1024, description="Side of the square input in pixels.")
+    input: InputStatistics | None = INPUT
 
 
 LEFT_OPEN = ("aggregation", "classifier", "dropout")  # of a transformer, by its weights
@@ -361,6 +390,14 @@ class Pretrain(Section):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
     )
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        if self.model.input:
+            raise ValueError(
+                "model.input describes the weights of a checkpoint; remove it, or import one (methods.*.checkpoint)"
+            )
+        return self
 
     def at(self, candidate: Candidate) -> Self:
         """The same settings with the optimiser and rate of a pilot's candidate."""

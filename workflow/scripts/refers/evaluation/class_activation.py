@@ -38,8 +38,16 @@ def class_activation(model: Classifier, images: Tensor) -> Tensor:
     """Evidence of every class at every token: images (B, 1, S, S) -> (B, C, n, n), whose mean over n x n is the logit.
 
     A binary classifier has two logits; its single map is their difference.
+
+    Raises:
+        UserError: the feature is not the mean of the tokens, as in networks of timm that normalise it or read a token.
     """
-    tokens = model.encoder(images).tokens
+    tokens, pooled, _ = model.encoder(images)
+    mean = tokens.mean(1)
+    if mean.shape != pooled.shape or (mean - pooled).norm() > 1e-3 * pooled.norm():
+        raise UserError(
+            "this encoder's feature is not the mean of its tokens, so there is no class activation map; name another method"
+        )
     evidence = model.head(tokens).transpose(1, 2)
     if evidence.shape[1] == 2:
         evidence = evidence[:, 1:] - evidence[:, :1]

@@ -10,28 +10,32 @@ from torch import Tensor, nn
 from refers import config
 from refers.errors import UserError, first_line
 from refers.model.encoder_file import load_strictly, read_encoder
+from refers.model.layers import InputChannels
 from refers.model.vit import Encoder, Features, RadiographTransformer
 
 
 class ResidualNetwork(Encoder):
-    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the cells of the last map, the feature is their mean."""
+    """torchvision's ResNet on grey images (B, 1, S, S): tokens are the cells of the last map, the feature is their mean.
+
+    With `settings.input` it takes that input's channels of the image.
+    """
 
     def __init__(self, settings: config.ResNet) -> None:
         super().__init__()
         # slow to import, so only where it is needed
         from torchvision.models import get_model
 
-        self.settings = settings
+        self.settings, self.channels = settings, InputChannels(settings.input)
         network: Any = get_model(settings.architecture, weights=None)
         self.grid = math.ceil(settings.image_size / 32)
         self.token_width = self.feature_width = self.width = network.fc.in_features
-        network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        network.conv1 = nn.Conv2d(self.channels.count, 64, kernel_size=7, stride=2, padding=3, bias=False)
         network.fc = nn.Identity()
         self.network = network
 
     def forward(self, images: Tensor) -> Features:
         network = self.network
-        x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        x = network.maxpool(network.relu(network.bn1(network.conv1(self.channels(images)))))
         for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
             x = stage(x)
         tokens = x.flatten(2).transpose(1, 2)
@@ -42,6 +46,8 @@ class ResidualNetwork(Encoder):
 class TimmNetwork(Encoder):
     """A network of timm on grey images (B, 1, S, S): cells of its last map, or patch tokens, and its own pooled feature.
 
+    With `settings.input` it takes that input's channels of the image.
+
     Raises:
         UserError: timm has no such network, or it does not turn such images into one map or one sequence of tokens.
     """
@@ -50,14 +56,12 @@ class TimmNetwork(Encoder):
         super().__init__()
         import timm
 
-        if not timm.is_model(settings.name):
-            near = ", ".join(timm.list_models(f"*{settings.name.split('_')[0]}*")[:4]) or "timm.list_models()"
-            raise UserError(f"model.name: timm has no network {settings.name!r}; it has {near}")
-        fixed = getattr(timm.get_pretrained_cfg(settings.name), "fixed_input_size", False)
-        sizes: dict[str, Any] = {"img_size": settings.image_size} if fixed else {}
-        self.settings = settings
+        self.settings, self.channels = settings, InputChannels(settings.input)
+        sizes = size_option(settings.name, settings.image_size)
         try:
-            network: Any = timm.create_model(settings.name, num_classes=0, in_chans=1, **sizes)
+            network: Any = timm.create_model(
+                settings.name, num_classes=0, in_chans=self.channels.count, **sizes
+            )
             self.network = network
             self.token_width, self.feature_width = network.num_features, network.head_hidden_size
             self.width = self.token_width
@@ -83,7 +87,7 @@ class TimmNetwork(Encoder):
         return tuple(found.tokens.shape), tuple(found.pooled.shape)
 
     def forward(self, images: Tensor) -> Features:
-        last = self.network.forward_features(images)
+        last = self.network.forward_features(self.channels(images))
         pooled = self.network.forward_head(last, pre_logits=True)
         if last.ndim == 3:
             tokens = last[:, getattr(self.network, "num_prefix_tokens", 0) :]
@@ -92,6 +96,29 @@ class TimmNetwork(Encoder):
             last = last if last.shape[1] == self.token_width else last.permute(0, 3, 1, 2)
             tokens = last.flatten(2).transpose(1, 2)
         return Features(tokens, pooled, pooled)
+
+
+def pretrained_cfg(name: str) -> dict[str, Any]:
+    """What timm says about the weights of a network: input size, mean, deviation.
+
+    Raises:
+        UserError: timm has no such network, or the network no weights of the tag behind its name.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:4]) or "timm.list_models()"
+        raise UserError(f"model.name: timm has no network {name!r}; it has {near}")
+    try:
+        found = timm.get_pretrained_cfg(name)
+        return found.to_dict() if found else {}
+    except RuntimeError as error:
+        raise UserError(f"model.name: {name}: {first_line(error)}") from None
+
+
+def size_option(name: str, size: int) -> dict[str, Any]:
+    """The option by which a network of timm is made for images of `size` pixels; nothing where it takes any size."""
+    return {"img_size": size} if pretrained_cfg(name).get("fixed_input_size") else {}
 
 
 def build_encoder(settings: config.Model) -> Encoder:

@@ -1,8 +1,44 @@
-"""Building blocks shared by the radiograph transformer and the report transformer."""
+"""Building blocks shared by encoders and decoders, and the input that every encoder is given."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from refers.config import InputStatistics
+
+# The one normalisation of every image. Weights that were trained with another one are adapted to it on import.
+MEAN, STD = 0.5, 0.5
+
+
+class InputChannels(nn.Module):
+    """Grey images (B, 1, S, S) of mean and deviation 0.5 -> the channels (B, C, S, S) that weights were trained with.
+
+    With v in [0, 1] and x = (v - MEAN) / STD, channel c is (v - mean_c) / std_c = scale_c * x + shift_c. Without statistics
+    the image stays as it is. Nothing of this is in the state dict.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, input: InputStatistics | None) -> None:
+        super().__init__()
+        pairs = zip(input.mean, input.std, strict=True) if input else [(MEAN, STD)]
+        numbers = torch.tensor([(STD / std, (MEAN - mean) / std) for mean, std in pairs])
+        self.count, self.identity = len(numbers), input is None
+        self.register_buffer("scale", numbers[:, 0, None, None].clone(), persistent=False)
+        self.register_buffer("shift", numbers[:, 1, None, None].clone(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images if self.identity else images * self.scale + self.shift
+
+    def fold(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """A kernel (O, C, H, W) over the channels -> a kernel (O, 1, H, W) and shifts (O,) of the bias, for the grey image.
+
+        Exact where the image is not padded, or where no channel is shifted.
+        """
+        exact = kernel.detach().double()
+        weights = (exact * self.scale.double()).sum(1, keepdim=True)
+        return weights.to(kernel.dtype), (exact * self.shift.double()).sum((1, 2, 3)).to(kernel.dtype)
 
 
 class Dropout(nn.Module):

@@ -22,7 +22,7 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Base of encoders: grey images (B, 1, S, S) -> `Features`.
+    """Base of encoders: grey images (B, 1, S, S) of mean and deviation 0.5 -> `Features`.
 
     Attributes:
         settings: the `config.Model` from which `refers.model.encoders.build_encoder` builds it again.
@@ -59,8 +59,8 @@ class RadiographTransformer(Encoder):
     passed through the pre-norm blocks together with the aggregation embedding. After the last block every patch output p
     is fused with the aggregation output g: [g; p] (`concat`), p + g (`add`) or p (`none`).
 
-    The input has one channel: for a grey image replicated to three, summing the patch kernel over its channels gives the
-    same embedding, which is how three-channel checkpoints are imported.
+    The input has one channel. Patches are not padded, so the patch kernel over three normalised channels of a grey image
+    folds into one with the same embedding, which is how three-channel checkpoints are imported.
     """
 
     def __init__(self, settings: config.Transformer) -> None:

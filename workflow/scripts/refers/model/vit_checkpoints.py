@@ -2,12 +2,13 @@
 
 Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
 network is a plain vision transformer too. All are renamed to timm's first. The result computes what the plain vision
-transformer computes on a grey image replicated to three channels: the patch kernel is summed over its input channels,
-the class token's position is added to the aggregation embedding, and, where positions are concatenated and projected,
-the projection starts as [I I].
+transformer computes on a grey image that its three channels are normalised from: their means and deviations are folded
+into the patch kernel and bias, the class token's position, where it has one, is added to the aggregation embedding, and,
+where positions are concatenated and projected, the projection starts as [I I].
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from refers.config import Transformer
 from refers.errors import UserError
+from refers.model.layers import InputChannels
 
 
 def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -103,8 +105,13 @@ def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Ten
     return found | encoder, sorted(name for name in tensors if not name.startswith(prefix))
 
 
+def is_of_authors(tensors: dict[str, Tensor]) -> bool:
+    """Whether a checkpoint has the layout of the authors' code."""
+    return any(name.startswith(AUTHORS) for name in tensors)
+
+
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid; unchanged where n is grid."""
+    """Position embeddings (n * n, D) -> (grid * grid, D), bilinear over the grid, as the released code; unchanged where n is grid."""
     side = math.isqrt(len(positions))
     if side == grid:
         return positions
@@ -113,10 +120,23 @@ def resize_positions(positions: Tensor, grid: int) -> Tensor:
     return resized.flatten(2)[0].T.contiguous()
 
 
+def resize_as_timm(positions: Tensor, grid: int) -> Tensor:
+    """The same by timm's own interpolation, for its checkpoints."""
+    # slow to import, so only where it is needed
+    from timm.layers import resample_abs_pos_embed
+
+    return resample_abs_pos_embed(positions[None], [grid, grid], num_prefix_tokens=0)[0]
+
+
 def to_radiograph_transformer(
-    tensors: dict[str, Tensor], settings: Transformer, origin: str
+    tensors: dict[str, Tensor],
+    settings: Transformer,
+    origin: str,
+    resize: Callable[[Tensor, int], Tensor] = resize_positions,
 ) -> dict[str, Tensor]:
-    """timm's tensors -> the complete state dict of `RadiographTransformer(settings)`.
+    """timm's tensors, trained with `settings.input` -> the complete state dict of `RadiographTransformer(settings)`.
+
+    Without `settings.input` the weights were trained with the mean and deviation of this pipeline's images.
 
     Raises:
         UserError: a tensor has no counterpart in the radiograph transformer or is missing, or the activation is ReLU,
@@ -126,29 +146,37 @@ def to_radiograph_transformer(
         raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
     try:
-        kernel = left.pop("patch_embed.proj.weight")
+        kernel, bias = left.pop("patch_embed.proj.weight"), left.pop("patch_embed.proj.bias")
         position, token = left.pop("pos_embed")[0], left.pop("cls_token")[0, 0]
-        state = {
-            "patch.weight": kernel.sum(1).flatten(1),
-            "patch.bias": left.pop("patch_embed.proj.bias"),
-            "position": resize_positions(position[1:], settings.image_size // settings.patch_size),
-            "aggregation": token + position[0],
-            "norm.weight": left.pop("norm.weight"),
-            "norm.bias": left.pop("norm.bias"),
-        }
+        norm = {name: left.pop(name) for name in ("norm.weight", "norm.bias")}
     except KeyError as error:
         missing = error.args[0]
         raise UserError(f"{origin}: lacks {missing}; use a plain ViT checkpoint with a class token") from None
-    if settings.position == "concat":
-        eye = torch.eye(len(token))
-        state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
-    ours = {"attn.qkv": "attention.qkv", "attn.proj": "attention.out"}
+    ours, blocks = {"attn.qkv": "attention.qkv", "attn.proj": "attention.out"}, {}
     for name in list(left):
         parts = name.split(".")
         if parts[0] == "blocks":
             inner = ".".join(parts[2:4])
-            state[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
+            blocks[".".join([*parts[:2], ours.get(inner, inner), *parts[4:]])] = left.pop(name)
     if left:
         wrong = f"{len(left)} tensors have no counterpart in the radiograph transformer, first {min(left)}"
         raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint")
-    return state
+    if math.isqrt(len(position)) ** 2 == len(position):
+        # as in DeiT III and FlexiViT: patches alone have positions
+        position = torch.cat([torch.zeros_like(token)[None], position])
+    if math.isqrt(len(position) - 1) ** 2 != len(position) - 1:
+        wrong = (
+            f"pos_embed has {len(position)} positions, which are not a square of patches and a class token"
+        )
+        raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint of square images")
+    kernel, shifts = InputChannels(settings.input).fold(kernel)
+    state = {
+        "patch.weight": kernel.flatten(1),
+        "patch.bias": bias + shifts,
+        "position": resize(position[1:], settings.image_size // settings.patch_size),
+        "aggregation": token + position[0],
+    }
+    if settings.position == "concat":
+        eye = torch.eye(len(token))
+        state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
+    return state | norm | blocks

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from refers.formatting import input_text
+
 ASSETS = Path(__file__).parents[3] / "report"
 VERDICTS = {"holds": "holds", "does not hold": "fails", "cannot be judged": "open"}
 
@@ -21,12 +23,15 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
         return ", ".join(dict.fromkeys(str(part[key]) for part in processes))
 
     seconds = [record["wall_seconds"] for record in records]
+    encoders = [record.get("encoder", {}) for record in records]
+    inputs = dict.fromkeys(input_text(encoder["input"]) for encoder in encoders if "input" in encoder)
     return {
         "seeds": ", ".join(str(record["settings"]["training"]["seed"]) for record in records),
         "configuration": ", ".join(record["settings_sha256"][:12] for record in records),
         "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),
         "device": every("device"),
+        **({"input of the encoder": "; ".join(inputs)} if inputs else {}),
         "time": f"{fmean(seconds):.1f} s per seed",
         "torch": ", ".join(dict.fromkeys(record["versions"].get("torch", "?") for record in records)),
         **({"run in": f"{len(processes)} processes"} if len(processes) > len(records) else {}),

@@ -149,9 +149,9 @@ class Study:
         values["model"] = self._model(method)
         settings = config.load(config.Pretrain, values, f"config.methods.{method}.pretrain")
         if settings.init == "imagenet":
-            wanted, found = (
-                config.to_dict(each) for each in (settings.model, self.model_settings("imagenet"))
-            )
+            # the import folds the input of a checkpoint into the weights of a radiograph transformer
+            start = self.model_settings("imagenet").replace(input=None)
+            wanted, found = map(config.to_dict, (settings.model, start))
             if differs := config.mismatch(wanted, found):
                 raise UserError(
                     f"config.methods.{method}.pretrain.init: the encoder of imagenet has {differs};"

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refers.config import Augment
-
-MEAN, STD = 0.5, 0.5  # one grey normalisation for every method, as in the ViT checkpoints of timm
+from refers.model.layers import MEAN, STD
 
 
 class AugmentParams(NamedTuple):
