@@ -205,6 +205,7 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
     def found(change):
         there = {"data_root": str(tmp_path), "text": {"encoder": None, "build": SMALL_BERT}}
         there |= {"pathvars": {"results": str(tmp_path / "results")}}
+        there |= {"datasets": {"nih": {"split": {"kind": "official"}}}}
         known = Specs(Availability(check(config.merge(shipped(""), there, change))))
         return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
 

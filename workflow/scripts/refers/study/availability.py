@@ -85,7 +85,11 @@ class Availability:
                 return f"data absent: the authors released no lists of {dataset}; choose another split"
             lists = self.study.released_lists(dataset)
             if not self.files.has_download(lists / "test.txt"):
-                return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
+                clone = self.study.released_lists().parent
+                return (
+                    f"data absent: {lists}/test.txt not found; git clone {RELEASED} {clone},"
+                    f" or set datasets.{dataset}.split.kind to official or random"
+                )
         return self.source_status(entry.source)
 
     def released_results(self) -> Path:

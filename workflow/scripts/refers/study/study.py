@@ -41,6 +41,11 @@ class Study:
         ]
 
     @property
+    def datasets(self) -> list[str]:
+        """Datasets of the columns, in table order."""
+        return list(dict.fromkeys(cell.dataset for cell in self.cells))
+
+    @property
     def methods(self) -> list[str]:
         """Methods to run, in table order: the study's, then the user's own."""
         return [*self.config.study.methods, *self.own_methods]
