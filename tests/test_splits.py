@@ -129,7 +129,7 @@ def test_the_validation_part_of_an_official_split_is_stratified_too():
 def test_few_patients_with_a_label_are_a_warning_that_names_set_class_and_count():
     frame = index([f"p{row // 2}" for row in range(200)])
     frame["label:A"] = np.float32(np.arange(200) >= 30)
-    report = make_split(frame, plan(classes=["A"]))[1]
+    split, report = make_split(frame, plan(classes=["A"]))
     warnings = minority_warnings(report, 4, "toy")
     assert [
         re.findall(r"(\w+) has (\d+) patients \((\d+) images\) (\w+) for A", text) for text in warnings
@@ -139,6 +139,10 @@ def test_few_patients_with_a_label_are_a_warning_that_names_set_class_and_count(
     ]
     assert all(text.startswith("toy: ") and "fewer than 4" in text for text in warnings)
     assert minority_warnings(report, 2, "toy") == []
+    store = np.arange(len(split) * 4, dtype=np.uint16).view(np.uint8).reshape(-1, 2, 4)
+    found = leakage.check(split, frame["view"], store, (), "toy", 4)
+    assert found["warnings"] == warnings
+    assert found["label_patients"] == report["label_patients"]
 
 
 def test_the_order_is_the_same_on_every_machine():
