@@ -318,7 +318,12 @@ def test_the_official_split_of_nih_waits_for_its_columns_and_is_not_judged():
 
 
 def test_absent_lists_are_one_line_with_both_ways_out(tmp_path):
-    reason = Availability(check(shipped("") | {"data_root": str(tmp_path)})).dataset_status("nih")
+    values = shipped("") | {"data_root": str(tmp_path)}
+    for pattern in [*values["sources"]["nih"]["files"], values["sources"]["nih"]["images"]]:
+        path = tmp_path / "nih" / pattern.split("|")[0].replace("*", "0")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    reason = Availability(check(values)).dataset_status("nih")
     assert (
         f"git clone https://github.com/funnyzhou/REFERS {tmp_path}/REFERS, or set datasets.nih.split.kind"
         in reason

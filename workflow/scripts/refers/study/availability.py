@@ -80,6 +80,8 @@ class Availability:
     def dataset_status(self, dataset: str) -> str:
         """Status of what a dataset is split and read from."""
         entry = self.study.dataset(dataset)
+        if reason := self.source_status(entry.source):
+            return reason
         if entry.split.kind == "released":
             if not entry.released:
                 return f"data absent: the authors released no lists of {dataset}; choose another split"
@@ -90,7 +92,7 @@ class Availability:
                     f"data absent: {lists}/test.txt not found; git clone {RELEASED} {clone},"
                     f" or set datasets.{dataset}.split.kind to official or random"
                 )
-        return self.source_status(entry.source)
+        return ""
 
     def released_results(self) -> Path:
         """The authors' prediction files: a folder of the clone, an archive of that folder, or one of the whole repository.

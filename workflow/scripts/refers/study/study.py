@@ -207,7 +207,8 @@ class Study:
             raise UserError(
                 f"no split {split} of {dataset}: the study has {len(self.splits(dataset))}; see study.splits"
             )
-        rule = config.to_dict(entry.split) | {"seed": entry.split.seed + split}
+        rule = config.to_dict(entry.split)
+        rule["seed"] += split
         return config.Split(dataset=dataset, classes=entry.classes, views=list(entry.views), **rule)
 
     @property
