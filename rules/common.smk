@@ -111,7 +111,7 @@ def requested_targets():
 def known_targets(depth):
     """Names of rules that can be asked for, and the files of this study that are `depth` folders down."""
     names = {"seed": STUDY.seeds, "ratio": sorted({cell.ratio for cell in STUDY.cells})}
-    names["split"] = sorted({split for cell in STUDY.cells for split in STUDY.splits(cell.dataset)})
+    names["split"] = sorted({split for name in STUDY.datasets for split in STUDY.splits(name)})
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }

@@ -114,7 +114,7 @@ class Job:
 
     @property
     def target(self) -> str:
-        return f"{self.folder}/{'seed2/predictions.parquet' if '/' in self.name else 'encoder.safetensors'}"
+        return f"{self.folder}/{'split0/seed2/predictions.parquet' if '/' in self.name else 'encoder.safetensors'}"
 
     @property
     def due(self) -> int:

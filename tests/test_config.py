@@ -9,6 +9,7 @@ import pytest
 import yaml
 from refers import config
 from refers.config import schema
+from refers.config.study import StudyConfig
 from refers.errors import UserError
 from refers.methods import load_objective
 from refers.study.availability import AssumeAvailable, Availability
@@ -205,6 +206,7 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
     def found(change):
         there = {"data_root": str(tmp_path), "text": {"encoder": None, "build": SMALL_BERT}}
         there |= {"pathvars": {"results": str(tmp_path / "results")}}
+        there |= {"datasets": {"nih": {"split": {"kind": "official"}}}}
         known = Specs(Availability(check(config.merge(shipped(""), there, change))))
         return known.figure("figure3_nih")["methods"][0]["status"], known.figure_cells("figure3_nih")
 
@@ -264,6 +266,69 @@ def test_a_figure_of_maps_that_cannot_be_made_says_why_and_asks_for_no_job(tmp_p
 def test_a_name_without_an_entry_is_one_line(change, message):
     with pytest.raises(UserError, match=message):
         check(config.merge(shipped(""), change))
+
+
+def test_small_datasets_are_split_several_times_and_train_the_same_seeds_on_each():
+    study = check(shipped(""))
+    assert {name: len(study.splits(name)) for name in study.datasets} == {
+        "nih": 1,
+        "vinbigdata": 1,
+        "shenzhen": 3,
+        "covid_t1": 3,
+        "covid_t2": 3,
+    }
+    assert study.runs("covid_t2") == [(split, seed) for split in range(3) for seed in range(3)]
+    values = shipped("")
+    values["study"]["splits"] = 2
+    values["datasets"]["nih"]["split"]["kind"] = "official"
+    study = check(values)
+    assert (study.splits("nih"), study.splits("covid_t2")) == ([0, 1], [0, 1, 2])
+    assert [study.split_settings("covid_t2", split).seed for split in (0, 1, 2)] == [0, 1, 2]
+    with pytest.raises(UserError, match=r"no split 3 of covid_t2: the study has 3; see study\.splits"):
+        study.split_settings("covid_t2", 3)
+
+
+def test_several_splits_that_would_be_the_same_run_are_refused_in_one_line():
+    values = shipped("")
+    values["study"]["splits"] = 2
+    with pytest.raises(UserError, match="2 splits of nih at 100 % would be the same run 2 times") as error:
+        check(values)
+    assert "\n" not in str(error.value)
+    assert "set splits: 1 for it in study.cells" in str(error.value)
+    values = shipped("")
+    values["study"]["cells"][0] = {"dataset": "nih", "ratios": [1, 10], "splits": 2}
+    values["study"]["cells"].append({"dataset": "nih", "ratios": [100]})
+    with pytest.raises(UserError, match="nih is listed with two numbers of splits"):
+        config.load(StudyConfig, values)
+
+
+def test_the_official_split_of_nih_waits_for_its_columns_and_is_not_judged():
+    values = shipped("")
+    study = check(values)
+    assert study.dataset("nih").split.kind == "released"
+    assert study.dataset("nih").comparable
+    assert not study.dataset("nih_official").comparable
+    assert "nih_official" not in study.datasets
+    values["study"]["cells"].append({"dataset": "nih_official", "ratios": [1, 10, 100]})
+    study = check(values)
+    assert study.split_settings("nih_official", 0).kind == "official"
+    for ratio in (1, 10, 100):
+        tuned = [study.finetune_settings("refers", name, ratio) for name in ("nih", "nih_official")]
+        assert tuned[0] == tuned[1]
+
+
+def test_absent_lists_are_one_line_with_both_ways_out(tmp_path):
+    values = shipped("") | {"data_root": str(tmp_path)}
+    for pattern in [*values["sources"]["nih"]["files"], values["sources"]["nih"]["images"]]:
+        path = tmp_path / "nih" / pattern.split("|")[0].replace("*", "0")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    reason = Availability(check(values)).dataset_status("nih")
+    assert (
+        f"git clone https://github.com/funnyzhou/REFERS {tmp_path}/REFERS, or set datasets.nih.split.kind"
+        in reason
+    )
+    assert "\n" not in reason
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,25 @@ def test_networks_of_other_libraries_are_fine_tuned_too(world, settings):
     assert (world / "run/seed2/predictions.parquet").exists()
 
 
+def test_seeds_with_subsets_of_their_own_train_on_these(world):
+    rows = [(1, row) for row in range(20)] + [(2, row) for row in range(10, 30)]
+    lines = "".join(f"{row},i{row},{seed}\n" for seed, row in rows)
+    (world / "subset.csv").write_text("row,image_id,seed\n" + lines)
+    assert finetune(world, world / "own", steps=10).returncode == 0
+    (world / "subset.csv").write_text("row,image_id\n" + "".join(f"{row},i{row}\n" for row in range(10, 30)))
+    assert finetune(world, world / "shared", steps=10).returncode == 0
+    one, two = (
+        [pd.read_parquet(world / name / seed / "predictions.parquet") for name in ("own", "shared")]
+        for seed in ("seed1", "seed2")
+    )
+    assert not one[0].equals(one[1])
+    pd.testing.assert_frame_equal(*two)
+    (world / "subset.csv").write_text("row,image_id,seed\n1,i1,1\n")
+    done = finetune(world, world / "less", steps=10)
+    assert done.returncode == 1
+    assert "no images of seed 2" in done.stderr.splitlines()[-1]
+
+
 def test_a_subset_of_other_images_is_refused(world):
     (world / "subset.csv").write_text("row,image_id\n60,i60\n")
     done = finetune(world, world / "run")

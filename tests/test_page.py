@@ -199,7 +199,7 @@ def study(tmp_path):
     results = tmp_path / "results"
     files = {"claims.csv": ",".join(CLAIM) + "\n", "tables/table1.html": TABLE}
     for method in ("refers", "c2l"):
-        files[f"runs/{method}/nih/1pct/seed0/run.json"] = json.dumps(RECORD)
+        files[f"runs/{method}/nih/1pct/split0/seed0/run.json"] = json.dumps(RECORD)
     test = {"reference": "refers", "baseline": "c2l", "dataset": "nih", "ratio": 1}
     files["ttests/nih/1pct/refers_vs_c2l.json"] = json.dumps(test)
     for name, text in files.items():
@@ -222,7 +222,7 @@ def test_the_script_finds_the_cells_of_runs_and_t_tests(study, call):
 
 
 def test_a_record_of_no_fine_tune_is_one_line(study, call, tmp_path):
-    elsewhere = tmp_path / "runs/refers/nih/1pct/seed0/run.json"
+    elsewhere = tmp_path / "runs/refers/nih/1pct/split0/seed0/run.json"
     elsewhere.parent.mkdir(parents=True)
     elsewhere.write_text(json.dumps(RECORD))
     place = study.index("--records") + 1

@@ -142,6 +142,31 @@ def test_of_many_unreadable_images_the_text_names_a_few_and_a_list_all(shenzhen,
     assert listed["path"].tolist() == [f"images/CHNCXR_{n:04d}_{int(n > 3)}.png" for n in range(1, 6)]
 
 
+def test_sets_with_few_patients_of_a_label_are_a_warning_before_any_work(shenzhen):
+    _, line = look(shenzhen)
+    assert line["splits"] == [
+        "shenzhen: the random split has no val image (left out: nothing); place more images, or use other fractions"
+        " or another split"
+    ]
+    table = shenzhen / "shenzhen/shenzhen_metadata.csv"
+    lines = [
+        f"CHNCXR_{n:04d}_{int(n > 90)}.png,Male,40,{'PTB' if n > 90 else 'normal'}" for n in range(1, 121)
+    ]
+    table.write_text("study_id,sex,age,findings\n" + "\n".join(lines))
+    for path in (shenzhen / "shenzhen/images").glob("*.png"):
+        path.unlink()
+    for name in lines:
+        Image.new("L", (4, 4)).save(shenzhen / "shenzhen/images" / name.split(",")[0])
+    found, line = look(shenzhen)
+    assert line["splits"] == [
+        f"shenzhen: {part} has {count} patients ({count} images) {kind} for Tuberculosis, fewer than 10"
+        " (study.minority_patients)"
+        for part, count, kind in (("val", 3, "positive"), ("val", 9, "negative"), ("test", 6, "positive"))
+    ]
+    assert "warning: shenzhen: val has 3 patients" in preflight.to_text(found)
+    assert look(shenzhen, study={"minority_patients": 3})[1]["splits"] == []
+
+
 def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):
     table = shenzhen / "shenzhen/shenzhen_metadata.csv"
     table.write_text(table.read_text().replace("PTB", "normal"))

@@ -31,11 +31,14 @@ EARLIER = {
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Config and files of the cell refers/shenzhen/100, as its jobs would leave them."""
+    """Config and files of the cell refers/shenzhen/100, two splits of two seeds, as its jobs would leave them."""
     paths = {name: str(tmp_path / name) for name in ("results", "store", "interim")}
-    study = {"seeds": [0, 1]}
+    published = read_files([ROOT / "config/config.yaml"])
+    cells = [columns | {"splits": 2} for columns in published["study"]["cells"]]
+    cells[0]["splits"] = 1  # of nih, whose lists are released
+    study = {"seeds": [0, 1], "cells": cells}
     values = merge(
-        read_files([ROOT / "config/config.yaml"]),
+        published,
         {"pathvars": paths, "study": study, "text": {"encoder": str(tmp_path / "bert")}},
     )
     monkeypatch.chdir(tmp_path)
@@ -80,28 +83,32 @@ def tree(tmp_path, monkeypatch):
         {"encoder": encoder},
         **counts,
     )
-    tuned = {
-        "encoder": encoder,
-        "split": put("interim/shenzhen/split.parquet", "split"),
-        "subset": put("interim/shenzhen/subset_100pct.csv", "subset"),
-        "manifest": tmp_path / "store/shenzhen/images.json",
-    }
-    put("interim/shenzhen/check.json", {})
-    runs, predictions = Path("results/runs/refers/shenzhen/100pct"), []
-    for seed in study["seeds"]:
+    predictions = []
+    for split, seed in planned.runs("shenzhen"):
+        interim = f"interim/shenzhen/split{split}"
+        put(f"{interim}/check.json", {})
+        tuned = {
+            "encoder": encoder,
+            "split": put(f"{interim}/split.parquet", f"split {split}"),
+            "subset": put(f"{interim}/subset_100pct.csv", f"subset {split}"),
+            "manifest": tmp_path / "store/shenzhen/images.json",
+        }
         settings = to_dict(planned.finetune_settings("refers", "shenzhen", 100))
         settings = merge(settings, {"training": {"seed": seed}})
-        predictions.append(put(runs / f"seed{seed}/predictions.parquet", f"predictions {seed}"))
+        run = Path(f"results/runs/refers/shenzhen/100pct/split{split}/seed{seed}")
+        predictions.append(put(run / "predictions.parquet", f"predictions {split} {seed}"))
         about = {"images": {"train": 5, "val": 1, "test": 2}, "encoder": {"method": "refers"}}
         record(
-            tmp_path / runs / f"seed{seed}",
+            tmp_path / run,
             "finetune.py",
             settings,
             tuned,
             {"predictions": predictions[-1]},
             **about,
         )
-    cell = {"seeds": study["seeds"], "predictions_sha256": [file_digest(path) for path in predictions]}
+    splits, seeds = zip(*planned.runs("shenzhen"), strict=True)
+    cell = {"splits": splits, "seeds": seeds}
+    cell["predictions_sha256"] = [file_digest(path) for path in predictions]
     put("results/cells/refers/shenzhen/100pct/auc.json", cell)
     return values, tmp_path
 
@@ -199,7 +206,11 @@ def test_a_record_is_of_all_processes_that_worked_on_it(tree):
 def test_an_untouched_cell_is_as_recorded(tree):
     text = account(tree)
     assert "Nothing differs." in verdict(text)
-    assert re.search(r"\| 0 +\| [0-9a-f]{12} +\| 5 train, 1 val, 2 test +\| 2 +\| 0.5000 +\|", text)
+    runs = re.findall(
+        r"\| (\d) +\| (\d) +\| [0-9a-f]{12} +\| 5 train, 1 val, 2 test +\| 2 +\| 0.5000 +\|", text
+    )
+    assert runs == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    assert re.search(r"\| split 1, random +\| 1 +\| config", text), "drawn with a seed of its own"
     for name in ("tokens.npz", "bert/model.safetensors", "subset_100pct.csv", "split.parquet", "images.npy"):
         assert name in text
     assert '"lr": 0.003' in text
@@ -213,9 +224,10 @@ def test_an_untouched_cell_is_as_recorded(tree):
     "path",
     [
         "results/encoders/refers/encoder.safetensors",
-        "results/runs/refers/shenzhen/100pct/seed1/predictions.parquet",
-        "interim/shenzhen/split.parquet",
-        "interim/shenzhen/subset_100pct.csv",
+        "results/runs/refers/shenzhen/100pct/split0/seed1/predictions.parquet",
+        "results/runs/refers/shenzhen/100pct/split1/seed0/predictions.parquet",
+        "interim/shenzhen/split1/split.parquet",
+        "interim/shenzhen/split0/subset_100pct.csv",
         "interim/mimic/tokens.npz",
         "store/mimic/index.parquet",
         "store/shenzhen/images.npy",
@@ -237,7 +249,7 @@ def test_settings_that_changed_since_are_named(tree):
     text = verdict(account(tree, pretrain={"training": {"steps": 299_999}}))
     assert "no longer those of the pre-training of refers" in text
     text = verdict(account(tree, finetune={"datasets": {"shenzhen": {"training": {"steps": 999}}}}))
-    assert "no longer those of seed 0" in text
+    assert "no longer those of split 0, seed 0" in text
     assert "pre-training" not in text
 
 
@@ -249,6 +261,15 @@ def test_a_library_that_changed_while_a_run_was_stopped_is_named(tree):
     assert re.search(r"\| its process 1, 299,990 steps +\|.*1,000 s +\| 90,000 MiB +\| an older GPU", text)
     assert "its process 2, 10 steps" in text
     assert text.count("its process") == 2
+
+
+def test_a_cell_of_fewer_splits_is_named(tree):
+    values, _ = tree
+    nih, *others = values["study"]["cells"]
+    cells = [nih, *(columns | {"splits": 3} for columns in others)]
+    text = verdict(account(tree, study={"cells": cells}))
+    assert "split 1, seed 1; the config has split 0, seed 0, " in text
+    assert "split2/seed0/run.json not found" in text
 
 
 def test_a_record_that_was_edited_is_named(tree):
@@ -302,6 +323,6 @@ def test_the_target_explains_a_cell_of_the_demo(snakemake, demo):
 
 def test_every_record_of_the_demo_is_whole(demo):
     records = sorted((demo / "results").rglob("run.json"))
-    assert len(records) >= 3 + 81
+    assert len(records) >= 3 + 90
     for path in records:
         assert run_record.problem_of(json.loads(path.read_text())) == "", path

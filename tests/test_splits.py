@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from refers.config import Split, load
 from refers.data import leakage
 from refers.data.adapters import adapter, nih
 from refers.data.released_lists import read_list
-from refers.data.splits import draw_subset, hash_order, make_split
+from refers.data.splits import draw_subset, hash_order, make_split, minority_warnings
 from refers.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared/data"
@@ -72,6 +73,78 @@ def test_a_random_split_has_its_shares_and_depends_on_dataset_and_seed():
     assert abs(grouped["train"] - 700) <= 4
 
 
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_set_has_its_share_of_the_patients_with_a_rare_label(positive, seed):
+    """Forty patients of two hundred have the rarer label; where it was drawn blindly, validation had 0 to 9 of them."""
+    patients = [f"p{number}" for number in range(200) for _ in range(1 + number % 3)]
+    frame = index(patients)
+    rare = frame["patient_id"].isin([f"p{number}" for number in range(40)])
+    frame["label:A"] = np.float32(rare if positive else ~rare)
+    split, report = make_split(frame, plan(classes=["A"], seed=seed))
+    kind = "positive" if positive else "negative"
+    found = {part: counts[kind] for part, counts in report["label_patients"]["A"].items()}
+    assert found == {"train": 28, "val": 4, "test": 8}
+    assert {part: counts[kind] for part, counts in report["labels"]["A"].items()} == {
+        part: int((frame.loc[rows["row"], "label:A"] == positive).sum())
+        for part, rows in split.groupby("split")
+    }
+    for part, share in zip(("train", "val", "test"), (0.7, 0.1, 0.2), strict=True):
+        assert abs(report["images"][part] - share * len(frame)) <= 3, "the shares are shares of the images"
+
+
+def test_several_classes_are_stratified_at_once():
+    """Iterative stratification: the rarest class is exact, and patients that it placed count for the others."""
+    rng = np.random.default_rng(3)
+    frame = index([f"p{row}" for row in range(1000)]).drop(columns=["label:A", "label:B"])
+    wanted = {"C": 0.03, "D": 0.1, "E": 0.3}
+    for name, rate in wanted.items():
+        frame[f"label:{name}"] = np.float32(rng.random(1000) < rate)
+    _, report = make_split(frame, plan(classes=list(wanted)))
+    assert report["images"] == {"train": 700, "val": 100, "test": 200}
+    for name, parts in report["label_patients"].items():
+        total = sum(counts["positive"] for counts in parts.values())
+        for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
+            assert abs(parts[part]["positive"] - share * total) <= 1, (name, part)
+
+
+@pytest.mark.parametrize(
+    ("patients", "sets"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (5, (3, 1, 1)), (8, (5, 1, 2)), (17, (12, 2, 3))]
+)
+def test_few_patients_are_shared_out_by_largest_remainders_and_reach_every_set(patients, sets):
+    frame = index([f"p{row}" for row in range(300)])
+    frame["label:A"] = np.float32(np.arange(300) < patients)
+    for seed in range(3):
+        found = make_split(frame, plan(classes=["A"], seed=seed))[1]["label_patients"]["A"]
+        assert tuple(counts["positive"] for counts in found.values()) == sets
+
+
+def test_the_validation_part_of_an_official_split_is_stratified_too():
+    frame = index([f"p{row}" for row in range(1000)], ["train_val"] * 800 + ["test"] * 200)
+    frame["label:A"] = np.float32(np.arange(1000) % 20 == 0)
+    found = make_split(frame, plan(kind="official", classes=["A"]))[1]["label_patients"]["A"]
+    assert [counts["positive"] for counts in found.values()] == [35, 5, 10]
+
+
+def test_few_patients_with_a_label_are_a_warning_that_names_set_class_and_count():
+    frame = index([f"p{row // 2}" for row in range(200)])
+    frame["label:A"] = np.float32(np.arange(200) >= 30)
+    split, report = make_split(frame, plan(classes=["A"]))
+    warnings = minority_warnings(report, 4, "toy")
+    assert [
+        re.findall(r"(\w+) has (\d+) patients \((\d+) images\) (\w+) for A", text) for text in warnings
+    ] == [
+        [("val", "2", "4", "negative")],
+        [("test", "3", "6", "negative")],
+    ]
+    assert all(text.startswith("toy: ") and "fewer than 4" in text for text in warnings)
+    assert minority_warnings(report, 2, "toy") == []
+    store = np.arange(len(split) * 4, dtype=np.uint16).view(np.uint8).reshape(-1, 2, 4)
+    found = leakage.check(split, frame["view"], store, (), "toy", 4)
+    assert found["warnings"] == warnings
+    assert found["label_patients"] == report["label_patients"]
+
+
 def test_the_order_is_the_same_on_every_machine():
     assert hash_order(["a", "b", "c", "d", "e"], "nih", 0).tolist() == [
         0,
@@ -84,8 +157,9 @@ def test_the_order_is_the_same_on_every_machine():
 
 def test_a_missing_image_moves_no_other_patient_far():
     patients = [f"p{row}" for row in range(500)]
-    full = make_split(index(patients), plan())[0].set_index("patient_id")["split"]
-    part = make_split(index(patients[:-5]), plan())[0].set_index("patient_id")["split"]
+    whole = index(patients)
+    full = make_split(whole, plan())[0].set_index("patient_id")["split"]
+    part = make_split(whole[:-5], plan())[0].set_index("patient_id")["split"]
     assert (full[part.index] != part).sum() <= 10
 
 
@@ -163,6 +237,7 @@ def test_one_sided_classes_and_other_views_are_reported():
     frame["label:A"] = np.float32([1, 0, 1, 1])
     frame["label:B"] = np.float32([1, 0, 0, 1])
     report = checked(frame, views=["frontal", "lateral", "frontal", "other"])
+    assert report["label_patients"]["B"]["train"] == {"positive": 1, "negative": 1}
     assert report["single_class"] == {"test": ["A"]}
     assert report["labels"]["A"]["test"] == {"positive": 2, "negative": 0}
     assert report["images"] == {"train": 2, "val": 0, "test": 2}
@@ -245,6 +320,10 @@ def test_without_a_training_list_the_rest_of_the_index_trains(tmp_path):
     kept, report = make_split(index([f"p{row}" for row in range(6)]), plan(kind="released"), lists)
     assert kept["split"].tolist() == ["train", "train", "val", "test", "train", "train"]
     assert report["lists"]["train"] == "the rest of the index"
+    assert any("no train.txt: the 4 images" in warning for warning in report["warnings"])
+    write_lists(lists, train=["i0000.png 1 0", "i0001.png 0 0"])
+    report = make_split(index([f"p{row}" for row in range(6)]), plan(kind="released"), lists)[1]
+    assert not any("train.txt" in warning for warning in report["warnings"])
 
 
 def test_binary_lists_are_one_hot_with_the_positive_class_last(tmp_path):
@@ -339,6 +418,15 @@ def test_a_subset_is_deterministic_and_changes_with_the_seed():
     assert not draw_subset(split, 10, 3).equals(draw_subset(split, 10, 4))
 
 
+def test_training_seeds_may_have_subsets_of_their_own_each_nested():
+    split = training(1000, {"A": 300, "B": 100})
+    rows = {seed: set(draw_subset(split, 10, 0, seed)["row"]) for seed in (None, 0, 1)}
+    assert len({frozenset(each) for each in rows.values()}) == 3
+    for seed, drawn in rows.items():
+        assert set(draw_subset(split, 1, 0, seed)["row"]) < drawn
+        assert set(draw_subset(split, 100, 0, seed)["row"]) == set(range(1000))
+
+
 def test_a_subset_is_a_fair_draw_outside_the_rare_classes():
     split = training(4000, {"A": 2000, "B": 5})
     shares = [
@@ -391,6 +479,16 @@ def test_the_scripts_from_index_to_subset(tmp_path):
     assert said["positives"] == {name: int(labels[f"label:{name}"].sum()) for name in TWO}
     assert drawn.columns.tolist() == ["row", "image_id"]
     assert len(drawn) == round((frame["split"] == "train").sum() / 10)
+    own = tmp_path / "own.csv"
+    options = (*options[:4], "--training-seeds", 0, 4, "--out", own, "--report", tmp_path / "own.json")
+    assert run("label_subset", "--split", split, *options).returncode == 0
+    lists, said = pd.read_csv(own), json.loads((tmp_path / "own.json").read_text())
+    assert lists.groupby("seed")["row"].nunique().to_dict() == {0: len(drawn), 4: len(drawn)}
+    assert said["images"] == len(drawn)
+    for seed, rows in lists.groupby("seed")["row"]:
+        assert set(rows) != set(drawn["row"])
+        labels = frame.set_index("row").loc[rows]
+        assert said["positives"][str(seed)] == {name: int(labels[f"label:{name}"].sum()) for name in TWO}
     bad = run(
         "split_dataset", "--index", split, "--config", '{"seeds": 1}', "--out", split, "--report", report
     )

@@ -51,12 +51,12 @@ def test_tables_figures_claims_and_page_are_made_again(snakemake, demo, without_
 def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, without_torch, tmp_path):
     copy_project(tmp_path)
     results = tmp_path / "build/demo/results"
-    for path in demo.glob("results/runs/*/*/*/*/predictions.parquet"):
+    for path in demo.glob("results/runs/*/*/*/*/*/predictions.parquet"):
         place = results / path.relative_to(demo / "results")
         place.parent.mkdir(parents=True)
         shutil.copy(path, place)
     given = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    assert len(given) == 81
+    assert len(given) == 90
     targets = ["page", "tables", "--workflow-profile", "profiles/demo", "--quiet", "rules"]
     done = snakemake(*targets, environment=without_torch, folder=tmp_path)
     assert done.code == 0, done.output[-3000:]

@@ -23,11 +23,12 @@ def test_the_published_study_schedules_every_cell(snakemake, downloads):
     assert {"refers", "lsp"} <= set(built)
     methods = found.jobs["pretrain"] + found.jobs["import_encoder"]
     assert found.jobs["import_encoder"] == 1
-    assert fine_tunes(found) == methods * 9
+    runs = 6 + 3 * 3  # six columns of one split, three of three
+    assert fine_tunes(found) == methods * runs
     assert found.jobs["cell"] == methods * 9
     assert found.jobs["index_source"] == found.jobs["pack_images"] == 5
-    assert found.jobs["split_dataset"] == 5
-    assert found.jobs["label_subset"] == 9
+    assert found.jobs["split_dataset"] == 2 + 3 * 3
+    assert found.jobs["label_subset"] == runs
     assert "build_text_encoder" not in found.jobs
 
 
@@ -35,8 +36,8 @@ def test_the_data_of_the_published_study_are_made_and_checked_without_a_gpu(snak
     found = snakemake("-n", "datasets", "--cores", 8, "--quiet=rules", *downloads)
     assert found.code == 0, found.output
     assert found.jobs == {
-        "index_source": 5, "pack_images": 5, "clean_reports": 1, "split_dataset": 5, "check_split": 5, "label_subset": 9,
-        "datasets": 1, "total": 31,
+        "index_source": 5, "pack_images": 5, "clean_reports": 1, "split_dataset": 11, "check_split": 11,
+        "label_subset": 15, "datasets": 1, "total": 49,
     }  # fmt: skip
     nothing = snakemake("-n", "datasets", "--cores", 8, "--config", "data_root=nowhere")
     assert nothing.code == 0, nothing.output
@@ -276,12 +277,12 @@ def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo, tmp_pa
         "-n", "tables", *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}")
     )
     assert found.jobs["pretrain"] == 1
-    assert fine_tunes(found) == 9
+    assert fine_tunes(found) == 10, "nine columns, one of them on two splits"
     assert set(re.findall(r"output: \S+/results/runs/(\w+)/", found.output)) == {"refers"}
 
 
 def test_a_lost_prediction_reruns_one_finetune_and_its_aggregates(snakemake, demo, tmp_path):
-    lost = demo / "results/runs/refers/nih/1pct/seed1/predictions.parquet"
+    lost = demo / "results/runs/refers/nih/1pct/split0/seed1/predictions.parquet"
     shutil.copy2(lost, tmp_path / "kept")
     lost.unlink()
     try:

@@ -1,4 +1,4 @@
-"""Check a split for leakage before training: patients or identical images in several sets, single-label classes, views.
+"""Check a split before training: patients or identical images in several sets, single or rare labels of a class, views.
 
 In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json. Leakage that the config does not accept ends with exit code 1.
 """
@@ -20,6 +20,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--accept", nargs="*", choices=KINDS, default=[], help="kinds of leakage to accept")
+    parser.add_argument(
+        "--minority-patients",
+        type=int,
+        default=0,
+        help="warn of fewer patients with one label of a class in a set",
+    )
     parser.add_argument("--out", type=Path, required=True, help="check.json")
     return parser.parse_args()
 
@@ -32,7 +38,7 @@ def main() -> None:
             f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; delete the store and rerun pack_images.py"
         )
     split = read_split(args.split, len(store))
-    report = check(split, views, store, args.accept, args.dataset)
+    report = check(split, views, store, args.accept, args.dataset, args.minority_patients)
     write_json(args.out, report)
     sizes = ", ".join(f"{count} {part}" for part, count in report["images"].items())
     print(f"{args.dataset}: {sizes}; {report['duplicates_within_sets']} duplicates within a set")

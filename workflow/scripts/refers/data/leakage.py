@@ -1,4 +1,4 @@
-"""Leakage between the sets of a split: patients or identical pictures in several of them."""
+"""Leakage between the sets of a split, patients or identical pictures in several of them, and labels that are too rare."""
 
 import hashlib
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refers.data.splits import describe
+from refers.data.splits import describe, minority_warnings
 from refers.errors import UserError
 
 KINDS = ("patients", "duplicates")
@@ -23,7 +23,12 @@ def picture_digests(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def check(
-    split: pd.DataFrame, views: pd.Series, store: np.ndarray, accepted: Collection[str], dataset: str
+    split: pd.DataFrame,
+    views: pd.Series,
+    store: np.ndarray,
+    accepted: Collection[str],
+    dataset: str,
+    minority_patients: int = 0,
 ) -> dict[str, Any]:
     """Check a split for leakage.
 
@@ -33,6 +38,7 @@ def check(
         store: packed images (N, S, S); they are compared as training sees them.
         accepted: kinds of leakage (KINDS) that the config accepts.
         dataset: name for messages.
+        minority_patients: see `refers.data.splits.minority_warnings`.
 
     Returns:
         Content of check.json: the counts of `refers.data.splits.describe`; views by set; patients and duplicate images in
@@ -66,7 +72,8 @@ def check(
             for part, counts in views_by_set.items()
             for view, count in counts.items()
             if view != "frontal"
-        ],
+        ]
+        + minority_warnings(counts, minority_patients, dataset),
     }
     for kind in KINDS:
         if leaks[kind] and kind not in accepted:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from refers.config import Split
 from refers.config.study import Expected, Source
 from refers.data.adapters import adapter
 from refers.data.advice import how_to_get, packed
 from refers.data.images import decode
-from refers.data.splits import positives
+from refers.data.splits import make_split, minority_warnings, positives
 from refers.errors import UserError
 from refers.text.report_files import FOLDER, list_reports
 from refers.workers import process_pool, progress_bar
@@ -23,19 +24,23 @@ NAMED = 3  # unreadable images that the text names
 
 
 class Download(NamedTuple):
-    """An official download: its entry in the config's `sources`, its folder, and its patterns that match nothing."""
+    """An official download: its entry in the config's `sources`, its folder, and its patterns that match nothing.
+
+    splits: settings of the split of each dataset that it gives, and the folder of the lists of a released one.
+    """
 
     name: str
     entry: Source
     folder: Path
     missing: list[str]
+    splits: list[tuple[Split, Path | None]]
 
 
 def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
     """A line of the preflight report, absent until something else is known.
 
     Keys: name, folder, state (available, complete, partial, absent or broken), expected and found files, unreadable ones
-    (None where nothing was checked), bad (path and reason of each of these), remarks (a list of lines), labels ({class:
+    (None where nothing was checked), bad (path and reason of each of these), remarks (a list of lines), splits (warnings on the splits of its datasets), labels ({class:
     (positives found, published or None)}), store (bytes of the packed images) and next (what to do, or "").
     """
     return {
@@ -47,6 +52,7 @@ def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
         "unreadable": None,
         "bad": [],
         "remarks": [],
+        "splits": [],
         "labels": {},
         "store": 0,
         "next": "",
@@ -54,13 +60,14 @@ def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
 
 
 def check_source(
-    size: int, tolerance: float, full: bool, workers: int, source: Download
+    size: int, tolerance: float, minority_patients: int, full: bool, workers: int, source: Download
 ) -> list[dict[str, Any]]:
     """Report lines of a source: its images, and its reports where it has some.
 
     Args:
         size: side in pixels of an image in the store.
         tolerance: share of unreadable images that does not stop a study.
+        minority_patients: see `refers.data.splits.minority_warnings`.
         full: decode every image, in this many `workers`; otherwise tables, file names and image headers are read.
         source: the download.
     """
@@ -78,6 +85,7 @@ def check_source(
             studies = index["study_id"]
             facts, differs = check_images(index, counts, folder, expected, full, workers)
             line |= facts | {"store": len(index) * size**2}
+            line["splits"] = split_warnings(index, source.splits, minority_patients)
             line = concluded(line, counts["missing_images"], tolerance, differs)
             if line["state"] == "partial":
                 line["next"] += f"; get them from {entry.origin}" if entry.origin else ""
@@ -116,6 +124,18 @@ def check_images(
     }
     # A download whose release is not known keeps the entry with all releases.
     return facts, bool(differing or expected.releases)
+
+
+def split_warnings(index: pd.DataFrame, splits: list[tuple[Split, Path | None]], least: int) -> list[str]:
+    """Why a dataset cannot be split, or which sets of it have few patients with a label."""
+    warnings = []
+    for settings, lists in splits:
+        try:
+            counts = make_split(index, settings, lists)[1]
+            warnings += minority_warnings(counts, least, settings.dataset)
+        except UserError as error:
+            warnings.append(str(error))
+    return warnings
 
 
 def totals(expected: Expected, listed: int) -> tuple[Expected, list[str]]:

@@ -1,11 +1,11 @@
-"""Training, validation and test sets by patient, and nested label subsets (paper §4).
+"""Training, validation and test sets by patient, stratified by class, and nested label subsets (paper §4).
 
 Every draw ranks names by their SHA-256 with a seed: it does not depend on a library's random generator, and a missing
 image leaves the rank of every other one unchanged.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from refers.errors import UserError
 from refers.files import MAKERS, check_column, read_parquet
 
 PARTS = ("train", "val", "test")
+LABELS = {"positive": 1, "negative": 0}
 UNKNOWN = "listed, not in the index"
+REST = "the rest of the index"
 # A released list contradicts the download where the labels of at least this many images, and of more than this share of the
 # images that are positive in either, differ: its columns then mean something else. The share is below 0.1 for the real
 # lists of NIH and C-T1.
@@ -80,14 +82,19 @@ def make_split(
     keep(~(frame[columns] == -1).any(axis=1), "uncertain label")
     keep(frame[columns].notna().all(axis=1), "undefined label")
     if settings.kind == "official":
-        frame["split"] = _official(frame, settings)
+        frame["split"] = _official(frame, columns, settings)
         keep(frame["split"] != "", "in no official list")
     elif settings.kind == "random":
-        frame["split"] = _by_patient(frame, PARTS, settings.fractions, settings)
+        frame["split"] = _by_patient(frame, columns, PARTS, settings.fractions, settings)
 
     frame = frame.drop(columns="view").reset_index(drop=True)
     left_out = {reason: count for reason, count in left_out.items() if count}
     report: dict[str, Any] = _report(frame, settings) | {"left_out": left_out, **notes}
+    if notes.get("lists", {}).get("train") == REST:
+        report["warnings"].append(
+            f"{lists} has no {LIST_NAMES['train'][0]}: the {report['images']['train']:,} images of the index that the other"
+            " lists do not name are the training set"
+        )
     if empty := [part for part, count in report["images"].items() if not count]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "nothing"
         raise UserError(
@@ -135,20 +142,70 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     return frame
 
 
-def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
-    """Set of every row: patients in random order, cut where the number of images reaches the shares."""
+def _by_patient(
+    frame: pd.DataFrame, columns: list[str], parts: tuple, fractions: tuple, settings: Split
+) -> np.ndarray:
+    """Set of every row: whole patients, with each class's rarer label in every set in proportion.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, On the stratification of multi-label data, ECML PKDD 2011)
+    over patients: the rarest label among the patients without a set is shared out first, then the rarest among those that
+    remain, until no patient with a rarer label is left; the other patients fill the sets to their share of the images.
+    The patients of a label are cut, in random order, into as many as each set lacks, where the publication places one
+    after the other: a missing image then moves few of the others.
+    """
     codes, patients = pd.factorize(frame["patient_id"], sort=True)
     order = hash_order(patients, settings.dataset, settings.seed)
-    counts = np.bincount(codes, minlength=len(patients))[order]
-    # A patient belongs to the set into which most of its images fall.
-    middle = counts.cumsum() - counts / 2
-    cuts = np.cumsum(shares)[:-1] / sum(shares) * counts.sum()
-    part = np.empty(len(patients), np.int64)
-    part[order] = np.searchsorted(cuts, middle, side="left")
+    images, shares = np.bincount(codes), np.array(fractions) / sum(fractions)
+    rarer = _rarer_labels(frame[columns].to_numpy(), codes)
+    part, sets = np.full(len(patients), -1), len(parts)
+    while (rarer & (part < 0)[:, None]).any():
+        left = (rarer & (part < 0)[:, None]).sum(axis=0)
+        members = rarer[:, np.where(left, left, len(patients) + 1).argmin()]
+        placed = np.bincount(part[members & (part >= 0)], minlength=sets)
+        lacking = shares * members.sum() - placed
+        members = order[(members & (part < 0))[order]]
+        part[members] = np.repeat(np.arange(sets), _apportion(lacking, len(members), placed == 0))
+    rest = order[part[order] < 0]
+    if len(rest):
+        filled = np.bincount(part[part >= 0], images[part >= 0], sets)
+        lacking = np.maximum(shares * images.sum() - filled, 0)
+        cuts = lacking.cumsum()[:-1] / lacking.sum() * images[rest].sum()
+        # A patient belongs to the set into which most of its images fall.
+        middle = images[rest].cumsum() - images[rest] / 2
+        part[rest] = np.searchsorted(cuts, middle, side="left")
     return np.array(parts, dtype=object)[part[codes]]
 
 
-def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
+def _rarer_labels(labels: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Whether a patient has an image with the label of a class that fewer patients have, (patients, classes).
+
+    labels: (images, classes) of 0 and 1; codes: (images,) number of each image's patient.
+    """
+    found = np.zeros((2, codes.max(initial=-1) + 1, labels.shape[1]), bool)
+    for value in (0, 1):
+        np.logical_or.at(found[value], codes, labels == value)
+    negative, positive = found.sum(axis=1)
+    return np.where(positive <= negative, found[1], found[0])
+
+
+def _apportion(lacking: np.ndarray, count: int, empty: np.ndarray) -> np.ndarray:
+    """How many of `count` patients each set gets, (sets,) int: in proportion to what it lacks, largest remainders first.
+
+    An `empty` set gets at least one as long as another can spare it, since without both labels it has no AUC.
+    """
+    quotas = np.maximum(lacking, 0) / np.maximum(lacking, 0).sum() * count
+    counts = np.floor(quotas + 1e-9).astype(np.int64)
+    # of equal remainders that of the smaller set, on which one patient weighs more
+    by_remainder = np.lexsort((quotas, -np.round(quotas - counts, 9)))
+    counts[by_remainder[: count - counts.sum()]] += 1
+    for place in np.flatnonzero(empty & (counts == 0) & (quotas > 0)):
+        if counts.max() > 1:
+            counts[counts.argmax()] -= 1
+            counts[place] += 1
+    return counts
+
+
+def _official(frame: pd.DataFrame, columns: list[str], settings: Split) -> pd.Series:
     split = frame["split"].copy()
     both = split == "train_val"
     if not (split != "").any():
@@ -156,7 +213,7 @@ def _official(frame: pd.DataFrame, settings: Split) -> pd.Series:
             f"{settings.dataset}: the download has no official split; use kind: random or released"
         )
     if both.any():
-        split[both] = _by_patient(frame[both], PARTS[:2], settings.fractions[:2], settings)
+        split[both] = _by_patient(frame[both], columns, PARTS[:2], settings.fractions[:2], settings)
     return split
 
 
@@ -216,7 +273,7 @@ def _released(
     frame[columns] = labels
     differing = {name: int(count) for name, count in zip(settings.classes, disagree, strict=True) if count}
     return split, {
-        "lists": {part: path.name if path else "the rest of the index" for part, path in files.items()},
+        "lists": {part: path.name if path else REST for part, path in files.items()},
         "label_disagreements": differing,
     }
 
@@ -240,21 +297,43 @@ def _report(frame: pd.DataFrame, settings: Split) -> dict:
 
 
 def describe(split: pd.DataFrame) -> dict[str, Any]:
-    """Counts of a split: images and patients by set, patients in several sets, positives and negatives by class and set."""
+    """Counts of a split: images and patients by set, patients in several sets, and by class and set the positive and
+    negative images (`labels`) and the patients who have some (`label_patients`).
+    """
     parts = {part: split[split["split"] == part] for part in PARTS}
+    columns = [column for column in split.columns if column.startswith(LABEL)]
+
+    def by_label(count: Callable[[pd.DataFrame], int]) -> dict[str, dict]:
+        return {
+            column.removeprefix(LABEL): {
+                part: {kind: count(rows[rows[column] == value]) for kind, value in LABELS.items()}
+                for part, rows in parts.items()
+            }
+            for column in columns
+        }
+
     return {
         "images": {part: len(rows) for part, rows in parts.items()},
         "patients": {part: int(rows["patient_id"].nunique()) for part, rows in parts.items()},
         "patients_across_sets": int((split.groupby("patient_id")["split"].nunique() > 1).sum()),
-        "labels": {
-            column.removeprefix(LABEL): {
-                part: {"positive": int((rows[column] == 1).sum()), "negative": int((rows[column] == 0).sum())}
-                for part, rows in parts.items()
-            }
-            for column in split.columns
-            if column.startswith(LABEL)
-        },
+        "labels": by_label(len),
+        "label_patients": by_label(lambda rows: int(rows["patient_id"].nunique())),
     }
+
+
+def minority_warnings(counts: dict[str, Any], least: int, dataset: str) -> list[str]:
+    """A line for each class and set with fewer than `least` patients of one label: an AUC on so few is mostly chance.
+
+    counts: see `describe`.
+    """
+    return [
+        f"{dataset}: {part} has {found[kind]} patients ({counts['labels'][name][part][kind]} images) {kind} for {name},"
+        f" fewer than {least} (study.minority_patients)"
+        for name, parts in counts["label_patients"].items()
+        for part, found in parts.items()
+        for kind in LABELS
+        if found[kind] < least
+    ]
 
 
 def positives(rows: pd.DataFrame) -> dict[str, int]:

@@ -26,8 +26,9 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     encoders = [record.get("encoder", {}) for record in records]
     inputs = dict.fromkeys(input_text(encoder["input"]) for encoder in encoders if "input" in encoder)
     return {
-        "seeds": ", ".join(str(record["settings"]["training"]["seed"]) for record in records),
-        "configuration": ", ".join(record["settings_sha256"][:12] for record in records),
+        # once each: the runs of another split have the same seeds and settings
+        "seeds": ", ".join(dict.fromkeys(str(record["settings"]["training"]["seed"]) for record in records)),
+        "configuration": ", ".join(dict.fromkeys(record["settings_sha256"][:12] for record in records)),
         "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),
         "device": every("device"),

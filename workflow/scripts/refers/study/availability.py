@@ -90,13 +90,19 @@ class Availability:
     def dataset_status(self, dataset: str) -> str:
         """Status of what a dataset is split and read from."""
         entry = self.study.dataset(dataset)
+        if reason := self.source_status(entry.source):
+            return reason
         if entry.split.kind == "released":
             if not entry.released:
                 return f"data absent: the authors released no lists of {dataset}; choose another split"
             lists = self.study.released_lists(dataset)
             if not self.files.has_download(lists / "test.txt"):
-                return f"data absent: {lists}/test.txt not found; clone the authors' repository there or choose another split"
-        return self.source_status(entry.source)
+                clone = self.study.released_lists().parent
+                return (
+                    f"data absent: {lists}/test.txt not found; git clone {RELEASED} {clone},"
+                    f" or set datasets.{dataset}.split.kind to official or random"
+                )
+        return ""
 
     def released_results(self) -> Path:
         """The authors' prediction files: a folder of the clone, an archive of that folder, or one of the whole repository.

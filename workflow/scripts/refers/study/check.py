@@ -46,7 +46,7 @@ def check(values: dict) -> Study:
             raise UserError(
                 f"config.audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
             ) from None
-    for name in dict.fromkeys(cell.dataset for cell in study.cells):
+    for name in study.datasets:
         if repeated := _repeated_run(study, name):
             raise UserError(f"config.study: {repeated}")
     # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
@@ -120,10 +120,9 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
             yield f"figures.{name}.dataset", "dataset", figure.dataset
     yield from (("finetune.datasets", "dataset", name) for name in checked.finetune.datasets)
     # Settings may wait for a dataset that has no column yet; of one that has, they name its cells.
-    shown = {cell.dataset for cell in study.cells}
     for name in checked.finetune.cells:
         dataset = name.partition("/")[0]
-        yield "finetune.cells", *(("cell", name) if dataset in shown else ("dataset", dataset))
+        yield "finetune.cells", *(("cell", name) if dataset in study.datasets else ("dataset", dataset))
     for tier in checked.plan.tiers:
         yield from (("plan.tiers", METHOD, name) for name in [*(tier.methods or []), *tier.checkpoints])
     yield "audit.table", "table", checked.audit.table

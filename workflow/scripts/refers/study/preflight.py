@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from refers.config import Split
 from refers.data.released_lists import LIST_NAMES
 from refers.data.source_check import Download, check_source, report_line
 from refers.formatting import size
@@ -31,12 +32,13 @@ def report(
         workers: processes.
         progress: receives a line for each step.
     """
+    availability = Availability(study)
     sources = [
-        Download(name, entry, study.folder(name), Availability(study).missing(name))
+        Download(name, entry, study.folder(name), availability.missing(name), splits_of(availability, name))
         for name, entry in study.config.sources.items()
     ]
     images, found = study.config.images, []
-    check = partial(check_source, images.size, images.tolerance, full)
+    check = partial(check_source, images.size, images.tolerance, study.config.study.minority_patients, full)
     if full or workers < 2:
         for source in sources:
             progress(f"checking {source.name} ...")
@@ -61,19 +63,35 @@ def report(
     }
 
 
+def splits_of(availability: Availability, source: str) -> list[tuple[Split, Path | None]]:
+    """Settings of the first split of every dataset of the study that a source gives, and the folder of its lists."""
+    study = availability.study
+    return [
+        (settings, study.released_lists(dataset) if settings.kind == "released" else None)
+        for dataset in study.datasets
+        if study.dataset(dataset).source == source and not availability.dataset_status(dataset)
+        for settings in [study.split_settings(dataset, 0)]
+    ]
+
+
 def other_files(study: Study) -> list[dict[str, Any]]:
     """Lines of whatever is not a download of images: the text encoder, imported weights, the authors' lists."""
     origins = study.config.origins
     wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
+    remarks: dict[str, list[str]] = {}
     if path := study.text_encoder:
         wanted["text encoder"] = (path, TEXT_ENCODER, origins.get(str(path), ""))
     for method in study.methods:
         if path := study.checkpoint_file(method):
             wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
-    for name, entry in study.config.datasets.items():
+    for name in study.datasets:
+        entry = study.dataset(name)
         if entry.split.kind == "released" and entry.released:
             lists = tuple("|".join(LIST_NAMES[part]) for part in ("val", "test"))
-            wanted[f"released lists of {name}"] = (study.released_lists(name), lists, RELEASED)
+            folder, title = study.released_lists(name), f"released lists of {name}"
+            wanted[title] = (folder, lists, f"{RELEASED}, or set datasets.{name}.split.kind otherwise")
+            if folder.is_dir() and not any((folder / file).exists() for file in LIST_NAMES["train"]):
+                remarks[title] = ["no train.txt: the images that the other lists do not name train"]
     lines = []
     for name, (folder, files, origin) in wanted.items():
         absent = [file for file in files if not any((folder / part).exists() for part in file.split("|"))]
@@ -85,6 +103,7 @@ def other_files(study: Study) -> list[dict[str, Any]]:
                 folder,
                 state="absent" if absent else "available",
                 found=None,
+                remarks=remarks.get(name, []),
                 next=f"{advice}; docs/data.md says which" if absent else "",
             )
         )
@@ -112,7 +131,13 @@ def to_text(found: dict) -> str:
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
     text = ["  ".join(row).rstrip() for row in padded]
     for line in found["lines"]:
-        notes = [*line["remarks"], *labels(line), *([f"next: {line['next']}"] if line["next"] else [])]
+        warnings = [f"warning: {text}" for text in line["splits"]]
+        notes = [
+            *line["remarks"],
+            *labels(line),
+            *warnings,
+            *([f"next: {line['next']}"] if line["next"] else []),
+        ]
         if notes:
             text += ["", f"{line['name']}:", *(_wrapped(note, "  ") for note in notes)]
     cells = found["study"]

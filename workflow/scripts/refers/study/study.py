@@ -41,6 +41,11 @@ class Study:
         ]
 
     @property
+    def datasets(self) -> list[str]:
+        """Datasets of the columns, in table order."""
+        return list(dict.fromkeys(cell.dataset for cell in self.cells))
+
+    @property
     def methods(self) -> list[str]:
         """Methods to run, in table order: the study's, then the user's own."""
         return [*self.config.study.methods, *self.own_methods]
@@ -217,7 +222,8 @@ class Study:
             raise UserError(
                 f"no split {split} of {dataset}: the study has {len(self.splits(dataset))}; see study.splits"
             )
-        rule = config.to_dict(entry.split) | {"seed": entry.split.seed + split}
+        rule = config.to_dict(entry.split)
+        rule["seed"] += split
         return config.Split(dataset=dataset, classes=entry.classes, views=list(entry.views), **rule)
 
     @property
