@@ -9,10 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
+from helpers import write_studies
 from refers import config
 from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
@@ -108,34 +108,12 @@ def mimic(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mimic")
     rng = np.random.default_rng(0)
     counts = [1 + study % 4 for study in range(20)]
-    rows = [(f"d{study:02d}{view}", study) for study, count in enumerate(counts) for view in range(count)]
-    frame = pd.DataFrame(
-        {
-            "image_id": [name for name, _ in rows],
-            "study_id": [f"s{study}" for _, study in rows],
-            "patient_id": [f"p{study}" for _, study in rows],
-            "view": ["lateral" if name.endswith("1") else "frontal" for name, _ in rows],
-            "split": ["train" if study < 14 else "val" if study < 17 else "test" for _, study in rows],
-        }
-    )
-    for label in LABELS:
-        values = rng.choice([1, 0, -1, np.nan], 20)
-        frame[f"label:{label}"] = np.float32([values[study] for _, study in rows])
-    frame.to_parquet(folder / "index.parquet")
-    np.save(folder / "images.npy", rng.integers(0, 256, (len(rows), 36, 36), dtype=np.uint8))
+    split = ["train" if study < 14 else "val" if study < 17 else "test" for study in range(20)]
+    labels = {label: rng.choice([1, 0, -1, np.nan], 20) for label in LABELS}
+    images = rng.integers(0, 256, (sum(counts), 36, 36), dtype=np.uint8)
     tokens = rng.integers(5, 50, (20, 12)).astype(np.uint16)
-    lengths = rng.integers(6, 13, 20)
-    tokens[np.arange(12) >= lengths[:, None]] = 0
-    swapped = np.where(tokens == 7, 8, np.where(tokens == 8, 7, tokens)).astype(np.uint16)
-    np.savez(
-        folder / "tokens.npz",
-        study_id=np.array([f"s{study}" for study in range(20)]),
-        tokens=tokens,
-        swapped=swapped,
-        lengths=lengths,
-        vocabulary=50,
-    )
-    return [folder / name for name in ("index.parquet", "images.npy", "tokens.npz")]
+    tokens[np.arange(12) >= rng.integers(6, 13, 20)[:, None]] = 0
+    return write_studies(folder, counts, split, images, tokens, labels)
 
 
 @pytest.fixture(scope="session")

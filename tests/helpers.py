@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 NIH_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
@@ -129,6 +130,40 @@ def make_mimic(folder: Path) -> Path:
         path = jpg / f"files/p10/{name}.jpg"
         write_image(path)
     return folder
+
+
+def write_studies(
+    folder: Path, counts: list[int], split: list[str], images: np.ndarray, tokens: np.ndarray, labels: dict
+) -> list[Path]:
+    """Index, store and tokens of studies of `counts` images, one entry of the other arguments per study or image.
+
+    tokens: (studies, T) with 0 as padding; 7 and 8 are "left" and "right". labels: name -> value per study.
+    """
+    rows = [(f"d{study:03d}{view}", study) for study, count in enumerate(counts) for view in range(count)]
+    owner = [study for _, study in rows]
+    frame = pd.DataFrame(
+        {
+            "image_id": [name for name, _ in rows],
+            "study_id": [f"s{study}" for study in owner],
+            "patient_id": [f"p{study}" for study in owner],
+            "view": ["lateral" if name.endswith("1") else "frontal" for name, _ in rows],
+            "split": [split[study] for study in owner],
+        }
+    )
+    for label, values in labels.items():
+        frame[f"label:{label}"] = np.float32([values[study] for study in owner])
+    frame.to_parquet(folder / "index.parquet")
+    np.save(folder / "images.npy", images)
+    swapped = np.where(tokens == 7, 8, np.where(tokens == 8, 7, tokens))
+    np.savez(
+        folder / "tokens.npz",
+        study_id=np.array([f"s{study}" for study in range(len(counts))]),
+        tokens=tokens.astype(np.uint16),
+        swapped=swapped.astype(np.uint16),
+        lengths=(tokens != 0).sum(1),
+        vocabulary=50,
+    )
+    return [folder / name for name in ("index.parquet", "images.npy", "tokens.npz")]
 
 
 # A maker of a small download by layout: DOWNLOADS["nih"](folder) -> folder.

@@ -70,7 +70,7 @@ def overlay() -> dict:
     methods = {}
     for name in pretrained_methods():
         steps = SHORT if "resnet" in name else LONG
-        methods[name] = {"pretrain": {"training": steps | {"precision": "fp32"}}}
+        methods[name] = {"pretrain": {"rate": "fixed", "training": steps | {"precision": "fp32"}}}
         if "resnet" in name:  # the larger ones differ in size alone, and their states take seconds to write
             methods[name]["model"] = {"architecture": "resnet18"}
     methods["transvw"]["pretrain"]["words"] = {"count": 4, "instances": 20, "held_out": 4}

@@ -163,8 +163,12 @@ def test_every_package_imported_by_name_is_covered_where_it_is_reached(unchanged
     assert {("pretrain", "methods"), ("calibrate", "methods")} <= reached
 
 
-LSP = [f"pretrain:lsp_{name}" for name in ("transformer", "resnet18", "resnet50", "resnet101")]
-REFERS = ["", "_resnet101", "_plain_vit", "_no_fusion", "_no_contrast", "_no_generation"]
+RULES = ("pilot", "pretrain")
+LSP = [
+    f"{rule}:lsp_{name}" for rule in RULES for name in ("transformer", "resnet18", "resnet50", "resnet101")
+]
+ABLATIONS = ("resnet101", "plain_vit", "no_fusion", "no_contrast", "no_generation")
+REFERS = ["refers", *(f"refers_{name}" for name in ABLATIONS)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ REFERS = ["", "_resnet101", "_plain_vit", "_no_fusion", "_no_contrast", "_no_gen
         ("methods/lsp.py", {"calibrate", *LSP}),
         (
             "methods/common/contrast.py",
-            {"calibrate", "pretrain:c2l", *(f"pretrain:refers{name}" for name in REFERS)},
+            {"calibrate", *(f"{rule}:{name}" for rule in RULES for name in ("c2l", *REFERS))},
         ),
     ],
 )

@@ -336,6 +336,39 @@ def test_a_fine_tune_trains_validates_and_predicts_once_a_seed(values):
     assert found.ram_mib == pytest.approx(8000e6 / 2**20)
 
 
+def test_a_pilot_costs_its_candidates_and_two_validations_each(values):
+    """7 candidates of 857 steps; 96 images a step, 2.1 % of 377,110 held out."""
+    found = model_of(values).estimate(job(values, "pilot", method="model_genesis"))
+    image, forward, held_out = 3e12 / 96, 1e12 / 96, round(0.021 * 377110)
+    assert found.flops == pytest.approx(7 * (857 * 96 * image + 2 * held_out * forward))
+    whole = model_of(values).estimate(job(values, "pretrain", method="model_genesis"))
+    assert found.flops < 0.025 * whole.flops
+    assert found.disk == 0
+    # Adam keeps a second moment of 2e8 parameters that the configured SGD does not
+    assert found.gpu_mib == pytest.approx(10 * 1024 + 4 * 2e8 / 2**20)
+
+
+def test_a_pilot_counts_as_measured_with_the_settings_that_it_recorded(values):
+    one = job(values, "pilot", method="c2l")
+    measure(values, one)
+    study = check(values)
+    settings = {"pretrain": study.pretrain_settings("c2l"), "pilots": study.config.pilots}
+    plain = {name: config.to_dict(each) for name, each in settings.items()}
+    record = {"settings_sha256": digest(plain), "resumed_at": 0, "device": "some GPU"}
+    record["chosen"] = {"name": "adam", "lr": 1e-3}
+    path = Path(one.target)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    assert model_of(values).estimate(one).source == "measured"
+    path.write_text(json.dumps(record | {"resumed_at": 1}))
+    assert model_of(values).estimate(one).source == "assumed"
+    # run.json of the pre-training has the optimiser that the pilot chose
+    encoder = job(values, "pretrain", method="c2l")
+    chosen = settings["pretrain"].at(config.Candidate(name="adam", lr=1e-3))
+    measure(values, encoder, record_of(values, settings_sha256=digest(config.to_dict(chosen))))
+    assert model_of(values).estimate(encoder).source == "measured"
+
+
 def test_a_batch_is_no_larger_than_the_training_set(values):
     found = model_of(values).estimate(job(values, "finetune", method="refers", dataset="vinbigdata", ratio=1))
     assert found.flops < 3 * (1000 * 105 + 44 * 1500 + 4500) * 3e12 / 96
@@ -465,7 +498,7 @@ def report(values):
 def test_tiers_add_up(values, report):
     tiers = {tier["title"]: tier for tier in report["tiers"]}
     everything, targets = tiers["everything"], report["targets"]
-    training = sum(line["seconds"] for line in targets if line["rule"] in ("pretrain", "finetune"))
+    training = sum(line["seconds"] for line in targets if line["rule"] in ("pilot", "pretrain", "finetune"))
     assert everything["jobs"] == len(targets) == len({line["target"] for line in targets})
     assert everything["training_hours"] == pytest.approx(training / 3600)
     assert everything["training_hours"] + everything["other_hours"] == pytest.approx(
@@ -551,10 +584,12 @@ def test_an_uncounted_step_is_printed_as_such_and_in_no_sum(values, report):
     )
     assert (line["source"], line["flops"], line["disk"]) == ("uncounted", 0, 4 * 1e8)
     before, after = (kind["tiers"][-1]["training_hours"] for kind in (report, found))
-    missing = next(old for old in report["targets"] if old["target"] == line["target"])["seconds"]
-    assert before - after == pytest.approx((missing - START) / 3600)
+    targets = [line["target"].replace("encoders/c2l/encoder.safetensors", "pilots/c2l.json"), line["target"]]
+    missing = [old["seconds"] for old in report["targets"] if old["target"] in targets]
+    assert before - after == pytest.approx(sum(seconds - START for seconds in missing) / 3600)
+    assert len(missing) == 2
     text = plan.to_markdown(found)
-    assert f"Uncounted, so that their hours are missing from every sum: {line['target']};" in text
+    assert f"Uncounted, so that their hours are missing from every sum: {', '.join(targets)};" in text
     assert re.search(r"\| c2l +\| uncounted +\|", text)
     assert "Uncounted" not in plan.to_markdown(report)
 
@@ -582,7 +617,7 @@ def test_the_target_works_without_any_data(snakemake, tmp_path):
     assert done.code == 0, done.output
     assert "| everything" in done.output
     found = json.loads((tmp_path / "results/plan/plan.json").read_text())
-    assert found["tiers"][-1]["training_sources"] == {"calibrated": 32}
+    assert found["tiers"][-1]["training_sources"] == {"calibrated": 33}
     lines = (tmp_path / "results/plan/plan.csv").read_text().splitlines()
     assert len(lines) == len(found["targets"]) + 1
     again = snakemake(

@@ -5,8 +5,9 @@ from the publication's description: probabilities 0.5 (shuffling), 0.9 (intensit
 squared error over all pixels, sigmoid output.
 
 Ours: two dimensions instead of CT cubes; 1,000 shuffling windows of up to a tenth of the side (the original's 10,000
-change no more than 99 % instead of 89 % of the pixels); the flip of the shared augmentation; the shared restoration decoder,
-optimiser and budget. A window's permutation comes from a bank of eight for each window size.
+change no more than 99 % instead of 89 % of the pixels); the flip of the shared augmentation; the shared restoration decoder
+and budget; its SGD at a rate of 1.0, meant for a batch-normalised U-Net, is one candidate of the pilot. A window's
+permutation comes from a bank of eight for each window size.
 """
 
 import torch
