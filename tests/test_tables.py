@@ -493,6 +493,7 @@ def test_notes_say_what_runs_share_and_what_selected_them():
     table = table_of([REFERS, C2L])
     notes = " ".join(table.notes)
     assert "The best is chosen by its test AUC, as in the paper." in notes
+    assert "test labels: NIH 71 / 229." in notes
     assert "Seeds share one encoder and one label subset: their spread is that of fine-tuning alone." in notes
     assert "validation set selects the weights (images: NIH 10,815)" in notes
     own = " ".join(table_of([REFERS, C2L], per_seed=True).notes)

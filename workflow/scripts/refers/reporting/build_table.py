@@ -86,10 +86,11 @@ class _Builder:
         for row in self.rows:
             if len(row["methods"]) > 1:
                 row["note"] = " ".join(filter(None, [row["note"], self._selection(row)]))
+        legend = self._legend()
         tested = self.spec.get("reference") and self.spec.get("baseline")
         tests = self._add_tests() if tested else ""
         judged = " ".join([*self._verdict_notes(), *self._run_notes()])
-        notes = [self.spec.get("note", ""), self._legend(), judged, tests]
+        notes = [self.spec.get("note", ""), legend, judged, tests]
         table.notes = list(filter(None, notes))
         printed = {row["id"] for row in table.printed_rows}
         footnotes = [row["note"] for row in self.rows]
@@ -249,7 +250,10 @@ class _Builder:
 
     def _verdict_notes(self) -> list[str]:
         """What the signs mean, where there are none and why, and the spread behind the paper's own tests."""
-        found = [entry for entry in self.table.entries.values() if entry.mean is not None and entry.reported]
+        entries = self.table.entries.values()
+        found = [
+            each for each in entries if each.mean is not None and each.reported and each.row not in TESTS
+        ]
         notes, rule = [], self.spec["verdict"]
         if any(sign(entry.verdict) for entry in found):
             margin = f"{rule['margin']:g} point{'' if rule['margin'] == 1 else 's'}"

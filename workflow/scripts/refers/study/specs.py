@@ -70,7 +70,7 @@ class Specs:
         dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
         about = {**cell._asdict(), "dataset_title": dataset.title, "group": dataset.title, "title": title}
         about["comparable"] = self.study.config.comparable and dataset.comparable
-        about["same_images"] = dataset.split.kind == "released"
+        about["same_images"] = dataset.split.kind != "random"
         if not per_class:
             return [{"id": str(cell), **about}]
         about["group"] = f"{about['group']} {title}"

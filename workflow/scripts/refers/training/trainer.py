@@ -222,8 +222,8 @@ class Trainer:
         if scores["score"] != best["score"]:
             return scores["score"] > best["score"]
         earlier = (record for record in self.progress.records if record["step"] == best["step"])
-        losses = [record["validation"]["loss"] for record in earlier if "validation" in record]
-        return scores["loss"] < min(losses, default=math.inf)
+        losses = [record["validation"].get("loss", -math.inf) for record in earlier if "validation" in record]
+        return scores.get("loss", math.inf) < min(losses, default=-math.inf)
 
     @torch.no_grad()
     def check_finite(self) -> None:
