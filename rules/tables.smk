@@ -101,7 +101,7 @@ rule claims:
         runtime=10,
     params:
         absent=literal(as_json(overlaps_of_figures()[1])),
-        within_points=CONFIG.verdict.within_points,
+        within_points=CONFIG.verdict.margin,
         note=literal(CONFIG.note),
         code=code_of("claims"),
     shell:

@@ -4,13 +4,19 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from refers.evaluation.statistics import compare
+from refers.evaluation.statistics import compare, over_splits, spread, standard_error
 from refers.reporting.build_table import build, index_results
 
+JUDGED = {"comparable": True, "same_images": True}
 COLUMNS = [
-    {"id": "nih/1", "dataset": "nih", "ratio": 1, "group": "NIH", "title": "1%"},
-    {"id": "nih/100", "dataset": "nih", "ratio": 100, "group": "NIH", "title": "100%"},
-    {"id": "shenzhen/100", "dataset": "shenzhen", "ratio": 100, "group": "SZ", "title": "All"},
+    {"id": f"{dataset}/{ratio}", "dataset": dataset, "ratio": ratio, "title": title}
+    | {"dataset_title": group, "group": group}
+    | JUDGED
+    for dataset, ratio, group, title in (
+        ("nih", 1, "NIH", "1%"),
+        ("nih", 100, "NIH", "100%"),
+        ("shenzhen", 100, "SZ", "All"),
+    )
 ]
 ROWS = [
     {"id": "refers", "title": "Our REFERS", "methods": ["refers"], "note": ""},
@@ -27,33 +33,39 @@ REPORTED = {
 
 CLASSES = ["Mass", "Nodule", "Hernia"]
 COUNTS = {"Mass": (30, 70), "Nodule": (40, 60), "Hernia": (1, 99)}
-RULE = {"within_sd": 1.0, "within_points": 1.0}
+RULE = {"level": 0.95, "margin": 1.0}
 
 
-def auc_of(method, column, means, validation=0.5, undefined=(), per_class=None, counts=COUNTS):
-    """Content of auc.json with the given per-seed means, and per-seed AUCs by class where they matter."""
+def measured(values, images, splits):
+    """Mean, spreads and standard error of AUCs per run, with a bootstrap whose standard deviation is `images`."""
+    if None in values:
+        return dict.fromkeys(("mean", "sd", "sd_splits", "se"))
+    values = np.reshape(values, (splits, -1))
+    # Resamples of one deviation to either side; the same in every split.
+    samples = values + np.array([-1, 1])[:, None, None] * images / np.sqrt(2)
+    return spread(values) | {"se": standard_error(values, samples, 1000)}
+
+
+def auc_of(
+    method, column, means, validation=0.5, undefined=(), per_class=None, counts=COUNTS, images=0.001, splits=1
+):
+    """Content of auc.json with the given means per run, and AUCs by class and run where they matter."""
     place = next(each for each in COLUMNS if each["id"] == column)
-    there = None not in means
-    test = {
-        "mean_auc": means,
-        "mean": float(np.mean(means)) if there else None,
-        "sd": float(np.std(means, ddof=1)) if there and len(means) > 1 else None,
-        "undefined": list(undefined),
-    }
+    test = {"mean_auc": means, "undefined": list(undefined), **measured(means, images, splits)}
     about = {"method": method, "dataset": place["dataset"], "ratio": place["ratio"]}
     classes = CLASSES
     test["per_class"] = {
         name: dict(zip(("positives", "negatives"), counts[name], strict=True)) for name in classes
     }
     for name, values in (per_class or {}).items():
-        defined = None not in values
-        test["per_class"][name] |= {
-            "auc": values,
-            "mean": float(np.mean(values)) if defined else None,
-            "sd": float(np.std(values, ddof=1)) if defined else None,
-        }
-    seeds = list(range(len(means)))
-    return about | {"classes": classes, "seeds": seeds, "test": test, "validation": {"mean": validation}}
+        test["per_class"][name] |= {"auc": values, **measured(values, images, splits)}
+    seeds = len(means) // splits
+    about |= {
+        "splits": [split for split in range(splits) for _ in range(seeds)],
+        "seeds": [*range(seeds)] * splits,
+    }
+    selected = {"mean": validation, "images_per_split": [10815] * splits}
+    return about | {"classes": classes, "test": test, "validation": selected}
 
 
 def ttest_of(reference, baseline, undefined=0, **of_class):
@@ -61,7 +73,8 @@ def ttest_of(reference, baseline, undefined=0, **of_class):
     samples = {"reference_auc": reference["test"]["mean_auc"], "baseline_auc": baseline["test"]["mean_auc"]}
     about = {"reference": reference["method"], "baseline": baseline["method"]}
     place = {key: reference[key] for key in ("dataset", "ratio")}
-    found = compare(*samples.values())
+    per_seed = [over_splits(each["test"]["mean_auc"], each["seeds"]) for each in (reference, baseline)]
+    found = compare(*per_seed)
     drawn = {"resamples": 1000, "undefined_resamples": undefined, "interval": [-0.012, 0.1], "p": 0.04}
     each = {"difference": 0.05, "interval": [-0.01, 0.11], "undefined_resamples": undefined} | of_class
     each = {"delong": {"z": 2.0, "p": 0.0455}} | each
@@ -79,6 +92,7 @@ def table_of(cells, tests="all", **spec):
         ]
     default = {"name": "t", "title": "A table", "note": "", "reference": "refers", "baseline": "best"}
     default |= {"rows": ROWS, "columns": COLUMNS, "status": {}, "verdict": RULE, "undefined_resamples": 0.05}
+    default |= {"per_seed": False}
     files = [(f"cells/{number}.json", each) for number, each in enumerate(cells)]
     checks = [(f"ttests/{number}.json", each) for number, each in enumerate(tests)]
     indexed = index_results(files, "method"), index_results(checks, "reference", "baseline")

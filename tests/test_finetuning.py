@@ -1,5 +1,6 @@
 """Fine-tuning: the losses, the scores, what picks the weights, and the script on a tiny set."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -84,6 +85,56 @@ def test_validation_is_after_every_epoch_of_whole_batches(small_model, tmp_path,
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     validated = [record["step"] for record in records if "validation" in record]
     assert validated == sorted({*range(0, 8, epoch), 7})
+
+
+@pytest.mark.parametrize(
+    ("validations", "best"),
+    [
+        ([(1.0, 0.5), (1.0, 0.3), (1.0, 0.4)], 2),  # of equal AUCs the lowest loss
+        ([(0.9, 0.1), (1.0, 0.5), (1.0, 0.5)], 2),  # of equal losses the earliest step; a lower AUC never
+        ([(1.0, 0.2), (1.0, 0.3), (1.0, 0.4)], 1),
+        ([(0.8, 0.3), (0.9, 0.9), (0.7, 0.1)], 2),
+    ],
+)
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_ties_of_the_validation_auc_are_broken_by_its_loss(
+    small_model, tmp_path, monkeypatch, validations, best, interrupted
+):
+    rng = np.random.default_rng(0)
+    data = LabelledImages(rng.integers(0, 256, (8, 36, 36), dtype=np.uint8), labelled(rng, 8, ["A"]), ["A"])
+    training = config.Training(
+        steps=3, warmup_steps=1, batch_size=8, precision="fp32", validate_every=1, checkpoint_every=1
+    )
+    seen, cpu = [], torch.device("cpu")
+
+    def task(model, stop):
+        found = finetuning_task(model, data, data, config.Finetune(training=training), 32, cpu)
+
+        def validate():
+            weights = {name: value.clone() for name, value in model.state_dict().items()}
+            # the first is of the untrained module
+            place = sum("validation" in record for record in running.progress.records) - 1
+            if stop and place == 2:
+                raise KeyboardInterrupt
+            score, loss = (1.0, 0.0) if place < 0 else validations[place]
+            seen[max(place, 0) :] = [weights]
+            return {"score": score, "auc": score, "loss": loss}
+
+        return dataclasses.replace(found, validate=validate)
+
+    for stop in (True, False) if interrupted else (False,):
+        torch.manual_seed(0)
+        model = Classifier(build_encoder(small_model), 1, 0.0)
+        running = trainer.Trainer.__new__(trainer.Trainer)
+        running.__init__(task(model, stop), training, cpu, tmp_path, "x", 0.0)
+        if stop:
+            with pytest.raises(KeyboardInterrupt):
+                running.fit()
+        else:
+            assert running.start == (2 if interrupted else 0)
+            assert running.fit()["best_step"] == best
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, seen[best - 1][name])
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def change(values, path, value):
         ("datasets.nih.split.kind", "officiall", ["did you mean 'official'"]),
         ("figures.roc_nih.ratio", None, ["config.figures.roc_nih", "ratio"]),
         ("tables.table1.baseline", None, ["config.tables.table1", "baseline"]),
-        ("verdict.within_points", float("nan"), ["config.verdict.within_points", "finite"]),
+        ("verdict.margin", float("nan"), ["config.verdict.margin", "finite"]),
         ("audit.cells", {"x": "nih"}, ["config.audit.cells.x"]),
         ("text.encoder", None, ["config.text", "build"]),
     ],

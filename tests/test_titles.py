@@ -179,7 +179,11 @@ def test_the_script_draws_such_titles(tmp_path, call):
 def test_captions_of_snakemakes_report_show_a_title_as_it_is(title, name):
     entry = {"label": title, "title": title, "kind": "roc"}
     config = {"note": title, "tables": {"one": entry}, "figures": {"one": entry}}
-    config |= {"study": {"seeds": [0], "methods": ["a"]}, "verdict": {"within_sd": 1, "within_points": 1}}
+    config |= {
+        "study": {"seeds": [0], "methods": ["a"]},
+        "comparable": True,
+        "verdict": {"level": 0.95, "margin": 1},
+    }
     wildcards = SimpleNamespace(table="one", figure="one")
     source = (ROOT / f"workflow/report/{name}.rst").read_text(encoding="utf-8")
     template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(source)

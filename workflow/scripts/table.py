@@ -5,8 +5,11 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   reference, baseline         rows that are tested; baseline "best" is the best other row; without them no tests
   rows                        [{id, title, methods, note, marks}]; of several methods the one with the best validation
                               AUC is printed; marks become leading columns of check marks, in this order
-  columns                     [{id, dataset, ratio, group, title}]; with a `class` the column is that class of the cell
-  verdict                     {within_sd, within_points}: how far ours may be from the printed number
+  columns                     [{id, dataset, dataset_title, ratio, group, title, comparable, same_images}]; with a `class` the
+                              column is that class of the cell; comparable: whether ours is judged against the printed number;
+                              same_images: whether that is of the same test images
+  verdict                     {level, margin}: see refers.evaluation.verdict
+  per_seed                    whether every seed has a label subset of its own
   undefined_resamples         largest share of undefined resamples with which an interval is still printed
   status                      {method or dataset: "short form: why it has no cells"}
 """

@@ -169,6 +169,11 @@ class Dataset(Section):
     )
     split: SplitRule
     released: Folder | None = Field(None, description="Folder of its lists below released_lists.")
+    comparable: bool = Field(
+        True,
+        description="Whether its test images are the paper's, or drawn from the same pool. Where they are not, no number is"
+        " judged against the paper's.",
+    )
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
@@ -396,12 +401,16 @@ class Figure(Section):
 
 
 class Verdict(Section):
-    """How our mean AUC is judged against the printed one, fixed before any result: within seed spread, else within points, else outside."""
+    """How our AUC is judged against the printed one, fixed before any result: by the interval of their difference.
 
-    within_sd: float = Field(
-        ge=0, description="Standard deviations over our seeds that count as seed spread."
+    Consistent where the whole interval is within the margin, different where it excludes zero and is not, else too noisy to
+    tell; `refers.evaluation.verdict` has the formula.
+    """
+
+    level: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the interval.")
+    margin: float = Field(
+        1.0, gt=0, description="AUC points to either side that are no difference worth the name."
     )
-    within_points: float = Field(ge=0, description="AUC points that count as near.")
 
 
 class TrainingPart(Section):
@@ -429,6 +438,11 @@ class StudyConfig(TrainingPart):
         "quick", description="What `snakemake preflight` does: count images, or decode every one."
     )
     note: str = Field("", description="Printed under every table; overlays say there what they are.")
+    comparable: bool = Field(
+        True,
+        description="Whether the data are the paper's. Where they are not, no number and no claim is judged against the"
+        " paper's numbers.",
+    )
     sources: dict[Name, Source] = Field(description="Official downloads by name.")
     origins: dict[str, str] = Field(
         {},
@@ -446,5 +460,5 @@ class StudyConfig(TrainingPart):
     tables: dict[Name, Table]
     figures: dict[Name, Figure]
     verdict: Verdict = Field(
-        description="How our mean AUC is judged against the printed one, fixed before any result."
+        Verdict(), description="How our AUC is judged against the printed one, fixed before any result."
     )

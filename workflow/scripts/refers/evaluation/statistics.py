@@ -186,7 +186,7 @@ def summarise(
         mean; and per class an interval, the number of resamples left out, se, and delong_se of the mean.
     """
     values = np.stack([[auc(each.labels, scores) for scores in each.scores] for each in sets])  # (S, n, C)
-    defined = ~np.isnan(values).any(axis=(0, 1))
+    defined = np.asarray(~np.isnan(values).any(axis=(0, 1)))
     means = values[..., defined].mean(axis=-1) if defined.any() else np.full(values.shape[:2], np.nan)
     labels = _distinct_labels(sets)
     found = {
@@ -235,10 +235,10 @@ def resample_columns(
 
 def over_splits(values: list[float | None], seeds: list[int]) -> list[float | None]:
     """Values per run averaged over the splits of each seed, in the order of the seeds; None where one is undefined."""
-    runs: dict[int, list[float | None]] = {seed: [] for seed in seeds}
+    runs: dict[int, list[float]] = {seed: [] for seed in seeds}
     for seed, value in zip(seeds, values, strict=True):
-        runs[seed].append(value)
-    return [None if None in each else sum(each) / len(each) for each in runs.values()]
+        runs[seed].append(np.nan if value is None else value)
+    return [_or_none(float(np.mean(each))) for each in runs.values()]
 
 
 def _distinct_labels(sets: Sequence[SplitPredictions]) -> np.ndarray:

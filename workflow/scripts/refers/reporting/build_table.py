@@ -10,8 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from refers.errors import UserError
-from refers.evaluation.statistics import LEVEL, compare, holm
-from refers.reporting.published import Reported, sign, verdict, within_points
+from refers.evaluation.statistics import LEVEL, compare, holm, implied_sd, over_splits
+from refers.evaluation.verdict import (
+    INCOMPARABLE,
+    PAPER_RUNS,
+    UNDEFINED,
+    UNREPORTED,
+    difference_interval,
+    judge,
+    sign,
+)
+from refers.reporting.published import Reported
 from refers.reporting.table import DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
 
 # (names..., dataset, ratio) -> path and content of a file
@@ -77,9 +86,11 @@ class _Builder:
         for row in self.rows:
             if len(row["methods"]) > 1:
                 row["note"] = " ".join(filter(None, [row["note"], self._selection(row)]))
-        notes = [self.spec.get("note", ""), self._legend()]
-        if self.spec.get("reference") and self.spec.get("baseline"):
-            notes.append(self._add_tests())
+        legend = self._legend()
+        tested = self.spec.get("reference") and self.spec.get("baseline")
+        tests = self._add_tests() if tested else ""
+        judged = " ".join([*self._verdict_notes(), *self._run_notes()])
+        notes = [self.spec.get("note", ""), legend, judged, tests]
         table.notes = list(filter(None, notes))
         printed = {row["id"] for row in table.printed_rows}
         footnotes = [row["note"] for row in self.rows]
@@ -102,11 +113,12 @@ class _Builder:
         entry.method = max(available, key=lambda method: self._validation_auc(method, column))
         entry.target, cell = self.cells[self._key(entry.method, column)]
         test, name = cell["test"], column.get("class")
-        entry.seeds = len(cell["seeds"])
+        entry.splits, entry.seeds = len(set(cell["splits"])), len(set(cell["seeds"]))
         summary = test["per_class"][name] if name else test
-        entry.mean, entry.sd = (
-            None if value is None else 100 * value for value in (summary["mean"], summary["sd"])
+        entry.mean, entry.sd, entry.sd_splits = (
+            None if summary[key] is None else 100 * summary[key] for key in ("mean", "sd", "sd_splits")
         )
+        entry.error = summary["se"]
         if bootstrap := test.get("bootstrap"):
             of_mean = bootstrap | {"interval": bootstrap["mean"]}
             self._set_interval(entry, summary | {"resamples": bootstrap["resamples"]} if name else of_mean)
@@ -144,7 +156,19 @@ class _Builder:
             return "undefined" if entry.status.startswith("undefined") else "not run"
         if entry.row in TESTS:
             return ""
-        return verdict(entry.mean, entry.sd, entry.reported, self.spec["verdict"])
+        if not entry.reported:
+            return UNREPORTED
+        if not entry.column["comparable"]:
+            return INCOMPARABLE
+        rule, same_images = self.spec["verdict"], entry.column["same_images"]
+        lost = entry.resamples and entry.low is None
+        found = None
+        if entry.error and not lost:
+            found = difference_interval(entry.mean, entry.error, entry.reported, rule["level"], same_images)
+        if found is None:
+            return UNDEFINED
+        entry.difference_low, entry.difference_high = found
+        return judge(*found, rule["margin"])
 
     def _check_test_labels(self, column: dict[str, Any]) -> None:
         """The numbers of a column, and the tests between them, need one test set."""
@@ -214,19 +238,92 @@ class _Builder:
         )
         if not found:
             return f"None of our cells is available yet; {brackets}."
-        seeds = sorted({entry.seeds for entry in found})
-        count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        spread = f" ± standard deviation over {count} seeds" if seeds[-1] > 1 else " of one seed"
+        seeds, splits = ({getattr(entry, name) for entry in found} for name in ("seeds", "splits"))
+        spread = f" ± standard deviation over {_range(seeds)} seeds" if max(seeds) > 1 else " of one seed"
+        if max(splits) > 1:
+            spread += f" ± that over {_range(splits - {1})} splits" + (
+                ", where there are several" * (1 in splits)
+            )
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
-        text = f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
-        if not any(sign(entry.verdict) for entry in found):
-            return text
-        rule = self.spec["verdict"]
-        return (
-            f"{text} Signs: = within the seeds' spread ({rule['within_sd']:g} sd) of the paper's number,"
-            f" ≈ {within_points(rule)}, ≠ further off."
+        return f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
+
+    def _verdict_notes(self) -> list[str]:
+        """What the signs mean, where there are none and why, and the spread behind the paper's own tests."""
+        entries = self.table.entries.values()
+        found = [
+            each for each in entries if each.mean is not None and each.reported and each.row not in TESTS
+        ]
+        notes, rule = [], self.spec["verdict"]
+        if any(sign(entry.verdict) for entry in found):
+            margin = f"{rule['margin']:g} point{'' if rule['margin'] == 1 else 's'}"
+            notes.append(
+                f"Signs, by the {100 * rule['level']:g} % interval of ours minus the paper's number (seeds, splits, test"
+                f" images): = consistent, within ±{margin}; ≠ different, without 0; ? too noisy to tell."
+            )
+        single = _titles(
+            entry
+            for entry in found
+            if sign(entry.verdict) and entry.splits == 1 and not entry.column["same_images"]
         )
+        if single:
+            notes.append(
+                f"What another random split would change is not in the interval, with one split of {single}."
+            )
+        if any(entry.verdict == UNDEFINED for entry in found):
+            notes.append(
+                "No sign: one run, or too few resamples with both labels, leave the interval undefined."
+            )
+        if apart := _titles(entry for entry in found if entry.verdict == INCOMPARABLE):
+            where = f" on {apart}" if any(column["comparable"] for column in self.table.columns) else ""
+            notes.append(f"No verdicts{where}: the test images are not the paper's.")
+        if (implied := self._implied_spread()) and (
+            ours := [entry.sd for entry in found if entry.sd is not None and entry.column["comparable"]]
+        ):
+            notes.append(
+                f"The paper's p-values imply a standard deviation of {_range(implied, '.2f')} points over {PAPER_RUNS} seeds;"
+                f" ours: {_range(ours, '.2f')}."
+            )
+        return notes
+
+    def _implied_spread(self) -> list[float]:
+        """Standard deviations over seeds behind the p-values that the paper prints, where ours may be compared."""
+        reference, baseline, found = self.spec.get("reference"), self.spec.get("baseline"), []
+        for column in self.table.columns:
+            printed = {
+                row["id"]: self.reported.get((self.spec["name"], row["id"], column["id"]))
+                for row in self.rows
+            }
+            p = self.reported.get((self.spec["name"], P_VALUE, column["id"]))
+            ours = printed.pop(reference, None)
+            rivals = [float(each) for row, each in printed.items() if each and baseline in ("best", row)]
+            if column["comparable"] and p and ours and rivals:
+                found.append(implied_sd(float(ours) - max(rivals), float(p), PAPER_RUNS))
+        return found
+
+    def _run_notes(self) -> list[str]:
+        """What the runs behind the numbers share, and what their selection and resampling rest on."""
+        found = [entry for entry in self.table.entries.values() if entry.mean is not None and entry.splits]
+        part = [entry for entry in found if entry.column["ratio"] < 100]
+        notes = []
+        if any(entry.seeds > 1 for entry in found):
+            subset = " and one label subset" if part and not self.spec["per_seed"] else ""
+            notes.append(
+                f"Seeds share one encoder{subset}: their spread is that of fine-tuning"
+                f"{'' if subset else ' and of the subset' * bool(part)} alone."
+            )
+        sizes = {}
+        for entry in part:
+            images = self.cells[self._key(entry.method, entry.column)][1]["validation"]["images_per_split"]
+            sizes[entry.column["dataset_title"]] = f"{sum(images) / len(images):,.0f}"
+        if sizes:
+            listed = ", ".join(f"{title} {images}" for title, images in sizes.items())
+            notes.append(
+                f"At every label ratio the whole labelled validation set selects the weights (images: {listed})."
+            )
+        if any(entry.at_floor for entry in self.table.entries.values()):
+            notes.append("≤: the smallest p that the resamples can show.")
+        return notes
 
     def _test_sets(self) -> str:
         if self.table.by_class:
@@ -275,7 +372,12 @@ class _Builder:
         best = f"the best other {'method of the class' if by_class else 'row of the column'}"
         whom = f"{titles[reference]} against {best if baseline == 'best' else titles[baseline]}"
         listed = "; ".join(f"{title} in {', '.join(columns)}" for title, columns in rivals.items())
-        return self._tests_legend(whom + (f" (ours: {listed})" if listed else ""))
+        text = self._tests_legend(whom + (f" (ours: {listed})" if listed else ""))
+        if baseline == "best" and any(
+            entry.mean is not None and entry.row in TESTS for entry in entries.values()
+        ):
+            text += " The best is chosen by its test AUC, as in the paper."
+        return text
 
     def _rival(self, column: dict[str, Any]) -> Entry | None:
         """What the reference is tested against: the best other row, or the baseline that the spec names."""
@@ -293,9 +395,9 @@ class _Builder:
         by_class = self.table.by_class
         family = "classes and label ratios" if by_class else "columns"
         over_images = (
-            "DeLong: the same two on the same test images, their AUCs averaged over seeds."
+            "DeLong: the same two on the same test images, by patient where known, their AUCs averaged over runs."
             if by_class
-            else "Paired difference: the same two on the same test images, AUC averaged over seeds, in points, with the"
+            else "Paired difference: the same two on the same test images, AUC averaged over runs, in points, with the"
             f" {100 * LEVEL:g} % interval of a bootstrap of the images, by patient where known. Paired p: two-sided, of"
             " the same resamples."
         )
@@ -331,7 +433,9 @@ class _Builder:
             resamples = over_images.get("resamples")
             over_images = found["per_class"][name] | {"resamples": resamples} if found else {}
             cells = [self.cells[self._key(each.method, each.column)][1] for each in (ours, rival)]
-            over_seeds = compare(*(cell["test"]["per_class"][name]["auc"] for cell in cells))
+            over_seeds = compare(
+                *(over_splits(cell["test"]["per_class"][name]["auc"], cell["seeds"]) for cell in cells)
+            )
         lacking = next((each.note for each in (ours, rival) if each.mean is None), "")
         for row, entry in entries.items():
             of_seeds = row in (P_VALUE, WELCH, HOLM)
@@ -376,3 +480,14 @@ class _Builder:
 
 def _column_title(column: dict[str, Any]) -> str:
     return f"{column['group']} {column['title']}".strip()
+
+
+def _titles(entries: Iterable[Entry]) -> str:
+    """Datasets of entries, each once."""
+    return ", ".join(dict.fromkeys(entry.column["dataset_title"] for entry in entries))
+
+
+def _range(values: Iterable[float], form: str = "") -> str:
+    """`1 to 3`, or `1` where all are printed alike."""
+    ends = [format(each, form) for each in sorted(values)]
+    return " to ".join(dict.fromkeys([ends[0], ends[-1]]))

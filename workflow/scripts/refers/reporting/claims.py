@@ -14,7 +14,7 @@ overlap      more than half of the boxed findings behind each of `figures` have 
 
 `about` and `advantage` are numbers that a quote states. The paper's own numbers must come within `tolerance`, which is
 the rounding of the quote. Ours may miss them by as many points as a verdict of the tables calls near
-(`verdict.within_points` in the config), where that is more, and may exceed an `advantage`.
+(`verdict.margin` in the config), where that is more, and may exceed an `advantage`.
 
 A column is dataset/ratio, or dataset/ratio/class; `nih/1/*` stands for every class.
 """

@@ -1,4 +1,4 @@
-"""The numbers printed in the paper, and the verdict on ours beside them."""
+"""The numbers printed in the paper."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from refers.errors import UserError
 
 FIELDS = ["table", "row", "column", "quantity", "value"]
-WITHIN_SPREAD, OUTSIDE, UNREPORTED = "within seed spread", "outside", "not reported"
 
 Reported = dict[tuple[str, str, str], str]
 
@@ -37,33 +36,3 @@ def read_reported(path: Path) -> Reported:
             raise UserError(f"{path}: row {number}: {table}, {line}, {column} occurs twice; keep one")
         found[table, line, column] = value
     return found
-
-
-def verdict(mean: float, sd: float | None, reported: str, rule: dict[str, float]) -> str:
-    """How far our mean AUC is from the printed one.
-
-    Args:
-        mean, sd: ours in percent, the sd over seeds; None for one seed.
-        reported: as printed, "" where the paper prints none.
-        rule: `within_sd`, how many of our sd count as the seeds' spread, and `within_points`, how many AUC points count
-            as near.
-    """
-    if not reported:
-        return UNREPORTED
-    # Rounded, so that the last bits of 81.7 - 80.7 decide nothing.
-    distance = round(abs(mean - float(reported)), 6)
-    if sd is not None and distance <= round(rule["within_sd"] * sd, 6):
-        return WITHIN_SPREAD
-    return within_points(rule) if distance <= rule["within_points"] else OUTSIDE
-
-
-def within_points(rule: dict[str, float]) -> str:
-    """`within 1 point`, by the rule's own number."""
-    points = rule["within_points"]
-    return f"within {points:g} point{'' if points == 1 else 's'}"
-
-
-def sign(text: str) -> str:
-    """A verdict as one character between our number and the printed one; "" where there is nothing to compare."""
-    known = {WITHIN_SPREAD: "=", OUTSIDE: "≠"}
-    return known.get(text, "≈" if text.startswith("within ") else "")

@@ -20,8 +20,10 @@ TESTS = {
 class Entry:
     """One number of a table, or the reason why it is missing.
 
-    mean, sd, low, high: percent; in a row of TESTS a p-value, or a difference and its interval in points.
+    mean, sd, sd_splits, low, high: percent; in a row of TESTS a p-value, or a difference and its interval in points.
+    error: `standard_error` of the mean, of fractions.
     reported: as printed in the paper, "" where it prints none.
+    difference_low, difference_high: interval of ours minus the printed number, in points; None where there is no verdict.
     low, high: bootstrap interval over test images; `resamples` were drawn for it or for a paired p-value, of which
         `undefined_resamples` are left out, since a class lost a label in them.
     positives, negatives: test labels, summed over the classes behind the number.
@@ -35,13 +37,18 @@ class Entry:
     method: str = ""
     mean: float | None = None
     sd: float | None = None
+    sd_splits: float | None = None
+    error: dict[str, Any] | None = None
     low: float | None = None
     high: float | None = None
     resamples: int | None = None
     undefined_resamples: int | None = None
+    splits: int = 0
     seeds: int = 0
     positives: int | None = None
     negatives: int | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
     verdict: str = ""
     status: str = "ok"
     target: str = ""
@@ -55,12 +62,26 @@ class Entry:
             return self.status.split(":")[0]
         if self.row == DIFFERENCE:
             return format_difference(self.mean, self.low, self.high)
-        return format_p(self.mean) if self.row in TESTS else format_auc(self.mean, self.sd)
+        if self.row in TESTS:
+            return f"≤ {format_p(self.mean)}" if self.at_floor else format_p(self.mean)
+        return format_auc(self.mean, self.sd, self.sd_splits)
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether a p-value of resamples is the smallest that they can show: the true one may be below it."""
+        if self.row != PAIRED or self.mean is None or self.resamples is None:
+            return False
+        return self.mean <= 2 / (self.resamples - (self.undefined_resamples or 0) + 1)
+
+    @property
+    def se(self) -> float | None:
+        """Standard error of the mean over seeds, splits and test images, in points; None where undefined."""
+        return None if self.error is None or self.error["total"] is None else 100 * self.error["total"]
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the printed AUC, in points; None unless both exist."""
-        if self.mean is None or not self.reported or self.row in TESTS:
+        """Ours minus the printed AUC, in points; None unless both exist and are comparable."""
+        if self.mean is None or not self.reported or self.row in TESTS or not self.column["comparable"]:
             return None
         return round(self.mean - float(self.reported), 4)
 
@@ -105,9 +126,10 @@ class Table:
         return _letter(self.footnotes.index(text)) if text else ""
 
 
-def format_auc(mean: float, sd: float | None) -> str:
-    """`84.1 ± 0.4`, or `84.1` for one seed."""
-    return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
+def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) -> str:
+    """`84.1 ± 0.4`, `84.1` for one seed, and `84.1 ± 0.4 ± 1.2` with the spread over several splits."""
+    spreads = [] if sd is None and sd_splits is None else [sd] if sd_splits is None else [sd, sd_splits]
+    return " ± ".join([f"{mean:.1f}", *("–" if each is None else f"{each:.1f}" for each in spreads)])
 
 
 def format_p(p: float) -> str:

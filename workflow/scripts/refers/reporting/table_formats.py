@@ -15,14 +15,37 @@ from textwrap import wrap
 from typing import Any
 
 from refers.errors import UserError
+from refers.evaluation.verdict import sign
 from refers.formatting import column_widths, csv_text, markdown_table, markdown_text
-from refers.reporting.published import sign
 from refers.reporting.table import TESTS, Entry, Table
 
 FIELDS = [
-    *("table", "row", "title", "method", "column", "dataset", "ratio", "class", "mean", "sd", "low", "high"),
-    *("resamples", "undefined_resamples", "printed", "seeds", "positives", "negatives", "reported"),
-    *("difference", "verdict", "status", "target"),
+    *(
+        "table",
+        "row",
+        "title",
+        "method",
+        "column",
+        "dataset",
+        "ratio",
+        "class",
+        "mean",
+        "sd",
+        "sd_splits",
+        "se",
+    ),
+    *(
+        "low",
+        "high",
+        "resamples",
+        "undefined_resamples",
+        "printed",
+        "splits",
+        "seeds",
+        "positives",
+        "negatives",
+    ),
+    *("reported", "difference", "difference_low", "difference_high", "verdict", "status", "target"),
 ]
 # Characters across; a wider grid continues in a second panel. LaTeX: what scriptsize puts on a page.
 TERMINAL_WIDTH, PAGE_WIDTH = 200, 180
@@ -38,7 +61,7 @@ TEX |= {
     "≥": r"$\geq$",
 }
 TEX |= {"±": r"$\pm$", "×": r"$\times$", "<": "$<$", ">": "$>$", "/": r"/\allowbreak{}"}
-TEX |= {"−": "$-$", "=": "$=$", "≈": r"$\approx$", "≠": r"$\neq$", "✓": r"$\surd$"}
+TEX |= {"−": "$-$", "=": "$=$", "–": "--", "≠": r"$\neq$", "✓": r"$\surd$"}
 
 
 def to_csv(table: Table) -> str:
@@ -68,7 +91,7 @@ def _record(entry: Entry) -> dict[str, Any]:
     """FIELDS of one number, but for the table's name."""
     column = entry.column
     known = {"column": column["id"], "dataset": column["dataset"], "ratio": column["ratio"]}
-    known |= {"class": column.get("class"), "seeds": entry.seeds or None}
+    known |= {"class": column.get("class"), "splits": entry.splits or None, "seeds": entry.seeds or None}
     values = {name: known[name] if name in known else getattr(entry, name) for name in FIELDS[1:]}
     return {
         name: "" if value is None else f"{value:.10g}" if isinstance(value, float) else value
@@ -207,7 +230,7 @@ def _markdown_cell(cell: Label | Entry, table: Table) -> str:
 
 
 def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -> str:
-    """`84.1 ± 0.4 ≈ (84.7)`: ours, the verdict's sign, the paper's number."""
+    """`84.1 ± 0.4 = (84.7)`: ours, the verdict's sign, the paper's number."""
     if not entry.reported:
         return text
     return " ".join(filter(None, [text, tex(sign(entry.verdict)), f"({tex(entry.reported)})"]))
@@ -270,9 +293,9 @@ def _latex_head(label: Label) -> str:
 def _latex_cell(cell: Label | Entry, table: Table) -> str:
     if isinstance(cell, Label):
         return _tex(cell.text) + _superscript(cell.marker)
-    mean, _, sd = cell.printed.partition(" ± ")
+    mean, *spreads = cell.printed.split(" ± ")
     text = f"\\textbf{{{_tex(mean)}}}" if cell.best else _tex(mean)
-    text += (f" $\\pm$ {sd}" if sd else "") + _superscript(table.marker(cell.note))
+    text += "".join(f" $\\pm$ {_tex(each)}" for each in spreads) + _superscript(table.marker(cell.note))
     return _beside_reported(text, cell, _tex)
 
 

@@ -60,6 +60,7 @@ class Specs:
             ],
             "verdict": self.study.config.verdict.model_dump(),
             "undefined_resamples": self.study.config.study.bootstrap.undefined,
+            "per_seed": getattr(self.study.config.subset, "per_seed", False),
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -67,7 +68,9 @@ class Specs:
         """One column of a cell, or one for each of its classes."""
         ratios = [other.ratio for other in self.study.cells if other.dataset == cell.dataset]
         dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
-        about = {**cell._asdict(), "group": dataset.title, "title": title}
+        about = {**cell._asdict(), "dataset_title": dataset.title, "group": dataset.title, "title": title}
+        about["comparable"] = self.study.config.comparable and dataset.comparable
+        about["same_images"] = dataset.split.kind != "random"
         if not per_class:
             return [{"id": str(cell), **about}]
         about["group"] = f"{about['group']} {title}"

@@ -57,7 +57,8 @@ def finetuning_task(
 ) -> Task:
     """The task of `trainer.fit`: the best mean AUC on the validation set selects the weights (paper §4).
 
-    Where no class has both labels in the validation set, its loss selects instead and `auc` is reported as -1.
+    A small validation set has many equal AUCs, such as 1; among these the lowest loss of the same validation selects, then
+    the earliest step. Where no class has both labels in the validation set, its loss selects instead and `auc` is reported as -1.
     """
     training = settings.training
     stored = train.store.shape[1]

@@ -69,7 +69,7 @@ class Task:
         keep: the part of it whose best weights are kept.
         load: step -> its batch on the host; called ahead in a thread.
         loss: batch on the device -> scalar tensors, of which "loss" is minimised.
-        validate: numbers, of which "score" selects the weights, higher is better.
+        validate: numbers, of which "score" selects the weights, higher is better, and of equal scores the lower "loss".
         epoch_steps: steps of an epoch, which is how often validation happens unless the settings say so.
         lr_overrides: prefix of parameter names -> peak learning rate of its own.
         before_step: called before the first micro-batch, and again where a step is repeated for want of memory.

@@ -209,12 +209,21 @@ class Trainer:
         progress.records.append({"step": progress.step, "validation": scores})
         self.print_step(f"validation {_named(scores)}")
         score, best = scores["score"], progress.best
-        better = score > best["score"] or best["weights"] is None or self.settings.select == "last"
+        better = self.is_better(scores) or best["weights"] is None or self.settings.select == "last"
         # The untrained module is never selected; its validation only shows where the curve begins.
         if progress.step and better:
             keep = self.task.keep.state_dict()
             weights = {name: keep[name].detach().to("cpu", copy=True) for name in keep}
             progress.best = {"score": score, "step": progress.step, "weights": weights}
+
+    def is_better(self, scores: dict[str, float]) -> bool:
+        """Whether a validation beats the best one: by its score; of equal scores, by its loss; else the earlier step stays."""
+        best = self.progress.best
+        if scores["score"] != best["score"]:
+            return scores["score"] > best["score"]
+        earlier = (record for record in self.progress.records if record["step"] == best["step"])
+        losses = [record["validation"].get("loss", -math.inf) for record in earlier if "validation" in record]
+        return scores.get("loss", math.inf) < min(losses, default=-math.inf)
 
     @torch.no_grad()
     def check_finite(self) -> None:
