@@ -16,12 +16,17 @@ TESTS = {
 }
 
 
+# Between a row and the source of a number that others report for it: the row `refers@benchx`
+AT = "@"
+
+
 @dataclass
 class Entry:
     """One number of a table, or the reason why it is missing.
 
     mean, sd, low, high: percent; in a row of TESTS a p-value, or a difference and its interval in points.
     reported: as printed in the paper, "" where it prints none.
+    source: of a number that others report, their short name; it is neither ours nor judged.
     low, high: bootstrap interval over test images; `resamples` were drawn for it or for a paired p-value, of which
         `undefined_resamples` are left out, since a class lost a label in them.
     positives, negatives: test labels, summed over the classes behind the number.
@@ -47,12 +52,17 @@ class Entry:
     target: str = ""
     note: str = ""
     best: bool = False
+    source: str = ""
 
     @property
     def printed(self) -> str:
-        """Our number as printed, or the reason's short form."""
+        """The number as printed, or the reason's short form; nothing where others report none."""
+        if self.source and self.mean is None:
+            return ""
         if self.mean is None:
             return self.status.split(":")[0]
+        if self.source and self.low is not None and self.high is not None:
+            return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
         if self.row == DIFFERENCE:
             return format_difference(self.mean, self.low, self.high)
         return format_p(self.mean) if self.row in TESTS else format_auc(self.mean, self.sd)
