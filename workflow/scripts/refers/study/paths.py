@@ -49,6 +49,7 @@ CLASSIFIER = f"{RUN}/classifier.safetensors"
 
 # ---- results: one table cell is one target
 CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
+RESAMPLES = "<results>/cells/{method}/{dataset}/{ratio}pct/resamples.parquet"
 TTEST = "<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json"
 TABLE = "<results>/tables/{table}.{form}"  # csv, md, tex, html
 CELL_INDEX = "<results>/tables/cells.csv"
