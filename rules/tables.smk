@@ -103,10 +103,10 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
-        absent=literal(as_json(overlaps_of_figures()[1])),
-        within_points=CONFIG.verdict.within_points,
         incomparable=literal(as_json(STUDY.incomparable())),
         undefined=CONFIG.study.bootstrap.undefined,
+        absent=literal(as_json(overlaps_of_figures()[1])),
+        within_points=CONFIG.verdict.within_points,
         note=literal(CONFIG.note),
         code=code_of("claims"),
     shell:

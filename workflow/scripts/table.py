@@ -7,9 +7,9 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
                               AUC is printed; marks become leading columns of check marks, in this order
   columns                     [{id, dataset, ratio, group, title}]; with a `class` the column is that class of the cell
   verdict                     {within_sd, within_points}: how far ours may be from the printed number
-  independent                 {source: {title, citation, differs}}: publications whose numbers are printed below the methods
   undefined_resamples         largest share of undefined resamples with which an interval is still printed
   status                      {method or dataset: "short form: why it has no cells"}
+  independent                 {source: {title, citation, differs}}: publications whose numbers are printed below the methods
 """
 
 import argparse

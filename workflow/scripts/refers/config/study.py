@@ -171,7 +171,8 @@ class Dataset(Section):
     released: Folder | None = Field(None, description="Folder of its lists below released_lists.")
     comparable: bool = Field(
         True,
-        description="Whether its test images are the paper's, or drawn from the same pool; else nothing is judged.",
+        description="Whether its test images are the paper's, or drawn from the same pool. Where they are not, no number is"
+        " judged against the paper's.",
     )
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
@@ -413,7 +414,8 @@ class StudyConfig(TrainingPart):
     note: str = Field("", description="Printed under every table; overlays say there what they are.")
     comparable: bool = Field(
         True,
-        description="Whether the data are the paper's; if not, no number and no claim is judged against the paper.",
+        description="Whether the data are the paper's. Where they are not, no number and no claim is judged against the"
+        " paper's numbers.",
     )
     sources: dict[Name, Source] = Field(description="Official downloads by name.")
     origins: dict[str, str] = Field(

@@ -26,11 +26,11 @@ class Entry:
 
     mean, sd, low, high: percent; in a row of TESTS a p-value, or a difference and its interval in points.
     reported: as printed in the paper, "" where it prints none.
-    source: of a number that others report, their short name; it is neither ours nor judged.
     low, high: bootstrap interval over test images; `resamples` were drawn for it or for a paired p-value, of which
         `undefined_resamples` are left out, since a class lost a label in them.
     positives, negatives: test labels, summed over the classes behind the number.
     note: text of its footnote.
+    source: of a number that others report, their short name; it is neither ours nor judged.
     """
 
     row: str

@@ -89,16 +89,6 @@ class Study:
             )
         return found
 
-    def incomparable(self) -> dict[str, str]:
-        """Datasets whose results are not judged against the paper's numbers -> why; "" stands for the whole study."""
-        if not self.config.comparable:
-            return {"": "the data are not the paper's (comparable: false)"}
-        return {
-            name: f"its test set is known to differ from the paper's (datasets.{name}.comparable: false)"
-            for name, entry in self.config.datasets.items()
-            if not entry.comparable
-        }
-
     def saves_classifier(self, method: str, dataset: str, ratio: int) -> bool:
         """Whether the first seed of a cell saves its classifier."""
         saved = self.saved_classifiers
@@ -136,6 +126,16 @@ class Study:
             self.method(method).checkpoint == "random"
             and self.model_settings(method).architecture == "transformer"
         )
+
+    def incomparable(self) -> dict[str, str]:
+        """Datasets whose results are not judged against the paper's numbers -> why; "" stands for the whole study."""
+        if not self.config.comparable:
+            return {"": "the data are not the paper's (comparable: false)"}
+        return {
+            name: f"its test set is known to differ from the paper's (datasets.{name}.comparable: false)"
+            for name, entry in self.config.datasets.items()
+            if not entry.comparable
+        }
 
     # ---- settings of jobs
 
