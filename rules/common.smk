@@ -456,6 +456,13 @@ def predictions_of_tables():
     return [path for method, cell in cells_of_tables() for path in predictions_of(method, *cell)]
 
 
+def resamples_of_tables():
+    """Resampled AUCs of every cell behind the tables."""
+    return [
+        paths.fill(paths.RESAMPLES, method=method, **cell._asdict()) for method, cell in cells_of_tables()
+    ]
+
+
 def cells_of_table(wildcards):
     return [cell_path(method, cell) for method, cell in SPECS.table_cells(wildcards.table)]
 
@@ -515,12 +522,36 @@ def overlaps_of_figures():
     """iou.csv of every figure of activation maps that can be made, and why the others cannot."""
     kinds = {name: entry.kind for name, entry in CONFIG.figures.items()}
     found, absent = [], {}
+    reasons = STUDY.incomparable()
     for name in sorted(name for name, kind in kinds.items() if kind == "attention"):
-        if SPECS.figure_cells(name):
+        if reason := reasons.get("") or reasons.get(STUDY.figure(name).dataset):
+            absent[name] = reason
+        elif SPECS.figure_cells(name):
             found.append(paths.fill(paths.OVERLAP, figure=name))
         else:
             absent[name] = SPECS.figure(name)["methods"][0]["status"]
     return found, absent
+
+
+def reports_of_cells(pairs):
+    """Reports with counts that the paper states too, behind (method, cell) pairs: of data and of the encoder compared."""
+    compared = {table.reference for table in CONFIG.tables.values()}
+    for method, cell in pairs:
+        yield paths.fill(paths.SPLIT_REPORT, dataset=cell.dataset)
+        yield paths.fill(paths.INDEX_REPORT, source=STUDY.dataset(cell.dataset).source)
+        if method in compared:
+            yield paths.fill(paths.ENCODER_RECORD, method=method)
+        if not is_imported(method):
+            yield from map(of_mimic, (paths.INDEX_REPORT, paths.REPORTS_FUNNEL))
+
+
+def reports_of_tables():
+    """Reports behind the tables: of what is trained here, and what was kept of a training elsewhere."""
+    pairs = cells_of_tables() if CONFIG.comparable else []
+    made = {*reports_of_cells(pair for pair in pairs if not AVAILABILITY.training_status(*pair))}
+    return sorted(
+        path for path in {*reports_of_cells(pairs)} if path in made or AVAILABILITY.results_exist(path)
+    )
 
 
 def rule_files():

@@ -79,7 +79,10 @@ rule claims:
     input:
         claims="config/claims.yaml",
         tables=expand(paths.TABLE, table=CONFIG.tables, form="csv"),
+        cells=[cell_path(*pair) for pair in cells_of_tables()],
+        resamples=resamples_of_tables(),
         overlaps=overlaps_of_figures()[0],
+        reports=reports_of_tables(),
         reported="config/reported.csv",
     output:
         csv=report(
@@ -100,11 +103,14 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
+        incomparable=literal(as_json(STUDY.incomparable())),
+        undefined=CONFIG.study.bootstrap.undefined,
         absent=literal(as_json(overlaps_of_figures()[1])),
         within_points=CONFIG.verdict.margin,
         note=literal(CONFIG.note),
         code=code_of("claims"),
     shell:
-        "python workflow/scripts/claims.py --claims {input.claims:q} --tables {input.tables:q} --overlaps {input.overlaps:q}"
-        " --absent {params.absent:q} --within-points {params.within_points:q} --reported {input.reported:q}"
+        "python workflow/scripts/claims.py --claims {input.claims:q} --tables {input.tables:q} --cells {input.cells:q}"
+        " --undefined {params.undefined:q} --overlaps {input.overlaps:q} --absent {params.absent:q}"
+        " --within-points {params.within_points:q} --reports {input.reports:q} --incomparable {params.incomparable:q} --reported {input.reported:q}"
         " --note={params.note:q} --out-csv {output.csv:q} --out-md {output.markdown:q} &> {log:q}"

@@ -81,8 +81,8 @@ def ttest_of(reference, baseline, undefined=0, **of_class):
     return about | place | samples | found | {"bootstrap": drawn, "per_class": dict.fromkeys(CLASSES, each)}
 
 
-def table_of(cells, tests="all", **spec):
-    """A table of the given cells; t-tests of refers against every other one unless they are given."""
+def table_of(cells, tests="all", reports=None, **spec):
+    """A table of the given cells; t-tests of refers against every other one unless they are given. reports: numbers of others."""
     if tests == "all":
         ours = {(each["dataset"], each["ratio"]): each for each in cells if each["method"] == "refers"}
         others = [each for each in cells if each["method"] != "refers"]
@@ -96,7 +96,7 @@ def table_of(cells, tests="all", **spec):
     files = [(f"cells/{number}.json", each) for number, each in enumerate(cells)]
     checks = [(f"ttests/{number}.json", each) for number, each in enumerate(tests)]
     indexed = index_results(files, "method"), index_results(checks, "reference", "baseline")
-    return build(default | spec, *indexed, REPORTED)
+    return build(default | spec, *indexed, REPORTED, reports)
 
 
 REFERS = auc_of("refers", "nih/1", [0.80, 0.81, 0.82])

@@ -48,7 +48,10 @@ SPEC = {
     "lists": {"nih": {"list": "NIH/test.txt", "patient": r"^\d+", "classes": len(CLASSES)}},
     "alike": ALIKE,
 }
-REPORTED = "table,row,column,quantity,value\ntable1,refers,nih/1,auc,{}\ntable1,c2l,covid_t1/100,auc,12.3\n"
+REPORTED = (
+    "source,protocol,table,row,column,quantity,value\npaper,finetune,table1,refers,nih/1,auc,{}\n"
+    "paper,finetune,table1,c2l,covid_t1/100,auc,12.3\nbenchx,finetune,,refers,nih/1,auc,99\n"
+)
 
 
 def write(path, labels, scores):

@@ -124,7 +124,7 @@ def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
 
 def test_a_test_set_without_boxes_is_a_figure_that_says_so(tmp_path, call):
     """Its few images may hold none that a radiologist outlined; nothing else stops for that."""
-    (tmp_path / "iou.csv").write_text("image_id,class,score,iou\n")
+    (tmp_path / "iou.csv").write_text("image_id,class,score,iou,area\n")
     spec = json.dumps(SPEC | {"kind": "attention", "sources": ["ours"]})
     inputs = [tmp_path / "maps.npz", tmp_path / "iou.csv"]
     done = call("figure", "--spec", spec, "--inputs", *inputs, "--out", tmp_path / "figure3.pdf")

@@ -743,45 +743,6 @@ def test_two_files_of_one_cell_are_refused():
         table_of([{"dataset": "nih"}], tests=[])
 
 
-# ---- the paper's numbers
-
-
-def test_reported_numbers_are_all_there_and_agree():
-    found = read_reported(ROOT / "config/reported.csv")
-    columns = "nih/1 nih/10 nih/100 vinbigdata/1 vinbigdata/10 vinbigdata/100 shenzhen/100 covid_t1/100 covid_t2/100"
-    assert len(found) == 7 * 9 + 4 * 9 + 7
-    for column in columns.split():
-        ours = float(found["table1", "refers", column])
-        others = [
-            float(value)
-            for key, value in found.items()
-            if key[2] == column and key[1] not in ("refers", "p_value")
-        ]
-        assert found["table2", "refers", column] == found["table1", "refers", column]
-        assert max(others) < ours < 100
-        assert all(float(found[table, "p_value", column]) < 0.01 for table in ("table1", "table2"))
-    assert found["table3", "refers", "covid_t2/100"] == found["table1", "refers", "covid_t2/100"]
-    assert (
-        found["table3", "lsp_transformer", "covid_t2/100"]
-        == found["table2", "lsp_transformer", "covid_t2/100"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("table,row,value\n", "row 1: the header"),
-        ("table,row,column,quantity,value\nt,r,c,auc,high\n", "row 2: 't,r,c,auc,high'"),
-        ("table,row,column,quantity,value\nt,r,c,auc,1\nt,r,c,auc,2\n", "row 3: t, r, c occurs twice"),
-    ],
-)
-def test_bad_reported_numbers_are_named(tmp_path, text, message):
-    path = tmp_path / "reported.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_reported(path)
-
-
 # ---- the scripts
 
 

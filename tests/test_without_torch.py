@@ -68,10 +68,10 @@ def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, 
     for folder in (results, demo / "results"):
         with open(folder / "claims.csv", encoding="utf-8", newline="") as opened:
             lines.append({line["id"]: line for line in csv.DictReader(opened)})
-    boxes = lines[0].pop("iou-mostly-above-0.5")
-    assert lines[1].pop("iou-mostly-above-0.5")["ours"] != boxes["ours"] == "cannot be judged"
-    assert "data absent" in boxes["our_numbers"], "maps need the classifier and the images"
     assert lines[0] == lines[1]
+    assert {line["ours"] for line in lines[0].values()} == {"cannot be judged"}, (
+        "the data are not the paper's"
+    )
     cell = "build/demo/results/cells/model_genesis/nih/1pct/auc.json"
     refused = snakemake(cell, "--workflow-profile", "profiles/demo", folder=tmp_path)
     assert refused.code == 1

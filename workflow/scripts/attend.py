@@ -79,7 +79,8 @@ def main() -> None:
             green = localisation.predicted_boxes(heat, args.threshold)
             value = localisation.intersection_over_union(red, green, side)
             score = 1 / (1 + np.exp(-float(evidence.mean())))
-            rows.append({"image_id": name, "class": label, "score": score, "iou": value})
+            area = localisation.covered(red, side).mean()
+            rows.append({"image_id": name, "class": label, "score": score, "iou": value, "area": area})
             if start + place in drawn:
                 kept.append({"image": grey[place], "map": heat, "red": red, "green": green} | rows[-1])
     with atomic_path(args.out) as path, open(path, "wb") as opened:

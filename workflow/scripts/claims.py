@@ -1,19 +1,23 @@
 """The paper's claims, checked against our tables and against the paper's own printed numbers.
 
-In: config/claims.yaml (refers/reporting/claims.py defines a claim), the tables as csv, the overlaps behind Figure 3, and
-the paper's numbers.
+In: config/claims.yaml (refers/reporting/claims.py defines a claim), the tables as csv, auc.json of their cells with
+resamples.parquet beside each, the overlaps behind Figure 3, reports with counts, and the paper's numbers.
 Out: claims.csv and claims.md.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from refers.errors import UserError, run
+from refers.evaluation.intervals import Sample, sample
 from refers.evaluation.localisation import NO_BOX, read_overlap
-from refers.files import write_text
+from refers.files import read_json, read_parquet, write_text
+from refers.reporting.build_table import index_results
 from refers.reporting.claims import check_claims, read_claims, to_csv, to_markdown
 from refers.reporting.evaluate_claims import Overlap, our_numbers, paper_numbers
+from refers.reporting.facts import read_facts
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import read_csv
 
@@ -22,6 +26,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--claims", type=Path, required=True, help="config/claims.yaml")
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="csv files of table.py")
+    parser.add_argument(
+        "--cells",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="auc.json files, each with resamples.parquet beside it",
+    )
+    parser.add_argument(
+        "--undefined",
+        type=float,
+        default=0,
+        help="largest share of resamples in which an AUC may be undefined",
+    )
     parser.add_argument(
         "--overlaps",
         type=Path,
@@ -36,6 +53,19 @@ def parse_args() -> argparse.Namespace:
         help="JSON: figure of activation maps that cannot be made -> why",
     )
     parser.add_argument(
+        "--reports",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="index.json, split.json, reports.json and run.json files, for what the paper says of data and training",
+    )
+    parser.add_argument(
+        "--incomparable",
+        type=json.loads,
+        default={},
+        help='JSON: dataset that is not judged against the paper -> why; "" stands for the whole study',
+    )
+    parser.add_argument(
         "--within-points",
         type=float,
         default=0,
@@ -48,15 +78,45 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Samples:
+    """Samples of the cells' AUCs, each file read once and only if a claim may need it."""
+
+    def __init__(self, files: list[Path], undefined: float) -> None:
+        self.cells = index_results([(str(path), read_json(path)) for path in files], "method")
+        self.undefined, self.resamples = undefined, {}
+        self.rows: int | None = None
+
+    def __call__(self, method: str, dataset: str, ratio: str, name: str) -> Sample | str:
+        if (key := (method, dataset, ratio)) not in self.cells:
+            return "its auc.json was not given"
+        path, cell = self.cells[key]
+        if key not in self.resamples:
+            self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
+        return sample(cell, self.resamples[key], name, self.undefined)
+
+    def _read(self, path: Path, cell: dict[str, Any]) -> dict[str, Any]:
+        frame = read_parquet(path, "resamples", ("mean", *cell["classes"]))
+        self.rows = self.rows or len(frame)
+        if len(frame) != self.rows:
+            raise UserError(
+                f"{path}: {len(frame)} resamples, other cells have {self.rows}; delete it and rerun cell.py"
+            )
+        return {name: frame[name].to_numpy(float) for name in frame}
+
+
 def main() -> None:
     args = parse_args()
     claims = read_claims(args.claims)
     overlaps = {figure: Overlap(status=reason) for figure, reason in args.absent.items()}
     for path in args.overlaps:
-        values = tuple(read_overlap(path).tolist())
-        overlaps[path.parent.name] = Overlap(values, "" if values else NO_BOX, path.as_posix())
+        found = read_overlap(path)
+        columns = (tuple(found[name]) for name in ("iou", "area", "image_id"))
+        overlaps[path.parent.name] = Overlap(*columns, "" if len(found) else NO_BOX, path.as_posix())
     rows = [row for path in args.tables for row in read_csv(path)]
-    ours = our_numbers(rows, args.within_points, overlaps)
+    samples = Samples(args.cells, args.undefined)
+    reports = [(path.as_posix(), read_json(path)) for path in args.reports]
+    facts = read_facts(reports, [cell for _, cell in samples.cells.values()], args.incomparable)
+    ours = our_numbers(rows, samples, args.within_points, args.incomparable, overlaps, facts)
     try:
         lines = check_claims(claims, paper_numbers(read_reported(args.reported)), ours)
     except UserError as error:

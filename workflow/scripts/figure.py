@@ -37,7 +37,7 @@ def draw(spec: dict, inputs: list[Path]):
     if spec["kind"] == "ratios":
         return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
     if spec["kind"] == "attention":
-        ious = localisation.read_overlap(inputs[1])
+        ious = localisation.read_overlap(inputs[1])["iou"].to_numpy()
         if not len(ious):
             return figures.absent_figure(spec | {"methods": [{"status": localisation.NO_BOX}]})
         return figures.attention_figure(spec, np.load(inputs[0], allow_pickle=False), ious)

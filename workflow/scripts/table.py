@@ -12,6 +12,7 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   per_seed                    whether every seed has a label subset of its own
   undefined_resamples         largest share of undefined resamples with which an interval is still printed
   status                      {method or dataset: "short form: why it has no cells"}
+  independent                 {source: {title, citation, differs}}: publications whose numbers are printed below the methods
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
 from refers.reporting.build_table import build, index_results
-from refers.reporting.published import read_reported
+from refers.reporting.published import read_independent, read_reported
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
 
@@ -49,7 +50,9 @@ def main() -> None:
         raise UserError(f"--spec: not JSON ({error})") from None
     cells = index_results([(str(path), read_json(path)) for path in args.cells], "method")
     tests = index_results([(str(path), read_json(path)) for path in args.ttests], "reference", "baseline")
-    table = build(spec, cells, tests, read_reported(args.reported))
+    asked = spec.get("independent", {})
+    others = read_independent(args.reported, spec.get("protocol", "finetune"), asked) if asked else {}
+    table = build(spec, cells, tests, read_reported(args.reported), others)
     write_text(args.out_csv, to_csv(table))
     write_text(args.out_tex, to_latex(table))
     write_text(args.out_html, to_html(table))

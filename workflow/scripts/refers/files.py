@@ -13,7 +13,10 @@ from typing import Any
 from refers.errors import UserError
 
 # Scripts that write the Parquet files that jobs share.
-MAKERS = {"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"}
+MAKERS = {
+    **{"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"},
+    "resamples": "cell.py",
+}
 
 
 @contextmanager

@@ -367,12 +367,24 @@ class Table(Section):
         " classes.",
     )
     marks: dict[str, list[str]] = Field({}, description="By row: the parts in place, printed as check marks.")
+    independent: bool = Field(
+        False,
+        description="Print what others report for its rows and columns (config/reported.csv) below the methods.",
+    )
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
         if self.reference and not self.baseline:
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
         return self
+
+
+class ReportedSource(Section):
+    """A publication other than the paper whose numbers are in config/reported.csv."""
+
+    title: Text = Field(description="Its short name in the tables.")
+    citation: Text = Field(description="Where its numbers are printed.")
+    differs: Text = Field(description="What differs from the paper's protocol, printed under the tables.")
 
 
 class Figure(Section):
@@ -457,6 +469,10 @@ class StudyConfig(TrainingPart):
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
     audit: Audit
+    reported: dict[Name, ReportedSource] = Field(
+        {},
+        description="By `source` of config/reported.csv: publications whose numbers tables print beside the paper's.",
+    )
     tables: dict[Name, Table]
     figures: dict[Name, Figure]
     verdict: Verdict = Field(

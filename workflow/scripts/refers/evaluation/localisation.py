@@ -1,15 +1,15 @@
 """Localisation: boxes predicted from class activation maps against radiologists' boxes (paper, Figure 3); no torch."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 from refers.errors import UserError
 
-# Columns of iou.csv, which has one row per boxed finding.
-OVERLAP = ["image_id", "class", "score", "iou"]
+# Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
+OVERLAP = ["image_id", "class", "score", "iou", "area"]
 NO_BOX = "undefined: no test image has a radiologist's box"
 
 
@@ -55,20 +55,19 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray, side: int) ->
     return float((one & two).sum() / union) if union else 0.0
 
 
-def read_overlap(path: Path) -> np.ndarray:
-    """IoU (N,) of every boxed finding, from the iou.csv of attend.py; empty if no test image has a box.
+def read_overlap(path: Path) -> pd.DataFrame:
+    """The iou.csv of attend.py: OVERLAP of every boxed finding (N rows); empty if no test image has a box.
 
     Raises:
-        UserError: the file cannot be read, has another header, or an IoU is not a number from 0 to 1.
+        UserError: the file cannot be read, has another header, or an IoU or area is not a number from 0 to 1.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as opened:
-            header, *rows = csv.reader(opened)
-        values = np.array([float(row[-1]) for row in rows])
-    except (OSError, ValueError, IndexError) as error:
+        found = pd.read_csv(path, dtype={"image_id": str, "class": str, "iou": float, "area": float})
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete it and rerun attend.py") from None
-    if header != OVERLAP or not ((values >= 0) & (values <= 1)).all():
+    shares = found[[name for name in ("iou", "area") if name in found]]
+    if list(found) != OVERLAP or not ((shares >= 0) & (shares <= 1)).to_numpy().all():
         raise UserError(
-            f"{path}: expected columns {','.join(OVERLAP)} and IoU from 0 to 1; delete it and rerun attend.py"
+            f"{path}: expected columns {','.join(OVERLAP)}, IoU and area from 0 to 1; delete it and rerun attend.py"
         )
-    return values
+    return found

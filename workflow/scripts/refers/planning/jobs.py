@@ -129,12 +129,36 @@ class JobGraph:
         needs = [self.finetune(method, cell, 0), *self.split(cell.dataset, 0)]
         return self.add("attend", paths.MAPS, needs, figure=figure)
 
+    def counts(self) -> list[str]:
+        """Cells behind the tables, and the jobs whose reports say how many images and steps there were."""
+        tables = self.study.config.tables
+        pairs = [pair for name in tables for pair in self.specs.table_cells(name)]
+        found = [self.cell(*pair) for pair in pairs]
+        if not self.study.config.comparable:
+            return found
+        for method, cell in pairs:
+            split, index, _ = self.split(cell.dataset)
+            found += [split, index]
+            if method in {table.reference for table in tables.values()}:
+                found.append(self.encoder(method))
+            if not self.study.is_imported(method):
+                index, _ = self.images("mimic")
+                found += [index, self.add("clean_reports", paths.REPORTS, [index])]
+        return found
+
     def everything(self) -> None:
         tables = [self.table(name) for name in self.study.config.tables]
         for name in self.study.config.figures:
             self.figure(name)
-        maps = [target for target, job in self.jobs.items() if job.rule == "attend"]
-        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), [*tables, *maps])
+        blocked = self.study.incomparable()
+        maps = {target: job.wildcards["figure"] for target, job in self.jobs.items() if job.rule == "attend"}
+        judged = [
+            target
+            for target, figure in maps.items()
+            if not {"", self.study.figure(figure).dataset} & {*blocked}
+        ]
+        needs = [*tables, *judged, *self.counts()]
+        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
         self.add("cell_index", paths.CELL_INDEX, tables)
         for method in self.study.methods:
             for cell in self.study.cells:

@@ -20,8 +20,8 @@ from refers.evaluation.verdict import (
     judge,
     sign,
 )
-from refers.reporting.published import Reported
-from refers.reporting.table import DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
+from refers.reporting.published import Independent, Reported
+from refers.reporting.table import AT, DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
 
 # (names..., dataset, ratio) -> path and content of a file
 Results = dict[tuple[str, ...], tuple[str, dict[str, Any]]]
@@ -46,18 +46,27 @@ def index_results(files: Iterable[tuple[str, Any]], *names: str) -> Results:
     return found
 
 
-def build(spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> Table:
+def build(
+    spec: dict[str, Any],
+    cells: Results,
+    tests: Results,
+    reported: Reported,
+    independent: dict[str, dict[tuple[str, str], Independent]] | None = None,
+) -> Table:
     """Join a spec with results.
 
     Args:
         cells: `index_results(..., "method")` of auc.json files.
         tests: `index_results(..., "reference", "baseline")` of t-tests.
+        independent: what others report by source and (row, column); the spec's `independent` describes the sources.
 
     Raises:
         UserError: the spec lacks a key, a result is malformed, or a t-test is older than its cells.
     """
     try:
-        return _Builder(spec, cells, tests, reported).build()
+        table = _Builder(spec, cells, tests, reported).build()
+        _add_independent(table, spec, independent or {})
+        return table
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"table: {type(error).__name__} {error}: missing in the spec or in a result; delete the result and rerun"
@@ -476,6 +485,36 @@ class _Builder:
                     f"{target}: its {side} AUCs differ from those of {each.target}; delete it and rerun"
                 )
         return target, test
+
+
+def _add_independent(
+    table: Table, spec: dict[str, Any], found: dict[str, dict[tuple[str, str], Independent]]
+) -> None:
+    """A row for each source and method with numbers in this table, between the methods and the tests, and a note on it."""
+    columns, rows, notes = {column["id"]: column for column in table.columns}, [], []
+    for source, numbers in found.items():
+        about = spec["independent"][source]
+        of = [row for row in spec["rows"] if any((row["id"], column) in numbers for column in columns)]
+        for row in of:
+            name, title = f"{row['id']}{AT}{source}", f"{row['title']} ({about['title']})"
+            rows.append({"id": name, "title": title, "note": "", "marks": [], "source": source})
+            for column, where in columns.items():
+                each = numbers.get((row["id"], column))
+                entry = Entry(name, title, where, status="not reported", source=about["title"])
+                if each:
+                    entry.mean, entry.low, entry.high, entry.status = (
+                        each.auc,
+                        each.low,
+                        each.high,
+                        "independent",
+                    )
+                table.entries[name, column] = entry
+        if of:
+            notes.append(f"{about['title']} ({about['citation']}): {about['differs']}.")
+    methods = sum(row["id"] not in TESTS for row in table.rows)
+    table.rows[methods:methods] = rows
+    if notes:
+        table.notes.append(f"Reported by others, not judged. {' '.join(notes)}")
 
 
 def _column_title(column: dict[str, Any]) -> str:

@@ -7,10 +7,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from refers.evaluation.statistics import LEVEL
 from refers.formatting import input_text
 
 ASSETS = Path(__file__).parents[3] / "report"
-VERDICTS = {"holds": "holds", "does not hold": "fails", "cannot be judged": "open"}
+VERDICTS = {
+    **{"holds": "holds", "does not hold": "fails"},
+    **{"within noise": "open", "cannot be judged": "open"},
+}
 
 
 def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
@@ -82,7 +86,8 @@ def render(
         *(_picture(caption, path) for caption, path in figures),
         "</div>",
         '<h2 id="claims">Claims</h2>',
-        "<p>The paper's claims, checked on its own numbers and on ours.</p>",
+        f"<p>The paper's claims, checked on its own numbers, taken without noise, and on ours, with {100 * LEVEL:g} % intervals"
+        " by test images, seeds and splits, simultaneous over the comparisons of a claim.</p>",
         _claims(claims),
         plan,
         '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',

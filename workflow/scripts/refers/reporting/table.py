@@ -16,6 +16,10 @@ TESTS = {
 }
 
 
+# Between a row and the source of a number that others report for it: the row `refers@benchx`
+AT = "@"
+
+
 @dataclass
 class Entry:
     """One number of a table, or the reason why it is missing.
@@ -28,6 +32,7 @@ class Entry:
         `undefined_resamples` are left out, since a class lost a label in them.
     positives, negatives: test labels, summed over the classes behind the number.
     note: text of its footnote.
+    source: of a number that others report, their short name; it is neither ours nor judged.
     """
 
     row: str
@@ -54,12 +59,17 @@ class Entry:
     target: str = ""
     note: str = ""
     best: bool = False
+    source: str = ""
 
     @property
     def printed(self) -> str:
-        """Our number as printed, or the reason's short form."""
+        """The number as printed, or the reason's short form; nothing where others report none."""
+        if self.source and self.mean is None:
+            return ""
         if self.mean is None:
             return self.status.split(":")[0]
+        if self.source and self.low is not None and self.high is not None:
+            return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
         if self.row == DIFFERENCE:
             return format_difference(self.mean, self.low, self.high)
         if self.row in TESTS:

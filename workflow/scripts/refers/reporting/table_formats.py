@@ -152,7 +152,7 @@ def _grids(table: Table) -> list[Grid]:
         for title, row in zip(titles, table.printed_rows, strict=True)
     ]
     spans = [(title, len(columns)) for title, columns in groups]
-    methods = sum(row["id"] not in TESTS for row in table.printed_rows)
+    methods = sum(row["id"] not in TESTS and "source" not in row for row in table.printed_rows)
     return [Grid(1 + len(table.marks), spans, heads, lines, methods)]
 
 

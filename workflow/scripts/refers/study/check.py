@@ -12,6 +12,7 @@ from refers.errors import UserError, did_you_mean
 from refers.study.study import Study
 
 METHOD, ROW = "method", "method or group"
+PAPER = "paper"  # source of the paper's own numbers in config/reported.csv
 ADAPTERS = Path(__file__).parents[1] / "data/adapters"
 
 
@@ -37,6 +38,14 @@ def check(values: dict) -> Study:
         if name not in known[kind]:
             hint = did_you_mean(name, known[kind])
             raise UserError(f"config.{key}: no {kind} {name!r}{hint}; known are {', '.join(known[kind])}")
+    if "cells" in checked.tables:
+        raise UserError(
+            "config.tables.cells: cells.csv beside the tables lists every number; rename the table"
+        )
+    if PAPER in checked.reported:
+        raise UserError(
+            f"config.reported.{PAPER}: the paper's numbers need no entry; remove it or rename the source"
+        )
     for name, pattern in checked.audit.patients.items():
         if not study.dataset(name).released:
             raise UserError(f"config.audit.patients: the authors released no lists of {name}; remove it")

@@ -59,10 +59,17 @@ class Specs:
                 for column in self._columns(cell, entry.per_class is not None)
             ],
             "verdict": self.study.config.verdict.model_dump(),
+            "independent": self._independent(name),
             "undefined_resamples": self.study.config.study.bootstrap.undefined,
             "per_seed": getattr(self.study.config.subset, "per_seed", False),
             "status": {key: reason for key, reason in status.items() if reason},
         }
+
+    def _independent(self, name: str) -> dict[str, dict]:
+        """What a table says of the publications whose numbers it prints; none where the data are not the paper's."""
+        config = self.study.config
+        asked = self.study.table(name).independent and config.comparable
+        return {source: entry.model_dump() for source, entry in config.reported.items()} if asked else {}
 
     def _columns(self, cell: Cell, per_class: bool) -> list[dict]:
         """One column of a cell, or one for each of its classes."""

@@ -142,6 +142,16 @@ class Study:
             and self.model_settings(method).architecture == "transformer"
         )
 
+    def incomparable(self) -> dict[str, str]:
+        """Datasets whose results are not judged against the paper's numbers -> why; "" stands for the whole study."""
+        if not self.config.comparable:
+            return {"": "the data are not the paper's (comparable: false)"}
+        return {
+            name: f"its test set is known to differ from the paper's (datasets.{name}.comparable: false)"
+            for name, entry in self.config.datasets.items()
+            if not entry.comparable
+        }
+
     # ---- settings of jobs
 
     def pretrain_settings(self, method: str) -> config.Pretrain:
