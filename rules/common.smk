@@ -26,6 +26,7 @@ from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
 from refers.study.specs import Specs
+from refers.study.study import Cell
 
 
 def checked_study():
@@ -76,6 +77,7 @@ wildcard_constraints:
     figure=one_of(CONFIG.figures),
     ratio=r"\d+",
     seed=r"\d+",
+    split=r"\d+",
 
 
 def one_line(question):
@@ -110,6 +112,7 @@ def requested_targets():
 def known_targets(depth):
     """Names of rules that can be asked for, and the files of this study that are `depth` folders down."""
     names = {"seed": STUDY.seeds, "ratio": sorted({cell.ratio for cell in STUDY.cells})}
+    names["split"] = sorted({split for cell in STUDY.cells for split in STUDY.splits(cell.dataset)})
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
@@ -314,12 +317,14 @@ def words_option(wildcards, input):
 
 
 def encoder_of(method):
-    return paths.fill(paths.ENCODER, method=method)
+    """The encoder that a method is fine-tuned from, its own or another method's."""
+    return paths.fill(paths.ENCODER, method=STUDY.encoder_owner(method))
 
 
 def methods_where(imported):
     """Regular expression of the methods that are imported, or of those that are pre-trained."""
-    return one_of(method for method in CONFIG.methods if is_imported(method) == imported)
+    owners = [method for method in CONFIG.methods if STUDY.encoder_owner(method) == method]
+    return one_of(method for method in owners if is_imported(method) == imported)
 
 
 @one_line
@@ -333,6 +338,33 @@ def finetune_config(wildcards):
     return as_json(STUDY.finetune_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
 
 
+# ---- probes
+
+
+@one_line
+def encoder_of_method(wildcards):
+    """The encoder whose features are extracted."""
+    if reason := AVAILABILITY.method_status(wildcards.method):
+        raise UserError(f"{wildcards.method}: {reason}")
+    return encoder_of(wildcards.method)
+
+
+def features_config(wildcards):
+    return as_json(CONFIG.probe.features)
+
+
+@one_line
+def features_of_cell(wildcards):
+    """Features of the encoder of a probe, on the images of its dataset's source."""
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio, "probe")
+    owner = STUDY.encoder_owner(wildcards.method)
+    return paths.fill(paths.FEATURES, method=owner, source=source_of(wildcards))
+
+
+def probe_config(wildcards):
+    return as_json(STUDY.probe_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
+
+
 def keep_option(wildcards):
     """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
     saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio)
@@ -342,8 +374,8 @@ def keep_option(wildcards):
 # ---- results
 
 
-def cell_path(method, cell):
-    return paths.fill(paths.CELL, method=method, **cell._asdict())
+def cell_path(method, cell, protocol="finetune"):
+    return paths.fill(paths.PROTOCOLS[protocol].cell, method=method, **cell._asdict())
 
 
 def test_path(reference, baseline, cell):
@@ -360,16 +392,21 @@ def every_seed(pattern, **wildcards):
     return [paths.fill(pattern, seed=seed, **wildcards) for seed in STUDY.seeds]
 
 
-def predictions_of(method, dataset, ratio):
-    """Predictions of every seed of a cell."""
-    return every_seed(paths.PREDICTIONS, method=method, dataset=dataset, ratio=ratio)
+def predictions_of(method, dataset, ratio, protocol="finetune"):
+    """Predictions of every run of a cell."""
+    cell = Cell(dataset, int(ratio))
+    return STUDY.files_of_runs(paths.PROTOCOLS[protocol].predictions, method, cell)
 
 
-@one_line
-def seeds_of_cell(wildcards):
-    """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
-    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
-    return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio)
+def runs_of_cell(protocol):
+    """Function of a cell's wildcards: the predictions behind it; a cell that is not of the study or cannot run is one line."""
+
+    @one_line
+    def answer(wildcards):
+        AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio, protocol)
+        return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio, protocol)
+
+    return answer
 
 
 def seeds_of_baseline(wildcards):
@@ -377,17 +414,23 @@ def seeds_of_baseline(wildcards):
 
 
 def cells_of_tables():
-    """(method, cell) pairs behind every table."""
-    return sorted({pair for table in CONFIG.tables for pair in SPECS.table_cells(table)})
+    """(method, cell, protocol) triples behind every table."""
+    found = ((table, pair) for table in CONFIG.tables for pair in SPECS.table_cells(table))
+    return sorted({(*pair, STUDY.table(table).protocol) for table, pair in found})
 
 
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    return [path for method, cell in cells_of_tables() for path in predictions_of(method, *cell)]
+    return [
+        path
+        for method, cell, protocol in cells_of_tables()
+        for path in predictions_of(method, *cell, protocol)
+    ]
 
 
 def cells_of_table(wildcards):
-    return [cell_path(method, cell) for method, cell in SPECS.table_cells(wildcards.table)]
+    protocol = STUDY.table(wildcards.table).protocol
+    return [cell_path(method, cell, protocol) for method, cell in SPECS.table_cells(wildcards.table)]
 
 
 def tests_of_table(wildcards):
@@ -494,11 +537,11 @@ def augment_of_figure(wildcards):
 
 
 def records_of_tables():
-    """run.json of every fine-tune behind the tables; none of predictions that were copied without it."""
+    """run.json of every run behind the tables; none of predictions that were copied without it."""
     return [
         path
-        for method, cell in cells_of_tables()
-        for path in every_seed(paths.RUN_RECORD, method=method, **cell._asdict())
+        for method, cell, protocol in cells_of_tables()
+        for path in STUDY.files_of_runs(paths.PROTOCOLS[protocol].record, method, cell)
         if not AVAILABILITY.training_status(method, cell) or AVAILABILITY.results_exist(path)
     ]
 

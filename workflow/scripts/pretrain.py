@@ -49,7 +49,7 @@ def main() -> None:
     distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = distributed.join(choose_device(args.device))
-    data = MimicStudies(args.index, args.store, args.tokens, args.manifest, args.words)
+    data = MimicStudies(args.index, args.store, args.tokens, args.manifest, args.words, settings.reports)
     if data.quarantined:
         print(f"{len(data.quarantined)} unreadable images left out; {args.manifest} names their rows")
     seed_torch(settings.training.seed)

@@ -6,11 +6,14 @@ Jobs import the names below. `study` is apart, so that a change in it reruns no 
 from refers.config.parse import load, load_json, load_model, merge, parse_json, to_dict
 from refers.config.settings import (
     Augment,
+    Features,
     Finetune,
     Interval,
     Model,
     Optimiser,
     Pretrain,
+    Probe,
+    ProbeRule,
     ReportTransformer,
     ResNet,
     Section,
@@ -24,11 +27,14 @@ from refers.config.settings import (
 
 __all__ = [
     "Augment",
+    "Features",
     "Finetune",
     "Interval",
     "Model",
     "Optimiser",
     "Pretrain",
+    "Probe",
+    "ProbeRule",
     "ReportTransformer",
     "ResNet",
     "Section",

@@ -135,6 +135,27 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     return frame
 
 
+def read_subset(path: Path, split: pd.DataFrame, origin: Path) -> pd.DataFrame:
+    """Rows of a split (read from `origin`) that a label subset names.
+
+    Raises:
+        UserError: the subset names an image that is not in the training set.
+    """
+    subset = pd.read_csv(path, dtype=str)["image_id"]
+    if unknown := set(subset) - set(split.loc[split["split"] == "train", "image_id"]):
+        raise UserError(
+            f"{path}: {min(unknown)} is not a training image of {origin}; delete the subset and rerun"
+        )
+    return split[split["image_id"].isin(subset)]
+
+
+def shuffle_labels(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """These rows with the labels of all classes together permuted over the images: a control that has nothing to learn."""
+    columns = [name for name in rows.columns if name.startswith(LABEL)]
+    order = hash_order(rows["image_id"], "labels", seed)
+    return rows.assign(**{name: rows[name].to_numpy()[order] for name in columns})
+
+
 def _by_patient(frame: pd.DataFrame, parts: tuple, shares: tuple, settings: Split) -> np.ndarray:
     """Set of every row: patients in random order, cut where the number of images reaches the shares."""
     codes, patients = pd.factorize(frame["patient_id"], sort=True)

@@ -74,6 +74,7 @@ class JobGraph:
         return [index, store, self.add("tokenize_reports", paths.TOKENS, [reports, *text]), *text]
 
     def encoder(self, method: str) -> str:
+        method = self.study.encoder_owner(method)
         if self.study.is_imported(method):
             random = self.study.has_random_checkpoint(method)
             needs = [self.add("generate_checkpoint", paths.RANDOM_VIT)] if random else []
@@ -93,6 +94,23 @@ class JobGraph:
         needs = [self.encoder(method), store, split, subset, check]
         return self.add("finetune", output, needs, method=method, **cell._asdict())
 
+    def features(self, method: str, source: str) -> str:
+        needs = [self.encoder(method), self.images(source)[1]]
+        owner = self.study.encoder_owner(method)
+        return self.add("extract_features", paths.FEATURES, needs, method=owner, source=source)
+
+    def probe(self, method: str, cell: Cell, split: int) -> str:
+        table, index, store = self.split(cell.dataset)
+        check = self.add("check_split", paths.CHECK, [table, index, store], dataset=cell.dataset)
+        subset = self.add("label_subset", paths.SUBSET, [table], **cell._asdict())
+        features = self.features(method, self.study.dataset(cell.dataset).source)
+        needs, where = [features, table, subset, check], {"method": method, **cell._asdict(), "split": split}
+        return self.add("probe", paths.PROBE_PREDICTIONS, needs, **where)
+
+    def probe_cell(self, method: str, cell: Cell) -> str:
+        needs = [self.probe(method, cell, split) for split in self.study.splits(cell.dataset)]
+        return self.add("probe_cell", paths.PROBE_CELL, needs, method=method, **cell._asdict())
+
     def cell(self, method: str, cell: Cell) -> str:
         needs = [self.finetune(method, cell)]
         return self.add("cell", paths.CELL, needs, method=method, **cell._asdict())
@@ -102,7 +120,8 @@ class JobGraph:
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
     def table(self, name: str) -> str:
-        needs = [self.cell(*pair) for pair in self.specs.table_cells(name)]
+        add = self.probe_cell if self.study.table(name).protocol == "probe" else self.cell
+        needs = [add(*pair) for pair in self.specs.table_cells(name)]
         needs += [self.ttest(*triple) for triple in self.specs.table_tests(name)]
         return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 

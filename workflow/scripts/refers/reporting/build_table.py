@@ -209,14 +209,15 @@ class _Builder:
     def _legend(self) -> str:
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         known = any(entry.reported for entry in self.table.entries.values())
-        brackets = (
-            "in brackets the paper's number" if known else "the paper's numbers are not printed as text"
-        )
+        unknown = "not printed as text" if self.spec.get("comparable", True) else "of no such table"
+        brackets = "in brackets the paper's number" if known else f"the paper's numbers are {unknown}"
         if not found:
             return f"None of our cells is available yet; {brackets}."
         seeds = sorted({entry.seeds for entry in found})
         count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         spread = f" ± standard deviation over {count} seeds" if seeds[-1] > 1 else " of one seed"
+        if self.spec.get("protocol") == "probe":
+            spread = f" of a linear probe, deterministic{spread if seeds[-1] > 1 else ''}"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
         text = f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"

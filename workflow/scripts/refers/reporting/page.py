@@ -22,7 +22,7 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
 
     seconds = [record["wall_seconds"] for record in records]
     return {
-        "seeds": ", ".join(str(record["settings"]["training"]["seed"]) for record in records),
+        "seeds": ", ".join(str(record["seed"]) for record in records),
         "configuration": ", ".join(record["settings_sha256"][:12] for record in records),
         "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),

@@ -51,6 +51,8 @@ class Specs:
             "title": entry.title,
             "label": entry.label,
             "note": self.study.config.note,
+            "protocol": entry.protocol,
+            "comparable": entry.comparable and entry.protocol == "finetune",
             **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
             "columns": [
@@ -87,13 +89,14 @@ class Specs:
         ]
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
-        """(method, cell) pairs that a table prints and that can run."""
+        """(method, cell) pairs that a table prints, by its protocol, and that can run."""
+        protocol = self.study.table(name).protocol
         return [
             (method, cell)
             for row in self.table_rows(name)
             for method in self.row_methods(row)
             for cell in self.table_columns(name)
-            if self.availability.can_run(method, cell)
+            if self.availability.can_run(method, cell, protocol)
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
@@ -125,7 +128,7 @@ class Specs:
                 "status": self._line_status(name, method),
             }
             for method in entry.methods or self.study.methods
-            if kind != "curves" or not self.study.is_imported(method)
+            if kind != "curves" or self.study.is_pretrained(method)
         ]
         if kind == "curves":
             sources = [method["id"] for method in methods if not method["status"]]
