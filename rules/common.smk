@@ -26,6 +26,7 @@ from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
 from refers.study.specs import Specs
+from refers.study.study import Cell
 
 
 def checked_study():
@@ -365,12 +366,14 @@ def words_option(wildcards, input):
 
 
 def encoder_of(method):
-    return paths.fill(paths.ENCODER, method=method)
+    """The encoder that a method is fine-tuned from, its own or another method's."""
+    return paths.fill(paths.ENCODER, method=STUDY.encoder_owner(method))
 
 
 def methods_where(imported):
     """Regular expression of the methods that are imported, or of those that are pre-trained."""
-    return one_of(method for method in CONFIG.methods if is_imported(method) == imported)
+    owners = [method for method in CONFIG.methods if STUDY.encoder_owner(method) == method]
+    return one_of(method for method in owners if is_imported(method) == imported)
 
 
 @one_line
@@ -384,6 +387,33 @@ def finetune_config(wildcards):
     return as_json(STUDY.finetune_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
 
 
+# ---- probes
+
+
+@one_line
+def encoder_of_method(wildcards):
+    """The encoder whose features are extracted."""
+    if reason := AVAILABILITY.method_status(wildcards.method):
+        raise UserError(f"{wildcards.method}: {reason}")
+    return encoder_of(wildcards.method)
+
+
+def features_config(wildcards):
+    return as_json(CONFIG.probe.features)
+
+
+@one_line
+def features_of_cell(wildcards):
+    """Features of the encoder of a probe, on the images of its dataset's source."""
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio, "probe")
+    owner = STUDY.encoder_owner(wildcards.method)
+    return paths.fill(paths.FEATURES, method=owner, source=source_of(wildcards))
+
+
+def probe_config(wildcards):
+    return as_json(STUDY.probe_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
+
+
 def keep_option(wildcards):
     """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
     saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio, wildcards.split)
@@ -393,8 +423,8 @@ def keep_option(wildcards):
 # ---- results
 
 
-def cell_path(method, cell):
-    return paths.fill(paths.CELL, method=method, **cell._asdict())
+def cell_path(method, cell, protocol="finetune"):
+    return paths.fill(paths.PROTOCOLS[protocol].cell, method=method, **cell._asdict())
 
 
 def test_path(reference, baseline, cell):
@@ -411,25 +441,21 @@ def every_seed(pattern, **wildcards):
     return [paths.fill(pattern, seed=seed, **wildcards) for seed in STUDY.seeds]
 
 
-def every_run(pattern, dataset, **wildcards):
-    """The file of each split and seed of a cell, in the order of Study.runs."""
-    return [
-        path
-        for split in STUDY.splits(dataset)
-        for path in every_seed(pattern, split=split, dataset=dataset, **wildcards)
-    ]
-
-
-def predictions_of(method, dataset, ratio):
+def predictions_of(method, dataset, ratio, protocol="finetune"):
     """Predictions of every run of a cell."""
-    return every_run(paths.PREDICTIONS, method=method, dataset=dataset, ratio=ratio)
+    cell = Cell(dataset, int(ratio))
+    return STUDY.files_of_runs(paths.PROTOCOLS[protocol].predictions, method, cell)
 
 
-@one_line
-def runs_of_cell(wildcards):
-    """Predictions behind a cell; one outside the study, or one that cannot run, is one line."""
-    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
-    return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio)
+def runs_of_cell(protocol):
+    """Function of a cell's wildcards: the predictions behind it; a cell that is not of the study or cannot run is one line."""
+
+    @one_line
+    def answer(wildcards):
+        AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio, protocol)
+        return predictions_of(wildcards.method, wildcards.dataset, wildcards.ratio, protocol)
+
+    return answer
 
 
 def runs_of_baseline(wildcards):
@@ -447,24 +473,40 @@ def seeds_of_runs(wildcards):
 
 
 def cells_of_tables():
-    """(method, cell) pairs behind every table."""
-    return sorted({pair for table in CONFIG.tables for pair in SPECS.table_cells(table)})
+    """(method, cell, protocol) triples behind every table."""
+    found = ((table, pair) for table in CONFIG.tables for pair in SPECS.table_cells(table))
+    return sorted({(*pair, STUDY.table(table).protocol) for table, pair in found})
 
 
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    return [path for method, cell in cells_of_tables() for path in predictions_of(method, *cell)]
-
-
-def resamples_of_tables():
-    """Resampled AUCs of every cell behind the tables."""
     return [
-        paths.fill(paths.RESAMPLES, method=method, **cell._asdict()) for method, cell in cells_of_tables()
+        path
+        for method, cell, protocol in cells_of_tables()
+        for path in predictions_of(method, *cell, protocol)
     ]
 
 
+def finetuned_of_tables():
+    """(method, cell) pairs behind the tables of fine-tuned encoders, which alone are compared with the paper."""
+    return [(method, cell) for method, cell, protocol in cells_of_tables() if protocol == "finetune"]
+
+
+def judged_tables():
+    """Tables that claims are judged by."""
+    names = [name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune"]
+    return expand(paths.TABLE, table=names, form="csv")
+
+
+def resamples_of_tables():
+    """Resampled AUCs of every fine-tuned cell behind the tables."""
+    pairs = finetuned_of_tables()
+    return [paths.fill(paths.RESAMPLES, method=method, **cell._asdict()) for method, cell in pairs]
+
+
 def cells_of_table(wildcards):
-    return [cell_path(method, cell) for method, cell in SPECS.table_cells(wildcards.table)]
+    protocol = STUDY.table(wildcards.table).protocol
+    return [cell_path(method, cell, protocol) for method, cell in SPECS.table_cells(wildcards.table)]
 
 
 def tests_of_table(wildcards):
@@ -537,7 +579,8 @@ def reports_of_cells(pairs):
     """Reports with counts that the paper states too, behind (method, cell) pairs: of data and of the encoder compared."""
     compared = {table.reference for table in CONFIG.tables.values()}
     for method, cell in pairs:
-        yield paths.fill(paths.SPLIT_REPORT, dataset=cell.dataset)
+        for split in STUDY.splits(cell.dataset):
+            yield paths.fill(paths.SPLIT_REPORT, dataset=cell.dataset, split=split)
         yield paths.fill(paths.INDEX_REPORT, source=STUDY.dataset(cell.dataset).source)
         if method in compared:
             yield paths.fill(paths.ENCODER_RECORD, method=method)
@@ -547,7 +590,7 @@ def reports_of_cells(pairs):
 
 def reports_of_tables():
     """Reports behind the tables: of what is trained here, and what was kept of a training elsewhere."""
-    pairs = cells_of_tables() if CONFIG.comparable else []
+    pairs = finetuned_of_tables() if CONFIG.comparable else []
     made = {*reports_of_cells(pair for pair in pairs if not AVAILABILITY.training_status(*pair))}
     return sorted(
         path for path in {*reports_of_cells(pairs)} if path in made or AVAILABILITY.results_exist(path)
@@ -600,11 +643,11 @@ def augment_of_figure(wildcards):
 
 
 def records_of_tables():
-    """run.json of every fine-tune behind the tables; none of predictions that were copied without it."""
+    """run.json of every run behind the tables; none of predictions that were copied without it."""
     return [
         path
-        for method, cell in cells_of_tables()
-        for path in every_run(paths.RUN_RECORD, method=method, **cell._asdict())
+        for method, cell, protocol in cells_of_tables()
+        for path in STUDY.files_of_runs(paths.PROTOCOLS[protocol].record, method, cell)
         if not AVAILABILITY.training_status(method, cell) or AVAILABILITY.results_exist(path)
     ]
 

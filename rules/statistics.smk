@@ -4,7 +4,7 @@
 rule cell:
     """AUC of one table cell: per class and run, spreads over seeds and splits, standard error; test and validation set."""
     input:
-        predictions=runs_of_cell,
+        predictions=runs_of_cell("finetune"),
     output:
         auc=paths.CELL,
         resamples=paths.RESAMPLES,
@@ -30,12 +30,29 @@ rule cell:
         " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q} --out {output.auc:q} &> {log:q}"
 
 
+use rule cell as probe_cell with:
+    input:
+        predictions=runs_of_cell("probe"),
+    output:
+        auc=paths.PROBE_CELL,
+        resamples=paths.PROBE_RESAMPLES,
+    log:
+        paths.log("probe_cell"),
+    benchmark:
+        paths.benchmark("probe_cell")
+    params:
+        splits=lambda wildcards: STUDY.splits(wildcards.dataset),
+        seeds=lambda wildcards: [0 for _ in STUDY.splits(wildcards.dataset)],  # a probe is deterministic
+        bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
+        code=code_of("cell"),
+
+
 rule ttest:
     """A method against a baseline: t-test over seeds as in the paper, Welch's, paired bootstrap and DeLong over images."""
     input:
         reference=paths.CELL,
         baseline=paths.fill(paths.CELL, method="{baseline}"),
-        reference_predictions=runs_of_cell,
+        reference_predictions=runs_of_cell("finetune"),
         baseline_predictions=runs_of_baseline,
     output:
         test=paths.TTEST,

@@ -78,8 +78,8 @@ rule claims:
     """The paper's claims, checked against our tables and against the paper's own numbers."""
     input:
         claims="config/claims.yaml",
-        tables=expand(paths.TABLE, table=CONFIG.tables, form="csv"),
-        cells=[cell_path(*pair) for pair in cells_of_tables()],
+        tables=judged_tables(),
+        cells=[cell_path(*pair) for pair in finetuned_of_tables()],
         resamples=resamples_of_tables(),
         overlaps=overlaps_of_figures()[0],
         reports=reports_of_tables(),

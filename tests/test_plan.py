@@ -48,7 +48,7 @@ def steps_of(values, **speed):
     """steps.json with one invented cost for every kind of step, and one speed where `speed` is given."""
     study, steps, speeds = check(values), {}, {}
     cost = {"flops": 3e12, "forward_flops": 1e12, "batch": 96, "parameters": 2e8, "encoder_parameters": 1e8}
-    cost |= {"gpu_bytes": 10 * 2**30, "unit": "image"}
+    cost |= {"gpu_bytes": 10 * 2**30, "unit": "image", "feature_width": 1536}
     for method in study.methods:
         if not study.is_imported(method):
             steps[pretrain_key(study, method)] = cost

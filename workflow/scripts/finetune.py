@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from refers import config
 from refers.columns import LABEL
-from refers.data.splits import read_split
+from refers.data.splits import read_split, read_subset
 from refers.data.store import open_store
-from refers.errors import UserError, run
+from refers.errors import run
 from refers.files import write_json, write_parquet
 from refers.model.classifier import Classifier
 from refers.model.encoder_file import read_encoder, save_encoder
@@ -53,12 +53,8 @@ def main() -> None:
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
-    subset = pd.read_csv(args.subset, dtype={"image_id": str})
-    if unknown := set(subset["image_id"]) - set(frame.loc[frame["split"] == "train", "image_id"]):
-        raise UserError(
-            f"{args.subset}: {min(unknown)} is not a training image of {args.split}; delete the subset and rerun"
-        )
     splits = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
+    subsets = {seed: read_subset(args.subset, frame, args.split, seed) for seed in args.seeds}
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
     # The manifest has the digest of the store, which is too large to hash in every job.
     manifest = args.store.with_suffix(".json")
@@ -68,23 +64,12 @@ def main() -> None:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
         folder = args.out / f"seed{seed}"
-        chosen = subset_of(subset, seed, args.subset)
-        splits["train"] = LabelledImages(store, frame[frame["image_id"].isin(chosen)], classes)
+        splits["train"] = LabelledImages(store, subsets[seed], classes)
         model = finetune(settings, args.encoder, splits, inputs, device, folder)
         if seed == args.keep:
             save_encoder(folder / "classifier.safetensors", model, {"classes": len(classes), "seed": seed})
     for seed in args.seeds:
         clear_resume(args.out / f"seed{seed}")
-
-
-def subset_of(subset: pd.DataFrame, seed: int, path: Path) -> pd.Series:
-    """Training images of a seed: the list's, or its own where the list has a column of seeds."""
-    if "seed" not in subset:
-        return subset["image_id"]
-    own = subset.loc[subset["seed"] == seed, "image_id"]
-    if own.empty:
-        raise UserError(f"{path}: no images of seed {seed}; delete it and rerun label_subset.py")
-    return own
 
 
 def finetune(
@@ -101,7 +86,10 @@ def finetune(
     encoder, about = load_encoder(source)
     model = Classifier(encoder, len(splits["train"].classes), settings.dropout)
     size = encoder.settings.image_size
-    task = finetuning_task(model, splits["train"], splits["val"], settings, size, device)
+    train, val = splits["train"], splits["val"]
+    if settings.labels == "shuffled":
+        train, val = (part.with_shuffled_labels(settings.training.seed) for part in (train, val))
+    task = finetuning_task(model, train, val, settings, size, device)
     plain = config.to_dict(settings)
     outcome = fit(task, settings.training, device, folder, run_record.digest([plain, inputs]), started)
     memory = oom_as_user_error("in prediction", "lower evaluation_batch")

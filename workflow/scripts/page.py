@@ -1,6 +1,6 @@
 """Write the study's static page: tables, figures, claims, and for each number its target, seeds, commit and device.
 
-In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune. Out: index.html in the folder of the
+In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune and probe. Out: index.html in the folder of the
 results, which opens from disk.
 """
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="run.json of every fine-tune, below the folder of --out",
+        help="run.json of every fine-tune and probe, below the folder of --out",
     )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
     parser.add_argument("--plan", type=Path, help="plan.json; without it the page has no plan")
@@ -40,13 +40,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def cell_of(record: Path, folders: dict[str, str]) -> str:
-    """Target of the cell that a fine-tune is part of."""
-    wildcards = paths.parse(paths.RUN_RECORD, folders, record)
-    if wildcards is None:
-        raise UserError(
-            f"--records {record}: not a fine-tune's run.json below {folders['results']}; remove it"
-        )
-    return paths.locate(paths.CELL, folders, **wildcards).as_posix()
+    """Target of the cell that a fine-tune or a probe is part of."""
+    for files in paths.PROTOCOLS.values():
+        if wildcards := paths.parse(files.record, folders, record):
+            return paths.locate(files.cell, folders, **wildcards).as_posix()
+    raise UserError(
+        f"--records {record}: not a fine-tune's or probe's run.json below {folders['results']}; remove it"
+    )
 
 
 def cells_of(test: Path, folders: dict[str, str]) -> list[str]:

@@ -33,7 +33,7 @@ def main() -> None:
     settings = config.load_json(config.Pretrain, args.config, args.method)
     pilots = config.load_json(config.Pilots, args.pilots, "pilots")
     device, inputs = choose_device(args.device), Inputs.of(args)
-    data, digests = inputs.studies(), inputs.digests()
+    data, digests = inputs.studies(settings.reports), inputs.digests()
     plain = {"pretrain": config.to_dict(settings), "pilots": config.to_dict(pilots)}
     folder = args.out.with_suffix("")
     tried = try_candidates(

@@ -41,7 +41,7 @@ def main() -> None:
     settings = config.load_json(config.Pretrain, args.config, args.method)
     device = distributed.join(choose_device(args.device))
     inputs = Inputs.of(args)
-    data, digests = inputs.studies(), inputs.digests()
+    data, digests = inputs.studies(settings.reports), inputs.digests()
     if args.pilot:
         settings = settings.at(
             config.load(config.Candidate, read_json(args.pilot).get("chosen"), str(args.pilot))

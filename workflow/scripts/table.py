@@ -1,6 +1,7 @@
 """One of the paper's tables as csv, Markdown, LaTeX and HTML, ours beside the printed numbers; prints the Markdown.
 
 In: the table's spec, auc.json files, t-tests (matched by their content) and the paper's numbers. The spec is JSON:
+  protocol, comparable        `probe` for a linear probe; false where the paper has no such table
   name, label, title, note    label: `Table 1`; note: sentences under the table
   reference, baseline         rows that are tested; baseline "best" is the best other row; without them no tests
   rows                        [{id, title, methods, note, marks}]; of several methods the one with the best validation

@@ -387,8 +387,20 @@ class Pretrain(Section):
     words: Words = Field(
         default_factory=Words, description="Visual words, where the objective learns from crops."
     )
+    reports: Literal["own", "shuffled"] = Field(
+        "own",
+        description="The report of each study: its own, or, as a control, that of another study of the same set (train or"
+        " held out). Labels stay. Objectives that read no reports are not changed by it.",
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the objective, as its file's `Settings` declares them."
+    )
+    # rows are made of it before any job is told its settings, so it is no part of these
+    seeds: Annotated[list[Seed], Field(min_length=1), Unique] | None = Field(
+        None,
+        exclude=True,
+        description="Pre-training seeds, in the place of training.seed. The first is the method's own; every other one is a"
+        " row of its own, named like refers_seed1, in study.methods behind the method where that is there.",
     )
 
     @model_validator(mode="after")
@@ -409,10 +421,47 @@ class Finetune(Section):
     """Fine-tuning of one encoder on one dataset, label ratio and seed."""
 
     training: Training = Field(default_factory=Training, description="The training loop.")
+    labels: Literal["own", "shuffled"] = Field(
+        "own",
+        description="Labels of the training and validation images: their own, or, as a control, permuted over the images of"
+        " the set. The test set keeps its labels.",
+    )
     dropout: float = Field(0.0, ge=0, le=0.9, description="Dropout before the linear classifier.")
     evaluation_batch: int = Field(
         256, ge=1, le=65536, description="Images in a forward pass without gradients."
     )
+
+
+class Features(Section):
+    """Features of a frozen encoder: what the linear classifier of a fine-tune reads, for every image of a download."""
+
+    evaluation: Literal["centre", "whole"] = Field(
+        "centre",
+        description="The centre window, or the whole stored image resized: as in training.augment of fine-tuning.",
+    )
+    precision: Literal["bf16", "fp16", "fp32"] = Field(
+        "fp32", description="Arithmetic of the forward pass; features are stored in fp32."
+    )
+    batch_size: int = Field(256, ge=1, le=65536, description="Images in a forward pass.")
+
+
+class ProbeRule(Section):
+    """Linear probe: logistic regression per class on frozen features, standardised over the training images."""
+
+    strengths: Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1), Unique] = Field(
+        [10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5],
+        description="Strengths s of the penalty s/2 |w|^2 beside the mean loss. Each class takes the one with the highest"
+        " validation AUC; ties, and a class without both labels in the validation set, go to the lowest validation loss.",
+    )
+    iterations: int = Field(
+        200, ge=1, le=100_000, description="Most L-BFGS iterations per strength, from the strongest on."
+    )
+
+
+class Probe(ProbeRule):
+    """What probe.py is told."""
+
+    labels: Literal["own", "shuffled"] = Field(description="As in the method's fine-tuning.")
 
 
 class SplitRule(Section):

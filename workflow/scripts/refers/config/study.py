@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from refers.config.settings import Pilots, Section, Seed, Share, SplitRule, Unique
+from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
@@ -208,9 +208,28 @@ class Method(Section):
         description="Import this instead of pre-training: a file, `timm:NAME` to download timm's weights, or `random`, which"
         " has learnt nothing.",
     )
+    encoder_of: Name | None = Field(
+        None,
+        description="Fine-tune the encoder of this method, with its fine-tuning settings below one's own; nothing is"
+        " pre-trained or imported.",
+    )
+    like: Name | None = Field(
+        None,
+        description="Start from the model, finetune and, without a checkpoint, pretrain of this method, whatever an overlay"
+        " makes of them: a control differs in what its entry says and in nothing else.",
+    )
     model: Fragment = Field({}, description="Architecture, over pretrain.model.")
     pretrain: Fragment = Field({}, description="Settings over pretrain; see $defs/Pretrain.")
     finetune: Fragment = Field({}, description="Settings over finetune; see $defs/Finetune.")
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
+        others = [name for name in ("checkpoint", "like", "model", "pretrain") if getattr(self, name)]
+        if self.encoder_of and others:
+            raise ValueError(
+                f"encoder_of takes another method's encoder as it is; leave out {', '.join(others)}"
+            )
+        return self
 
 
 class Group(Section):
@@ -227,6 +246,12 @@ class FinetuneSettings(Section):
     defaults: Fragment = Field(description="Settings of every fine-tune; see $defs/Finetune.")
     datasets: dict[str, Fragment] = Field({}, description="Settings by dataset, over the defaults.")
     cells: dict[str, Fragment] = Field({}, description="Settings by cell, such as nih/1, over the dataset's.")
+
+
+class ProbeSettings(ProbeRule):
+    """The linear probe, protocol of tables with `protocol: probe`."""
+
+    features: Features = Field(Features(), description="Features that it reads.")
 
 
 class Columns(Section):
@@ -289,6 +314,7 @@ class Tier(Section):
     checkpoints: dict[str, Text] = Field(
         {}, description="Methods that this part imports instead of pre-training them, each from a checkpoint."
     )
+    add: list[str] = Field([], description="Methods that this part runs beyond those of the study.")
 
 
 class Plan(Section):
@@ -354,6 +380,16 @@ class Table(Section):
     title: Text
     label: str = Field("", description="What it is called, such as Table 1; LaTeX counts for itself.")
     rows: Annotated[list[str], Some, Unique] = Field(description="Methods or groups.")
+    protocol: Literal["finetune", "probe"] = Field(
+        "finetune", description="Fine-tuned encoders (paper), or a linear probe of frozen ones (`probe`)."
+    )
+    comparable: bool = Field(
+        True,
+        description="The paper has this table, so that ours is compared with it. A probe's is never compared.",
+    )
+    pretrain_seeds: bool = Field(
+        False, description="Also list every method with several pretrain.seeds, a row per seed."
+    )
     reference: str | None = Field(None, description="Row that the p-values compare.")
     baseline: str | None = Field(
         None, description="Row that it is compared with, or best: the best other row of the column."
@@ -376,6 +412,8 @@ class Table(Section):
     def _check_pair(self) -> Self:
         if self.reference and not self.baseline:
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
+        if self.reference and self.protocol == "probe":
+            raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
         return self
 
 
@@ -466,6 +504,7 @@ class StudyConfig(TrainingPart):
     pilots: Pilots = Field(
         Pilots(), description="Learning-rate pilots of the methods whose pretrain.rate is `pilot`."
     )
+    probe: ProbeSettings = Field(ProbeSettings(), description="The linear probe of frozen encoders.")
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
     audit: Audit

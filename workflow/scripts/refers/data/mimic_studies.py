@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
+from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
 from refers.files import read_parquet
 
+SHUFFLE = 0  # seed of the draw of other studies' reports
 TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
 WORDS_REMEDY = "delete it and rerun discover_words.py"
 
@@ -38,13 +40,20 @@ class MimicStudies:
         index, store, tokens: index.parquet, images.npy and tokens.npz of MIMIC-CXR.
         manifest: images.json of the store, which lists the quarantined rows; None if every image was read.
         words: words.csv of discover_words.py.
+        reports: `shuffled` gives every study the report of another one of its split; images and labels stay.
 
     Raises:
-        UserError: the files do not belong together, or a split has no study.
+        UserError: the files do not belong together, a split has no study, or has no second one to take a report from.
     """
 
     def __init__(
-        self, index: Path, store: Path, tokens: Path, manifest: Path | None = None, words: Path | None = None
+        self,
+        index: Path,
+        store: Path,
+        tokens: Path,
+        manifest: Path | None = None,
+        words: Path | None = None,
+        reports: str = "own",
     ) -> None:
         self.store = open_store(store)
         self.quarantined = read_quarantine(manifest) if manifest else []
@@ -80,8 +89,25 @@ class MimicStudies:
                 raise UserError(
                     f"{index}: no {name} study has an image and a report; check the official split table and the reports"
                 )
+        if reports == "shuffled":
+            donor = self._donors(index, heads["study_id"].to_numpy(str))
+            self.tokens, self.swapped = self.tokens[donor], self.swapped[donor]
+            self.lengths = self.lengths[donor]
 
         self.words, self.crops = self._read_words(words, owner) if words else (0, {})
+
+    def _donors(self, index: Path, names: np.ndarray) -> np.ndarray:
+        """For each study (by its name) another one of its split, every study once: each passes its report to the next of
+        a random order of the split, and the last to the first."""
+        donor = np.empty(len(names), np.int64)
+        for split, members in self.splits.items():
+            if len(members) < 2:
+                raise UserError(
+                    f"{index}: reports: shuffled needs two {split} studies at least, found one; use own"
+                )
+            order = members[hash_order(names[members], "reports", SHUFFLE)]
+            donor[order] = np.roll(order, 1)
+        return donor
 
     def _read_words(self, path: Path, owner: np.ndarray) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
         columns = ["image_id", "x", "y", "size", "label", "split"]

@@ -142,6 +142,34 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     return frame
 
 
+def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None = None) -> pd.DataFrame:
+    """Rows of a split (read from `origin`) that a label subset names.
+
+    Args:
+        seed: fine-tuning seed, where the subset has a column of seeds; None takes the first one's.
+
+    Raises:
+        UserError: the subset names an image that is not in the training set, or none of this seed.
+    """
+    subset = pd.read_csv(path, dtype={"image_id": str})
+    if "seed" in subset:
+        subset = subset[subset["seed"] == (subset["seed"].iloc[0] if seed is None else seed)]
+    if subset.empty:
+        raise UserError(f"{path}: no images of seed {seed}; delete it and rerun label_subset.py")
+    if unknown := set(subset["image_id"]) - set(split.loc[split["split"] == "train", "image_id"]):
+        raise UserError(
+            f"{path}: {min(unknown)} is not a training image of {origin}; delete the subset and rerun"
+        )
+    return split[split["image_id"].isin(subset["image_id"])]
+
+
+def shuffle_labels(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """These rows with the labels of all classes together permuted over the images: a control that has nothing to learn."""
+    columns = [name for name in rows.columns if name.startswith(LABEL)]
+    order = hash_order(rows["image_id"], "labels", seed)
+    return rows.assign(**{name: rows[name].to_numpy()[order] for name in columns})
+
+
 def _by_patient(
     frame: pd.DataFrame, columns: list[str], parts: tuple, fractions: tuple, settings: Split
 ) -> np.ndarray:

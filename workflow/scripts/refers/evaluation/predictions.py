@@ -1,7 +1,8 @@
-"""Read and check the predictions.parquet files of a cell; no torch."""
+"""Write, read and check the predictions.parquet files of a cell; no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,22 @@ class Predictions:
     classes: list[str]
     test: SplitPredictions
     val: SplitPredictions
+
+
+def frame_of(rows: Any, classes: list[str], scores: np.ndarray, split: str) -> Any:
+    """Rows of predictions.parquet: split, image_id, patient_id, labels as 0/1, scores in [0, 1].
+
+    Args:
+        rows: pandas frame of images with a column of labels per class.
+        scores: (N, C).
+    """
+    # reading needs no pandas, and its import takes as long as the rest of a table cell
+    import pandas as pd
+
+    columns = {"split": split, **{name: rows[name].to_numpy() for name in ("image_id", "patient_id")}}
+    columns |= {LABEL + name: rows[LABEL + name].to_numpy(np.int8) for name in classes}
+    columns |= {SCORE + name: scores[:, place] for place, name in enumerate(classes)}
+    return pd.DataFrame(columns)
 
 
 def read_seeds(paths: list[Path]) -> Predictions:

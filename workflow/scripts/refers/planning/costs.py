@@ -32,7 +32,9 @@ CPU_SECONDS = {
     "split_dataset": (3, 1e-5),
     "check_split": (3, 2e-4),
     "label_subset": (2, 0),
+    "probe": (10, 5e-4),
     "cell": (3, 1e-3),
+    "probe_cell": (3, 1e-3),
     "ttest": (3, 1e-3),
     "figure": (8, 0),
 }
@@ -42,7 +44,8 @@ UNCOUNTED = "uncounted"
 START = 10  # seconds until a training program begins: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 TRAINING = ("pilot", "pretrain", "finetune")
-GPU_RULES = (*TRAINING, "attend")
+GPU_RULES = (*TRAINING, "attend", "extract_features")
+CELL_RULES = ("cell", "probe_cell", "ttest")
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
 ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: the ids of a row, and a label with its score
 MOMENTS = {"sgd": 1, "adam": 2}
@@ -156,6 +159,8 @@ class CostModel:
             return self._pretraining(job)
         if job.rule == "finetune":
             return self._finetuning(job)
+        if job.rule == "extract_features":
+            return self._features(job)
         fixed, each = CPU_SECONDS.get(job.rule, (2, 0))
         items = self._items(job)
         if job.rule == "pack_images" and self.study.source(job.wildcards["source"]).layout == "vinbigdata":
@@ -178,7 +183,7 @@ class CostModel:
         if "dataset" in job.wildcards:
             sizes = self.sizes(job.wildcards["dataset"])
             tested = len(self.study.splits(job.wildcards["dataset"])) * sizes["test"]
-            return tested if job.rule in ("cell", "ttest") else sum(sizes.values())
+            return tested if job.rule in CELL_RULES else sum(sizes.values())
         return 0
 
     def _disk(self, job: Job, items: int) -> float:
@@ -191,7 +196,23 @@ class CostModel:
         if job.rule == "import_encoder":
             tuning = self._step(finetune_key(self.study, job.wildcards["method"], *self.study.cells[0]))
             return FLOAT * tuning["encoder_parameters"]
+        if job.rule == "probe":
+            sizes = self.sizes(job.wildcards["dataset"])
+            return (sizes["val"] + sizes["test"]) * self._row_bytes(job.wildcards["dataset"])
         return 0.0
+
+    def _row_bytes(self, dataset: str) -> float:
+        """Bytes of a row of predictions.parquet."""
+        return ROW_BYTES + LABEL_BYTES * len(self.study.dataset(dataset).classes)
+
+    def _features(self, job: Job) -> Cost:
+        """A forward pass over every image of a source."""
+        method, images = job.wildcards["method"], self.images(job.wildcards["source"])
+        step = self._step(finetune_key(self.study, method, *self.study.cells[0]))
+        flops = images * step["forward_flops"] / step["batch"]
+        speed, source = self.speed(method, self.study.config.probe.features.precision)
+        disk = FLOAT * images * step["feature_width"]
+        return Cost(START + flops / speed, source, flops, self._ram(job), disk=disk)
 
     def _ram(self, job: Job) -> float | None:
         asked = self.resources.get(job.rule, {}).get("mem_mb")
@@ -254,7 +275,6 @@ class CostModel:
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
         speed, source = self.speed(method, training.precision)
         encoder = FLOAT * step["encoder_parameters"]
-        classes = len(self.study.dataset(dataset).classes)
         rows = sizes["val"] + sizes["test"]
         return Cost(
             START + seeds * flops / speed,
@@ -262,8 +282,7 @@ class CostModel:
             seeds * flops,
             self._ram(job),
             step["gpu_bytes"] / 2**20,
-            seeds * rows * (ROW_BYTES + LABEL_BYTES * classes)
-            + self.study.saves_classifier(**job.wildcards) * encoder,
+            seeds * rows * self._row_bytes(dataset) + self.study.saves_classifier(**job.wildcards) * encoder,
             # a finished seed keeps its best weights only
             WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
         )

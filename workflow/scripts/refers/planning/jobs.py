@@ -65,6 +65,13 @@ class JobGraph:
         images = self.images(self.study.dataset(dataset).source)
         return [self.add("split_dataset", paths.SPLIT, images, dataset=dataset, split=split), *images]
 
+    def labels(self, cell: Cell, split: int) -> list[str]:
+        """One split of a cell's dataset, its label subset and its check, and the image store."""
+        table, index, store = self.split(cell.dataset, split)
+        check = self.add("check_split", paths.CHECK, [table, index, store], dataset=cell.dataset, split=split)
+        subset = self.add("label_subset", paths.SUBSET, [table], **cell._asdict(), split=split)
+        return [table, subset, check, store]
+
     def mimic(self) -> list[str]:
         """Index, image store and tokens, which pre-training reads; and the text encoder where one is built."""
         index, store = self.images("mimic")
@@ -74,6 +81,7 @@ class JobGraph:
         return [index, store, self.add("tokenize_reports", paths.TOKENS, [reports, *text]), *text]
 
     def encoder(self, method: str) -> str:
+        method = self.study.encoder_owner(method)
         if self.study.is_imported(method):
             random = self.study.has_random_checkpoint(method)
             needs = [self.add("generate_checkpoint", paths.RANDOM_VIT)] if random else []
@@ -89,17 +97,29 @@ class JobGraph:
 
     def finetune(self, method: str, cell: Cell, split: int) -> str:
         """The runs of a cell on one split, seed after seed."""
-        table, index, store = self.split(cell.dataset, split)
-        wildcards = {**cell._asdict(), "split": split}
-        check = self.add("check_split", paths.CHECK, [table, index, store], dataset=cell.dataset, split=split)
-        subset = self.add("label_subset", paths.SUBSET, [table], **wildcards)
+        table, subset, check, store = self.labels(cell, split)
         output = paths.fill(paths.PREDICTIONS, seed=self.study.seeds[0])
         needs = [self.encoder(method), store, table, subset, check]
-        return self.add("finetune", output, needs, method=method, **wildcards)
+        return self.add("finetune", output, needs, method=method, **cell._asdict(), split=split)
 
     def finetunes(self, method: str, cell: Cell) -> list[str]:
         """The runs of a cell on every split."""
         return [self.finetune(method, cell, split) for split in self.study.splits(cell.dataset)]
+
+    def features(self, method: str, source: str) -> str:
+        needs = [self.encoder(method), self.images(source)[1]]
+        owner = self.study.encoder_owner(method)
+        return self.add("extract_features", paths.FEATURES, needs, method=owner, source=source)
+
+    def probe(self, method: str, cell: Cell, split: int) -> str:
+        table, subset, check, _ = self.labels(cell, split)
+        features = self.features(method, self.study.dataset(cell.dataset).source)
+        needs = [features, table, subset, check]
+        return self.add("probe", paths.PROBE_PREDICTIONS, needs, method=method, **cell._asdict(), split=split)
+
+    def probe_cell(self, method: str, cell: Cell) -> str:
+        needs = [self.probe(method, cell, split) for split in self.study.splits(cell.dataset)]
+        return self.add("probe_cell", paths.PROBE_CELL, needs, method=method, **cell._asdict())
 
     def cell(self, method: str, cell: Cell) -> str:
         needs = self.finetunes(method, cell)
@@ -111,7 +131,8 @@ class JobGraph:
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
     def table(self, name: str) -> str:
-        needs = [self.cell(*pair) for pair in self.specs.table_cells(name)]
+        add = self.probe_cell if self.study.table(name).protocol == "probe" else self.cell
+        needs = [add(*pair) for pair in self.specs.table_cells(name)]
         needs += [self.ttest(*triple) for triple in self.specs.table_tests(name)]
         return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 
@@ -131,14 +152,16 @@ class JobGraph:
 
     def counts(self) -> list[str]:
         """Cells behind the tables, and the jobs whose reports say how many images and steps there were."""
-        tables = self.study.config.tables
+        tables = {
+            name: table for name, table in self.study.config.tables.items() if table.protocol == "finetune"
+        }
         pairs = [pair for name in tables for pair in self.specs.table_cells(name)]
         found = [self.cell(*pair) for pair in pairs]
         if not self.study.config.comparable:
             return found
         for method, cell in pairs:
-            split, index, _ = self.split(cell.dataset)
-            found += [split, index]
+            for split in self.study.splits(cell.dataset):
+                found += self.split(cell.dataset, split)[:2]
             if method in {table.reference for table in tables.values()}:
                 found.append(self.encoder(method))
             if not self.study.is_imported(method):
@@ -147,7 +170,8 @@ class JobGraph:
         return found
 
     def everything(self) -> None:
-        tables = [self.table(name) for name in self.study.config.tables]
+        entries = self.study.config.tables
+        tables = {name: self.table(name) for name in entries}
         for name in self.study.config.figures:
             self.figure(name)
         blocked = self.study.incomparable()
@@ -157,9 +181,10 @@ class JobGraph:
             for target, figure in maps.items()
             if not {"", self.study.figure(figure).dataset} & {*blocked}
         ]
-        needs = [*tables, *judged, *self.counts()]
+        compared = [target for name, target in tables.items() if entries[name].protocol == "finetune"]
+        needs = [*compared, *judged, *self.counts()]
         self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
-        self.add("cell_index", paths.CELL_INDEX, tables)
+        self.add("cell_index", paths.CELL_INDEX, [*tables.values()])
         for method in self.study.methods:
             for cell in self.study.cells:
                 self.cell(method, cell)

@@ -14,16 +14,22 @@ from refers.study.check import check
 from refers.study.study import Study
 
 ENCODING = ("pilot", "pretrain", "import_encoder")  # what a method's encoder takes
+PROBE_RULES = ("extract_features", "probe", "probe_cell")
 HOUR = 3600
 
 
 def tiers_of(study: Study) -> list[tuple[Tier, Study]]:
-    """The config's tiers, each with the study in which its checkpoints are imported instead of pre-trained."""
+    """The config's tiers, each with the study that imports its checkpoints and runs the methods that it adds."""
     values = config.to_dict(study.config)
     found = []
     for tier in study.config.plan.tiers:
-        imported = {name: {"checkpoint": path} for name, path in tier.checkpoints.items()}
-        found.append((tier, check(config.merge(values, {"methods": imported})) if imported else study))
+        changes: dict[str, Any] = {}
+        if tier.checkpoints:
+            imported = {name: {"checkpoint": path} for name, path in tier.checkpoints.items()}
+            changes["methods"] = imported
+        if added := [name for name in tier.add if name not in study.config.study.methods]:
+            changes["study"] = {"methods": [*study.config.study.methods, *added]}
+        found.append((tier, check(config.merge(values, changes)) if changes else study))
     return found
 
 
@@ -131,17 +137,19 @@ def _schedule(gpus: int, gpu_hours: float, path: list[dict[str, Any]]) -> dict[s
 
 
 def _methods(study: Study, jobs: dict[str, Job], costs: dict[str, Cost]) -> list[dict[str, Any]]:
-    """Hours and memory by method: its encoder, and its fine-tunes together."""
+    """Hours and memory by method: its encoder, its fine-tunes together, and its probes with their features."""
     rows = []
     for method in study.methods:
         own = {target: job for target, job in jobs.items() if job.wildcards.get("method") == method}
         before = [costs[target] for target, job in own.items() if job.rule in ENCODING]
         tuning = [costs[target] for target, job in own.items() if job.rule == "finetune"]
+        probing = [costs[target] for target, job in own.items() if job.rule in PROBE_RULES]
         rows.append(
             {
                 "method": method,
                 "encoder_hours": _hours(before),
                 "finetune_hours": sum(cost.seconds for cost in tuning) / HOUR,
+                "probe_hours": sum(cost.seconds for cost in probing) / HOUR,
                 "encoder_gpu_mib": max((cost.gpu_mib or 0 for cost in before), default=0) or None,
                 "finetune_gpu_mib": max((cost.gpu_mib or 0 for cost in tuning), default=0) or None,
                 "encoder_bytes": sum(cost.disk for cost in before),
@@ -187,7 +195,7 @@ TIER_HEADS = [
     "GPU memory", "memory", "jobs by source",
 ]  # fmt: skip
 METHOD_HEADS = [
-    "method", "encoder", "all its fine-tunes", "GPU memory", "fine-tuning", "encoder's file", "jobs by source",
+    "method", "encoder", "all its fine-tunes", "all its probes", "GPU memory", "fine-tuning", "encoder's file", "jobs by source",
 ]  # fmt: skip
 
 
@@ -214,6 +222,7 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             row["method"],
             UNCOUNTED if row["encoder_hours"] is None else span(row["encoder_hours"]),
             span(row["finetune_hours"]),
+            span(row["probe_hours"]),
             gib(row["encoder_gpu_mib"]),
             gib(row["finetune_gpu_mib"]),
             size(row["encoder_bytes"]),

@@ -120,7 +120,8 @@ def cost_of_finetuning(model: config.Model, training: config.Training, classes: 
 
     cost = cost_of_step(classifier, loss, training)
     encoder = sum(tensor.numel() for tensor in classifier.encoder.state_dict().values())
-    return {**cost, "batch": batch, "unit": "image", "encoder_parameters": encoder}
+    sizes = {"encoder_parameters": encoder, "feature_width": classifier.encoder.feature_width}
+    return {**cost, "batch": batch, "unit": "image", **sizes}
 
 
 def cost_of_step(module: nn.Module, loss: Loss, training: config.Training) -> dict[str, Any]:

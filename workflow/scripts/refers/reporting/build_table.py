@@ -242,9 +242,8 @@ class _Builder:
     def _legend(self) -> str:
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         known = any(entry.reported for entry in self.table.entries.values())
-        brackets = (
-            "in brackets the paper's number" if known else "the paper's numbers are not printed as text"
-        )
+        unknown = "not printed as text" if self.spec.get("comparable", True) else "of no such table"
+        brackets = "in brackets the paper's number" if known else f"the paper's numbers are {unknown}"
         if not found:
             return f"None of our cells is available yet; {brackets}."
         seeds, splits = ({getattr(entry, name) for entry in found} for name in ("seeds", "splits"))
@@ -253,6 +252,8 @@ class _Builder:
             spread += f" ± that over {_range(splits - {1})} splits" + (
                 ", where there are several" * (1 in splits)
             )
+        if self.spec.get("protocol") == "probe":
+            spread = f" of a linear probe, deterministic{spread if max(seeds) > 1 or max(splits) > 1 else ''}"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
         return f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"

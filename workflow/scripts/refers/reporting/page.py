@@ -31,7 +31,7 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     inputs = dict.fromkeys(input_text(encoder["input"]) for encoder in encoders if "input" in encoder)
     return {
         # once each: the runs of another split have the same seeds and settings
-        "seeds": ", ".join(dict.fromkeys(str(record["settings"]["training"]["seed"]) for record in records)),
+        "seeds": ", ".join(dict.fromkeys(str(record["seed"]) for record in records)),
         "configuration": ", ".join(dict.fromkeys(record["settings_sha256"][:12] for record in records)),
         "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),

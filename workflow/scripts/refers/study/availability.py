@@ -163,24 +163,22 @@ class Availability:
         return self.method_status(method) or self.dataset_status(cell.dataset)
 
     @cache  # noqa: B019
-    def cell_status(self, method: str, cell: Cell) -> str:
+    def cell_status(self, method: str, cell: Cell, protocol: str = "finetune") -> str:
         """Status of a cell: its predictions exist, which then need no downloads, or it can be trained."""
         reason = self.training_status(method, cell)
-        pattern = paths.fill(paths.PREDICTIONS, method=method, **cell._asdict())
-        runs = self.study.runs(cell.dataset)
         saved = reason and self.results_exist(
-            *(paths.fill(pattern, split=split, seed=seed) for split, seed in runs)
+            *self.study.files_of_runs(paths.PROTOCOLS[protocol].predictions, method, cell)
         )
         return "" if saved else reason
 
-    def can_run(self, method: str, cell: Cell) -> bool:
+    def can_run(self, method: str, cell: Cell, protocol: str = "finetune") -> bool:
         """Whether a cell is part of the study and can be run or shown on this machine."""
-        return method in self.study.methods and not self.cell_status(method, cell)
+        return method in self.study.methods and not self.cell_status(method, cell, protocol)
 
-    def require(self, method: str, dataset: str, ratio: int) -> None:
+    def require(self, method: str, dataset: str, ratio: int, protocol: str = "finetune") -> None:
         """Raise a UserError unless the cell is part of the study and can be run or shown on this machine."""
         cell = self.study.cell(method, dataset, ratio)
-        if reason := self.cell_status(method, cell):
+        if reason := self.cell_status(method, cell, protocol):
             raise UserError(f"{method}/{cell}: {reason}")
 
     def maps_status(self, figure: str) -> str:

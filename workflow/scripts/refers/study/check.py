@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from refers import config
+from refers.config.expand import expand
 from refers.config.objective import declared_settings
 from refers.config.parse import fragment_problems
 from refers.config.study import StudyConfig
@@ -13,6 +14,7 @@ from refers.study.study import Study
 
 METHOD, ROW = "method", "method or group"
 PAPER = "paper"  # source of the paper's own numbers in config/reported.csv
+OWNER = "method with an encoder of its own"
 ADAPTERS = Path(__file__).parents[1] / "data/adapters"
 
 
@@ -23,11 +25,16 @@ def check(values: dict) -> Study:
         UserError: an unknown or missing key, a value out of range, a name without an entry, or settings that no job would
             accept; one line with the key's path and the nearest known name.
     """
-    study = Study(config.load(StudyConfig, values))
+    given = config.load(StudyConfig, values)
+    # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
+    if problems := list(filter(None, _fragments(given))):
+        raise UserError("; ".join(problems))
+    study = Study(expand(given))
     checked, cells = study.config, [str(cell) for cell in study.cells]
     known = {
         METHOD: list(checked.methods),
         ROW: [*checked.methods, *checked.groups],
+        OWNER: [name for name, entry in checked.methods.items() if not entry.encoder_of],
         "dataset": list(checked.datasets),
         "source": list(checked.sources),
         "table": list(checked.tables),
@@ -58,9 +65,6 @@ def check(values: dict) -> Study:
     for name in study.datasets:
         if repeated := _repeated_run(study, name):
             raise UserError(f"config.study: {repeated}")
-    # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
-    if problems := list(filter(None, _fragments(checked))):
-        raise UserError("; ".join(problems))
     for method in known[METHOD]:
         if study.is_imported(method):
             study.model_settings(method)
@@ -111,6 +115,9 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         yield f"datasets.{name}.source", "source", dataset.source
     yield from (("study.methods", METHOD, name) for name in study.methods)
     yield from (("study.cells", "dataset", cell.dataset) for cell in study.cells)
+    for name, entry in checked.methods.items():
+        if entry.encoder_of:
+            yield f"methods.{name}.encoder_of", OWNER, entry.encoder_of
     for group, members in checked.groups.items():
         yield from ((f"groups.{group}", METHOD, name) for name in members.best_of)
     for name, table in checked.tables.items():
@@ -133,7 +140,8 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         dataset = name.partition("/")[0]
         yield "finetune.cells", *(("cell", name) if dataset in study.datasets else ("dataset", dataset))
     for tier in checked.plan.tiers:
-        yield from (("plan.tiers", METHOD, name) for name in [*(tier.methods or []), *tier.checkpoints])
+        names = [*(tier.methods or []), *tier.checkpoints, *tier.add]
+        yield from (("plan.tiers", METHOD, name) for name in names)
     yield "audit.table", "table", checked.audit.table
     yield from (("audit.methods", METHOD, name) for name in checked.audit.methods.values())
     yield from (("audit.cells", "dataset", name.partition("/")[0]) for name in checked.audit.cells.values())

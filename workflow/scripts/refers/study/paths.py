@@ -8,6 +8,7 @@ wildcards of a file.
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from refers.config.study import Pathvars
 
@@ -52,9 +53,18 @@ RUN_RECORD = f"{RUN}/run.json"
 RUN_METRICS = f"{RUN}/metrics.jsonl"
 CLASSIFIER = f"{RUN}/classifier.safetensors"
 
+# ---- probes: a second protocol beside fine-tuning, on features of a frozen encoder
+FEATURES = "<interim>/features/{method}/{source}.npy"
+FEATURES_RECORD = "<interim>/features/{method}/{source}.json"
+PROBE = "<results>/probes/{method}/{dataset}/{ratio}pct/split{split}"
+PROBE_PREDICTIONS = f"{PROBE}/predictions.parquet"
+PROBE_RECORD = f"{PROBE}/run.json"
+
 # ---- results: one table cell is one target, over all splits and seeds
 CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
 RESAMPLES = "<results>/cells/{method}/{dataset}/{ratio}pct/resamples.parquet"
+PROBE_CELL = "<results>/probes/{method}/{dataset}/{ratio}pct/auc.json"
+PROBE_RESAMPLES = "<results>/probes/{method}/{dataset}/{ratio}pct/resamples.parquet"
 TTEST = "<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json"
 TABLE = "<results>/tables/{table}.{form}"  # csv, md, tex, html
 CELL_INDEX = "<results>/tables/cells.csv"
@@ -73,6 +83,20 @@ STEP_COSTS = "<results>/plan/steps.json"
 PLAN = "<results>/plan/plan.{form}"  # json, csv, md
 AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
 
+
+class Protocol(NamedTuple):
+    """Files of a cell by how an encoder is evaluated."""
+
+    cell: str
+    predictions: str
+    record: str
+
+
+PROTOCOLS = {
+    "finetune": Protocol(CELL, PREDICTIONS, RUN_RECORD),
+    "probe": Protocol(PROBE_CELL, PROBE_PREDICTIONS, PROBE_RECORD),
+}
+
 # Jobs of a rule are told apart by these wildcards, in the names of their logs and benchmark files.
 _CELL = "{method}.{dataset}.{ratio}pct"
 JOBS = {
@@ -86,7 +110,10 @@ JOBS = {
     "pretrain": "{method}",
     "import_encoder": "{method}",
     "finetune": f"{_CELL}.split{{split}}",
+    "extract_features": "{method}.{source}",
+    "probe": f"{_CELL}.split{{split}}",
     "cell": _CELL,
+    "probe_cell": _CELL,
     "explain": _CELL,
     "ttest": "{dataset}.{ratio}pct.{method}_vs_{baseline}",
     "table": "{table}",

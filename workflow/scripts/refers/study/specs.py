@@ -51,6 +51,8 @@ class Specs:
             "title": entry.title,
             "label": entry.label,
             "note": self.study.config.note,
+            "protocol": entry.protocol,
+            "comparable": entry.comparable and entry.protocol == "finetune",
             **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
             "columns": [
@@ -61,7 +63,7 @@ class Specs:
             "verdict": self.study.config.verdict.model_dump(),
             "independent": self._independent(name),
             "undefined_resamples": self.study.config.study.bootstrap.undefined,
-            "per_seed": getattr(self.study.config.subset, "per_seed", False),
+            "per_seed": self.study.config.subset.per_seed,
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
@@ -97,13 +99,14 @@ class Specs:
         ]
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
-        """(method, cell) pairs that a table prints and that can run."""
+        """(method, cell) pairs that a table prints, by its protocol, and that can run."""
+        protocol = self.study.table(name).protocol
         return [
             (method, cell)
             for row in self.table_rows(name)
             for method in self.row_methods(row)
             for cell in self.table_columns(name)
-            if self.availability.can_run(method, cell)
+            if self.availability.can_run(method, cell, protocol)
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
@@ -135,7 +138,7 @@ class Specs:
                 "status": self._line_status(name, method),
             }
             for method in entry.methods or self.study.methods
-            if kind != "curves" or not self.study.is_imported(method)
+            if kind != "curves" or self.study.is_pretrained(method)
         ]
         if kind == "curves":
             sources = [method["id"] for method in methods if not method["status"]]

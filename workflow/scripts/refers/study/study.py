@@ -69,6 +69,15 @@ class Study:
         """(split, seed) of every fine-tune of a cell of a dataset: all seeds of the first split, then of the next."""
         return [(split, seed) for split in self.splits(dataset) for seed in self.seeds]
 
+    def files_of_runs(self, pattern: str, method: str, cell: Cell) -> list[str]:
+        """A file of each run of a cell; of a pattern without {seed}, as a probe's, one of each split."""
+        runs = self.runs(cell.dataset)
+        filled = (
+            paths.fill(pattern, method=method, split=split, seed=seed, **cell._asdict())
+            for split, seed in runs
+        )
+        return list(dict.fromkeys(filled))
+
     @property
     def saved_classifiers(self) -> dict[str, list]:
         """Methods, datasets and label ratios whose fine-tunes save a classifier, for class activation maps."""
@@ -131,15 +140,28 @@ class Study:
         """A figure's entry."""
         return _entry("figure", name, self.config.figures)
 
+    def encoder_owner(self, method: str) -> str:
+        """The method whose encoder is fine-tuned: the method itself, or the one that `encoder_of` names."""
+        return self.method(method).encoder_of or method
+
     def is_imported(self, method: str) -> bool:
         """Whether a method's encoder is imported from a checkpoint rather than pre-trained."""
-        return self.method(method).checkpoint is not None
+        return self.method(self.encoder_owner(method)).checkpoint is not None
+
+    def is_pretrained(self, method: str) -> bool:
+        """Whether a method has a pre-training of its own."""
+        return self.encoder_owner(method) == method and not self.is_imported(method)
 
     def has_random_checkpoint(self, method: str) -> bool:
-        """Whether a method is imported from the random checkpoint that generate_checkpoint.py writes."""
+        """Whether a method is imported from the random checkpoint that stands in for ImageNet's file.
+
+        Any other method with `checkpoint: random` keeps the initialisation that pre-training would start from.
+        """
+        owner = self.encoder_owner(method)
         return (
-            self.method(method).checkpoint == "random"
-            and self.model_settings(method).architecture == "transformer"
+            owner == "imagenet"
+            and self.method(owner).checkpoint == "random"
+            and self.model_settings(owner).architecture == "transformer"
         )
 
     def incomparable(self) -> dict[str, str]:
@@ -160,6 +182,7 @@ class Study:
         Raises:
             UserError: a setting that no job would accept, or a start whose weights mean something else in this encoder.
         """
+        method = self.encoder_owner(method)
         values = config.merge(self.config.pretrain, self.method(method).pretrain)
         values["model"] = self._model(method)
         settings = config.load(config.Pretrain, values, f"config.methods.{method}.pretrain")
@@ -194,6 +217,7 @@ class Study:
         return config.load_model(self._model(method), f"config.methods.{method}.model")
 
     def _model(self, method: str) -> dict:
+        method = self.encoder_owner(method)
         shared, own = self.config.pretrain.get("model", {}), self.method(method).model
         if "architecture" in own:
             # another kind of encoder shares the input size and nothing else
@@ -217,9 +241,15 @@ class Study:
     def finetune_settings(self, method: str, dataset: str, ratio: int) -> config.Finetune:
         """Resolved settings of a fine-tune: defaults, then dataset, then cell, then method; checked."""
         tuning, cell = self.config.finetune, str(Cell(dataset, int(ratio)))
-        parts = [tuning.datasets.get(dataset, {}), tuning.cells.get(cell, {}), self.method(method).finetune]
+        parts = [tuning.datasets.get(dataset, {}), tuning.cells.get(cell, {})]
+        parts += [self.method(name).finetune for name in dict.fromkeys([self.encoder_owner(method), method])]
         where = f"config.finetune, merged for {method}/{cell}"
         return config.load(config.Finetune, config.merge(tuning.defaults, *parts), where)
+
+    def probe_settings(self, method: str, dataset: str, ratio: int) -> config.Probe:
+        """Settings of probe.py."""
+        labels = self.finetune_settings(method, dataset, ratio).labels
+        return config.Probe(labels=labels, **self.config.probe.model_dump(exclude={"features"}))
 
     def split_settings(self, dataset: str, split: int) -> config.Split:
         """Settings of split_dataset.py: those of the config, with a seed of its own for each split.
@@ -283,7 +313,7 @@ class Study:
 
     def checkpoint_file(self, method: str) -> Path | None:
         """The file that a method is imported from; None where it is pre-trained, random or downloaded from timm."""
-        checkpoint = self.method(method).checkpoint or "random"
+        checkpoint = self.method(self.encoder_owner(method)).checkpoint or "random"
         return None if checkpoint == "random" or checkpoint.startswith("timm:") else Path(checkpoint)
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from refers.columns import LABEL, SCORE
-from refers.config import Finetune
+from refers.columns import LABEL
+from refers.config import Augment, Finetune
+from refers.data.splits import shuffle_labels
 from refers.evaluation.metrics import auc
+from refers.evaluation.predictions import frame_of
 from refers.model.classifier import Classifier, classification_loss, probabilities
 from refers.training import augment
 from refers.training.task import Batch, Task, batch_rows
@@ -24,6 +26,10 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def with_shuffled_labels(self, seed: int) -> "LabelledImages":
+        """The same images with their labels permuted, for `labels: shuffled`."""
+        return LabelledImages(self.store, shuffle_labels(self.frame, seed), self.classes)
+
     def read(self, positions: np.ndarray) -> Batch:
         return {
             "images": torch.from_numpy(np.ascontiguousarray(self.store[self.rows[positions]])),
@@ -32,19 +38,26 @@ class LabelledImages:
 
 
 @torch.no_grad()
+def evaluate(
+    model: nn.Module, data: LabelledImages, how: Augment, batch: int, size: int, device: torch.device
+) -> Tensor:
+    """Outputs (N, ...) of a model for all images, without augmentation, on the host in fp32."""
+    model.eval()
+    found = []
+    for start in range(0, len(data), batch):
+        positions = np.arange(start, min(start + batch, len(data)))
+        images = data.read(positions)["images"].to(device)
+        stored = images.shape[1]
+        params = augment.identity_params(how, len(images), stored, size, device)
+        found.append(model(augment.apply(params, images, size)).float().cpu())
+    return torch.cat(found)
+
+
 def predict(
     model: Classifier, data: LabelledImages, settings: Finetune, size: int, device: torch.device
 ) -> Tensor:
     """Logits (N, C) of all images, without augmentation, on the host in fp32."""
-    model.eval()
-    found = []
-    for start in range(0, len(data), settings.evaluation_batch):
-        positions = np.arange(start, min(start + settings.evaluation_batch, len(data)))
-        images = data.read(positions)["images"].to(device)
-        stored, how = images.shape[1], settings.training.augment
-        params = augment.identity_params(how, len(images), stored, size, device)
-        found.append(model(augment.apply(params, images, size)).float().cpu())
-    return torch.cat(found)
+    return evaluate(model, data, settings.training.augment, settings.evaluation_batch, size, device)
 
 
 def finetuning_task(
@@ -96,9 +109,5 @@ def finetuning_task(
 
 
 def prediction_frame(data: LabelledImages, logits: Tensor, split: str) -> pd.DataFrame:
-    """Rows of predictions.parquet: split, image_id, patient_id, labels as 0/1, scores in [0, 1]."""
-    columns = {"split": split, "image_id": data.frame["image_id"], "patient_id": data.frame["patient_id"]}
-    labels, scores = data.labels.astype(np.int8), probabilities(logits, len(data.classes))
-    columns |= {LABEL + name: labels[:, place] for place, name in enumerate(data.classes)}
-    columns |= {SCORE + name: scores[:, place] for place, name in enumerate(data.classes)}
-    return pd.DataFrame(columns)
+    """Rows of predictions.parquet from logits; see `refers.evaluation.predictions.frame_of`."""
+    return frame_of(data.frame, data.classes, probabilities(logits, len(data.classes)), split)

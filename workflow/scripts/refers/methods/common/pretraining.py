@@ -49,9 +49,13 @@ class Inputs:
         """The files that a script's options name."""
         return cls(**{each.name: getattr(args, each.name) for each in fields(cls)})
 
-    def studies(self) -> MimicStudies:
-        """The studies of MIMIC-CXR; unreadable images are left out, and a line says how many."""
-        data = MimicStudies(self.index, self.store, self.tokens, self.manifest, self.words)
+    def studies(self, reports: str) -> MimicStudies:
+        """The studies of MIMIC-CXR; unreadable images are left out, and a line says how many.
+
+        Args:
+            reports: `own`, or `shuffled` for the control that gives every study the report of another.
+        """
+        data = MimicStudies(self.index, self.store, self.tokens, self.manifest, self.words, reports)
         if data.quarantined:
             print(f"{len(data.quarantined)} unreadable images left out; {self.manifest} names their rows")
         return data

@@ -1,0 +1,80 @@
+"""Features of a frozen encoder for every image of a download: the input of the classifier in fine-tuning, without augmentation.
+
+In: encoder.safetensors, images.npy. Out: features as float32 (N, D), row for row with the store, and their run record
+beside them.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from refers import config
+from refers.data.store import open_store
+from refers.errors import run
+from refers.files import atomic_path, write_json
+from refers.model.encoders import load_encoder
+from refers.model.vit import Encoder
+from refers.provenance import run_record
+from refers.training.finetuning import LabelledImages, evaluate
+from refers.training.precision import Precision
+from refers.training.runtime import choose_device, oom_as_user_error
+from torch import Tensor, nn
+
+CHUNK = 16384  # images whose features are held before they are written
+
+
+class Pooled(nn.Module):
+    """The encoder's pooled feature alone: (B, 1, S, S) -> (B, D)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder(images).pooled
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Features)")
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
+    parser.add_argument("--out", type=Path, required=True, help="features as npy")
+    parser.add_argument("--record", type=Path, required=True, help="their run record")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    settings = config.load_json(config.Features, args.config, "probe.features")
+    device = choose_device(args.device)
+    store = open_store(args.store)
+    encoder, about = load_encoder(args.encoder)
+    size = encoder.settings.image_size
+    model = Pooled(encoder).to(device)
+    how = config.Augment(evaluation=settings.evaluation)
+    frame = pd.DataFrame({"row": np.arange(len(store))})
+    memory = oom_as_user_error("in a forward pass", "lower probe.features.batch_size")
+    with atomic_path(args.out) as path, Precision(settings.precision, device).autocast(), memory:
+        shape = len(store), encoder.feature_width
+        features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        for start in range(0, len(store), CHUNK):
+            part = LabelledImages(store, frame[start : start + CHUNK], [])
+            found = evaluate(model, part, how, settings.batch_size, size, device)
+            features[start : start + len(part)] = found.numpy()
+        features.flush()
+    inputs = {"encoder": run_record.file_digest(args.encoder)}
+    # The manifest has the digest of the store, which is too large to hash in every job.
+    manifest = args.store.with_suffix(".json")
+    inputs |= {"manifest": run_record.file_digest(manifest)} if manifest.exists() else {}
+    facts = {"encoder": about, "rows": len(store), "width": encoder.feature_width}
+    outputs = {"features": args.out}
+    record = run_record.run_record(config.to_dict(settings), 0, inputs, outputs, device, **facts)
+    write_json(args.record, record)
+    print(f"{len(store)} images, {encoder.feature_width} features each")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""Methods that stand for others, written out: `like` another one, and a row for each of several pre-training seeds."""
+
+from typing import Any
+
+from refers.config.parse import load, merge, to_dict
+from refers.config.study import StudyConfig
+from refers.errors import UserError, did_you_mean
+
+
+def expand(config: StudyConfig) -> StudyConfig:
+    """The config with every `like` and every list of `pretrain.seeds` written out; nothing is left for a second pass.
+
+    Raises:
+        UserError: `like` names no method, or one that is like another; seeds where nothing is pre-trained, or beside
+            training.seed; or the name of a seed's row is taken.
+    """
+    values = to_dict(config)
+    entries = values["methods"]
+    entries |= {name: _alike(name, entries) for name, entry in entries.items() if entry["like"]}
+    shared = values["pretrain"].pop("seeds", None)
+    rows = {name: _by_seed(name, entry, shared, values["pretrain"]) for name, entry in entries.items()}
+    for name, found in rows.items():
+        if taken := [row for row in found if row != name and (row in entries or row in values["groups"])]:
+            raise UserError(
+                f"config.methods.{name}.pretrain.seeds: the row {taken[0]} is there already; rename that entry"
+            )
+    values["methods"] = {row: entry for found in rows.values() for row, entry in found.items()}
+    values["study"]["methods"] = _replaced(values["study"]["methods"], rows)
+    several = [name for name, found in rows.items() if len(found) > 1]
+    for table in values["tables"].values():
+        if table["pretrain_seeds"]:
+            missing = [name for name in several if name not in table["rows"]]
+            table["rows"] = _replaced([*table["rows"], *missing], rows)
+    return load(StudyConfig, values)
+
+
+def _alike(name: str, entries: dict[str, Any]) -> dict[str, Any]:
+    """The entry of a method over that of the method that it is like."""
+    entry, where = entries[name], f"config.methods.{name}.like"
+    other = entry["like"]
+    if other not in entries:
+        known = ", ".join(entries)
+        raise UserError(f"{where}: no method {other!r}{did_you_mean(other, entries)}; known are {known}")
+    start = entries[other]
+    if start["like"] or start["encoder_of"]:
+        raise UserError(f"{where}: {other} has no settings of its own; name the method that has them")
+    inherited = {"model": start["model"], "finetune": start["finetune"]}
+    if entry["checkpoint"] is None:
+        # the rows of another method's seeds are not a control's
+        inherited["pretrain"] = {key: value for key, value in start["pretrain"].items() if key != "seeds"}
+    return merge(inherited, entry) | {"like": None}
+
+
+def _by_seed(
+    name: str, entry: dict[str, Any], shared: list[int] | None, common: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The rows of a method: itself with its first pre-training seed, and one for every other seed."""
+    pretrained = entry["checkpoint"] is None and entry["encoder_of"] is None
+    own = dict(entry["pretrain"])
+    seeds, where = own.pop("seeds", None), f"config.methods.{name}.pretrain.seeds"
+    if seeds and not pretrained:
+        raise UserError(f"{where}: {name} is not pre-trained; remove it")
+    if not (seeds := seeds or shared) or not pretrained:
+        return {name: entry | {"pretrain": own}}
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{where}: {seeds} lists a seed twice; keep one of the two")
+    if "seed" in merge(common.get("training", {}), own.get("training", {})):
+        raise UserError(f"{where}: training.seed is set too; leave one of the two out")
+    rows = {}
+    for place, seed in enumerate(seeds):
+        title = f" (pre-training seed {seed})" if place else ""
+        pretrain = merge(own, {"training": {"seed": seed}})
+        row = entry | {"title": f"{entry['title']}{title}", "pretrain": pretrain}
+        rows[f"{name}_seed{seed}" if place else name] = row
+    return rows
+
+
+def _replaced(names: list[str], rows: dict[str, dict]) -> list[str]:
+    """A list of names with each method followed by the rows of its other seeds."""
+    return list(dict.fromkeys(row for name in names for row in rows.get(name, [name])))
