@@ -13,10 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 from made_tables import compare_golden
-from refers.errors import UserError
-from refers.evaluation.intervals import Estimate, Sample, estimate, hit_rate, sample, simultaneous
-from refers.reporting.claims import check_claims, read_claims, to_csv, to_markdown
-from refers.reporting.evaluate_claims import (
+from refers.claims.claims import check_claims, read_claims, to_csv, to_markdown
+from refers.claims.evaluate import (
     FAILS,
     HOLDS,
     NOISE,
@@ -28,7 +26,9 @@ from refers.reporting.evaluate_claims import (
     our_numbers,
     paper_numbers,
 )
-from refers.reporting.facts import read_facts
+from refers.claims.facts import read_facts
+from refers.errors import UserError
+from refers.evaluation.intervals import Estimate, Sample, estimate, hit_rate, sample, simultaneous
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import FIELDS
 

@@ -96,7 +96,8 @@ def test_every_shipped_config_is_accepted_by_every_job(overlay):
 
 def test_the_published_study_has_every_row_and_the_papers_settings():
     found = check(shipped(""))
-    assert len(found.methods) == 15
+    assert len(found.methods) == 16
+    assert found.methods[-1] == "random"
     refers = found.pretrain_settings("refers")
     assert refers.training.steps == 300_000
     assert refers.training.warmup_steps == 10_000

@@ -35,7 +35,7 @@ CLAIM = {
     "our_numbers": "not run",
 }
 RECORD = {
-    "settings": {"training": {"seed": 0}},
+    "seed": 0,
     "settings_sha256": "a" * 64,
     "library_sha256": "b" * 64,
     "commit": "c" * 40,
@@ -98,7 +98,7 @@ def test_text_cannot_become_script():
 
 
 def test_facts_name_every_seed_and_average_the_time():
-    other = RECORD | {"settings": {"training": {"seed": 1}}, "wall_seconds": 4.0, "device": "gpu"}
+    other = RECORD | {"seed": 1, "wall_seconds": 4.0, "device": "gpu"}
     other["history"] = [other | {"library_sha256": "d" * 64}, other]  # it was stopped once
     facts = facts_of_runs([RECORD, other])
     assert facts["seeds"] == "0, 1"

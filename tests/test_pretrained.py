@@ -304,7 +304,7 @@ def test_the_record_and_the_page_say_which_input(name, applied, tmp_path, monkey
     # the record keeps the settings of the config, with which `explain` compares
     assert record["settings"] == settings
     _, about = load_encoder(encoder)
-    run = {"encoder": about, "settings": {"training": {"seed": 0}}, "settings_sha256": "a" * 64}
+    run = {"encoder": about, "seed": 0, "settings_sha256": "a" * 64}
     run |= {"library_sha256": "b" * 64, "commit": "c", "device": "cpu", "wall_seconds": 1.0, "versions": {}}
     text = facts_of_runs([run, run])["input of the encoder"]
     assert text.startswith(

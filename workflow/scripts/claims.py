@@ -1,6 +1,6 @@
 """The paper's claims, checked against our tables and against the paper's own printed numbers.
 
-In: config/claims.yaml (refers/reporting/claims.py defines a claim), the tables as csv, auc.json of their cells with
+In: config/claims.yaml (refers/claims/claims.py defines a claim), the tables as csv, auc.json of their cells with
 resamples.parquet beside each, the overlaps behind Figure 3, reports with counts, and the paper's numbers.
 Out: claims.csv and claims.md.
 """
@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from refers.claims.claims import check_claims, read_claims, to_csv, to_markdown
+from refers.claims.evaluate import Overlap, our_numbers, paper_numbers
+from refers.claims.facts import read_facts
 from refers.errors import UserError, run
 from refers.evaluation.intervals import Sample, sample
 from refers.evaluation.localisation import NO_BOX, read_overlap
 from refers.files import read_json, read_parquet, write_text
 from refers.reporting.build_table import index_results
-from refers.reporting.claims import check_claims, read_claims, to_csv, to_markdown
-from refers.reporting.evaluate_claims import Overlap, our_numbers, paper_numbers
-from refers.reporting.facts import read_facts
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import read_csv
 

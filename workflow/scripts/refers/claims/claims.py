@@ -13,7 +13,7 @@ p_value      the p-values that `tables` print in `columns` are `below` a number,
              tested against: the one that our table names; for the paper's numbers, the best of `right` in that table
 overlap      more than half of the boxed findings behind each of `figures`, or of the third of them with the `size` small
              or large boxes, have an IoU `above` a number
-fact         each of the `facts`, counts of the study (`refers.reporting.facts`), is `more_than`, `at_least`, `at_most` or
+fact         each of the `facts`, counts of the study (`refers.claims.facts`), is `more_than`, `at_least`, `at_most` or
              `about` a number
 none         no result of this study can check the claim, and `why`
 
@@ -35,11 +35,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from refers.config.read import read_file
-from refers.errors import UserError
-from refers.evaluation.statistics import LEVEL
-from refers.formatting import csv_text, markdown_table, markdown_text
-from refers.reporting.evaluate_claims import (
+from refers.claims.evaluate import (
     BOUNDS,
     FAILS,
     HOLDS,
@@ -50,7 +46,11 @@ from refers.reporting.evaluate_claims import (
     evaluate,
     expand,
 )
-from refers.reporting.facts import QUANTITIES
+from refers.claims.facts import QUANTITIES
+from refers.config.read import read_file
+from refers.errors import UserError
+from refers.evaluation.statistics import LEVEL
+from refers.formatting import csv_text, markdown_table, markdown_text
 from refers.reporting.table import TESTS
 
 FIELDS = ["id", "place", "quote", "test", "note", "paper", "paper_numbers", "ours", "our_numbers", "targets"]

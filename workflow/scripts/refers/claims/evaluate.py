@@ -1,6 +1,6 @@
 """Claims against a set of numbers: each holds, does not hold, is within noise, or cannot be judged.
 
-`refers.reporting.claims` defines what a claim is. The paper's printed numbers are taken as they are; ours have intervals
+`refers.claims.claims` defines what a claim is. The paper's printed numbers are taken as they are; ours have intervals
 (`refers.evaluation.intervals`), simultaneous over all comparisons of a claim.
 """
 
@@ -59,7 +59,7 @@ class Numbers:
     absent: the status of a number that no table has.
     slack: points by which an AUC may miss what a claim states; None for the paper's own numbers, which may not, and which
         are compared as printed. An AUC of ours without a sample cannot be judged.
-    facts: by name, see `refers.reporting.facts`; `uncounted` is the status of one that is not there.
+    facts: by name, see `refers.claims.facts`; `uncounted` is the status of one that is not there.
     """
 
     entries: dict[tuple[str, str, str], Number]

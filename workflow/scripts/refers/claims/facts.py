@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from refers.claims.evaluate import Number
 from refers.errors import UserError
-from refers.reporting.evaluate_claims import Number
 
 # Quantity -> what it counts
 QUANTITIES = {
