@@ -14,8 +14,9 @@ import pytest
 from docutils.core import publish_parts
 from made_tables import C2L, COLUMNS, REFERS, ROWS, auc_of, compiled, table_of
 from markdown_it import MarkdownIt
+from refers.claims import claims
 from refers.formatting import markdown_text
-from refers.reporting import claims, figures
+from refers.reporting import figures
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
 ROOT = Path(__file__).parents[1]

@@ -247,13 +247,15 @@ class _Builder:
         if not found:
             return f"None of our cells is available yet; {brackets}."
         seeds, splits = ({getattr(entry, name) for entry in found} for name in ("seeds", "splits"))
-        spread = f" ± standard deviation over {_range(seeds)} seeds" if max(seeds) > 1 else " of one seed"
+        measure = "standard deviation" if max(seeds) == 1 else "that"
+        if self.spec.get("protocol") == "probe":
+            spread = " of a linear probe, deterministic" + " ± – (it has no seeds)" * (max(splits) > 1)
+        else:
+            spread = f" ± standard deviation over {_range(seeds)} seeds" if max(seeds) > 1 else " of one seed"
         if max(splits) > 1:
-            spread += f" ± that over {_range(splits - {1})} splits" + (
+            spread += f" ± {measure} over {_range(splits - {1})} splits" + (
                 ", where there are several" * (1 in splits)
             )
-        if self.spec.get("protocol") == "probe":
-            spread = f" of a linear probe, deterministic{spread if max(seeds) > 1 or max(splits) > 1 else ''}"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
         return f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
@@ -328,8 +330,9 @@ class _Builder:
             sizes[entry.column["dataset_title"]] = f"{sum(images) / len(images):,.0f}"
         if sizes:
             listed = ", ".join(f"{title} {images}" for title, images in sizes.items())
+            chosen = "the penalty" if self.spec.get("protocol") == "probe" else "the weights"
             notes.append(
-                f"At every label ratio the whole labelled validation set selects the weights (images: {listed})."
+                f"At every label ratio the whole labelled validation set selects {chosen} (images: {listed})."
             )
         if any(entry.at_floor for entry in self.table.entries.values()):
             notes.append("≤: the smallest p that the resamples can show.")

@@ -268,6 +268,8 @@ def pilots_figure(spec: dict, pilots: list[dict]) -> Figure:
                 pilot["trivial"], color="0.5", linestyle=":", linewidth=1, label="trivial predictor"
             )
         panel.set_xscale("log")
+        # matplotlib would write powers as mathematics, which is switched off
+        panel.xaxis.set_major_formatter(lambda rate, _: f"{rate:.0e}".replace("e-0", "e-"))
         panel.set_title(textwrap.fill(spec["titles"][pilot["method"]], 24), loc="left", fontsize=7)
         panel.tick_params(labelsize=6)
     for panel in panels.flat[len(pilots) :]:
