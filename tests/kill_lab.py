@@ -186,7 +186,7 @@ class Lab:
                 continue
             if len(line) > 1 and line[1] in SCRIPTS:
                 value = line[line.index(SCRIPTS[line[1]]) + 1]
-                found[value.removeprefix("build/kill/results/runs/")] = child
+                found[value.removeprefix("build/kill/results/runs/").removesuffix("/split0")] = child
         return found
 
     def is_time(self, job: Job, kind: str) -> bool:

@@ -348,7 +348,7 @@ def test_one_entry_is_a_row_in_every_table_and_runs(snakemake, demo, resnet, tmp
         overlay,
     )
     assert found.code == 0, found.output
-    assert (found.jobs["import_encoder"], found.jobs["finetune"], found.jobs["cell"]) == (1, 9, 9)
+    assert (found.jobs["import_encoder"], found.jobs["finetune"], found.jobs["cell"]) == (1, 10, 9)
     values = config.merge(
         *(
             yaml.safe_load(Path(path).read_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("table1", "table2", "table3")
+TABLES = ("table1", "table2", "table3", "controls", "initialisation")
 FIGURES = ("figure1", "figure2a", "roc_covid_t2", "training", "figure3_nih")
 
 
@@ -51,18 +51,22 @@ def test_tables_figures_claims_and_page_are_made_again(snakemake, demo, without_
 def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, without_torch, tmp_path):
     copy_project(tmp_path)
     results = tmp_path / "build/demo/results"
-    for path in demo.glob("results/runs/*/*/*/*/*/predictions.parquet"):
+    tuned, probed = (
+        list(demo.glob(f"results/{pattern}/predictions.parquet"))
+        for pattern in ("runs/*/*/*/*/*", "probes/*/*/*/*")
+    )
+    assert (len(tuned), len(probed)) == (5 * 10 * 3, 4 * 10)
+    for path in [*tuned, *probed]:
         place = results / path.relative_to(demo / "results")
         place.parent.mkdir(parents=True)
         shutil.copy(path, place)
     given = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    assert len(given) == 90
     targets = ["page", "tables", "--workflow-profile", "profiles/demo", "--quiet", "rules"]
     done = snakemake(*targets, environment=without_torch, folder=tmp_path)
     assert done.code == 0, done.output[-3000:]
     assert all(path.read_bytes() == content for path, content in given.items())
     made = [f"{name}.{form}" for name in TABLES for form in ("csv", "md", "tex", "html")]
-    for name in [*made, "cells.csv", "../figures/figure2a.pdf", "../figures/roc_nih.png"]:
+    for name in [*made, "probe.csv", "cells.csv", "../figures/figure2a.pdf", "../figures/roc_nih.png"]:
         assert (results / "tables" / name).read_bytes() == (demo / "results/tables" / name).read_bytes(), name
     lines = []
     for folder in (results, demo / "results"):

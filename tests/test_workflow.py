@@ -277,8 +277,11 @@ def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo, tmp_pa
         "-n", "tables", *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}")
     )
     assert found.jobs["pretrain"] == 1
-    assert fine_tunes(found) == 10, "nine columns, one of them on two splits"
-    assert set(re.findall(r"output: \S+/results/runs/(\w+)/", found.output)) == {"refers"}
+    assert fine_tunes(found) == 2 * 10, (
+        "nine columns, one of them on two splits; with the control on its encoder"
+    )
+    rerun = set(re.findall(r"output: \S+/results/runs/(\w+)/", found.output))
+    assert rerun == {"refers", "shuffled_labels"}
 
 
 def test_a_lost_prediction_reruns_one_finetune_and_its_aggregates(snakemake, demo, tmp_path):
