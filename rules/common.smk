@@ -494,7 +494,9 @@ def finetuned_of_tables():
 
 def judged_tables():
     """Tables that claims are judged by."""
-    names = [name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune"]
+    names = [
+        name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune" and entry.comparable
+    ]
     return expand(paths.TABLE, table=names, form="csv")
 
 

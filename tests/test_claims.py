@@ -29,6 +29,7 @@ from refers.claims.evaluate import (
 from refers.claims.facts import read_facts
 from refers.errors import UserError
 from refers.evaluation.intervals import Estimate, Sample, estimate, hit_rate, sample, simultaneous
+from refers.evaluation.statistics import interval
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import FIELDS
 
@@ -386,6 +387,15 @@ def test_splits_are_paired_and_count_where_they_differ_by_more_than_images_and_s
     assert (found.se, found.df) == pytest.approx((1 / 3**0.5, 2))
 
 
+def test_the_spread_over_splits_keeps_its_size_beside_a_dataset_that_is_split_once():
+    """Only what the split dataset's own images and seeds explain is taken off: the other one's noise is not in its splits."""
+    still, noisy = np.zeros(2000), normal(1, 2000)
+    split = Sample(still, still, np.array([68.0, 70.0, 72.0]), 6, 5000)
+    once = Sample(noisy, still, np.array([60.0]), 2, 5000)
+    found = estimate(lambda each: each[0] - each[1], [70, 60], [split, once], 2)
+    assert found.se == pytest.approx((2**2 / 3 + 1) ** 0.5, rel=0.02)
+
+
 def test_many_comparisons_are_judged_together(tmp_path):
     """A difference of 2.3 standard errors is clear on its own, and within noise as one of 60."""
     rivals = [f"row{number}" for number in range(60)]
@@ -493,6 +503,10 @@ def test_facts_are_read_from_the_reports_of_the_pipeline():
     assert found["train/shenzhen"].target == "a/split.json b/split.json"
     elsewhere = read_facts([("run.json", record | {"device": "NVIDIA H200"})], [], {})
     assert elsewhere["days/refers"].status == "pre-trained on 1 x NVIDIA H200, not on one RTX 3090"
+    processes = [{"device": "NVIDIA H200"}, {"device": "NVIDIA GeForce RTX 3090"}]
+    resumed = read_facts([("run.json", record | {"history": processes})], [], {})
+    assert resumed["days/refers"].status == elsewhere["days/refers"].status
+    assert "repeats/refers" not in read_facts([], [cell_of("refers", [0.7, 0.71])], {"nih": "other images"})
     imported = read_facts([("run.json", {"method": "refers", "script": "import_encoder.py"})], [], {})
     assert imported["epochs/refers"].status == "refers is imported, not pre-trained here"
     assert np.isnan(read_facts(reports.items(), [], {"shenzhen": "other"})["train/shenzhen"].value)
@@ -713,8 +727,12 @@ def test_the_script_writes_both_files_and_names_a_bad_claim(tmp_path, monkeypatc
     cells = [tmp_path / f"cells/{row}/auc.json" for row in ("refers", "imagenet")]
     for path, mean in zip(cells, (0.767, 0.698), strict=True):
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(cell_of(path.parent.name, [mean - 0.001, mean + 0.001], classes=classes)))
+        cell = cell_of(path.parent.name, [mean - 0.001, mean + 0.001], classes=classes)
         drawn = dict.fromkeys(("mean", *classes), mean + normal(0.01, 200))
+        cell["test"]["bootstrap"]["mean"] = interval(drawn["mean"])
+        for each in cell["test"]["per_class"].values():
+            each |= {"positives": 40, "negatives": 160}
+        path.write_text(json.dumps(cell))
         pd.DataFrame(drawn).to_parquet(path.with_name("resamples.parquet"))
     index = tmp_path / "index.json"
     index.write_text(json.dumps({"source": "nih", "rows": 112_120, "patients": 30_805}))
@@ -763,7 +781,15 @@ def test_the_script_writes_both_files_and_names_a_bad_claim(tmp_path, monkeypatc
     ):
         judged()
     overlap.write_text(head)
+    kept = cells[1].read_text()
+    cells[1].write_text(kept.replace('"positives": 40', '"positives": 41'))
+    with pytest.raises(UserError, match="its test set differs from that of"):
+        judged()
+    cells[1].write_text(kept)
     resamples = cells[1].with_name("resamples.parquet")
+    pd.read_parquet(resamples).assign(mean=0.5).to_parquet(resamples)
+    with pytest.raises(UserError, match=r"imagenet/resamples.parquet: not of the auc.json beside it"):
+        judged()
     pd.DataFrame({name: [0.7] for name in ("mean", *classes)}).to_parquet(resamples)
     with pytest.raises(UserError, match=r"imagenet/resamples.parquet: 1 resamples, other cells have 200"):
         judged()

@@ -570,16 +570,17 @@ def test_ttest_script(cell, call, tmp_path):
 def test_a_cell_of_several_splits_has_both_spreads_and_paired_resamples(cell, call, tmp_path):
     """Two splits of 60 images each that share half of their test images."""
     frames = {name: [] for name in ("refers", "c2l")}
+    drawn = np.random.default_rng(4).integers(0, 2, (3, 80)).astype(np.int8)
+    truth = dict(zip(CLASSES, drawn, strict=True)) | {"Hernia": 0 * drawn[2]}
     for method, first in (("refers", 0), ("c2l", 50)):
         for split in range(2):
             for seed in range(2):
                 frame = predictions(first + 10 * split + seed)
-                kept = frame["split"] == "test"
-                frame["image_id"] = [f"i{place + 20 * split:03d}" for place in range(len(frame))]
+                number = np.arange(len(frame)) + 20 * split
+                frame["image_id"] = [f"i{place:03d}" for place in number]
                 frame["patient_id"] = frame["image_id"]
-                if split:
-                    frame.loc[kept, "label:Mass"] = 1 - frame.loc[kept, "label:Mass"]
-                    frame["label:Mass"] = frame["label:Mass"].astype(np.int8)
+                for name in CLASSES:
+                    frame[f"label:{name}"] = truth[name][number]
                 frames[method].append(frame)
     runs = {"splits": [0, 0, 1, 1], "seeds": [5, 7, 5, 7]}
     cells = {}
@@ -620,6 +621,38 @@ def test_a_cell_of_several_splits_has_both_spreads_and_paired_resamples(cell, ca
     done = call("ttest", *given, "--seeds", 5, 8, 5, 8)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "not of splits [0, 0, 1, 1] and seeds [5, 8, 5, 8]" in done.stderr
+
+    replaced = predictions(99).assign(
+        image_id=frames["c2l"][3]["image_id"], patient_id=frames["c2l"][3]["patient_id"]
+    )
+    for name in CLASSES:
+        replaced[f"label:{name}"] = frames["c2l"][3][f"label:{name}"]
+    replaced.to_parquet(files[1][3], index=False)
+    done = call("ttest", *given, "--seeds", *runs["seeds"])
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "made from other predictions" in done.stderr
+
+
+def test_splits_of_a_cell_agree_on_every_image(cell):
+    frames = [predictions(seed) for seed in range(2)]
+    frames[1].loc[5, "label:Mass"] = 1 - frames[1].loc[5, "label:Mass"]
+    frames[1]["label:Mass"] = frames[1]["label:Mass"].astype(np.int8)
+    done, path = cell(frames, splits=[0, 1], seeds=[0, 0])
+    assert (done.returncode, done.stderr.count("\n"), path.exists()) == (1, 1, False)
+    assert "labels or patient of image i005 differ" in done.stderr
+
+
+def test_a_test_set_of_one_label_is_undefined_for_several_seeds(cell):
+    frames = [predictions(seed) for seed in range(3)]
+    for frame in frames:
+        frame.loc[frame["split"] == "test", [f"label:{name}" for name in CLASSES]] = 0
+        frame[[f"label:{name}" for name in CLASSES]] = frame[[f"label:{name}" for name in CLASSES]].astype(
+            np.int8
+        )
+    done, path = cell(frames)
+    assert done.returncode == 0, done.stderr
+    test = json.loads(path.read_text())["test"]
+    assert (test["mean"], test["undefined"], test["se"]["total"]) == (None, CLASSES, None)
 
 
 @pytest.mark.parametrize("script", ["cell", "ttest", "table", "cell_index", "audit_released"])

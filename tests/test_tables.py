@@ -343,6 +343,13 @@ def test_each_format_is_as_on_file(name, kind, request):
 # ---- the verdict
 
 
+def test_a_table_that_the_paper_does_not_have_is_compared_with_nothing():
+    table = table_of([REFERS, C2L], comparable=False)
+    found = table.entries["refers", "nih/1"]
+    assert (found.reported, found.verdict, found.difference) == ("76.7", "not comparable", None)
+    assert "≠" not in " ".join(table.notes)
+
+
 def made_error(seeds, images, splits=None):
     """A standard error over three seeds with the given standard deviations in points."""
     found = {"seeds": {"sd": seeds / 100, "se": seeds / 100 / np.sqrt(3), "df": 2}, "splits": splits}
@@ -363,8 +370,12 @@ def test_the_interval_of_the_difference_by_hand():
         assert (low + high) / 2 == pytest.approx(0.3)
         assert (high - low) / 2 == pytest.approx(student.ppf(0.975, df) * np.sqrt(variance))
     splits = error | {"splits": {"sd": 0.02, "se": 0.01, "df": 3}}
-    low, high = difference_interval(85.0, splits, "84.7", 0.95, False)
-    assert (high - low) / 2 > student.ppf(0.975, 9) * np.hypot(2, 1)
+    for same in (
+        True,
+        False,
+    ):  # with released lists splits are label subsets, of which the paper's is one more
+        low, high = difference_interval(85.0, splits, "84.7", 0.95, same)
+        assert (high - low) / 2 > student.ppf(0.975, 9) * np.hypot(2, 1)
     assert difference_interval(85.0, error | {"total": None}, "84.7", 0.95, True) is None
 
 

@@ -16,6 +16,7 @@ from refers.claims.facts import read_facts
 from refers.errors import UserError, run
 from refers.evaluation.intervals import Sample, sample
 from refers.evaluation.localisation import NO_BOX, read_overlap
+from refers.evaluation.statistics import interval
 from refers.files import read_json, read_parquet, write_text
 from refers.reporting.build_table import index_results
 from refers.reporting.published import read_reported
@@ -85,14 +86,27 @@ class Samples:
         self.cells = index_results([(str(path), read_json(path)) for path in files], "method")
         self.undefined, self.resamples = undefined, {}
         self.rows: int | None = None
+        self.test_sets: dict[str, tuple[str, Any]] = {}
 
     def __call__(self, method: str, dataset: str, ratio: str, name: str) -> Sample | str:
         if (key := (method, dataset, ratio)) not in self.cells:
             return "its auc.json was not given"
         path, cell = self.cells[key]
         if key not in self.resamples:
+            self._check_test_set(path, cell)
             self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
         return sample(cell, self.resamples[key], name, self.undefined)
+
+    def _check_test_set(self, path: str, cell: dict[str, Any]) -> None:
+        """Cells of a dataset are paired by test patient, over label ratios too, so that they need one test set."""
+        test = cell["test"]
+        labels = {name: (part["positives"], part["negatives"]) for name, part in test["per_class"].items()}
+        about = test["bootstrap"]["units"], labels
+        first = self.test_sets.setdefault(cell["dataset"], (path, about))
+        if first[1] != about:
+            raise UserError(
+                f"{path}: its test set differs from that of {first[0]}; delete the older one and rerun"
+            )
 
     def _read(self, path: Path, cell: dict[str, Any]) -> dict[str, Any]:
         frame = read_parquet(path, "resamples", ("mean", *cell["classes"]))
@@ -101,7 +115,10 @@ class Samples:
             raise UserError(
                 f"{path}: {len(frame)} resamples, other cells have {self.rows}; delete it and rerun cell.py"
             )
-        return {name: frame[name].to_numpy(float) for name in frame}
+        drawn = {name: frame[name].to_numpy(float) for name in frame}
+        if interval(drawn["mean"]) != cell["test"]["bootstrap"]["mean"]:
+            raise UserError(f"{path}: not of the auc.json beside it; delete both and rerun cell.py")
+        return drawn
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from refers.errors import UserError, run
 from refers.evaluation.predictions import read_runs, same_images
 from refers.evaluation.statistics import Bootstrap, compare, compare_paired, over_splits
-from refers.files import read_json, write_json
+from refers.files import file_digest, read_json, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,6 +67,12 @@ def main() -> None:
     first, second = read_runs(args.reference_predictions, *runs), read_runs(args.baseline_predictions, *runs)
     for one, two in zip(first, second, strict=True):
         same_images(one, two, "compare cells with the same test set")
+    for path, cell, files in (
+        (args.reference, reference, args.reference_predictions),
+        (args.baseline, baseline, args.baseline_predictions),
+    ):
+        if cell.get("predictions_sha256") != [file_digest(each) for each in files]:
+            raise UserError(f"{path}: made from other predictions; delete it and rerun cell.py")
     tests = [[split.test for split in each] for each in (first, second)]
     bootstrap = Bootstrap([each.patients for each in tests[0]], args.resamples, args.bootstrap_seed)
     result = compare(*(over_splits(values, args.seeds) for values in samples.values()))

@@ -51,7 +51,7 @@ def read_facts(
             number = Number(float(value), "", path) if known else Number(math.nan, str(value), path)
             found.setdefault(name, []).append(number)
     for cell in cells:
-        if (sd := cell["test"]["sd"]) is not None:
+        if (sd := cell["test"]["sd"]) is not None and cell["dataset"] not in incomparable:
             grown = Number(100 * sd * (1 - 1 / math.sqrt(3)))
             found.setdefault(f"repeats/{cell['method']}", []).append(grown)
     return {
@@ -86,6 +86,10 @@ def _facts_of(content: Any) -> dict[str, float | str]:
     training, processes = content["settings"]["training"], content.get("processes", 1)
     epochs = training["steps"] * training["batch_size"] / content["studies"]["train"]
     days: float | str = content["wall_seconds"] / 86400
-    if PAPERS_GPU not in content["device"] or processes > 1:
-        days = f"pre-trained on {processes} x {content['device']}, not on one {PAPERS_GPU}"
+    # A resumed run has a record of every process that worked on it.
+    records = content.get("history") or [content]
+    others = [each["device"] for each in records if not each.get("device", "").endswith(PAPERS_GPU)]
+    if others or processes > 1:
+        device = others[0] if others else content["device"]
+        days = f"pre-trained on {processes} x {device}, not on one {PAPERS_GPU}"
     return {f"epochs/{method}": epochs, f"days/{method}": days}

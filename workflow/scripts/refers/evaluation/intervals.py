@@ -101,10 +101,12 @@ def estimate(
     count = min((len(each.by_split) for each in samples if len(each.by_split) > 1), default=1)
     by_split = np.stack([np.resize(each.by_split, count) for each in samples])
     over_splits = float(np.var(compute(by_split), ddof=1)) / count if count > 1 else 0.0
+    several = np.array([len(each.by_split) > 1 for each in samples])[:, None]
+    shown = sum(float(np.nanvar(compute(points + several * part), ddof=1)) for part in (images, seeds))
     parts = [
         (over_images, min(each.patients for each in samples) - 1),
         (over_seeds, terms * min(each.df for each in samples)),
-        (max(0.0, over_splits - over_images - over_seeds), count - 1),
+        (max(0.0, over_splits - shown), count - 1),
     ]
     total = sum(variance for variance, _ in parts)
     spread = sum(variance**2 / df for variance, df in parts if variance)

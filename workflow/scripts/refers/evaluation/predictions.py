@@ -85,8 +85,15 @@ def read_runs(paths: list[Path], splits: list[int], seeds: list[int]) -> list[Pr
             " split by split, with the same seeds in each"
         )
     found = [read_seeds(paths[start : start + len(each)]) for start in range(0, len(paths), len(each))]
-    for other in found[1:]:
+    known: dict[str, tuple] = {}
+    for other in found:
         same_classes(found[0], other, "the splits of a cell share one dataset; rerun the older fine-tune")
+        for part in (other.test, other.val):
+            for image, *about in zip(part.ids, part.patients, part.labels.tolist(), strict=True):
+                if about != (first := known.setdefault(image, (about, other.path)))[0]:
+                    raise UserError(
+                        f"{other.path}: labels or patient of image {image} differ from {first[1]}; rerun the older fine-tune"
+                    )
     return found
 
 

@@ -128,7 +128,8 @@ def standard_error(values: np.ndarray, samples: np.ndarray, units: int) -> dict[
     splits, seeds = values.shape
     means, drawn = values.mean(axis=1), samples.mean(axis=2)
     drawn = drawn[~np.isnan(drawn).any(axis=1)]
-    within = values.var(axis=1, ddof=1).mean() if seeds > 1 else None
+    defined = not np.isnan(values).any()
+    within = values.var(axis=1, ddof=1).mean() if seeds > 1 and defined else None
     found: dict[str, Any] = dict.fromkeys(("seeds", "splits", "images"))
     if within is not None:
         found["seeds"] = _source(within, within / (splits * seeds), splits * (seeds - 1))

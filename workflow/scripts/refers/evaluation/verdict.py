@@ -2,14 +2,16 @@
 
 With d our mean minus the printed number, and a t-distribution, the interval is d -+ t(level, df) * se, where
 
-    se^2 = seeds^2 (1 / (S n) + 1 / 3) + splits^2 (1 / S + r) + images.se^2 + r images.sd^2 + u^2 / 12
+    se^2 = seeds^2 (1 / (S n) + 1 / 3) + splits^2 (1 / S + 1) + images.se^2 + r images.sd^2 + u^2 / 12
 
 - seeds, splits, images: standard deviations of one more draw of each, over our S splits with n seeds
   (`refers.evaluation.statistics.standard_error`); df by Satterthwaite, so that few seeds widen the interval;
 - 1 / 3: the paper prints means of three runs and not their spread, which is taken to be that of ours;
-- r: 1 where the paper's split is a random one that is not released, which is another draw of training and test images
-  from the same pool; 0 where the test images are those of the released list. There both numbers have the same noise of
-  test images; counted once it is an upper bound, as long as their correlation over images is at least one half;
+- 1 / S + 1: the paper's split is one more draw; where its lists are released, splits are label subsets, and those that
+  the paper drew are not among them;
+- r: 1 where the paper's test images are another draw from the same pool; 0 where they are those of the released list.
+  There both numbers have the same noise of test images; counted once it is an upper bound, as long as their correlation
+  over images is at least one half;
 - u: a unit of the last printed decimal, since the printed number is rounded.
 
 What one split cannot show, the effect of another split, is left out of a study with one split, and the table says so.
@@ -44,7 +46,7 @@ def difference_interval(
 
     if error["total"] is None:
         return None
-    again = {"seeds": 1 / PAPER_RUNS, "splits": 0 if same_images else 1, "images": 0 if same_images else 1}
+    again = {"seeds": 1 / PAPER_RUNS, "splits": 1, "images": 0 if same_images else 1}
     known = [(error[name], share) for name, share in again.items() if error[name]]
     parts = [(100**2 * (each["se"] ** 2 + share * each["sd"] ** 2), each["df"]) for each, share in known]
     unit = 10.0 ** -len(printed.partition(".")[2])

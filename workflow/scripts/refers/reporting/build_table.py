@@ -80,9 +80,10 @@ class _Builder:
         self.rows = [{"note": "", "marks": []} | row for row in spec["rows"]]
         self.reasons: dict[str, dict[str, None]] = {}  # why a number is missing -> titles, in order
         marks = list(dict.fromkeys(mark for row in self.rows for mark in row["marks"]))
-        self.table = Table(
-            spec["name"], spec["title"], spec.get("label", ""), self.rows, spec["columns"], {}, marks
-        )
+        # A table that the paper does not have is compared with nothing, whatever its columns are.
+        own = spec.get("comparable", True)
+        columns = [column | {"comparable": column["comparable"] and own} for column in spec["columns"]]
+        self.table = Table(spec["name"], spec["title"], spec.get("label", ""), self.rows, columns, {}, marks)
 
     def build(self) -> Table:
         table = self.table
@@ -288,7 +289,9 @@ class _Builder:
             )
         if apart := _titles(entry for entry in found if entry.verdict == INCOMPARABLE):
             where = f" on {apart}" if any(column["comparable"] for column in self.table.columns) else ""
-            notes.append(f"No verdicts{where}: the test images are not the paper's.")
+            why = "the test images are not the paper's"
+            why = why if self.spec.get("comparable", True) else "the paper has no such table"
+            notes.append(f"No verdicts{where}: {why}.")
         if (implied := self._implied_spread()) and (
             ours := [entry.sd for entry in found if entry.sd is not None and entry.column["comparable"]]
         ):

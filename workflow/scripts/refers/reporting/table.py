@@ -86,7 +86,9 @@ class Entry:
     @property
     def se(self) -> float | None:
         """Standard error of the mean over seeds, splits and test images, in points; None where undefined."""
-        return None if self.error is None or self.error["total"] is None else 100 * self.error["total"]
+        if self.error is None or self.error["total"] is None or (self.resamples and self.low is None):
+            return None
+        return 100 * self.error["total"]
 
     @property
     def difference(self) -> float | None:
@@ -143,7 +145,9 @@ def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) ->
 
 
 def format_p(p: float) -> str:
-    """`0.034` from 0.01 on, below it `8.35e-4` as the paper prints."""
+    """`0.034` from 0.01 on, below it `8.35e-4` as the paper prints; a value too small to compute is below 1e-300."""
+    if p < 1e-300:
+        return "< 1e-300"
     if p >= 0.01:
         return f"{p:.3f}"
     digits, exponent = f"{p:.2e}".split("e")
