@@ -309,14 +309,14 @@ def piloted(available):
     """Methods of the study whose rates a pilot chooses: those whose pilot can run, or the others."""
     return [
         method
-        for method in STUDY.methods
+        for method in dict.fromkeys(map(STUDY.encoder_owner, STUDY.methods))
         if STUDY.uses_pilot(method) and available == (not AVAILABILITY.method_status(method))
     ]
 
 
 def pilots_spec(wildcards):
     """What pilots.py is told: titles, and why a pilot cannot run."""
-    titles = {method: STUDY.method(method).title for method in STUDY.methods}
+    titles = {method: entry.title for method, entry in CONFIG.methods.items()}
     status = {method: AVAILABILITY.method_status(method) for method in piloted(available=False)}
     return as_json({"titles": titles, "status": status, "note": CONFIG.note})
 
@@ -585,7 +585,7 @@ def reports_of_cells(pairs):
             yield paths.fill(paths.SPLIT_REPORT, dataset=cell.dataset, split=split)
         yield paths.fill(paths.INDEX_REPORT, source=STUDY.dataset(cell.dataset).source)
         if method in compared:
-            yield paths.fill(paths.ENCODER_RECORD, method=method)
+            yield paths.fill(paths.ENCODER_RECORD, method=STUDY.encoder_owner(method))
         if not is_imported(method):
             yield from map(of_mimic, (paths.INDEX_REPORT, paths.REPORTS_FUNNEL))
 
@@ -677,10 +677,18 @@ def gpu_to_time(wildcards):
     return int(CONFIG.device != "cpu" and not devices.absent("cuda"))
 
 
-def objectives_of_study():
-    """Objectives that a method of the study is pre-trained with."""
-    methods = [method for method in STUDY.methods if not is_imported(method)]
-    return sorted({STUDY.pretrain_settings(method).objective for method in methods})
+def methods_to_calibrate(wildcards):
+    """Methods whose training a plan prices; only asked for where there is one to make."""
+    from refers.planning.plan import planned_methods
+
+    return planned_methods(STUDY)
+
+
+def calibration_code(wildcards):
+    methods = [method for method in methods_to_calibrate(wildcards) if not is_imported(method)]
+    return code_of(
+        "calibrate", methods=sorted({STUDY.pretrain_settings(method).objective for method in methods})
+    )
 
 
 def resources_of_rules(wildcards):

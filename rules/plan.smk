@@ -26,10 +26,11 @@ rule calibrate:
         runtime=60,
     params:
         config=steps_config,
+        methods=methods_to_calibrate,
         steps=CONFIG.plan.steps,
-        code=code_of("calibrate", methods=objectives_of_study()),
+        code=calibration_code,
     shell:
-        "python workflow/scripts/calibrate.py --config {params.config:q} --steps {params.steps:q}"
+        "python workflow/scripts/calibrate.py --config {params.config:q} --methods {params.methods:q} --steps {params.steps:q}"
         " --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
 
 

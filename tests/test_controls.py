@@ -22,6 +22,7 @@ from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import read_seeds
 from refers.evaluation.probe import fit
 from refers.planning.jobs import jobs_of
+from refers.planning.plan import planned_methods
 from refers.study.availability import AssumeAvailable, Availability
 from refers.study.check import check
 from refers.study.specs import Specs
@@ -305,6 +306,56 @@ def test_a_control_follows_what_an_overlay_makes_of_its_method():
     assert tuned[2].labels == study.probe_settings("shuffled_labels", "nih", 1).labels == "shuffled"
 
 
+def test_a_control_differs_in_nothing_that_its_method_takes_from_elsewhere():
+    study = study_of({"methods": {"refers": {"pretrain": {"seeds": [5, 6]}}}})
+    assert study.pretrain_settings("shuffled_reports").training.seed == 5
+    assert "shuffled_reports_seed6" not in study.config.methods
+    own = {
+        "refers": {"pretrain": {"seeds": [5]}},
+        "shuffled_reports": {"pretrain": {"training": {"seed": 9}}},
+    }
+    assert study_of({"methods": own}).pretrain_settings("shuffled_reports").training.seed == 9
+    study = study_of({"methods": {"refers": {"pretrain": {"init": "imagenet"}}}})
+    assert study.model_settings("random") == study.pretrain_settings("refers").model
+    assert study.model_settings("random").activation == "gelu"
+    # the input of a checkpoint is that of its weights
+    imported = {"checkpoint": "m.safetensors", "model": {"input": {"mean": [0.5], "std": [0.5]}}}
+    study = study_of({"methods": {"refers": imported}})
+    assert study.model_settings("random").input is None
+
+
+def test_every_row_and_cell_of_a_table_comes_once():
+    seeds = {"refers": {"pretrain": {"seeds": [0, 1]}}, "lsp_resnet18": {"pretrain": {"seeds": [0, 1]}}}
+    mine = {"title": "Mine", "own": True, "pretrain": {"objective": "lsp", "seeds": [0, 1]}}
+    study = study_of({"methods": seeds | {"mine": mine}, "tables": {"table2": {"pretrain_seeds": True}}})
+    specs = Specs(Availability(study, AssumeAvailable()))
+    for name in study.config.tables:
+        rows, cells = specs.table_rows(name), specs.table_cells(name)
+        assert len(rows) == len(set(rows)), name
+        assert len(cells) == len(set(cells)), name
+    assert {"mine", "mine_seed1"} <= set(specs.table_rows("controls"))
+
+
+def test_a_plan_prices_what_a_study_takes_from_methods_outside_it():
+    borrowed = {"title": "B", "encoder_of": "lsp_transformer"}
+    changes = {
+        "methods": {"b": borrowed, "refers": {"pretrain": {"init": "imagenet"}}},
+        "plan": {"tiers": []},
+    }
+    found = planned_methods(study_of(changes | {"study": {"methods": ["refers", "b"]}}))
+    assert set(found) == {"refers", "imagenet", "lsp_transformer", "b"}
+
+
+def test_resnets_do_not_start_from_imagenet():
+    resnet = {"architecture": "resnet18"}
+    values = config.merge(PUBLISHED, {"study": {"methods": ["imagenet", "x"]}})
+    start = {"title": "ImageNet", "model": resnet, "checkpoint": "r.pth"}
+    own = {"title": "X", "model": resnet, "pretrain": {"objective": "lsp", "init": "imagenet"}}
+    values["methods"] = PUBLISHED["methods"] | {"imagenet": start, "x": own}
+    with pytest.raises(UserError, match=r"methods\.x\.pretrain\.init: .*set init: scratch"):
+        check(values)
+
+
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
@@ -365,6 +416,19 @@ def test_a_borrowed_encoder_is_not_pretrained_again(snakemake, downloads):
     own = snakemake("-n", "results/encoders/shuffled_labels/encoder.safetensors", "--cores", 8, *downloads)
     assert own.code == 1
     assert "no such target" in own.output
+
+
+def test_a_borrowed_encoder_has_the_pilot_and_the_record_of_its_owner(snakemake, downloads, tmp_path):
+    overlay = {"methods": {"borrowed": {"title": "B", "own": True, "encoder_of": "lsp_transformer"}}}
+    overlay["study"] = {"methods": ["borrowed"]}
+    overlay["tables"] = {
+        "mine": {"title": "T", "rows": ["borrowed", "refers"], "reference": "borrowed", "baseline": "refers"}
+    }
+    (tmp_path / "o.yaml").write_text(yaml.safe_dump(overlay))
+    config_file = ("--configfile", tmp_path / "o.yaml")
+    found = snakemake("-n", "tables", "pilots", "--cores", 8, "--quiet=rules", *config_file, *downloads)
+    assert found.code == 0, found.output
+    assert (found.jobs["pilot"], found.jobs["pretrain"]) == (1, 1)
 
 
 def test_features_are_extracted_once_for_every_column_and_both_covid_datasets(snakemake, downloads):

@@ -82,6 +82,7 @@ def test_the_other_rates_keep_their_ratio():
     found = config.Optimiser(lr=3e-3, text_lr=3e-4, decoder_lr=6e-3).at("adam", 1e-3)
     assert (found.name, found.lr) == ("adam", 1e-3)
     assert (found.text_lr, found.decoder_lr, found.head_lr) == (pytest.approx(1e-4), pytest.approx(2e-3), 0)
+    assert config.Optimiser(lr=1e-6, text_lr=3e-4).at("sgd", 0.3).text_lr == 10, "the largest that is allowed"
 
 
 def test_what_diverges_is_listed_and_the_lowest_held_out_loss_is_chosen(tmp_path):
@@ -127,6 +128,10 @@ def test_a_killed_pilot_keeps_the_finished_candidates(tmp_path, monkeypatch):
     assert found == [{key: each[key] for key in each if key != "earlier"} for each in whole]
     pilot.try_candidates(*arguments[:-1], "other inputs")
     assert made[3:] == ["sgd", "adam"]
+    # A benchmark file knows the last process alone, so that a resumed candidate is no measurement either.
+    monkeypatch.setattr(pilot, "fit", lambda *given: fit(*given) | {"resumed_at": 2})
+    found = pilot.try_candidates(*arguments[:-1], "third inputs")
+    assert [each["earlier"] for each in found] == [True, True]
 
 
 def tried_of(*rows):
@@ -239,6 +244,15 @@ def test_a_budget_without_a_step_is_one_line():
     values = read_files([ROOT / "config/config.yaml"])
     values["pilots"]["budget"] = 1e-6
     with pytest.raises(UserError, match=r"^config\.pilots\.budget, for model_genesis: .*raise it"):
+        check(values)
+
+
+def test_a_rate_of_zero_is_no_candidate():
+    values = read_files([ROOT / "config/config.yaml"])
+    values["methods"]["c2l"]["pretrain"]["training"]["optimiser"]["lr"] = 0.0
+    with pytest.raises(
+        UserError, match=r"^config\.methods\.c2l\.pretrain\.training\.optimiser\.lr: 0 is no .*[^\n]$"
+    ):
         check(values)
 
 

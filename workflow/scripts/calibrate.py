@@ -17,6 +17,7 @@ from refers.config.study import TrainingPart
 from refers.errors import UserError, run
 from refers.files import write_json
 from refers.planning.jobs import finetune_key, pretrain_key, speed_key
+from refers.planning.plan import planned_methods
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.study.check import check
 from refers.study.study import Study
@@ -28,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--config", required=True, help="JSON of the part of the study's config that training steps depend on"
     )
+    parser.add_argument("--methods", nargs="+", required=True, help="methods of the study that a plan prices")
     parser.add_argument(
         "--steps", type=int, required=True, help="real steps to time per encoder; 0 times none"
     )
@@ -39,12 +41,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     steps, speeds = {}, {}
-    studies = [Study(config.load_json(TrainingPart, args.config, "config"))]
-    studies += [check(read_files(args.demo))] if args.demo else []
-    device = device_of(studies)
-    for study in studies:
-        count_steps(study, steps)
-        time_steps(study, device, args.steps, speeds)
+    studies = [(Study(config.load_json(TrainingPart, args.config, "config")), args.methods)]
+    if args.demo:
+        demo = check(read_files(args.demo))
+        studies.append((demo, planned_methods(demo)))
+    device = device_of([study for study, _ in studies])
+    for study, methods in studies:
+        count_steps(study, methods, steps)
+        time_steps(study, methods, device, args.steps, speeds)
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
 
 
@@ -64,10 +68,10 @@ def device_of(studies: list[Study]) -> torch.device:
     return device
 
 
-def count_steps(study: Study, found: dict[str, dict]) -> None:
-    """Add the costs of every kind of step in a study that `found` lacks."""
+def count_steps(study: Study, methods: list[str], found: dict[str, dict]) -> None:
+    """Add the costs of every kind of step of these methods that `found` lacks."""
     with tempfile.TemporaryDirectory() as folder:
-        for method in study.methods:
+        for method in methods:
             if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
                 settings = study.pretrain_settings(method)
                 context = context_of(Path(folder), study.config.text, settings.words.count)
@@ -85,10 +89,12 @@ def count_steps(study: Study, found: dict[str, dict]) -> None:
                     found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
 
 
-def time_steps(study: Study, device: torch.device, steps: int, found: dict[str, dict]) -> None:
-    """Add the speed of every kind of encoder in a study that `found` lacks; `steps` 0 times nothing."""
+def time_steps(
+    study: Study, methods: list[str], device: torch.device, steps: int, found: dict[str, dict]
+) -> None:
+    """Add the speed of every kind of encoder of these methods that `found` lacks; `steps` 0 times nothing."""
     device = choose_device("cpu") if study.config.device == "cpu" else device
-    for method in study.methods if steps else []:
+    for method in methods if steps else []:
         for cell in study.cells:
             settings = study.finetune_settings(method, *cell)
             key = speed_key(study, method, settings.training.precision)

@@ -44,10 +44,18 @@ def _alike(name: str, entries: dict[str, Any]) -> dict[str, Any]:
     start = entries[other]
     if start["like"] or start["encoder_of"]:
         raise UserError(f"{where}: {other} has no settings of its own; name the method that has them")
-    inherited = {"model": start["model"], "finetune": start["finetune"]}
+    # `input` describes the weights of a checkpoint, which is not inherited.
+    model = {key: value for key, value in start["model"].items() if key != "input"}
+    inherited = {"model": model, "finetune": start["finetune"]}
     if entry["checkpoint"] is None:
-        # the rows of another method's seeds are not a control's
-        inherited["pretrain"] = {key: value for key, value in start["pretrain"].items() if key != "seeds"}
+        inherited["pretrain"] = dict(start["pretrain"])
+        # Further seeds of another method are no rows of a control; its first one is the control's, if it has none.
+        seeds = inherited["pretrain"].pop("seeds", [])
+        if seeds and "seed" not in entry["pretrain"].get("training", {}):
+            inherited["pretrain"]["seeds"] = seeds[:1]
+    elif entry["checkpoint"] == "random" and "init" in start["pretrain"]:
+        # The start decides the activation, which an untrained encoder shares.
+        inherited["pretrain"] = {"init": start["pretrain"]["init"]}
     return merge(inherited, entry) | {"like": None}
 
 

@@ -23,6 +23,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from refers.errors import did_you_mean
 
+LARGEST_RATE = 10.0
+
 
 class Section(BaseModel):
     """A map of settings. Unknown keys, wrong types and numbers out of range are errors; values cannot be changed later."""
@@ -247,11 +249,13 @@ class Optimiser(Section):
     """Optimiser and its learning rates (paper §4.2)."""
 
     name: Literal["sgd", "adam"] = Field("sgd", description="sgd (transformers) or adam (ResNets).")
-    lr: float = Field(3e-3, ge=0, le=10, description="Peak learning rate of the image side.")
-    text_lr: float = Field(3e-4, ge=0, le=10, description="Peak learning rate of the text encoder.")
-    decoder_lr: float = Field(3e-4, ge=0, le=10, description="Peak learning rate of the report transformer.")
+    lr: float = Field(3e-3, ge=0, le=LARGEST_RATE, description="Peak learning rate of the image side.")
+    text_lr: float = Field(3e-4, ge=0, le=LARGEST_RATE, description="Peak learning rate of the text encoder.")
+    decoder_lr: float = Field(
+        3e-4, ge=0, le=LARGEST_RATE, description="Peak learning rate of the report transformer."
+    )
     head_lr: float = Field(
-        0.0, ge=0, le=10, description="Peak learning rate of the linear classifier; 0 takes lr."
+        0.0, ge=0, le=LARGEST_RATE, description="Peak learning rate of the linear classifier; 0 takes lr."
     )
     momentum: float = Field(0.9, ge=0, le=0.999, description="SGD momentum.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Weight decay; never on biases.")
@@ -267,9 +271,15 @@ class Optimiser(Section):
     )
 
     def at(self, name: str, lr: float) -> Self:
-        """The same optimiser by another name and at another peak rate; the other rates keep their ratio to `lr`."""
+        """The same optimiser by another name and at another peak rate.
+
+        The other rates keep their ratio to `lr`, up to the largest rate that is allowed.
+        """
         factor = lr / self.lr if self.lr else 1.0
-        scaled = {key: factor * getattr(self, key) for key in ("text_lr", "decoder_lr", "head_lr")}
+        scaled = {
+            key: min(LARGEST_RATE, factor * getattr(self, key))
+            for key in ("text_lr", "decoder_lr", "head_lr")
+        }
         return self.replace(name=name, lr=lr, **scaled)
 
 
@@ -329,7 +339,7 @@ class Candidate(Section):
     """An optimiser and its peak learning rate."""
 
     name: Literal["sgd", "adam"] = Field(description="Optimiser.")
-    lr: float = Field(gt=0, le=10, description="Peak learning rate of the image side.")
+    lr: float = Field(gt=0, le=LARGEST_RATE, description="Peak learning rate of the image side.")
 
 
 class Pilots(Section):

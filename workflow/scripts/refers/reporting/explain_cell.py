@@ -121,6 +121,7 @@ class ProvenanceCheck:
         for run in runs:
             split, seed = run
             where = names | {"split": split, "seed": seed, "source": source}
+            made = where | {"method": self.study.encoder_owner(method)}
             records[run] = record = self.record(self.study.resolve(paths.RUN_RECORD, **where))
             path = self.study.resolve(paths.PREDICTIONS, **where)
             self.compare(f"predictions that the cell read, {_run_name(run)}", path, recorded.get(run))
@@ -131,7 +132,7 @@ class ProvenanceCheck:
             )
             for name, pattern in FINETUNE_INPUTS.items():
                 what = f"{name} of the fine-tunes"
-                self.compare(what, self.study.resolve(pattern, **where), record["inputs"].get(name))
+                self.compare(what, self.study.resolve(pattern, **made), record["inputs"].get(name))
             wanted = settings | {"training": settings["training"] | {"seed": seed}}
             if digest(wanted) != record["settings_sha256"]:
                 self.notes.append(f"the config's settings are no longer those of {_run_name(run)}")
@@ -143,6 +144,7 @@ class ProvenanceCheck:
 
     def encoders(self, method: str) -> dict[str, dict]:
         """Check a method's encoder and the one that it started from; returns their records by method."""
+        method = self.study.encoder_owner(method)
         record = self.record(self.study.resolve(paths.ENCODER_RECORD, method=method))
         found, study = {method: record}, self.study
         if not record:
@@ -163,7 +165,7 @@ class ProvenanceCheck:
         inputs["text_encoder"] = (
             study.text_encoder or study.resolve(paths.TEXT_ENCODER)
         ) / "model.safetensors"
-        inputs["init"] = study.resolve(paths.ENCODER, method="imagenet")
+        inputs["init"] = study.resolve(paths.ENCODER, method=study.encoder_owner("imagenet"))
         for name, recorded in record["inputs"].items():
             if name in inputs:
                 what = f"{name.replace('_', ' ')} of the pre-training of {method}"

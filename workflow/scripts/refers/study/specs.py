@@ -26,7 +26,7 @@ class Specs:
 
     def table_rows(self, name: str) -> list[str]:
         """Rows of a table: those that it names, then the user's own methods."""
-        return [*self.study.table(name).rows, *self.study.own_methods]
+        return list(dict.fromkeys([*self.study.table(name).rows, *self.study.own_methods]))
 
     def table(self, name: str) -> dict:
         """The table's description, as table.py reads it."""
@@ -101,10 +101,10 @@ class Specs:
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints, by its protocol, and that can run."""
         protocol = self.study.table(name).protocol
+        methods = dict.fromkeys(method for row in self.table_rows(name) for method in self.row_methods(row))
         return [
             (method, cell)
-            for row in self.table_rows(name)
-            for method in self.row_methods(row)
+            for method in methods
             for cell in self.table_columns(name)
             if self.availability.can_run(method, cell, protocol)
         ]

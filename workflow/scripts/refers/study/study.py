@@ -195,6 +195,11 @@ class Study:
                     f"config.methods.{method}.pretrain.init: the encoder of imagenet has {differs};"
                     f" make the two agree, or set init: scratch for {method}"
                 )
+            if not isinstance(settings.model, config.Transformer):
+                raise UserError(
+                    f"config.methods.{method}.pretrain.init: only a radiograph transformer can start from imagenet;"
+                    " set init: scratch"
+                )
         return settings
 
     def uses_pilot(self, method: str) -> bool:
@@ -205,10 +210,16 @@ class Study:
         """The training of one candidate of a method's pilot.
 
         Raises:
-            UserError: the budget of the pilots is less than a step per candidate.
+            UserError: the budget of the pilots is less than a step per candidate, or the configured rate is 0.
         """
+        training = self.pretrain_settings(method).training
+        if not training.optimiser.lr:
+            raise UserError(
+                f"config.methods.{method}.pretrain.training.optimiser.lr: 0 is no candidate of a pilot; set a rate above 0,"
+                " or rate: fixed"
+            )
         try:
-            return self.config.pilots.shortened(self.pretrain_settings(method).training)
+            return self.config.pilots.shortened(training)
         except ValueError as error:
             raise UserError(f"config.pilots.budget, for {method}: {error}") from None
 
@@ -230,7 +241,8 @@ class Study:
 
     def _starts_from_imagenet(self, method: str) -> bool:
         init = self.method(method).pretrain.get("init", self.config.pretrain.get("init"))
-        if self.is_imported(method) or init != "imagenet":
+        untrained = self.method(method).checkpoint == "random" and method != self.encoder_owner("imagenet")
+        if (self.is_imported(method) and not untrained) or init != "imagenet":
             return False
         if not self.is_imported("imagenet"):
             raise UserError(

@@ -61,9 +61,10 @@ def _try_one(
     if path.exists() and (saved := read_json(path)).get("fingerprint") == fingerprint:
         print("finished by an earlier process", flush=True)
         return saved["found"] | {"earlier": True}
-    loss, trivial, diverged = None, None, None
+    loss, trivial, diverged, earlier = None, None, None, False
     try:
-        fit(build(settings), settings.training, device, folder, fingerprint, started)
+        facts = fit(build(settings), settings.training, device, folder, fingerprint, started)
+        earlier = bool(facts["resumed_at"])
         held_out = _last_validation(folder / "metrics.jsonl")
         trivial, loss = held_out.get("trivial"), held_out["loss"]
     except Diverged as error:
@@ -81,7 +82,7 @@ def _try_one(
     }
     write_json(path, {"fingerprint": fingerprint, "found": found})
     clear_resume(folder)
-    return found | {"earlier": False}
+    return found | {"earlier": earlier}
 
 
 def _last_validation(metrics: Path) -> dict[str, float]:
