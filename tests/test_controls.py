@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from made_tables import auc_of, table_of
 from refers import config
 from refers.config.read import read_files
+from refers.config.study import StudyConfig
 from refers.data.mimic_studies import MimicStudies
 from refers.data.splits import shuffle_labels
 from refers.errors import UserError
@@ -26,6 +27,7 @@ from refers.planning.plan import planned_methods
 from refers.study.availability import AssumeAvailable, Availability
 from refers.study.check import check
 from refers.study.specs import Specs
+from refers.study.study import Study
 from refers.training.finetuning import LabelledImages, predict
 from test_finetuning import finetune_command, labelled, world  # noqa: F401
 
@@ -352,8 +354,9 @@ def test_resnets_do_not_start_from_imagenet():
     start = {"title": "ImageNet", "model": resnet, "checkpoint": "r.pth"}
     own = {"title": "X", "model": resnet, "pretrain": {"objective": "lsp", "init": "imagenet"}}
     values["methods"] = PUBLISHED["methods"] | {"imagenet": start, "x": own}
+    study = Study(config.load(StudyConfig, values))
     with pytest.raises(UserError, match=r"methods\.x\.pretrain\.init: .*set init: scratch"):
-        check(values)
+        study.pretrain_settings("x")
 
 
 @pytest.mark.parametrize(
