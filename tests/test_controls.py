@@ -194,7 +194,9 @@ def script(name, *arguments):
 @pytest.fixture
 def features(world):  # noqa: F811
     settings_of = json.dumps({"batch_size": 7})
+    pd.DataFrame({"width": [36] * 90, "height": 36}).to_parquet(world / "index.parquet")
     files = ["--encoder", world / "encoder.safetensors", "--store", world / "images.npy"]
+    files += ["--index", world / "index.parquet"]
     out = ["--out", world / "f.npy", "--record", world / "f.json"]
     done = script("extract_features", "--config", settings_of, *files, "--device", "cpu", *out)
     assert done.returncode == 0, done.stderr
