@@ -21,11 +21,6 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(settings.dropout)
 
-    def attentions(self) -> list[nn.Linear]:
-        """The linear maps of both attentions."""
-        parts = (self.self_attention, self.cross_attention)
-        return [part for each in parts for part in each.modules() if isinstance(part, nn.Linear)]
-
     def forward(self, x: Tensor, memory: Tensor, causal: Tensor) -> Tensor:
         x = self.norms[0](x + self.dropout(self.self_attention(x, causal)))
         x = self.norms[1](x + self.dropout(self.cross_attention(x, memory)))
@@ -70,9 +65,10 @@ class ReportDecoder(nn.Module):
         nn.init.zeros_(self.words.weight[:1])
         # Outside attention biases keep torch's start; the output's is that of a linear map of these inputs.
         nn.init.uniform_(self.bias, -1 / self.scale, 1 / self.scale)
-        for layer in self.layers:
-            for part in layer.attentions():
-                nn.init.zeros_(part.bias)
+        attentions = [part for part in self.modules() if isinstance(part, SelfAttention | CrossAttention)]
+        for linear in (part for each in attentions for part in each.modules()):
+            if isinstance(linear, nn.Linear):
+                nn.init.zeros_(linear.bias)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the layers read: tokens (B, T) -> (B, T, width), before dropout."""
