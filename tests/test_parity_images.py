@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from authors import NUMBERS, preset
+from authors import NUMBERS, SMALL, preset
 from PIL import Image
 from refers import config
 from refers.data.images import load_square
@@ -12,6 +12,7 @@ from refers.data.index import aspects
 from refers.data.splits import make_split
 from refers.errors import UserError
 from refers.evaluation.class_activation import class_activation, load_classifier
+from refers.methods import build_objective
 from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
@@ -19,6 +20,8 @@ from refers.model.layers import CrossAttention, SelfAttention
 from refers.model.report_decoder import ReportDecoder
 from refers.training import augment
 from refers.training.finetuning import LabelledImages, evaluate
+from refers.training.pretraining import pretraining_task
+from refers.training.trainer import Trainer
 from torch import nn
 from torchvision.transforms import RandomResizedCrop
 
@@ -133,6 +136,44 @@ def test_without_the_pictures_shape_these_crops_and_views_are_refused(study):
     for draw in (augment.sample_params, augment.identity_params):
         with pytest.raises(UserError, match="width and height of the pictures are unknown"):
             draw(how, 3, 256, 224, CPU)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "refers",
+        "model_genesis",
+        "c2l",
+        "context_restoration",
+        "transvw",
+        "lsp_transformer",
+        "refers_resnet101",
+    ],
+)
+def test_every_method_of_the_preset_trains_on_such_crops(method, context, studies, tmp_path, one_thread):
+    """With the form of encoder that the preset has; a resumed run ends where an unbroken one does."""
+    settings = preset(SMALL).pretrain_settings(method)
+    training = settings.training.replace(steps=3, warmup_steps=1, checkpoint_every=2)
+    kinds = {"transformer": (3, True), "resnet101": (1, False)}
+    found = []
+    for place, count in (("whole", 3), ("part", 2), ("part", 3)):
+        torch.manual_seed(0)
+        encoder = build_encoder(settings.model)
+        assert (encoder.channels.count, hasattr(encoder, "aggregation_position")) == kinds[
+            settings.model.architecture
+        ]
+        objective = build_objective(settings.objective, encoder, settings.settings, context)
+        task = pretraining_task(studies, objective, training, 32, CPU)
+        running = Trainer(task, training, CPU, tmp_path / place, "x", 0.0)
+        for step in range(running.start, count):
+            running.set_learning_rates(step)
+            running.update(running.load(step), step)
+        running.save()
+        found.append(encoder.state_dict())
+    assert running.start == 2
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[2][name]), name
+    assert any(not torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
 
 
 # ---- the decoder
