@@ -241,7 +241,7 @@ def test_dropout_of_the_decoder_is_at_their_seven_places(study):
             decoder.train()(tokens, memory)
         assert given[layer] == pytest.approx(rates["dropout"], abs=0.02)
         assert given[layer.mlp.fc2] == pytest.approx(rates["inner_dropout"], abs=0.02)
-        assert layer.self_attention.dropout == layer.cross_attention.dropout == rates["inner_dropout"]
+        assert layer.self_attention.dropout.p == layer.cross_attention.dropout.p == rates["inner_dropout"]
         for before, after in zip([*starts, *normed], sums, strict=False):
             assert zeros(after - before) == pytest.approx(rates["dropout"], abs=0.02)
 

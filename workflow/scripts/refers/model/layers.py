@@ -91,7 +91,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, Dropout(dropout)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -99,7 +99,7 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = attention(query, key, value, mask, self.dropout if self.training else 0.0)
+        mixed = attention(query, key, value, mask, self.dropout.p if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -108,7 +108,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout = heads, Dropout(dropout)
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -118,7 +118,7 @@ class CrossAttention(nn.Module):
         query = self.query(x).view(batch, length, self.heads, -1).transpose(1, 2)
         both = self.key_value(memory).view(batch, memory.shape[1], 2, self.heads, -1)
         key, value = both.permute(2, 0, 3, 1, 4)
-        mixed = attention(query, key, value, dropout=self.dropout if self.training else 0.0)
+        mixed = attention(query, key, value, dropout=self.dropout.p if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
