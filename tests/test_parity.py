@@ -22,6 +22,7 @@ from authors import (
     preset,
 )
 from refers import config
+from refers.errors import UserError
 from refers.model.classifier import Classifier
 from refers.training import augment, optim
 from refers.training.finetuning import LabelledImages, finetuning_task, predict
@@ -244,6 +245,13 @@ def test_kernels_of_another_input_are_turned_into_those_of_the_encoders_channels
             found[channels] = encoder.eval()(images).aggregation
     expect(found[3], found[1], OUTPUT)
     assert (found[3] - NUMBERS["outputs/cls"].flatten(0, 1)).abs().max() > 0.05
+
+
+def test_a_kernel_of_one_grey_channel_is_no_kernel_of_three(study, tmp_path):
+    grey = config.InputStatistics(mean=(0.449,), std=(0.226,))
+    model = study.pretrain_settings("refers").model.replace(input=grey)
+    with pytest.raises(UserError, match=r"one grey channel; set model\.channels: 1"):
+        authors_encoder(model, tmp_path)
 
 
 # ---- fine-tuning
