@@ -191,6 +191,10 @@ def script(name, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+# of the pictures behind the store, as its index has them
+SIZES = pd.DataFrame({"width": [36] * 90, "height": np.arange(90) % 20 + 25})
+
+
 @pytest.fixture
 def features(world, request):  # noqa: F811
     """Features of every image, by the evaluation that a test asks for."""
@@ -207,9 +211,6 @@ def features(world, request):  # noqa: F811
 def probe(world, features, out, call=script, **values):  # noqa: F811
     files = ["--features", features, "--split", world / "split.parquet", "--subset", world / "subset.csv"]
     return call("probe", "--config", json.dumps({"labels": "own"} | values), *files, "--out", world / out)
-
-
-SIZES = pd.DataFrame({"width": [36] * 90, "height": np.arange(90) % 20 + 25})
 
 
 @pytest.mark.parametrize("features", ["centre", "whole", "short_side"], indirect=True)
