@@ -6,6 +6,7 @@ rule extract_features:
     """Features of a frozen encoder for every image of a download."""
     input:
         encoder=encoder_of_method,
+        index=paths.INDEX,
         store=paths.IMAGES,
     output:
         features=paths.FEATURES,
@@ -27,7 +28,8 @@ rule extract_features:
         code=code_of("extract_features"),
     shell:
         "python workflow/scripts/extract_features.py --config {params.config:q} --encoder {input.encoder:q}"
-        " --store {input.store:q} --device {params.device:q} --out {output.features:q} --record {output.record:q} &> {log:q}"
+        " --index {input.index:q} --store {input.store:q} --device {params.device:q} --out {output.features:q}"
+        " --record {output.record:q} &> {log:q}"
 
 
 rule probe:

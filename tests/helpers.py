@@ -148,6 +148,8 @@ def write_studies(
             "patient_id": [f"p{study}" for study in owner],
             "view": ["lateral" if name.endswith("1") else "frontal" for name, _ in rows],
             "split": [split[study] for study in owner],
+            "width": np.int32([400 + 100 * (study % 3) for study in owner]),
+            "height": np.int32(500),
         }
     )
     for label, values in labels.items():

@@ -194,10 +194,17 @@ def script(name, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+# of the pictures behind the store, as its index has them
+SIZES = pd.DataFrame({"width": [36] * 90, "height": np.arange(90) % 20 + 25})
+
+
 @pytest.fixture
-def features(world):  # noqa: F811
-    settings_of = json.dumps({"batch_size": 7})
+def features(world, request):  # noqa: F811
+    """Features of every image, by the evaluation that a test asks for."""
+    settings_of = json.dumps({"batch_size": 7, "evaluation": getattr(request, "param", "centre")})
+    SIZES.to_parquet(world / "index.parquet")
     files = ["--encoder", world / "encoder.safetensors", "--store", world / "images.npy"]
+    files += ["--index", world / "index.parquet"]
     out = ["--out", world / "f.npy", "--record", world / "f.json"]
     done = script("extract_features", "--config", settings_of, *files, "--device", "cpu", *out)
     assert done.returncode == 0, done.stderr
@@ -209,7 +216,8 @@ def probe(world, features, out, call=script, **values):  # noqa: F811
     return call("probe", "--config", json.dumps({"labels": "own"} | values), *files, "--out", world / out)
 
 
-def test_features_are_what_the_classifier_of_a_fine_tune_reads(world, features):  # noqa: F811
+@pytest.mark.parametrize("features", ["centre", "whole", "short_side"], indirect=True)
+def test_features_are_what_the_classifier_of_a_fine_tune_reads(world, features, request):  # noqa: F811
     import torch
     from refers.model.classifier import Classifier
     from refers.model.encoders import load_encoder
@@ -217,13 +225,16 @@ def test_features_are_what_the_classifier_of_a_fine_tune_reads(world, features):
     encoder, _ = load_encoder(world / "encoder.safetensors")
     model = Classifier(encoder, 1, 0.0)
     store = np.load(world / "images.npy")
-    data = LabelledImages(store, pd.read_parquet(world / "split.parquet"), ["Bright"])
-    logits = predict(model, data, config.Finetune(), 32, torch.device("cpu"))
+    frame = pd.read_parquet(world / "split.parquet").assign(**SIZES)
+    data = LabelledImages(store, frame, ["Bright"])
+    how = config.Augment(evaluation=request.node.callspec.params["features"])
+    tuning = config.Finetune(training=config.Training(augment=how))
+    logits = predict(model, data, tuning, 32, torch.device("cpu"))
     found = torch.from_numpy(np.load(features))
     assert (found.dtype, tuple(found.shape)) == (torch.float32, (90, encoder.feature_width))
     torch.testing.assert_close(model.head(found), logits, atol=1e-5, rtol=1e-4)
     record = json.loads((world / "f.json").read_text())
-    assert record["settings"] == config.to_dict(config.Features(batch_size=7))
+    assert record["settings"] == config.to_dict(config.Features(batch_size=7, evaluation=how.evaluation))
 
 
 def test_a_probe_writes_what_a_fine_tune_writes_and_needs_no_torch(world, features, call, tmp_path):  # noqa: F811

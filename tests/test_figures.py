@@ -178,6 +178,9 @@ def test_boxes_follow_resize_and_crop():
     assert localisation.boxes_on_crop(boxes, original, 1.0, 100).tolist() == [[50, 50, 25, 25]]
     # the central half of the frame at the same number of pixels: twice as large, from the middle on
     assert localisation.boxes_on_crop(boxes, original, 0.5, 100).tolist() == [[50, 50, 50, 50]]
+    # of a wide picture the central square: half of its width, all of its height
+    sides = np.array([0.5, 1.0])
+    assert localisation.boxes_on_crop(boxes, original, sides, 100).tolist() == [[50, 50, 50, 25]]
 
 
 def test_drawing_needs_no_torch(call):

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from authors import preset
 from refers import config
 from refers.evaluation.metrics import auc
 from refers.model.classifier import Classifier, classification_loss, probabilities
-from refers.model.encoder_file import save_encoder
+from refers.model.encoder_file import read_encoder, save_encoder
 from refers.model.encoders import build_encoder
 from refers.training import trainer
 from refers.training.finetuning import LabelledImages, finetuning_task
@@ -205,6 +206,31 @@ def test_the_script_learns_predicts_and_records(world):
         for seed in (1, 2)
         for name in ("metrics.jsonl", "predictions.parquet", "run.json")
     ]
+
+
+def test_the_script_follows_the_code_preset(world, small_model):
+    """One logit, crops and views of the original picture, a smaller last batch; without the pictures' sizes one line."""
+    settings = config.to_dict(preset().finetune_settings("refers", "shenzhen", 100))
+    training = {"steps": 41, "warmup_steps": 2, "batch_size": 8, "precision": "fp32"}
+    training |= {"optimiser": {"name": "adam", "lr": 3e-3}}
+    model = small_model.replace(channels=3, class_position=True, classifier="aggregation")
+    save_encoder(world / "encoder.safetensors", build_encoder(model), {"method": "x"})
+    command = finetune_command(world, world / "run")
+    command[command.index("--config") + 1] = json.dumps(config.merge(settings, {"training": training}))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "width and height of the pictures are unknown" in done.stderr.splitlines()[-1]
+    frame = pd.read_parquet(world / "split.parquet")
+    frame.assign(width=36, height=np.arange(len(frame)) % 9 + 30).to_parquet(world / "split.parquet")
+    done = subprocess.run([*command, "--keep", "1"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    test = pd.read_parquet(world / "run/seed1/predictions.parquet").query("split == 'test'")
+    assert auc(test[["label:Bright"]].to_numpy(), test[["score:Bright"]].to_numpy())[0] > 0.95
+    tensors, _, _ = read_encoder(world / "run/seed1/classifier.safetensors")
+    assert tensors["head.weight"].shape == (1, small_model.width)
+    records = map(json.loads, (world / "run/seed1/metrics.jsonl").read_text().splitlines())
+    # 20 images in batches of 8: an epoch has three steps
+    assert [each["step"] for each in records if "validation" in each] == [*range(0, 41, 3), 41]
 
 
 def test_the_same_seed_gives_the_same_predictions(world):

@@ -1,7 +1,7 @@
 """Units and Markdown tables."""
 
 import pytest
-from refers.formatting import column_widths, gib, markdown_table, size, span
+from refers.formatting import column_widths, gib, markdown_table, names_text, size, span
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,10 @@ def test_tables_below_each_other_line_up():
     assert widths == [9, 7]
     first, second = (markdown_table(heads, rows, widths).splitlines() for heads, *rows in grids)
     assert {len(line) for line in first + second} == {len("| long cell | another |")}
+
+
+def test_many_names_are_counted_by_their_first_part():
+    assert names_text([]) == "none"
+    assert names_text(["head.bias", "head.weight"]) == "head.bias, head.weight"
+    many = [f"text.layer.{place}.weight" for place in range(60)] + [f"fusion.fc{place}" for place in range(6)]
+    assert names_text(many) == "66 (text 60, fusion 6)"

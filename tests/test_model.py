@@ -89,8 +89,10 @@ def test_parameters_at_the_published_size():
         encoder = RadiographTransformer(
             config.Transformer(position="add", aggregation="none", classifier="aggregation")
         )
+        authors = RadiographTransformer(encoder.settings.replace(channels=3, class_position=True))
     # ViT-B/16 without head has 85,798,656; one grey channel instead of three and no class-token position
     assert sum(p.numel() for p in encoder.parameters()) == 85_798_656 - 2 * 16 * 16 * 768 - 768
+    assert sum(p.numel() for p in authors.parameters()) == 85_798_656
 
 
 @pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("resnet50", 2048), ("resnet101", 2048)])

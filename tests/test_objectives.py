@@ -24,6 +24,7 @@ DECODER = {"width": 16, "depth": 1, "heads": 2, "mlp_width": 32}
 REFERS = {"decoder": DECODER, "fusion_hidden": 8}
 CODE = {
     **REFERS,
+    "decoder": {**DECODER, "embedding": "layer_norm", "start": "normal", "inner_dropout": 0.1},
     "fusion": "patch",
     "view_sampling": "replacement",
     "flip": "view",

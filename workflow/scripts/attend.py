@@ -14,6 +14,7 @@ import torch
 from refers.columns import LABEL
 from refers.config import Augment
 from refers.data.adapters import read_boxes
+from refers.data.index import aspects
 from refers.data.splits import read_split
 from refers.data.store import open_store
 from refers.errors import run
@@ -59,21 +60,26 @@ def main() -> None:
     pairs = list(boxes.groupby(["image_id", "class"], sort=True))
 
     how = Augment(**{key: tuple(v) if isinstance(v, list) else v for key, v in args.augment.items()})
-    scale = float(augment.identity_params(how, 1, store.shape[1], side, torch.device("cpu")).scale_x)
     drawn = set(np.random.default_rng(args.seed).permutation(len(pairs))[: args.images].tolist())
     sizes = index.set_index("image_id")[["width", "height"]]
     rows, kept = [], []
     for start in range(0, len(pairs), BATCH):
         part = pairs[start : start + BATCH]
-        images = torch.from_numpy(store[test.loc[[name for (name, _), _ in part], "row"].to_numpy()])
-        params = augment.identity_params(how, len(part), store.shape[1], side, device)
+        names = [name for (name, _), _ in part]
+        images = torch.from_numpy(store[test.loc[names, "row"].to_numpy()])
+        aspect = torch.from_numpy(aspects(sizes.loc[names])).to(device)
+        params = augment.identity_params(how, len(part), store.shape[1], side, device, aspect)
+        scales = torch.stack([params.scale_x, params.scale_y], 1).cpu().numpy()
         pixels = augment.apply(params, images.to(device), side)
         maps = class_activation.class_activation(model, pixels).cpu().numpy()
         grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
         for place, ((name, label), outlined) in enumerate(part):
             evidence = maps[place, classes.index(label)]
             red = localisation.boxes_on_crop(
-                outlined[["x", "y", "w", "h"]].to_numpy(), sizes.loc[name].to_numpy(float), scale, side
+                outlined[["x", "y", "w", "h"]].to_numpy(),
+                sizes.loc[name].to_numpy(float),
+                scales[place],
+                side,
             )
             heat = localisation.stretched(evidence, side)
             green = localisation.predicted_boxes(heat, args.threshold)

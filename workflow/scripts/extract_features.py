@@ -1,6 +1,6 @@
 """Features of a frozen encoder for every image of a download: the input of the classifier in fine-tuning, without augmentation.
 
-In: encoder.safetensors, images.npy. Out: features as float32 (N, D), row for row with the store, and their run record
+In: encoder.safetensors, index.parquet, images.npy. Out: features as float32 (N, D), row for row with the store, and their run record
 beside them.
 """
 
@@ -8,11 +8,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from refers import config
 from refers.data.store import open_store
-from refers.errors import run
-from refers.files import atomic_path, write_json
+from refers.errors import UserError, run
+from refers.files import atomic_path, read_parquet, write_json
 from refers.model.encoders import load_encoder
 from refers.model.vit import Encoder
 from refers.provenance import run_record
@@ -39,6 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Features)")
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="features as npy")
@@ -55,7 +55,12 @@ def main() -> None:
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)
     how = config.Augment(evaluation=settings.evaluation)
-    frame = pd.DataFrame({"row": np.arange(len(store))})
+    frame = read_parquet(args.index, "index", ("width", "height"))
+    if len(frame) != len(store):
+        raise UserError(
+            f"{args.store}: holds {len(store)} images, {args.index} lists {len(frame)}; delete the store and rerun pack_images.py"
+        )
+    frame.insert(0, "row", np.arange(len(store)))
     memory = oom_as_user_error("in a forward pass", "lower probe.features.batch_size")
     with atomic_path(args.out) as path, Precision(settings.precision, device).autocast(), memory:
         shape = len(store), encoder.feature_width

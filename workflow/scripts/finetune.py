@@ -84,7 +84,8 @@ def finetune(
     started = time.monotonic()
     seed_torch(settings.training.seed)
     encoder, about = load_encoder(source)
-    model = Classifier(encoder, len(splits["train"].classes), settings.dropout)
+    classes, logits = len(splits["train"].classes), settings.binary_logits
+    model = Classifier(encoder, classes, settings.dropout, logits)
     size = encoder.settings.image_size
     train, val = splits["train"], splits["val"]
     if settings.labels == "shuffled":

@@ -10,7 +10,7 @@ from pathlib import Path
 from refers import config
 from refers.errors import run
 from refers.files import write_json
-from refers.formatting import input_text
+from refers.formatting import input_text, names_text
 from refers.model.encoder_file import save_encoder
 from refers.model.import_checkpoint import import_encoder
 from refers.provenance import run_record
@@ -34,11 +34,10 @@ def main() -> None:
     settings = config.load_model(config.parse_json(args.config, where), where)
     seed_torch(SEED)
     encoder, report = import_encoder(settings, args.checkpoint)
-    left_out, facts = ", ".join(report["left_out"]) or "none", report.pop("input")
-    print(
-        f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded, left out: {left_out};"
-        f" input: {input_text(facts)}"
-    )
+    facts = report.pop("input")
+    print(f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded")
+    print(f"left out: {names_text(report['left_out'])}; {args.out.with_name('run.json')} names them")
+    print(f"input: {input_text(facts)}")
     is_file = Path(args.checkpoint).is_file()
     origin = run_record.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint
     save_encoder(args.out, encoder, {"method": args.method, "checkpoint": origin, "input": facts})

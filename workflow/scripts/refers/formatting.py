@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -43,6 +44,14 @@ def input_text(facts: dict[str, Any]) -> str:
     """The input of an imported encoder in words, from `input` of its run.json."""
     mean, std = (", ".join(f"{number:.4g}" for number in facts[key]) for key in ("mean", "std"))
     return f"mean {mean}, deviation {std} ({facts['from']}), {facts['applied']}"
+
+
+def names_text(names: list[str], few: int = 4) -> str:
+    """Dotted names in words: a few of them by name, more as numbers by their first part."""
+    if len(names) <= few:
+        return ", ".join(names) or "none"
+    parts = Counter(name.partition(".")[0] for name in names)
+    return f"{len(names)} ({', '.join(f'{part} {count}' for part, count in parts.items())})"
 
 
 def markdown_text(text: str) -> str:

@@ -141,6 +141,14 @@ class Transformer(Section):
     dropout: float = Field(
         0.1, ge=0, le=0.9, description="Dropout after the embedding and twice in each perceptron."
     )
+    channels: Literal[1, 3] = Field(
+        1,
+        description="Channels of the image: 1, grey; 3, the grey image repeated and normalised by ImageNet's means and"
+        " deviations, with a patch kernel for each channel (code). The two compute the same functions and learn at other speeds.",
+    )
+    class_position: bool = Field(
+        False, description="Give the aggregation embedding a learned position of its own, added to it (code)."
+    )
     input: InputStatistics | None = INPUT
 
     @model_validator(mode="after")
@@ -216,7 +224,26 @@ class ReportTransformer(Section):
     heads: int = Field(8, ge=1, le=64, description="Attention heads.")
     mlp_width: int = Field(2048, ge=8, le=16384, description="Hidden width of the perceptron.")
     activation: Literal["relu", "gelu"] = Field("relu", description="Perceptron activation.")
-    dropout: float = Field(0.1, ge=0, le=0.9, description="Dropout rate.")
+    embedding: Literal["scaled", "layer_norm"] = Field(
+        "scaled",
+        description="A token is its word times sqrt(width) plus its position (Vaswani et al.), or a layer norm, epsilon 1e-8, of"
+        " word plus position (code).",
+    )
+    start: Literal["xavier", "normal"] = Field(
+        "xavier",
+        description="Weights at the start: Xavier-uniform with zero biases; or normal of deviation 0.02, a zero word for padding,"
+        " biases outside attention uniform within 1/sqrt(inputs) (code).",
+    )
+    dropout: float = Field(0.1, ge=0, le=0.9, description="Dropout after the embedding and each sub-layer.")
+    inner_dropout: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="Dropout inside a layer: on the probabilities of both attentions and after the activation (code: 0.1).",
+    )
+
+
+Evaluation = Literal["centre", "whole", "short_side"]
 
 
 class Augment(Section):
@@ -232,6 +259,13 @@ class Augment(Section):
     ratio: Annotated[tuple[float, float], Interval(0.1, 10)] = Field(
         (0.75, 4 / 3), description="crop area: range of the width-to-height ratio."
     )
+    attempts: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="crop area: draws of share and ratio until both sides fit into the original picture, then the largest centred"
+        " crop of the nearest ratio (code: 10); 0: one draw on the stored square, its sides cut to it.",
+    )
     flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip.")
     rotation: float = Field(10.0, ge=0, le=180, description="Largest rotation in degrees, either way.")
     brightness: float = Field(0.4, ge=0, le=1, description="Brightness factor is drawn from [1-x, 1+x].")
@@ -239,9 +273,10 @@ class Augment(Section):
     jitter_probability: float = Field(
         0.8, ge=0, le=1, description="Probability that an image's brightness and contrast change."
     )
-    evaluation: Literal["centre", "whole"] = Field(
+    evaluation: Evaluation = Field(
         "centre",
-        description="Without augmentation: the centre window (paper), or the whole stored image resized (code).",
+        description="Without augmentation: the centre window of the stored image (paper); the whole image squashed (code,"
+        " pre-training); or the central square of the original picture, as long as its short side (code, fine-tuning).",
     )
 
 
@@ -290,7 +325,16 @@ class Training(Section):
     warmup_steps: int = Field(
         10_000, ge=0, le=10_000_000, description="Linear warm-up steps; cosine decay to 0 follows."
     )
+    schedule_step: Literal["split", "current", "next"] = Field(
+        "split",
+        description="Point of the schedule that update i, counted from 0, takes: i + 1 in the warm-up and i after it; i, so that the"
+        " first rate is 0 (code, pre-training); i + 1, so that the last one is (code, fine-tuning).",
+    )
     batch_size: int = Field(32, ge=1, le=65536, description="Studies (or images) in a step.")
+    last_batch: Literal["drop", "keep"] = Field(
+        "drop",
+        description="The incomplete batch at the end of an epoch: left out, or a smaller step (code, fine-tuning).",
+    )
     precision: Literal["bf16", "fp16", "fp32", "apex-o1", "apex-o2"] = Field(
         "bf16", description="Arithmetic of the forward pass."
     )
@@ -437,6 +481,11 @@ class Finetune(Section):
         " the set. The test set keeps its labels.",
     )
     dropout: float = Field(0.0, ge=0, le=0.9, description="Dropout before the linear classifier.")
+    binary_logits: Literal[1, 2] = Field(
+        2,
+        description="Logits of a single class: 2 with cross-entropy, or 1 with binary cross-entropy (code). Both are the same"
+        " function; 2 move apart twice as fast.",
+    )
     evaluation_batch: int = Field(
         256, ge=1, le=65536, description="Images in a forward pass without gradients."
     )
@@ -445,10 +494,7 @@ class Finetune(Section):
 class Features(Section):
     """Features of a frozen encoder: what the linear classifier of a fine-tune reads, for every image of a download."""
 
-    evaluation: Literal["centre", "whole"] = Field(
-        "centre",
-        description="The centre window, or the whole stored image resized: as in training.augment of fine-tuning.",
-    )
+    evaluation: Evaluation = Field("centre", description="As in training.augment of fine-tuning.")
     precision: Literal["bf16", "fp16", "fp32"] = Field(
         "fp32", description="Arithmetic of the forward pass; features are stored in fp32."
     )

@@ -206,7 +206,8 @@ class Method(Section):
     checkpoint: Folder | None = Field(
         None,
         description="Import this instead of pre-training: a file, `timm:NAME` to download timm's weights, or `random`, which"
-        " has learnt nothing.",
+        " has learnt nothing. Added to a method that has `pretrain` settings too, it makes these of no use, as preflight and a"
+        " footnote of the tables say.",
     )
     encoder_of: Name | None = Field(
         None,

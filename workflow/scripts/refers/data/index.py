@@ -4,8 +4,8 @@ An index has one row per image on disk, sorted by image_id; row i is row i of th
 
     image_id    unique; the official table's own name        view    frontal, lateral, ct or other
     patient_id  shared by the images of one patient          split   official set: train, val, test, train_val or ""
-    study_id    shared by the images of one examination      width, height   int32, original pixels; 0 where the
-                                                             header is unreadable, which the store will report
+    study_id    shared by the images of one examination      width, height   int32, pixels of the published file; 0 where
+                                                             the header is unreadable, which the store will report
     path        relative to the source's folder, with "/"
     label:X     float32: 1 present, 0 absent, -1 uncertain, NaN not mentioned or undefined
 """
@@ -86,6 +86,15 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
     for name in labels:
         good = frame[name].isin([1, 0, -1]) | frame[name].isna()
         check(good & (frame[name].dtype == np.float32), name, "is not a float32 label of 1, 0, -1 or NaN")
+
+
+def aspects(frame: pd.DataFrame) -> np.ndarray | None:
+    """Width over height (N,) float32 of the pictures of an index or a split; 1 where unknown, None where no column says."""
+    if not {"width", "height"} <= {*frame.columns}:
+        return None
+    width, height = (frame[name].to_numpy(np.float32) for name in ("width", "height"))
+    is_known = (width > 0) & (height > 0)
+    return np.divide(width, height, out=np.ones_like(width), where=is_known)
 
 
 def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:

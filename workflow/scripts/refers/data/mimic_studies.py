@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
+from refers.data.index import aspects
 from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
@@ -28,6 +29,7 @@ class MimicStudies:
         tokens, swapped: (studies, T) report tokens, as written and with left and right exchanged.
         lengths: (studies,) number of tokens, the longer of the two.
         vocabulary, max_length: size of the tokenizer's vocabulary, and T.
+        aspects: (N,) float32, width over height of every picture in the store; None where the index does not say.
         labels: (studies, C) float32 of 1, 0, -1 and NaN.
         label_names: names of the C classes.
         splits: indices of the studies by split.
@@ -65,7 +67,7 @@ class MimicStudies:
         saved = _read_tokens(tokens)
         place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
         frame["row"] = np.arange(len(frame))
-        self.image_ids = frame["image_id"].to_numpy()
+        self.image_ids, self.aspects = frame["image_id"].to_numpy(), aspects(frame)
         self.frontal = (frame["view"] == "frontal").to_numpy()
         frame["study"] = place.reindex(frame["study_id"]).to_numpy()
         frame = frame[frame["study"].notna() & ~frame["row"].isin(self.quarantined)].sort_values(

@@ -44,7 +44,8 @@ def make_split(
 ) -> tuple[pd.DataFrame, dict]:
     """Split the rows of an index into training, validation and test set: (split, report).
 
-    split: row (int64, in the index and the store), image_id, patient_id, split, and the classes as "label:<Class>" float32.
+    split: row (int64, in the index and the store), image_id, patient_id, split, width and height as in the index, and the
+    classes as "label:<Class>" float32.
     report: sizes, patients, positives and negatives of each set, and what was left out, by reason.
 
     Args:
@@ -62,7 +63,8 @@ def make_split(
         raise UserError(
             f"{settings.dataset}: no class {absent[0].removeprefix(LABEL)!r}; the index has {', '.join(known)}; use these names"
         )
-    frame = index[["image_id", "patient_id", "view", "split", *columns]].copy()
+    sizes = [name for name in ("width", "height") if name in index.columns]
+    frame = index[["image_id", "patient_id", "view", "split", *sizes, *columns]].copy()
     frame.insert(0, "row", np.arange(len(frame), dtype=np.int64))
     left_out: dict[str, int] = {}
     notes: dict[str, Any] = {}

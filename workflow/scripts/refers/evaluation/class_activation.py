@@ -11,7 +11,7 @@ from torch import Tensor
 
 from refers import config
 from refers.errors import UserError
-from refers.model.classifier import Classifier
+from refers.model.classifier import Classifier, label_logits
 from refers.model.encoder_file import load_strictly, read_encoder
 from refers.model.encoders import build_encoder
 
@@ -28,7 +28,8 @@ def load_classifier(source: Path) -> Classifier:
         raise UserError(
             f"{source}: this classifier reads the aggregation output alone and has no class activation map; set classifier: mean"
         )
-    model = Classifier(encoder, about["classes"], 0.0)
+    logits = len(tensors["head.bias"]) if "head.bias" in tensors else 2
+    model = Classifier(encoder, about["classes"], 0.0, logits)
     load_strictly(model, tensors, str(source))
     return model.eval()
 
@@ -37,7 +38,7 @@ def load_classifier(source: Path) -> Classifier:
 def class_activation(model: Classifier, images: Tensor) -> Tensor:
     """Evidence of every class at every token: images (B, 1, S, S) -> (B, C, n, n), whose mean over n x n is the logit.
 
-    A binary classifier has two logits; its single map is their difference.
+    Where a binary classifier has two logits, its single map is their difference.
 
     Raises:
         UserError: the feature is not the mean of the tokens, as in networks of timm that normalise it or read a token.
@@ -49,7 +50,6 @@ def class_activation(model: Classifier, images: Tensor) -> Tensor:
             "this encoder's feature is not the mean of its tokens, so there is no class activation map; name another method"
         )
     evidence = model.head(tokens).transpose(1, 2)
-    if evidence.shape[1] == 2:
-        evidence = evidence[:, 1:] - evidence[:, :1]
+    evidence = label_logits(evidence, model.classes)
     side = round(evidence.shape[2] ** 0.5)
     return evidence.unflatten(2, (side, side)).float()

@@ -32,8 +32,13 @@ def predicted_boxes(attention: np.ndarray, threshold: float) -> np.ndarray:
     return np.array(found, float).reshape(-1, 4)
 
 
-def boxes_on_crop(boxes: np.ndarray, original: np.ndarray, scale: float, side: int) -> np.ndarray:
-    """Boxes (K, 4) in an original of (width, height) pixels -> in its central crop of share `scale`, `side` pixels wide."""
+def boxes_on_crop(
+    boxes: np.ndarray, original: np.ndarray, scale: float | np.ndarray, side: int
+) -> np.ndarray:
+    """Boxes (K, 4) in an original of (width, height) pixels -> in its central crop of share `scale`, `side` pixels wide.
+
+    `scale` is one share of both sides or (2,), of width and height.
+    """
     shares = boxes / np.tile(original, 2)
     shares[:, :2] = (shares[:, :2] - (1 - scale) / 2) / scale
     shares[:, 2:] /= scale

@@ -9,13 +9,13 @@ from refers.model.vit import Encoder
 
 
 class Classifier(nn.Module):
-    """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of C labels, or (B, 2) of a single one."""
+    """Encoder and one linear layer: (B, 1, S, S) -> logits (B, C) of C labels, or (B, `binary_logits`) of a single one."""
 
-    def __init__(self, encoder: Encoder, classes: int, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, dropout: float, binary_logits: int = 2) -> None:
         super().__init__()
-        self.encoder, self.settings = encoder, encoder.settings
+        self.encoder, self.settings, self.classes = encoder, encoder.settings, classes
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(encoder.feature_width, 2 if classes == 1 else classes)
+        self.head = nn.Linear(encoder.feature_width, binary_logits if classes == 1 else classes)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -23,15 +23,17 @@ class Classifier(nn.Module):
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over two classes for one label, mean binary cross-entropy for several; labels (B, C) of 0 and 1."""
-    if labels.shape[1] == 1:
+    """Mean binary cross-entropy of as many logits (B, C) as labels of 0 and 1; cross-entropy of two logits for one label."""
+    if logits.shape[1] == 2 > labels.shape[1]:
         return F.cross_entropy(logits.float(), labels[:, 0].long())
     return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
 
 def probabilities(logits: Tensor, classes: int) -> np.ndarray:
     """Scores (B, classes) in [0, 1] from logits; in float64, so that confident ones keep their order."""
-    logits = logits.detach().cpu().double()
-    if classes == 1:
-        return (logits[:, 1:] - logits[:, :1]).sigmoid().numpy()
-    return logits.sigmoid().numpy()
+    return label_logits(logits.detach().cpu().double(), classes).sigmoid().numpy()
+
+
+def label_logits(logits: Tensor, classes: int) -> Tensor:
+    """A logit per label (B, classes, ...) from a classifier's: of two for a single label, their difference."""
+    return logits[:, 1:] - logits[:, :1] if logits.shape[1] > classes else logits

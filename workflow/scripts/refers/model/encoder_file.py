@@ -75,7 +75,8 @@ def load_start(encoder: Encoder, source: Path) -> None:
         UserError: as `read_encoder`; or the weights do not fit, or would compute something else in this encoder.
     """
     tensors, settings, _ = read_encoder(source)
-    if differs := config.mismatch(config.to_dict(encoder.settings), settings):
+    found = config.load_model(settings, str(source))
+    if differs := config.mismatch(config.to_dict(encoder.settings), config.to_dict(found)):
         raise UserError(f"{source}: has {differs}; set pretrain.model as it is there, or init: scratch")
     load_strictly(encoder, tensors, str(source))
 

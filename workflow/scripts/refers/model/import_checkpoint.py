@@ -27,7 +27,7 @@ from refers import config
 from refers.errors import UserError, first_line
 from refers.model.encoder_file import load_strictly
 from refers.model.encoders import build_encoder, load_encoder, pretrained_cfg, size_option
-from refers.model.layers import MEAN, STD, InputChannels
+from refers.model.layers import IMAGENET, MEAN, STD, InputChannels
 from refers.model.vit import Encoder
 from refers.model.vit_checkpoints import (
     from_authors,
@@ -45,8 +45,6 @@ WRAPPERS = ("state_dict", "model")
 GREY = config.InputStatistics(mean=(MEAN,), std=(STD,))
 # of Google's vision transformers, whose pixels are scaled to [-1, 1]
 GOOGLE = config.InputStatistics(mean=(0.5,) * 3, std=(0.5,) * 3)
-# of the authors' code and of torchvision's weights
-IMAGENET = config.InputStatistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 FOLDED, AT_INPUT, UNCHANGED = "folded into the first kernel", "at the input", "unchanged"
 # Largest relative difference of two fp32 networks that compute the same; what differs by design does so by far more.
 TOLERANCE = 1e-4
@@ -69,7 +67,7 @@ def import_encoder(settings: config.Model, source: str) -> tuple[Encoder, dict]:
             raise UserError(f"{source}: takes the images of this pipeline; remove model.input")
         encoder = build_encoder(settings) if source == RANDOM else load_encoder(Path(source))[0]
         count = 0 if source == RANDOM else len(encoder.state_dict())
-        own = encoder.settings.input
+        own = encoder.channels.statistics
         facts = _facts(own or GREY, "this pipeline", AT_INPUT if own else UNCHANGED)
         return encoder, {"read": count, "loaded": count, "left_out": [], "input": facts}
     network = None
@@ -85,7 +83,7 @@ def import_encoder(settings: config.Model, source: str) -> tuple[Encoder, dict]:
     if network:
         _check_download(encoder, network, known, source)
     report = {"read": len(tensors), "loaded": len(tensors) - len(left_out), "left_out": left_out}
-    applied = AT_INPUT if encoder.settings.input else FOLDED
+    applied = AT_INPUT if encoder.channels.statistics == known else FOLDED
     return encoder, report | {"input": _facts(known, origin, applied)}
 
 
@@ -125,7 +123,10 @@ def _transformer(
     """A radiograph transformer, its input folded, and the names of the tensors left out."""
     encoder_tensors, others = from_authors(tensors, source)
     kept, left_out = _without(encoder_tensors, VIT_HEAD)
-    _check_channels(kept.get(VIT_KERNEL), InputChannels(settings.input).count, source)
+    count = InputChannels(settings.input).count
+    if count != settings.channels == 3:
+        raise UserError(f"{source}: takes one grey channel; set model.channels: 1 for this method")
+    _check_channels(kept.get(VIT_KERNEL), count, source)
     by_authors = is_of_authors(tensors) or Path(source).suffix == NPZ
     resize = resize_positions if by_authors else resize_as_timm
     encoder = build_encoder(settings.replace(input=None))

@@ -15,9 +15,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, settings: ReportTransformer) -> None:
         super().__init__()
         width = settings.width
-        self.self_attention = SelfAttention(width, settings.heads)
-        self.cross_attention = CrossAttention(width, settings.heads)
-        self.mlp = Perceptron(width, settings.mlp_width, settings.activation)
+        self.self_attention = SelfAttention(width, settings.heads, settings.inner_dropout)
+        self.cross_attention = CrossAttention(width, settings.heads, settings.inner_dropout)
+        self.mlp = Perceptron(width, settings.mlp_width, settings.activation, inner=settings.inner_dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.dropout = Dropout(settings.dropout)
 
@@ -30,9 +30,11 @@ class DecoderLayer(nn.Module):
 class ReportDecoder(nn.Module):
     """Previous tokens (B, T) and a memory (B, M, D) -> logits of the next token (B, T, vocabulary).
 
-    Learned positions; input and output embeddings are tied. Padding needs no mask: it is at the end, where the causal
-    mask hides it from every real token.
+    Learned positions; input and output embeddings are tied. Padding (token 0) needs no mask: it is at the end, where the
+    causal mask hides it from every real token.
     """
+
+    norm: nn.LayerNorm | None
 
     def __init__(
         self, settings: ReportTransformer, vocabulary: int, max_length: int, memory_width: int
@@ -45,19 +47,42 @@ class ReportDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.depth))
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.scale = math.sqrt(settings.width)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.words.weight, std=settings.width**-0.5)
-        nn.init.normal_(self.positions, std=0.02)
+        self.norm = nn.LayerNorm(settings.width, eps=1e-8) if settings.embedding == "layer_norm" else None
+        self.reset(settings.start)
+
+    def reset(self, start: str) -> None:
+        """Initialise as `decoder.start` says."""
+        linears = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        if start == "xavier":
+            for linear in linears:
+                nn.init.xavier_uniform_(linear.weight)
+                nn.init.zeros_(linear.bias)
+            nn.init.normal_(self.words.weight, std=self.words.embedding_dim**-0.5)
+            nn.init.normal_(self.positions, std=0.02)
+            return
+        for tensor in (self.words.weight, self.positions, *(linear.weight for linear in linears)):
+            nn.init.normal_(tensor, std=0.02)
+        nn.init.zeros_(self.words.weight[:1])
+        # Outside attention biases keep torch's start; the output's is that of a linear map of these inputs.
+        nn.init.uniform_(self.bias, -1 / self.scale, 1 / self.scale)
+        attentions = [part for part in self.modules() if isinstance(part, SelfAttention | CrossAttention)]
+        for linear in (part for each in attentions for part in each.modules()):
+            if isinstance(linear, nn.Linear):
+                nn.init.zeros_(linear.bias)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What the layers read: tokens (B, T) -> (B, T, width), before dropout."""
+        words, positions = self.words(tokens), self.positions[: tokens.shape[1]]
+        if self.norm is None:
+            return words * self.scale + positions
+        return self.norm(words + positions) * (tokens != 0).unsqueeze(-1)
 
     def hidden(self, tokens: Tensor, memory: Tensor) -> Tensor:
         """The last layer's states (B, T, width); position t attends to tokens 0 to t and to the whole memory."""
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         memory = self.memory(memory)
-        x = self.dropout(self.words(tokens) * self.scale + self.positions[:length])
+        x = self.dropout(self.embed(tokens))
         for layer in self.layers:
             x = layer(x, memory, causal)
         return x

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from refers import config
-from refers.model.layers import Dropout, Perceptron, SelfAttention
+from refers.model.layers import IMAGENET, Dropout, InputChannels, Perceptron, SelfAttention
 
 
 class Features(NamedTuple):
@@ -26,11 +26,13 @@ class Encoder(nn.Module):
 
     Attributes:
         settings: the `config.Model` from which `refers.model.encoders.build_encoder` builds it again.
+        channels: the channels of the image that it computes with.
         width, token_width, feature_width: of the aggregation output, of a token and of the pooled feature.
         grid: tokens along a side; 0: they are not a square.
     """
 
     settings: Any
+    channels: InputChannels
     width: int
     token_width: int
     feature_width: int
@@ -45,7 +47,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(settings.width, eps=1e-6)
         self.attention = SelfAttention(settings.width, settings.heads)
         self.norm2 = nn.LayerNorm(settings.width, eps=1e-6)
-        self.mlp = Perceptron(settings.width, settings.mlp_width, settings.activation, settings.dropout)
+        sizes, dropout = (settings.width, settings.mlp_width), settings.dropout
+        self.mlp = Perceptron(*sizes, settings.activation, inner=dropout, outer=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -59,8 +62,10 @@ class RadiographTransformer(Encoder):
     passed through the pre-norm blocks together with the aggregation embedding. After the last block every patch output p
     is fused with the aggregation output g: [g; p] (`concat`), p + g (`add`) or p (`none`).
 
-    The input has one channel. Patches are not padded, so the patch kernel over three normalised channels of a grey image
-    folds into one with the same embedding, which is how three-channel checkpoints are imported.
+    Patches are not padded, so a patch kernel over three normalised channels of a grey image folds into one over the grey
+    image with the same embedding, which is how three-channel checkpoints are imported; the sum of a class token and its
+    position is the aggregation embedding. With `channels: 3` and `class_position` they stay apart: the same functions, whose
+    sums then move three times and twice as far in a step, and whose gradients count one by one where norms are clipped.
     """
 
     def __init__(self, settings: config.Transformer) -> None:
@@ -68,10 +73,12 @@ class RadiographTransformer(Encoder):
         self.settings = settings
         width, patch = settings.width, settings.patch_size
         self.grid = settings.image_size // patch
-        self.patch = nn.Linear(patch * patch, width)
+        self.channels = InputChannels(IMAGENET if settings.channels == 3 else None)
+        self.patch = nn.Linear(settings.channels * patch * patch, width)
         self.position = nn.Parameter(torch.empty(self.grid**2, width))
         self.mix = nn.Linear(2 * width, width) if settings.position == "concat" else nn.Identity()
         self.aggregation = nn.Parameter(torch.zeros(width))
+        self.aggregation_position = nn.Parameter(torch.empty(width)) if settings.class_position else None
         self.dropout = Dropout(settings.dropout)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -87,6 +94,8 @@ class RadiographTransformer(Encoder):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.position, std=0.02)
+        if self.aggregation_position is not None:
+            nn.init.normal_(self.aggregation_position, std=0.02)
 
     def embed(self, images: Tensor) -> Tensor:
         """Patch tokens with their positions, the input of the blocks: (B, 1, S, S) -> (B, N, width)."""
@@ -94,8 +103,8 @@ class RadiographTransformer(Encoder):
         patch = self.settings.patch_size
         if size != self.settings.image_size:
             raise ValueError(f"the transformer takes {self.settings.image_size} pixels a side, found {size}")
-        cells = images.view(batch, self.grid, patch, self.grid, patch).transpose(2, 3)
-        tokens = self.patch(cells.reshape(batch, self.grid**2, patch**2))
+        cells = self.channels(images).view(batch, -1, self.grid, patch, self.grid, patch)
+        tokens = self.patch(cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, self.grid**2, -1))
         if isinstance(self.mix, nn.Identity):
             return tokens + self.position
         # A linear map of [x; e] is W_x x + W_e e: the position half is the same for every image, so it is computed once.
@@ -105,7 +114,10 @@ class RadiographTransformer(Encoder):
 
     def forward(self, images: Tensor) -> Features:
         patches = self.embed(images)
-        aggregation = self.aggregation.to(patches.dtype).expand(len(patches), 1, -1)
+        aggregation = self.aggregation
+        if self.aggregation_position is not None:
+            aggregation = aggregation + self.aggregation_position
+        aggregation = aggregation.to(patches.dtype).expand(len(patches), 1, -1)
         x = self.dropout(torch.cat([aggregation, patches], dim=1))
         for block in self.blocks:
             x = block(x)

@@ -3,8 +3,9 @@
 Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
 network is a plain vision transformer too. All are renamed to timm's first. The result computes what the plain vision
 transformer computes on a grey image that its three channels are normalised from: their means and deviations are folded
-into the patch kernel and bias, the class token's position, where it has one, is added to the aggregation embedding, and,
-where positions are concatenated and projected, the projection starts as [I I].
+into the patch kernel and bias (with `channels: 3`, as far as they differ from those of the encoder's channels), the class
+token's position, where it has one, is added to the aggregation embedding or stays beside it (`class_position`), and, where
+positions are concatenated and projected, the projection starts as [I I].
 """
 
 import math
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from refers.config import Transformer
 from refers.errors import UserError
-from refers.model.layers import InputChannels
+from refers.model.layers import IMAGENET, InputChannels
 
 
 def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -169,13 +170,16 @@ def to_radiograph_transformer(
             f"pos_embed has {len(position)} positions, which are not a square of patches and a class token"
         )
         raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint of square images")
-    kernel, shifts = InputChannels(settings.input).fold(kernel)
+    channels = InputChannels(IMAGENET) if settings.channels == 3 else None
+    kernel, shifts = InputChannels(settings.input).fold(kernel, channels)
     state = {
         "patch.weight": kernel.flatten(1),
         "patch.bias": bias + shifts,
         "position": resize(position[1:], settings.image_size // settings.patch_size),
-        "aggregation": token + position[0],
+        "aggregation": token if settings.class_position else token + position[0],
     }
+    if settings.class_position:
+        state["aggregation_position"] = position[0]
     if settings.position == "concat":
         eye = torch.eye(len(token))
         state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}

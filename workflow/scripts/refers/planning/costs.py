@@ -290,7 +290,8 @@ class CostModel:
     def _training(self, training: config.Training, step: dict, train: int, val: int) -> float:
         """FLOPs of a training run: its steps, and a forward pass over the held-out items at each validation."""
         batch = min(training.batch_size, train)
-        every = training.validate_every or max(1, train // batch)
+        whole, rest = divmod(train, batch)
+        every = training.validate_every or whole + (rest > 0 and training.last_batch == "keep")
         validations = 1 + -(-training.steps // every)
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
         return training.steps * batch * item + validations * val * forward

@@ -107,7 +107,7 @@ class JobGraph:
         return [self.finetune(method, cell, split) for split in self.study.splits(cell.dataset)]
 
     def features(self, method: str, source: str) -> str:
-        needs = [self.encoder(method), self.images(source)[1]]
+        needs = [self.encoder(method), *self.images(source)]
         owner = self.study.encoder_owner(method)
         return self.add("extract_features", paths.FEATURES, needs, method=owner, source=source)
 

@@ -35,12 +35,13 @@ class Specs:
         rows = []
         for row in self.table_rows(name):
             about = groups[row] if row in groups else self.study.method(row)
+            imported = [note for method in self.row_methods(row) if (note := self.study.import_note(method))]
             rows.append(
                 {
                     "id": row,
                     "title": about.title,
                     "methods": self.row_methods(row),
-                    "note": about.note,
+                    "note": "; ".join(dict.fromkeys(filter(None, [about.note, *imported]))),
                     "marks": entry.marks.get(row, []),
                 }
             )

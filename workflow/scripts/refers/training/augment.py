@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refers.config import Augment
+from refers.errors import UserError
 from refers.model.layers import MEAN, STD
 
 
@@ -33,14 +34,23 @@ class AugmentParams(NamedTuple):
 
 
 def sample_params(
-    settings: Augment, count: int, stored: int, size: int, device: torch.device
+    settings: Augment, count: int, stored: int, size: int, device: torch.device, aspect: Tensor | None = None
 ) -> AugmentParams:
-    """Random parameters for `count` images of `stored` x `stored` pixels that become `size` x `size`."""
+    """Random parameters for `count` images of `stored` x `stored` pixels that become `size` x `size`.
+
+    `aspect` (N,) is width over height of the original pictures, of which the stored ones are squashed copies.
+
+    Raises:
+        UserError: crops that fit into the original picture are asked for, and its aspect is unknown.
+    """
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(count, device=device) * (high - low) + low
 
-    if settings.crop == "area":
+    centred = torch.zeros(count, dtype=torch.bool, device=device)
+    if settings.crop == "area" and settings.attempts:
+        scale_x, scale_y, centred = fitting_crops(settings, _known(aspect))
+    elif settings.crop == "area":
         area = uniform(*settings.area)
         root = uniform(*map(math.log, settings.ratio)).exp().sqrt()
         scale_x, scale_y = (area.sqrt() * root).clamp(max=1), (area.sqrt() / root).clamp(max=1)
@@ -51,8 +61,8 @@ def sample_params(
     return AugmentParams(
         scale_x=scale_x,
         scale_y=scale_y,
-        shift_x=uniform(-1, 1) * (1 - scale_x),
-        shift_y=uniform(-1, 1) * (1 - scale_y),
+        shift_x=uniform(-1, 1) * (1 - scale_x) * ~centred,
+        shift_y=uniform(-1, 1) * (1 - scale_y) * ~centred,
         flip=uniform(0, 1) < settings.flip,
         angle=uniform(-1, 1) * math.radians(settings.rotation),
         brightness=torch.where(jitter, 1 + settings.brightness * uniform(-1, 1), one),
@@ -60,13 +70,49 @@ def sample_params(
     )
 
 
+def fitting_crops(settings: Augment, aspect: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sides of a crop of each picture (N,) as shares of the picture's, and which crops must be in its centre (N,).
+
+    As torchvision's and albumentations' RandomResizedCrop: a share of the area and a log-uniform ratio are drawn until both
+    sides fit, `attempts` times at most; then the crop is the largest centred one with the allowed ratio nearest to the
+    picture's. All draws are made at once.
+    """
+    shape, device = (settings.attempts, len(aspect)), aspect.device
+    smallest, largest = settings.area
+    low, high = map(math.log, settings.ratio)
+    area = torch.rand(shape, device=device) * (largest - smallest) + smallest
+    # of the sides' shares: the ratio of the sides in pixels over that of the picture
+    ratio = (torch.rand(shape, device=device) * (high - low) + low).exp() / aspect
+    x, y = (area * ratio).sqrt(), (area / ratio).sqrt()
+    fits = (x <= 1) & (y <= 1)
+    first, none = fits.int().argmax(0, keepdim=True), ~fits.any(0)
+    last = aspect.clamp(*settings.ratio) / aspect
+    x, y = (drawn.gather(0, first)[0] for drawn in (x, y))
+    return torch.where(none, last.clamp(max=1), x), torch.where(none, (1 / last).clamp(max=1), y), none
+
+
 def identity_params(
-    settings: Augment, count: int, stored: int, size: int, device: torch.device
+    settings: Augment, count: int, stored: int, size: int, device: torch.device, aspect: Tensor | None = None
 ) -> AugmentParams:
-    """No augmentation: the centre crop of `size` x `size` pixels, or the whole stored image resized to it."""
+    """No augmentation, by `settings.evaluation`: the centre crop of `size` x `size` pixels of the stored image, all of it,
+    or the part of it that is the largest central square of the original picture, of `aspect` (N,) width over height.
+
+    Raises:
+        UserError: the aspect is needed and unknown.
+    """
     zero, one = torch.zeros(count, device=device), torch.ones(count, device=device)
-    scale = one * (size / stored) if settings.evaluation == "centre" else one
-    return AugmentParams(scale, scale, zero, zero, zero.bool(), zero, one, one)
+    scale_x = scale_y = one * (size / stored) if settings.evaluation == "centre" else one
+    if settings.evaluation == "short_side":
+        known = _known(aspect)
+        scale_x, scale_y = (1 / known).clamp(max=1), known.clamp(max=1)
+    return AugmentParams(scale_x, scale_y, zero, zero, zero.bool(), zero, one, one)
+
+
+def _known(aspect: Tensor | None) -> Tensor:
+    if aspect is None:
+        lacking = "the width and height of the pictures are unknown, which attempts and short_side need"
+        raise UserError(f"augment: {lacking}; delete split.parquet and index.parquet and rerun")
+    return aspect
 
 
 def keep_identity_first(identity: AugmentParams, sampled: AugmentParams, crops: int) -> AugmentParams:

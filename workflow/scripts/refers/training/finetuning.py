@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from refers.columns import LABEL
 from refers.config import Augment, Finetune
+from refers.data.index import aspects
 from refers.data.splits import shuffle_labels
 from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import frame_of
 from refers.model.classifier import Classifier, classification_loss, probabilities
 from refers.training import augment
-from refers.training.task import Batch, Task, batch_rows
+from refers.training.task import Batch, Task, batch_rows, epoch_steps
 
 
 class LabelledImages:
@@ -22,6 +23,7 @@ class LabelledImages:
         self.store, self.frame, self.classes = store, frame.reset_index(drop=True), classes
         self.rows = self.frame["row"].to_numpy()
         self.labels = self.frame[[LABEL + name for name in classes]].to_numpy(np.float32)
+        self.aspects = aspects(self.frame)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -31,9 +33,11 @@ class LabelledImages:
         return LabelledImages(self.store, shuffle_labels(self.frame, seed), self.classes)
 
     def read(self, positions: np.ndarray) -> Batch:
+        shapes = {} if self.aspects is None else {"aspect": torch.from_numpy(self.aspects[positions])}
         return {
             "images": torch.from_numpy(np.ascontiguousarray(self.store[self.rows[positions]])),
             "labels": torch.from_numpy(self.labels[positions]),
+            **shapes,
         }
 
 
@@ -46,9 +50,10 @@ def evaluate(
     found = []
     for start in range(0, len(data), batch):
         positions = np.arange(start, min(start + batch, len(data)))
-        images = data.read(positions)["images"].to(device)
+        host = data.read(positions)
+        images, *aspect = (host[name].to(device) for name in ("images", "aspect") if name in host)
         stored = images.shape[1]
-        params = augment.identity_params(how, len(images), stored, size, device)
+        params = augment.identity_params(how, len(images), stored, size, device, *aspect)
         found.append(model(augment.apply(params, images, size)).float().cpu())
     return torch.cat(found)
 
@@ -77,13 +82,14 @@ def finetuning_task(
     stored = train.store.shape[1]
 
     def positions_of(step: int) -> np.ndarray:
-        return batch_rows(step, len(train), training.batch_size, training.seed)
+        return batch_rows(step, len(train), training.batch_size, training.seed, training.last_batch)
 
     def load(step: int) -> Batch:
         return train.read(positions_of(step))
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        params = augment.sample_params(training.augment, len(batch["images"]), stored, size, device)
+        count, aspect = len(batch["images"]), batch.get("aspect")
+        params = augment.sample_params(training.augment, count, stored, size, device, aspect)
         logits = model(augment.apply(params, batch["images"], size))
         return {"loss": classification_loss(logits, batch["labels"])}
 
@@ -102,7 +108,7 @@ def finetuning_task(
         load=load,
         loss=loss,
         validate=validate,
-        epoch_steps=len(train) // min(training.batch_size, len(train)),
+        epoch_steps=epoch_steps(len(train), training.batch_size, training.last_batch),
         items=lambda step: train.rows[positions_of(step)].tolist(),
         lr_overrides={"head.": training.optimiser.head_lr or training.optimiser.lr},
     )

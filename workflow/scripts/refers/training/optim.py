@@ -5,14 +5,26 @@ import math
 import torch
 from torch import Tensor, nn
 
-from refers.config import Optimiser
+from refers.config import Optimiser, Training
 
 
-def lr_factor(step: int, warmup: int, total: int) -> float:
-    """Factor on the peak learning rate: linear warm-up from 1/warmup to 1, then half a cosine down to 0 at `total`."""
+def lr_factor(step: int, warmup: int, total: int, schedule_step: str = "split") -> float:
+    """Factor on the peak learning rate of an update, counted from 0: warm-up, then half a cosine.
+
+    The schedule rises linearly from 0 at 0 to 1 at `warmup` and falls to 0 at `total`. `current` and `next` (the released
+    code's, in pre-training and in fine-tuning) take it at `step` and at `step` + 1; `split` at the next step in the
+    warm-up and at the current one after it, so that no update has rate 0.
+    """
+    if schedule_step == "next" or (schedule_step == "split" and step < warmup):
+        step += 1
     if step < warmup:
-        return (step + 1) / warmup
+        return step / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def lr_factor_of(training: Training, step: int) -> float:
+    """The same with the schedule of a run."""
+    return lr_factor(step, training.warmup_steps, training.steps, training.schedule_step)
 
 
 def parameter_groups(module: nn.Module, settings: Optimiser, lr_overrides: dict[str, float]) -> list[dict]:

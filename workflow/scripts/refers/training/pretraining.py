@@ -11,7 +11,7 @@ from refers.data.mimic_studies import MimicStudies
 from refers.errors import UserError
 from refers.training import augment, distributed
 from refers.training.runtime import numpy_rng
-from refers.training.task import DRAWS, Batch, PretrainingObjective, Task, batch_rows
+from refers.training.task import DRAWS, Batch, PretrainingObjective, Task, batch_rows, epoch_steps
 
 
 def items_of(data: MimicStudies, unit: str, split: str) -> dict[str, np.ndarray]:
@@ -77,16 +77,19 @@ class Batches:
         else:
             rows = chosen.pop("row")
         length = int(data.lengths[owner].max())
+        shapes = {} if data.aspects is None else {"aspect": torch.from_numpy(data.aspects[rows])}
         return {
             "images": torch.from_numpy(np.ascontiguousarray(data.store[rows])),
             "tokens": torch.from_numpy(data.tokens[owner, :length].astype(np.int64)),
             "swapped": torch.from_numpy(data.swapped[owner, :length].astype(np.int64)),
             "labels": torch.from_numpy(data.labels[owner]),
+            **shapes,
             **{name: torch.from_numpy(values) for name, values in chosen.items()},
         }
 
     def positions(self, step: int) -> np.ndarray:
-        return batch_rows(step, self.count("train"), self.training.batch_size, self.training.seed)
+        training = self.training
+        return batch_rows(step, self.count("train"), training.batch_size, training.seed, training.last_batch)
 
     def rows(self, step: int) -> list[int]:
         """Rows of the index behind a step's batch; of a study its first image's."""
@@ -98,8 +101,9 @@ class Batches:
 
     def params(self, batch: Batch, sampler: Callable[..., augment.AugmentParams]) -> augment.AugmentParams:
         """Augmentation parameters of every crop of a batch, from `augment.sample_params` or `identity_params`."""
-        count = len(batch["images"]) * self.crops
-        return sampler(self.augment, count, self.stored, self.size, self.device)
+        count, aspect = len(batch["images"]) * self.crops, batch.get("aspect")
+        aspect = aspect if aspect is None else aspect.repeat_interleave(self.crops, 0)
+        return sampler(self.augment, count, self.stored, self.size, self.device, aspect)
 
     def augmented(self, batch: Batch, params: augment.AugmentParams) -> Batch:
         """The batch as objectives see it (`refers.methods`)."""
@@ -161,13 +165,15 @@ def pretraining_task(
     if batch_size % distributed.world_size():
         wrong = f"batch size {batch_size} is not a multiple of the {distributed.world_size()} processes"
         raise UserError(f"{wrong}; choose another number of GPUs")
+    if training.last_batch == "keep" and (count % batch_size) % distributed.world_size():
+        raise UserError("last_batch: keep leaves a batch that the processes cannot share; set drop")
     return Task(
         module=objective,
         keep=objective.encoder,
         load=batches.load,
         loss=batches.loss,
         validate=batches.validate,
-        epoch_steps=count // batch_size,
+        epoch_steps=epoch_steps(count, training.batch_size, training.last_batch),
         lr_overrides=objective.lr_overrides(training.optimiser),
         items=batches.rows,
         batch_dependent=objective.batch_dependent,

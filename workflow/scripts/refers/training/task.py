@@ -91,10 +91,16 @@ class Task:
     batch_dependent: str = ""
 
 
-def batch_rows(step: int, rows: int, batch_size: int, seed: int) -> np.ndarray:
-    """Positions of a step's batch among `rows` items: a new permutation per epoch, its last incomplete batch dropped."""
+def epoch_steps(rows: int, batch_size: int, last_batch: str = "drop") -> int:
+    """Steps of an epoch of `rows` items, with or without the incomplete batch at its end; at least one."""
     size = min(batch_size, rows)
-    epoch, place = divmod(step, rows // size)
+    return -(-rows // size) if last_batch == "keep" else rows // size
+
+
+def batch_rows(step: int, rows: int, batch_size: int, seed: int, last_batch: str = "drop") -> np.ndarray:
+    """Positions of a step's batch among `rows` items: a new permutation per epoch, its last incomplete batch as `last_batch` says."""
+    size = min(batch_size, rows)
+    epoch, place = divmod(step, epoch_steps(rows, batch_size, last_batch))
     return _epoch_order(rows, epoch, seed)[place * size : (place + 1) * size]
 
 

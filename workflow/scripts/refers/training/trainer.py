@@ -157,7 +157,7 @@ class Trainer:
 
     def set_learning_rates(self, step: int) -> float:
         """Set the learning rates of a step; their factor on the peaks."""
-        factor = optim.lr_factor(step, self.settings.warmup_steps, self.settings.steps)
+        factor = optim.lr_factor_of(self.settings, step)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         return factor
@@ -238,7 +238,7 @@ class Trainer:
         # Where all losses are finite, the gradient of the last step was not.
         step = first + broken[0] if broken else self.progress.step - 1
         fault = f"loss is {losses[broken[0]]}" if broken else "a weight is non-finite after the update"
-        rate = settings.optimiser.lr * optim.lr_factor(step, settings.warmup_steps, settings.steps)
+        rate = settings.optimiser.lr * optim.lr_factor_of(settings, step)
         about = {
             "step": step,
             "learning_rate": rate,

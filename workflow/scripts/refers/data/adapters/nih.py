@@ -27,7 +27,9 @@ NONE = "No Finding"
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first: it corrects some labels
 # "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
 WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
-BOXES, BOX_SPACE = "BBox_List_2017.csv", 1024  # pixels a side, whatever the original's size
+BOXES = "BBox_List_2017.csv"
+# Pixels a side of every published PNG and of the boxes; the table has the sizes before that.
+SIDE = 1024
 BOX_COLUMNS = {"Image Index": "image_id", "Finding Label": "class", "Bbox [x": "x"}
 BOX_COLUMNS |= {"y": "y", "w": "w", "h]": "h"}
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
@@ -45,7 +47,9 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     expect_unique(path, table["Image Index"])
     expect(table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download it again")
     labels = _labels(path, table["Finding Labels"])
-    sizes = {"width": numbers(path, table[WIDTH], "width"), "height": numbers(path, table[HEIGHT], "height")}
+    for name, column in (("width", WIDTH), ("height", HEIGHT)):
+        # not used, but what is damaged here may be elsewhere too
+        numbers(path, table[column], name)
     found, twice = _images(folder)
     names = table["Image Index"]
     frame = pd.DataFrame(
@@ -57,7 +61,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
             "split": _splits(folder, names, path.name),
             "path": names.map(found),
-            **sizes,
+            "width": SIDE,
+            "height": SIDE,
         }
     )
     frame = pd.concat([frame, labels], axis=1)
@@ -85,13 +90,9 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
         table["class"],
         f"is not a class of NIH ({CLASSES[0]}, ...)",
     )
-    square = pd.Series(BOX_SPACE, table.index)
+    square = pd.Series(SIDE, table.index)
     boxes = checked_boxes(path, table, square, square)
-    place = index.set_index("image_id")[["width", "height"]]
-    boxes = boxes[boxes["image_id"].isin(place.index)].reset_index(drop=True)
-    scale = place.loc[boxes["image_id"]].to_numpy(np.float64) / BOX_SPACE
-    boxes[["x", "y", "w", "h"]] *= np.hstack([scale, scale])
-    return boxes
+    return boxes[boxes["image_id"].isin(index["image_id"])].reset_index(drop=True)
 
 
 def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
