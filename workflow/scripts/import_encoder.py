@@ -28,13 +28,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def by_part(names: list[str]) -> str:
+    """Names of tensors in short: where several share what stands before the first dot, that and their number."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(name.split(".")[0], []).append(name)
+    texts = (found[0] if len(found) == 1 else f"{part}.* ({len(found)})" for part, found in parts.items())
+    return f"{len(names)}, {', '.join(texts)}; run.json lists them" if names else "none"
+
+
 def main() -> None:
     args = parse_args()
     where = f"{args.method}.model"
     settings = config.load_model(config.parse_json(args.config, where), where)
     seed_torch(SEED)
     encoder, report = import_encoder(settings, args.checkpoint)
-    left_out, facts = ", ".join(report["left_out"]) or "none", report.pop("input")
+    left_out, facts = by_part(report["left_out"]), report.pop("input")
     print(
         f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded, left out: {left_out};"
         f" input: {input_text(facts)}"

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
 
@@ -26,6 +26,10 @@ def _check_name(name: str) -> str:
             f"{name!r} is not a name: use lower-case letters, digits and _, a letter first, and no _vs_ inside"
         )
     return name
+
+
+def _nothing(fragment: Any) -> Any:
+    return {} if fragment is None else fragment
 
 
 def _check_folder(path: str) -> str:
@@ -229,7 +233,12 @@ class Method(Section):
         " makes of them: a control differs in what its entry says and in nothing else.",
     )
     model: Fragment = Field({}, description="Architecture, over pretrain.model.")
-    pretrain: Fragment = Field({}, description="Settings over pretrain; see $defs/Pretrain.")
+    pretrain: Annotated[Fragment, BeforeValidator(_nothing)] = Field(
+        {},
+        description="Settings over pretrain; see $defs/Pretrain. null removes those of the config below an overlay, as beside"
+        " a checkpoint, which replaces the pre-training.",
+        json_schema_extra={"type": ["object", "null"]},
+    )
     finetune: Fragment = Field({}, description="Settings over finetune; see $defs/Finetune.")
 
     @model_validator(mode="after")
@@ -238,6 +247,11 @@ class Method(Section):
         if self.encoder_of and others:
             raise ValueError(
                 f"encoder_of takes another method's encoder as it is; leave out {', '.join(others)}"
+            )
+        if self.checkpoint and self.pretrain:
+            raise ValueError(
+                "checkpoint takes the place of the pre-training, so its settings would have no effect;"
+                " add `pretrain: null` beside the checkpoint, or remove the checkpoint"
             )
         return self
 
