@@ -54,7 +54,7 @@ rule build_text_encoder:
 rule copy_text_encoder:
     """The BERT in a Python package; the package lies beside Snakemake, so that Snakemake's Python copies it under conda too."""
     output:
-        [f"{paths.TEXT_PACKAGE}/{name}" for name in TEXT_ENCODER_FILES],
+        [f"{paths.TEXT_PACKAGE}/{name}" for name in package_copies()],
     log:
         paths.log("copy_text_encoder"),
     benchmark:

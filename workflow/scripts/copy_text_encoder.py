@@ -8,10 +8,11 @@ import argparse
 import shutil
 from pathlib import Path
 
+from refers.config.settings import BERT_FILES
 from refers.errors import run
 from refers.files import atomic_path
 from refers.formatting import size
-from refers.study.packages import READ, package_files
+from refers.study.bert_files import BESIDE, package_files
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     files = package_files(args.package)
-    for name in READ:
+    for name in (*"|".join(BERT_FILES).split("|"), *BESIDE):
         # of another package that stood here before
         (args.out / name).unlink(missing_ok=True)
     for source in files:

@@ -31,7 +31,7 @@ from refers.methods import Context, build_objective
 from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
-from refers.study.packages import package_folder
+from refers.study.bert_files import package_folder
 from refers.training import optim
 from refers.training.precision import Precision
 from refers.training.step import train_step

@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 
 from refers import config
+from refers.config.settings import BERT_FILES
 from refers.errors import UserError
 from refers.files import read_json
 from refers.study import paths
-from refers.study.packages import package_files
+from refers.study.bert_files import package_files
 from refers.study.study import Cell, Study
 
 RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
@@ -164,8 +165,9 @@ class Availability:
         package, bert = self.study.text_package, self.study.text_encoder
         if package and (reason := self.files.package_problem(package)):
             return f"not run: {reason}"
-        if bert and not self.files.has_download(bert / "config.json"):
-            return f"not run: no BERT in {bert}; {ADVICE}"
+        absent = (each for each in BERT_FILES if not self.files.has_download(bert, each)) if bert else ()
+        for files in absent:
+            return f"not run: no BERT in {bert} ({files.replace('|', ' or ')} not found); {ADVICE}"
         return self.source_status("mimic")
 
     def row_status(self, method: str) -> str:

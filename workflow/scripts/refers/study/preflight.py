@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from refers.config import Split
+from refers.config.settings import BERT_FILES
 from refers.data.released_lists import LIST_NAMES
 from refers.data.source_check import Download, check_source, report_line
 from refers.formatting import size
 from refers.study import paths
 from refers.study.availability import RELEASED, Availability, OnDisk
-from refers.study.packages import NEEDED
 from refers.study.study import Study
 from refers.workers import process_pool
 
@@ -80,7 +80,7 @@ def other_files(study: Study) -> list[dict[str, Any]]:
     wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
     remarks: dict[str, list[str]] = {}
     if path := study.text_encoder:
-        wanted["text encoder"] = (path, NEEDED, origins.get(str(path), ""))
+        wanted["text encoder"] = (path, BERT_FILES, origins.get(str(path), ""))
     for method in study.methods:
         if path := study.checkpoint_file(method):
             wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))

@@ -1,17 +1,31 @@
-"""Files of a BERT inside an installed Python package, which a config names as package:PACKAGE/FOLDER. No torch."""
+"""Files of a BERT: in a folder, or in one inside an installed Python package, package:PACKAGE/FOLDER. No torch."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
+from refers.config.settings import BERT_FILES
 from refers.config.study import PACKAGE
 from refers.errors import UserError
 
-# what transformers reads of a folder: the first three, with alternatives, it cannot do without
-NEEDED = ("config.json", "model.safetensors", "vocab.txt|tokenizer.json")
-READ = (
-    *("config.json", "model.safetensors", "vocab.txt", "tokenizer.json"),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-)
+# what transformers reads beside them, where it exists
+BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+def lacking(folder: Path) -> str:
+    """The first of a BERT's files that a folder lacks, `this or that`; empty where it has all of them."""
+    absent = (each for each in BERT_FILES if not any((folder / name).exists() for name in each.split("|")))
+    return next(absent, "").replace("|", " or ")
+
+
+def files_read(folder: Path) -> list[str]:
+    """Names of the files that are read of a folder: its weights in one format, and all of its tokenizer's.
+
+    Of a folder without them, the names that are expected.
+    """
+    config, weights, vocabulary = (each.split("|") for each in BERT_FILES)
+    first = next((name for name in weights if (folder / name).exists()), weights[0])
+    tokenizer = [name for name in (*vocabulary, *BESIDE) if (folder / name).exists()]
+    return [*config, first, *(tokenizer or vocabulary[:1])]
 
 
 def package_folder(name: str) -> Path:
@@ -45,7 +59,6 @@ def package_files(name: str) -> list[Path]:
         UserError: there is no such folder, or it lacks one of them.
     """
     folder = package_folder(name)
-    for wanted in NEEDED:
-        if not any((folder / part).is_file() for part in wanted.split("|")):
-            raise UserError(f"{name}: no {wanted.replace('|', ' or ')} in it; name a folder with a BERT")
-    return [path for file in READ if (path := folder / file).is_file()]
+    if absent := lacking(folder):
+        raise UserError(f"{name}: no {absent} in it; name a folder with a BERT")
+    return [folder / file for file in files_read(folder)]
