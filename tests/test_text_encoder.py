@@ -287,7 +287,8 @@ def bert(small_bert, tmp_path):
 
 def reweight(folder, change):
     tensors = load_file(folder / "model.safetensors")
-    save_file(change(tensors) or tensors, folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
 
 
 def resize(folder, **sizes):
@@ -298,9 +299,9 @@ def resize(folder, **sizes):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.nan) and None), "pooler.dense.bias"),
-        (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.inf) and None), "NaN or Inf"),
-        (lambda bert: reweight(bert, lambda t: t.pop("pooler.dense.bias") and None), "1 tensors are missing"),
+        (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.nan)), "pooler.dense.bias"),
+        (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.inf)), "NaN or Inf"),
+        (lambda bert: reweight(bert, lambda t: t.pop("pooler.dense.bias")), "1 tensors are missing"),
         (lambda bert: resize(bert, num_hidden_layers=0), "16 tensors have no place"),
         (lambda bert: resize(bert, num_hidden_layers=2), "16 tensors are missing"),
         (lambda bert: resize(bert, vocab_size=60), "1 tensors have other shapes"),

@@ -158,8 +158,11 @@ class TextEncoder(nn.Module):
 
         sizes, weights = _sizes(folder), _weights(folder)
         # every weight is replaced: its first values must not move the random numbers of the parts built next
-        with torch.random.fork_rng(devices=[]):
-            self.bert = BertModel._from_config(sizes, attn_implementation="sdpa")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self.bert = BertModel._from_config(sizes, attn_implementation="sdpa")
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(_advice(folder, error)) from None
         _check_tensors(folder, weights, self.bert.state_dict())
         self.bert.load_state_dict(weights)
         self.hidden = self.bert.config.hidden_size
