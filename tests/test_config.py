@@ -1,6 +1,7 @@
 """Settings: ranges, unknown keys, overlays, the schema, and every shipped config."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,26 @@ def test_a_start_whose_weights_mean_something_else_is_one_line(change, message):
     with pytest.raises(UserError, match=message) as error:
         check(values)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_beside_pretraining_settings_is_refused_until_an_overlay_removes_them():
+    authors = {"checkpoint": "models/refers_checkpoint.pth"}
+    with pytest.raises(UserError, match=r"methods\.refers: checkpoint .*`pretrain: null`") as error:
+        check(config.merge(shipped(""), {"methods": {"refers": authors}}))
+    assert "\n" not in str(error.value)
+    study = check(config.merge(shipped(""), {"methods": {"refers": authors | {"pretrain": None}}}))
+    assert study.is_imported("refers")
+    assert study.checkpoint_file("refers") == Path(authors["checkpoint"])
+
+
+def test_the_authors_checkpoint_has_one_name():
+    tiers = check(shipped("")).config.plan.tiers
+    (name,) = {path for tier in tiers for path in tier.checkpoints.values()}
+    assert name in shipped("")["origins"]
+    texts = {path: path.read_text() for folder in ("docs", "config") for path in (ROOT / folder).iterdir()}
+    named = {found for text in texts.values() for found in re.findall(r"[\w./-]*refers\w*\.pth", text)}
+    assert named <= {name, Path(name).name}
+    assert name in texts[ROOT / "docs/data.md"]
 
 
 def test_a_start_needs_a_checkpoint():

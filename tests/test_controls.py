@@ -379,7 +379,7 @@ def test_resnets_do_not_start_from_imagenet():
         ({"a": {"encoder_of": "refers", "model": {"depth": 2}}}, "leave out model"),
         ({"a": {"like": "referz"}}, "config.methods.a.like: no method 'referz' (did you mean 'refers'?)"),
         ({"a": {"like": "random"}}, "config.methods.a.like: random has no settings of its own"),
-        ({"imagenet": {"pretrain": {"seeds": [0, 1]}}}, "imagenet.pretrain.seeds: imagenet is not pre-trained"),
+        ({"imagenet": {"pretrain": {"seeds": [0, 1]}}}, "methods.imagenet: checkpoint takes the place of the pre-training"),
         ({"refers": {"pretrain": {"seeds": [1, 1]}}}, "lists a seed twice; keep one of the two"),
         ({"refers": {"pretrain": {"seeds": []}}}, "refers.pretrain.seeds: expected at least 1 entry"),
         ({"refers": {"pretrain": {"seeds": [0, -1]}}}, "seeds.1: must be at least 0"),

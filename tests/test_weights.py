@@ -2,10 +2,14 @@
 
 import ast
 import copy
+import json
+import re
 import os
 import pickle
+import sys
 from pathlib import Path
 
+import import_encoder as script
 import numpy as np
 import pytest
 import timm
@@ -101,7 +105,7 @@ def test_a_malicious_store_text_encoder_and_encoder_do_nothing(tmp_path, small_b
         open_store(tmp_path / "images.npy")
     (tmp_path / "config.json").write_text((small_bert / "config.json").read_text())
     torch.save({"embeddings": Malicious(tmp_path / "mark")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="not a BERT checkpoint"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin: .*more than tensors"):
         TextEncoder(tmp_path)
     torch.save({"weight": Malicious(tmp_path / "mark")}, tmp_path / "encoder.safetensors")
     with pytest.raises(UserError, match="cannot be read as an encoder"):
@@ -198,6 +202,21 @@ def test_their_fine_tuned_network_is_read_too_without_its_classifier(plain, tmp_
     _, report = import_encoder(RELEASED, str(tmp_path / "tuned.safetensors"))
     assert report["left_out"] == ["head.weight"]
     assert report["input"]["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_what_is_left_out_is_told_by_part_and_recorded_by_name(plain, tmp_path, monkeypatch, capsys):
+    more = {f"module.textual.layer{number}.weight": torch.zeros(1) for number in range(70)}
+    source = released(plain, tmp_path / "released.pth", lambda tensors: tensors.update(more))
+    model, out = json.dumps(config.to_dict(RELEASED)), tmp_path / "out/encoder.safetensors"
+    arguments = ["--method", "m", "--checkpoint", source, "--config", model, "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["import_encoder.py", *arguments])
+    script.main()
+    told = capsys.readouterr().out
+    assert re.search(r"left out: 72 \((fusion 1, textual 71|textual 71, fusion 1)\);", told)
+    assert "layer1" not in told
+    left_out = json.loads(out.with_name("run.json").read_text())["keys"]["left_out"]
+    assert {name.removeprefix("module.") for name in more} < set(left_out)
+    assert len(left_out) == 72
 
 
 LAYER = "visual.vit.transformer.encoder.layer.1."

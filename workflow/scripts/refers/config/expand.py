@@ -11,8 +11,8 @@ def expand(config: StudyConfig) -> StudyConfig:
     """The config with every `like` and every list of `pretrain.seeds` written out; nothing is left for a second pass.
 
     Raises:
-        UserError: `like` names no method, or one that is like another; seeds where nothing is pre-trained, or beside
-            training.seed; or the name of a seed's row is taken.
+        UserError: `like` names no method, or one that is like another; seeds beside training.seed; or the name of a
+            seed's row is taken.
     """
     values = to_dict(config)
     entries = values["methods"]
@@ -66,8 +66,6 @@ def _by_seed(
     pretrained = entry["checkpoint"] is None and entry["encoder_of"] is None
     own = dict(entry["pretrain"])
     seeds, where = own.pop("seeds", None), f"config.methods.{name}.pretrain.seeds"
-    if seeds and not pretrained:
-        raise UserError(f"{where}: {name} is not pre-trained; remove it")
     if not (seeds := seeds or shared) or not pretrained:
         return {name: entry | {"pretrain": own}}
     if len(set(seeds)) < len(seeds):

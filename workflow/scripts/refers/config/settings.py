@@ -24,6 +24,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from refers.errors import did_you_mean
 
 LARGEST_RATE = 10.0
+# of a BERT's folder: sizes, weights in the first format that exists, vocabulary
+BERT_FILES = ("config.json", "model.safetensors|pytorch_model.bin", "vocab.txt|tokenizer.json")
 
 
 class Section(BaseModel):

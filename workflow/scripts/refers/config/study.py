@@ -8,12 +8,16 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
+
+
+# how a folder inside an installed Python package begins
+PACKAGE = "package:"
 
 
 def _check_name(name: str) -> str:
@@ -22,6 +26,10 @@ def _check_name(name: str) -> str:
             f"{name!r} is not a name: use lower-case letters, digits and _, a letter first, and no _vs_ inside"
         )
     return name
+
+
+def _nothing(fragment: Any) -> Any:
+    return {} if fragment is None else fragment
 
 
 def _check_folder(path: str) -> str:
@@ -139,7 +147,8 @@ class Reports(Section):
 
     encoder: Folder | None = Field(
         None,
-        description="Folder of a BERT checkpoint; null builds a small random one from the reports (`build`).",
+        description="Folder of a BERT checkpoint; `package:PACKAGE/FOLDER` is one inside a Python package that is installed"
+        " beside Snakemake; null builds a small random one from the reports (`build`).",
     )
     max_length: int = Field(100, ge=4, le=512, description="Tokens kept of a report, start and end included.")
     swap: Literal["word", "substring"] = Field(
@@ -150,7 +159,12 @@ class Reports(Section):
     build: SmallBert | None = Field(None, description="Sizes of the built BERT.")
 
     @model_validator(mode="after")
-    def _check_build(self) -> Self:
+    def _check_encoder(self) -> Self:
+        named = self.encoder or ""
+        if named.startswith(PACKAGE) and not re.fullmatch(rf"{PACKAGE}[A-Za-z]\w*(/[\w-][\w.-]*)+", named):
+            raise ValueError(
+                f"encoder: {named!r} is not package:PACKAGE/FOLDER, as in package:some_bert/model"
+            )
         if self.encoder is None and self.build is None:
             raise ValueError("encoder null builds a BERT, so build must give its sizes")
         return self
@@ -220,7 +234,12 @@ class Method(Section):
         " makes of them: a control differs in what its entry says and in nothing else.",
     )
     model: Fragment = Field({}, description="Architecture, over pretrain.model.")
-    pretrain: Fragment = Field({}, description="Settings over pretrain; see $defs/Pretrain.")
+    pretrain: Annotated[Fragment, BeforeValidator(_nothing)] = Field(
+        {},
+        description="Settings over pretrain; see $defs/Pretrain. null removes those of the config below an overlay, as beside"
+        " a checkpoint, which replaces the pre-training.",
+        json_schema_extra={"type": ["object", "null"]},
+    )
     finetune: Fragment = Field({}, description="Settings over finetune; see $defs/Finetune.")
 
     @model_validator(mode="after")
@@ -229,6 +248,11 @@ class Method(Section):
         if self.encoder_of and others:
             raise ValueError(
                 f"encoder_of takes another method's encoder as it is; leave out {', '.join(others)}"
+            )
+        if self.checkpoint and self.pretrain:
+            raise ValueError(
+                "checkpoint takes the place of the pre-training, so its settings would have no effect;"
+                " add `pretrain: null` beside the checkpoint, or remove the checkpoint"
             )
         return self
 

@@ -1,11 +1,20 @@
-"""The BERT of task 2 and its tokenizer, always from a local folder (paper §4.2)."""
+"""The BERT of task 2 and its tokenizer, always from a local folder (paper §4.2).
 
+Of the folder are read config.json, model.safetensors or, where that is absent, pytorch_model.bin, and the tokenizer's
+files. No code that a folder brings is run, and no pickle but for its tensors.
+"""
+
+import json
 import os
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from refers.errors import UserError
+from refers.config.settings import BERT_FILES
+from refers.errors import UserError, first_line
+from refers.model.import_checkpoint import read_tensors
 from refers.model.layers import Dropout
 
 # A training job never downloads: weights are put in place by hand.
@@ -13,44 +22,149 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+# heads that a checkpoint was pre-trained or fine-tuned with, and indices that are no weights
+UNUSED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+# names of the first BERT files
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+# beginnings of files that stand where weights were meant to be
+NOT_WEIGHTS = {b"version https://git-lfs": "a git-lfs pointer", b"<": "an HTML page", b"": "an empty file"}
+
 
 def load_tokenizer(folder: Path):
-    """The WordPiece tokenizer in `folder`; its [CLS] and [SEP] are the report's start and end tokens."""
+    """The WordPiece tokenizer in `folder`; its [CLS] and [SEP] are the report's start and end tokens.
+
+    Raises:
+        UserError: the folder has no vocabulary, or one that is not a WordPiece of BERT with padding id 0.
+    """
     from transformers import AutoTokenizer
 
+    names = BERT_FILES[2].split("|")
+    if not any((folder / name).is_file() for name in names):
+        # transformers would return a tokenizer that knows no word
+        raise UserError(
+            f"{folder}: no vocabulary, neither {' nor '.join(names)}; place it there (docs/data.md says which)"
+        )
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        # tokenizers raises plain Exceptions
+        raise UserError(_advice(folder, error)) from None
+    specials = (tokenizer.pad_token, tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token)
+    known = tokenizer.get_vocab()
+    if lacking := [name for name in specials if name not in known]:
+        raise UserError(f"{folder}: no {lacking[0]} in its vocabulary; use a BERT WordPiece vocabulary")
+    if tokenizer.pad_token_id != 0:
+        raise UserError(
+            f"{folder}: padding has id {tokenizer.pad_token_id}, 0 is expected; use a BERT WordPiece vocabulary"
+        )
+    if not set(known) - set(tokenizer.all_special_tokens):
+        raise UserError(f"{folder}: its vocabulary has no word; place the one that belongs to the weights")
+    return tokenizer
+
+
+def check_sizes(folder: Path, vocabulary: int, max_length: int) -> None:
+    """Refuse a BERT that cannot take tokens of this vocabulary or reports of this length.
+
+    Raises:
+        UserError: its embedding or its positions are too few.
+    """
+    sizes = _sizes(folder)
+    for what, wanted, found, remedy in (
+        ("tokens", vocabulary, sizes.vocab_size, "place the vocabulary that belongs to the weights"),
+        ("positions", max_length, sizes.max_position_embeddings, "lower text.max_length"),
+    ):
+        if found < wanted:
+            raise UserError(f"{folder}: has {found} {what}, {wanted} are needed; {remedy}")
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of a folder's weights: model.safetensors, or pytorch_model.bin where that is absent."""
+    names = BERT_FILES[1].split("|")
+    return folder / next((name for name in names if (folder / name).is_file()), names[0])
+
+
+def _sizes(folder: Path):
+    from transformers import BertConfig
+
+    try:
+        # transformers takes BERT-base's sizes where there is no config.json, and those of another model as they are
+        kind = json.loads((folder / BERT_FILES[0]).read_text(encoding="utf-8")).get("model_type", "bert")
+        if kind != "bert":
+            raise ValueError(f"config.json is of a {kind}")
+        return BertConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(_advice(folder, error)) from None
 
 
 def _advice(folder: Path, error: Exception) -> str:
-    return f"{folder}: not a BERT checkpoint ({str(error).splitlines()[0]}); place one there (docs/data.md says which)"
+    return f"{folder}: not a BERT checkpoint ({first_line(error)}); place one there (docs/data.md says which)"
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    """The encoder's tensors in fp32 under transformers' names.
+
+    Raises:
+        UserError: the file is missing or damaged, or a weight is NaN or Inf.
+    """
+    path = weights_file(folder)
+    if not path.is_file():
+        raise UserError(f"{path} not found; place a BERT there (docs/data.md says which)")
+    with open(path, "rb") as opened:
+        start = opened.read(64).lstrip()
+    for begin, what in NOT_WEIGHTS.items():
+        if start == begin or (begin and start.startswith(begin)):
+            raise UserError(f"{path}: {what}, not weights; download the file itself")
+    found = {}
+    for name, tensor in read_tensors(str(path)).items():
+        name = name.removeprefix("bert.")
+        for old, new in OLD_NAMES.items():
+            name = name.replace(old, new)
+        if name.startswith(UNUSED):
+            continue
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"{path}: {name} has non-finite weights (NaN or Inf); use another checkpoint")
+        found[name] = tensor
+    return found
+
+
+def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Refuse weights that are not, tensor by tensor, those of the architecture in config.json."""
+    shared = found.keys() & expected.keys()
+    problems = {
+        "are missing": [name for name in expected if name not in found],
+        "have no place in the model of its config.json": [name for name in found if name not in expected],
+        "have other shapes than its config.json says": [
+            name for name in expected if name in shared and found[name].shape != expected[name].shape
+        ],
+    }
+    for what, names in problems.items():
+        if names:
+            raise UserError(
+                f"{weights_file(folder)}: {len(names)} tensors {what}, first {names[0]};"
+                " use weights and config.json of one complete checkpoint"
+            )
 
 
 class TextEncoder(nn.Module):
-    """Token ids (B, T), 0 for padding -> pooled report features (B, hidden)."""
+    """Token ids (B, T), 0 for padding -> pooled report features (B, hidden).
+
+    Raises:
+        UserError: a file of the folder is missing or damaged, or its tensors are not those of its config.json.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         from transformers import BertModel
 
+        sizes, weights = _sizes(folder), _weights(folder)
+        # every weight is replaced: its first values must not move the random numbers of the parts built next
         try:
-            # ty: ignore[not-iterable] - transformers declares one module, and with the loading info returns a pair
-            self.bert, report = BertModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                attn_implementation="sdpa",
-            )
-        except (OSError, ValueError) as error:
+            with torch.random.fork_rng(devices=[]):
+                self.bert = BertModel._from_config(sizes, attn_implementation="sdpa")
+        except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(_advice(folder, error)) from None
-        missing = [key for key in report["missing_keys"] if "position_ids" not in key]
-        if missing:
-            raise UserError(
-                f"{folder}: BERT weights lack {len(missing)} tensors, first {missing[0]}; use a complete checkpoint"
-            )
+        _check_tensors(folder, weights, self.bert.state_dict())
+        self.bert.load_state_dict(weights)
         self.hidden = self.bert.config.hidden_size
         for part in list(self.bert.modules()):
             for name, child in part.named_children():

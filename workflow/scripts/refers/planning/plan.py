@@ -25,7 +25,9 @@ def tiers_of(study: Study) -> list[tuple[Tier, Study]]:
     for tier in study.config.plan.tiers:
         changes: dict[str, Any] = {}
         if tier.checkpoints:
-            imported = {name: {"checkpoint": path} for name, path in tier.checkpoints.items()}
+            imported = {
+                name: {"checkpoint": path, "pretrain": None} for name, path in tier.checkpoints.items()
+            }
             changes["methods"] = imported
         if added := [name for name in tier.add if name not in study.config.study.methods]:
             changes["study"] = {"methods": [*study.config.study.methods, *added]}

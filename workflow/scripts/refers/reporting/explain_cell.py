@@ -17,6 +17,7 @@ from refers.formatting import markdown_table, size
 from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
 from refers.study.availability import trained_settings
+from refers.study.bert_files import files_read
 from refers.study.study import Study
 
 Run = tuple[int, int]  # split and seed of a fine-tune
@@ -162,9 +163,8 @@ class ProvenanceCheck:
             name: study.resolve(pattern, source="mimic", method=method)
             for name, pattern in PRETRAIN_INPUTS.items()
         }
-        inputs["text_encoder"] = (
-            study.text_encoder or study.resolve(paths.TEXT_ENCODER)
-        ) / "model.safetensors"
+        text_encoder = study.resolve(study.text_encoder_folder)
+        inputs["text_encoder"] = text_encoder / files_read(text_encoder)[1]
         inputs["init"] = study.resolve(paths.ENCODER, method=study.encoder_owner("imagenet"))
         for name, recorded in record["inputs"].items():
             if name in inputs:

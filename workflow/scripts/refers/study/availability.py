@@ -6,9 +6,11 @@ from functools import cache
 from pathlib import Path
 
 from refers import config
+from refers.config.settings import BERT_FILES
 from refers.errors import UserError
 from refers.files import read_json
 from refers.study import paths
+from refers.study.bert_files import package_files
 from refers.study.study import Cell, Study
 
 RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
@@ -36,6 +38,14 @@ class OnDisk:
         """Whether an earlier run, maybe on another machine, left this file."""
         return path.exists()
 
+    def package_problem(self, name: str) -> str:
+        """Why there is no BERT in an installed Python package; empty where there is one."""
+        try:
+            package_files(name)
+        except UserError as error:
+            return str(error)
+        return ""
+
 
 class AssumeAvailable:
     """Answers as a disk would that holds every download and no result yet: what a plan assumes."""
@@ -45,6 +55,9 @@ class AssumeAvailable:
 
     def has_result(self, path: Path) -> bool:
         return False
+
+    def package_problem(self, name: str) -> str:
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +162,12 @@ class Availability:
         settings = self.study.pretrain_settings(method)
         if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
-        bert = self.study.text_encoder
-        if bert and not self.files.has_download(bert / "config.json"):
-            return f"not run: no BERT in {bert}; {ADVICE}"
+        package, bert = self.study.text_package, self.study.text_encoder
+        if package and (reason := self.files.package_problem(package)):
+            return f"not run: {reason}"
+        absent = (each for each in BERT_FILES if not self.files.has_download(bert, each)) if bert else ()
+        for files in absent:
+            return f"not run: no BERT in {bert} ({files.replace('|', ' or ')} not found); {ADVICE}"
         return self.source_status("mimic")
 
     def row_status(self, method: str) -> str:

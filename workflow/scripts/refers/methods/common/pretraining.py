@@ -12,6 +12,7 @@ from refers.data.mimic_studies import MimicStudies
 from refers.methods import Context, build_objective
 from refers.model.encoder_file import load_start
 from refers.model.encoders import build_encoder
+from refers.model.text_encoder import weights_file
 from refers.provenance import run_record
 from refers.training.pretraining import pretraining_task
 from refers.training.runtime import seed_torch
@@ -63,7 +64,7 @@ class Inputs:
     def digests(self) -> dict[str, str]:
         """SHA-256 of the files by name; the store is known by its manifest."""
         found = {name: run_record.file_digest(path) for name in HASHED if (path := getattr(self, name))}
-        text = self.text_encoder / "model.safetensors"
+        text = weights_file(self.text_encoder)
         return found | ({"text_encoder": run_record.file_digest(text)} if text.exists() else {})
 
 
