@@ -3,9 +3,9 @@
 import ast
 import copy
 import json
-import re
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 
