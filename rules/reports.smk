@@ -55,7 +55,7 @@ rule tokenize_reports:
     """Report tokens, as written and with left and right swapped for flipped studies."""
     input:
         reports=paths.REPORTS,
-        text_encoder=text_encoder_files,
+        text_encoder=bert_files,
     output:
         tokens=paths.TOKENS,
     log:
@@ -69,7 +69,7 @@ rule tokenize_reports:
         mem_mb=4000,
         runtime=60,
     params:
-        text_encoder=text_encoder_folder,
+        text_encoder=bert_folder,
         max_length=CONFIG.text.max_length,
         swap=CONFIG.text.swap,
         code=code_of("tokenize_reports"),

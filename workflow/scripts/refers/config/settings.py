@@ -365,10 +365,16 @@ class Pilots(Section):
 
 
 class Pretrain(Section):
-    """Pre-training of one encoder on MIMIC-CXR-JPG."""
+    """Pre-training of one encoder, on MIMIC-CXR-JPG unless `sources` says otherwise."""
 
     objective: str = Field(
         "refers", description="Objective: the name of a file in workflow/scripts/refers/methods/."
+    )
+    sources: Annotated[list[str], Field(min_length=1), Unique] = Field(
+        ["mimic"],
+        description="Downloads whose images are learned from, keys of `sources`: MIMIC-CXR with its reports, or frontal and"
+        " lateral images of others, pooled, without reports. Of those, no image of a test set of the study takes part, no"
+        " image of a patient in one, and no identical picture; validation images are held out.",
     )
     init: Literal["scratch", "imagenet"] = Field(
         "scratch",

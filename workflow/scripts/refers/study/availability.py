@@ -149,10 +149,10 @@ class Availability:
         settings = self.study.pretrain_settings(method)
         if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
-        bert = self.study.text_encoder
+        bert = self.study.text_encoder if self.study.reads_mimic(method) else None
         if bert and not self.files.has_download(bert / "config.json"):
             return f"not run: no BERT in {bert}; {ADVICE}"
-        return self.source_status("mimic")
+        return next(filter(None, map(self.source_status, settings.sources)), "")
 
     def row_status(self, method: str) -> str:
         """Status of a method as a row of a table or a line of a figure."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from refers import config
 from refers.config.expand import expand
-from refers.config.objective import declared_settings
+from refers.config.objective import declared_settings, reads_reports
 from refers.config.parse import fragment_problems
 from refers.config.study import StudyConfig
 from refers.errors import UserError, did_you_mean
@@ -72,6 +72,11 @@ def check(values: dict) -> Study:
             settings = study.pretrain_settings(method)
             kind = declared_settings(settings.objective)
             config.load(kind, settings.settings, f"config.methods.{method}.pretrain.settings")
+            if reads_reports(settings.objective) and not study.reads_mimic(method):
+                raise UserError(
+                    f"config.methods.{method}.pretrain.sources: {settings.objective} pairs images with reports, which only"
+                    " mimic has; set sources: [mimic]"
+                )
         if method in study.methods and study.uses_pilot(method):
             study.pilot_training(method)
         for cell in study.cells:
@@ -118,6 +123,10 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
     for name, entry in checked.methods.items():
         if entry.encoder_of:
             yield f"methods.{name}.encoder_of", OWNER, entry.encoder_of
+        yield from (
+            (f"methods.{name}.pretrain.sources", "source", of) for of in entry.pretrain.get("sources", [])
+        )
+    yield from (("pretrain.sources", "source", name) for name in checked.pretrain.get("sources", []))
     for group, members in checked.groups.items():
         yield from ((f"groups.{group}", METHOD, name) for name in members.best_of)
     for name, table in checked.tables.items():
