@@ -93,8 +93,9 @@ class Source(Section):
     layout: Name = Field(description="Adapter: a file in workflow/scripts/refers/data/adapters/.")
     folder: Folder = Field(description="Folder below data_root.")
     files: list[Text] = Field(
+        [],
         description="Tables that the index is made from; a pattern takes the last match by name, and `this|that` the first"
-        " alternative that exists."
+        " alternative that exists.",
     )
     images: Text = Field(
         description="Pattern that matches something where the images are in place, or alternatives with `|`."
@@ -165,23 +166,27 @@ class Dataset(Section):
         description="Labels in table order; one label is a binary task."
     )
     views: Annotated[list[Literal["frontal", "lateral", "ct", "other"]], Some, Unique] = Field(
-        description="Views that count."
+        ["frontal"], description="Views that count."
     )
     split: SplitRule
     released: Folder | None = Field(None, description="Folder of its lists below released_lists.")
     comparable: bool = Field(
         True,
-        description="Whether its test images are the paper's, or drawn from the same pool. Where they are not, no number is"
-        " judged against the paper's.",
+        description="Whether its test images are the paper's, or drawn from the same pool; where not, no number is judged"
+        " against the paper's.",
     )
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
-    comparable: bool = Field(
-        True,
-        description="Whether its test images are the paper's, or drawn from the same pool; where not, no number is judged"
-        " against the paper's.",
+    own: bool = Field(
+        False,
+        description="A dataset beyond the paper's: its `ratios` are columns behind those of study.cells, and it gets figures"
+        " of its own (ROC, AUC against label ratio), and a table by class where it has several.",
     )
+    ratios: Annotated[list[Percent], Some, Unique] = Field(
+        [1, 10, 100], description="Label ratios in percent of its columns, where it is `own`."
+    )
+    splits: Count | None = Field(None, description="Splits of it instead of study.splits, where it is `own`.")
 
 
 class Subset(Section):
@@ -277,7 +282,9 @@ class Grid(Section):
     """What runs: methods x cells x splits x seeds. Lists choose what to run; the maps beside them describe it."""
 
     methods: Annotated[list[str], Some, Unique]
-    cells: Annotated[list[Columns], Some]
+    cells: list[Columns] = Field(
+        [], description="Columns of the tables; those of datasets marked `own` follow by themselves."
+    )
     splits: Count = Field(
         1,
         description="Splits drawn of every dataset, each with label subsets of its own; a cell averages over splits and seeds."
