@@ -543,8 +543,19 @@ def finetuned_of_tables():
 
 def judged_tables():
     """Tables that claims are judged by."""
-    names = [name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune"]
+    names = [
+        name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune" and not entry.against
+    ]
     return expand(paths.TABLE, table=names, form="csv")
+
+
+def claims_of_study(form):
+    """The checked claims, where the study checks some."""
+    return paths.fill(paths.CLAIMS, form=form) if CONFIG.claims else []
+
+
+def claims_option(wildcards, input):
+    return option("--claims", input.claims)
 
 
 def resamples_of_tables():

@@ -103,6 +103,10 @@ class Source(Section):
     reports: str = Field("", description="The same for the reports, of a source that has some.")
     boxes: str = Field("", description="The same for radiologists' boxes, of a source that has some.")
     origin: str = Field("", description="Where to get it; preflight prints this.")
+    credit: str = Field(
+        "",
+        description="Citation and licence of its images, printed where the page shows the study or an image of it.",
+    )
     access: str = Field("", description="How large it is and what its owner asks for; preflight prints this.")
     expected: Expected | None = Field(
         None, description="Published totals that preflight compares with; null expects nothing."
@@ -412,24 +416,48 @@ class Table(Section):
     marks: dict[str, list[str]] = Field({}, description="By row: the parts in place, printed as check marks.")
     independent: bool = Field(
         False,
-        description="Print what others report for its rows and columns (config/reported.csv) below the methods.",
+        description="Print what others report for its rows and columns (`reported`) below the methods.",
+    )
+    against: str | None = Field(
+        None,
+        description="Print, instead of AUCs, the difference of each row to this method, paired over the test images, with"
+        " its interval.",
     )
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
         if self.reference and not self.baseline:
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
+        if self.against and (self.reference or self.per_class or self.protocol == "probe"):
+            raise ValueError(
+                "against compares fine-tuned rows with one method; leave out reference, per_class and protocol"
+            )
         if self.reference and self.protocol == "probe":
             raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
         return self
 
 
+class ReportedNumber(Section):
+    """An AUC that others print for a column, on the same test images."""
+
+    title: str = Field("", description="What they did; the title of `row` by default.")
+    row: str = Field(description="Row of ours that is judged against it.")
+    column: CellName = Field(description="Cell, such as nih/1.")
+    auc: float = Field(ge=0, le=100, description="In percent, as printed.")
+    runs: Count = Field(1, description="Runs behind it.")
+
+
 class ReportedSource(Section):
-    """A publication other than the paper whose numbers are in config/reported.csv."""
+    """A publication other than the paper, with numbers in config/reported.csv or in `numbers`."""
 
     title: Text = Field(description="Its short name in the tables.")
     citation: Text = Field(description="Where its numbers are printed.")
-    differs: Text = Field(description="What differs from the paper's protocol, printed under the tables.")
+    differs: Text = Field(description="What differs from the protocol of our rows, printed under the tables.")
+    numbers: list[ReportedNumber] = Field(
+        [],
+        description="Its numbers on the test images of our columns: ours are judged against them, as against the paper's."
+        " Those of config/reported.csv, of other test images, are shown and never judged.",
+    )
 
 
 class Figure(Section):
@@ -495,6 +523,9 @@ class StudyConfig(TrainingPart):
         "quick", description="What `snakemake preflight` does: count images, or decode every one."
     )
     note: str = Field("", description="Printed under every table; overlays say there what they are.")
+    claims: Folder | None = Field(
+        "config/claims.yaml", description="The paper's claims to check; null checks none."
+    )
     comparable: bool = Field(
         True,
         description="Whether the data are the paper's. Where they are not, no number and no claim is judged against the"
@@ -517,7 +548,8 @@ class StudyConfig(TrainingPart):
     audit: Audit
     reported: dict[Name, ReportedSource] = Field(
         {},
-        description="By `source` of config/reported.csv: publications whose numbers tables print beside the paper's.",
+        description="Publications whose numbers tables print beside the paper's, by their `source` in config/reported.csv or"
+        " with `numbers`.",
     )
     tables: dict[Name, Table]
     figures: dict[Name, Figure]

@@ -191,9 +191,14 @@ class JobGraph:
             for target, figure in maps.items()
             if not {"", self.study.figure(figure).dataset} & {*blocked}
         ]
-        compared = [target for name, target in tables.items() if entries[name].protocol == "finetune"]
-        needs = [*compared, *judged, *self.counts()]
-        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
+        compared = [
+            target
+            for name, target in tables.items()
+            if entries[name].protocol == "finetune" and not entries[name].against
+        ]
+        if self.study.config.claims:
+            needs = [*compared, *judged, *self.counts()]
+            self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
         self.add("cell_index", paths.CELL_INDEX, [*tables.values()])
         for method in self.study.methods:
             for cell in self.study.cells:

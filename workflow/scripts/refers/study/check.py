@@ -173,6 +173,17 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
             yield f"tables.{name}.baseline", ROW, table.baseline
         if table.per_class:
             yield f"tables.{name}.per_class", "dataset", table.per_class
+        if table.against:
+            yield f"tables.{name}.against", METHOD, table.against
+    for name, source in checked.reported.items():
+        yield from ((f"reported.{name}.numbers", ROW, number.row) for number in source.numbers)
+        columns = [number.column for number in source.numbers]
+        for column in columns:
+            dataset = column.partition("/")[0]
+            yield (
+                f"reported.{name}.numbers",
+                *(("cell", column) if dataset in study.datasets else ("dataset", dataset)),
+            )
     for name, figure in checked.figures.items():
         yield from ((f"figures.{name}.methods", METHOD, method) for method in figure.methods or [])
         if figure.dataset:
