@@ -206,12 +206,6 @@ def _part_of(source: PoolSource) -> tuple[np.ndarray, np.ndarray]:
     unreadable = index.index.isin(list(source.quarantined))
     digests = picture_digests(source.store, np.arange(len(index)))
     twins = np.isin(digests, digests[tested & ~unreadable])
-    held_out = set(patients.iloc[rows["val"]])
-    if not len(used):
-        everyone = np.array(sorted(set(patients)), object)
-        held_out = {
-            *everyone[hash_order(everyone, "pool", source.name)][: max(1, round(HELD_OUT * len(everyone)))]
-        }
     reasons = np.select(
         [
             unreadable,
@@ -223,6 +217,11 @@ def _part_of(source: PoolSource) -> tuple[np.ndarray, np.ndarray]:
         ["unreadable", "no radiograph", "test image", "patient of a test image", "identical to a test image"],
         "",
     )
+    held_out = set(patients.iloc[rows["val"]])
+    if not len(used):
+        everyone = np.array(sorted(set(patients[reasons == ""])), object)
+        order = hash_order(everyone, "pool", source.name)
+        held_out = {*everyone[order[: max(1, round(HELD_OUT * len(everyone)))]]}
     return np.where(patients.isin(held_out), "val", "train"), reasons
 
 
