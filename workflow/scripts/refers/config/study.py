@@ -16,6 +16,10 @@ NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and f
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
 
 
+# how a folder inside an installed Python package begins
+PACKAGE = "package:"
+
+
 def _check_name(name: str) -> str:
     if not re.fullmatch(NAME, name) or "_vs_" in name:
         raise ValueError(
@@ -144,7 +148,8 @@ class Reports(Section):
 
     encoder: Folder | None = Field(
         None,
-        description="Folder of a BERT checkpoint; null builds a small random one from the reports (`build`).",
+        description="Folder of a BERT checkpoint; `package:PACKAGE/FOLDER` is one inside a Python package that is installed"
+        " beside Snakemake; null builds a small random one from the reports (`build`).",
     )
     max_length: int = Field(100, ge=4, le=512, description="Tokens kept of a report, start and end included.")
     swap: Literal["word", "substring"] = Field(
@@ -155,7 +160,12 @@ class Reports(Section):
     build: SmallBert | None = Field(None, description="Sizes of the built BERT.")
 
     @model_validator(mode="after")
-    def _check_build(self) -> Self:
+    def _check_encoder(self) -> Self:
+        named = self.encoder or ""
+        if named.startswith(PACKAGE) and not re.fullmatch(rf"{PACKAGE}[A-Za-z]\w*(/[\w-][\w.-]*)+", named):
+            raise ValueError(
+                f"encoder: {named!r} is not package:PACKAGE/FOLDER, as in package:some_bert/model"
+            )
         if self.encoder is None and self.build is None:
             raise ValueError("encoder null builds a BERT, so build must give its sizes")
         return self

@@ -25,6 +25,7 @@ CPU_SECONDS = {
     "pack_images": (5, 0.02),
     "clean_reports": (5, 2e-4),
     "build_text_encoder": (15, 0),
+    "copy_text_encoder": (2, 0),
     "tokenize_reports": (10, 2e-4),
     "pool_images": (5, 2e-4),
     "discover_words": (30, 2e-3),

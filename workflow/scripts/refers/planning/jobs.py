@@ -73,11 +73,16 @@ class JobGraph:
         return [table, subset, check, store]
 
     def mimic(self) -> list[str]:
-        """Index, image store and tokens, which pre-training reads; and the text encoder where one is built."""
+        """Index, image store and tokens, which pre-training reads; and the text encoder where one is made."""
         index, store = self.images("mimic")
         reports = self.add("clean_reports", paths.REPORTS, [index])
-        output = f"{paths.TEXT_ENCODER}/config.json"
-        text = [] if self.study.text_encoder else [self.add("build_text_encoder", output, [reports])]
+        output = f"{self.study.text_encoder_folder}/config.json"
+        if self.study.text_encoder:
+            text = []
+        elif self.study.text_package:
+            text = [self.add("copy_text_encoder", output)]
+        else:
+            text = [self.add("build_text_encoder", output, [reports])]
         return [index, store, self.add("tokenize_reports", paths.TOKENS, [reports, *text]), *text]
 
     def pool(self, method: str) -> list[str]:

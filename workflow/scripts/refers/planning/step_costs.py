@@ -25,11 +25,13 @@ from torch._subclasses.fake_tensor import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from refers import config
-from refers.config.study import Reports
+from refers.config.study import PACKAGE, Reports
+from refers.errors import UserError
 from refers.methods import Context, build_objective
 from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
+from refers.study.packages import package_folder
 from refers.training import optim
 from refers.training.precision import Precision
 from refers.training.step import train_step
@@ -52,6 +54,9 @@ def context_of(folder: Path, text: Reports, words: int = 0) -> Context:
 
     disable_progress_bar()
     named = Path(text.encoder) if text.encoder else None
+    if text.encoder and text.encoder.startswith(PACKAGE):
+        with contextlib.suppress(UserError):
+            named = package_folder(text.encoder)
     if named and (named / "config.json").exists():
         sizes = transformers.BertConfig.from_pretrained(named)
     elif named or not text.build:

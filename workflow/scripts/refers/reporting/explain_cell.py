@@ -162,9 +162,7 @@ class ProvenanceCheck:
             name: study.resolve(pattern, source="mimic", method=method, pool=study.pool(method))
             for name, pattern in patterns.items()
         }
-        inputs["text_encoder"] = (
-            study.text_encoder or study.resolve(paths.TEXT_ENCODER)
-        ) / "model.safetensors"
+        inputs["text_encoder"] = study.resolve(f"{study.text_encoder_folder}/model.safetensors")
         inputs["init"] = study.resolve(paths.ENCODER, method="imagenet")
         for name, recorded in record["inputs"].items():
             if name in inputs:

@@ -9,6 +9,7 @@ from refers import config
 from refers.errors import UserError
 from refers.files import read_json
 from refers.study import paths
+from refers.study.packages import package_files
 from refers.study.study import Cell, Study
 
 RELEASED = "https://github.com/funnyzhou/REFERS"  # the authors' repository
@@ -36,6 +37,14 @@ class OnDisk:
         """Whether an earlier run, maybe on another machine, left this file."""
         return path.exists()
 
+    def package_problem(self, name: str) -> str:
+        """Why there is no BERT in an installed Python package; empty where there is one."""
+        try:
+            package_files(name)
+        except UserError as error:
+            return str(error)
+        return ""
+
 
 class AssumeAvailable:
     """Answers as a disk would that holds every download and no result yet: what a plan assumes."""
@@ -45,6 +54,9 @@ class AssumeAvailable:
 
     def has_result(self, path: Path) -> bool:
         return False
+
+    def package_problem(self, name: str) -> str:
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +161,10 @@ class Availability:
         settings = self.study.pretrain_settings(method)
         if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
-        bert = self.study.text_encoder if self.study.reads_mimic(method) else None
+        reads = self.study.reads_mimic(method)
+        package, bert = (self.study.text_package, self.study.text_encoder) if reads else (None, None)
+        if package and (reason := self.files.package_problem(package)):
+            return f"not run: {reason}"
         if bert and not self.files.has_download(bert / "config.json"):
             return f"not run: no BERT in {bert}; {ADVICE}"
         return next(filter(None, map(self.source_status, settings.sources)), "")

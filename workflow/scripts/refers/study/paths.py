@@ -24,7 +24,8 @@ QUARANTINE = "<store>/{source}/quarantine.csv"
 # ---- credentialed text, never below <results>
 REPORTS = "<store>/mimic/reports.parquet"
 REPORTS_FUNNEL = "<store>/mimic/reports.json"
-TEXT_ENCODER = "<interim>/mimic/text_encoder"  # of studies that name no downloaded BERT
+TEXT_ENCODER = "<interim>/mimic/text_encoder"  # of studies that name no BERT
+TEXT_PACKAGE = "<interim>/mimic/text_package"  # copy of one that an installed Python package holds
 TOKENS = "<interim>/mimic/tokens.npz"
 WORDS = "<interim>/mimic/{method}/words.csv"
 

@@ -12,12 +12,12 @@ from refers.data.released_lists import LIST_NAMES
 from refers.data.source_check import Download, check_source, report_line
 from refers.formatting import size
 from refers.study import paths
-from refers.study.availability import RELEASED, Availability
+from refers.study.availability import RELEASED, Availability, OnDisk
+from refers.study.packages import NEEDED
 from refers.study.study import Study
 from refers.workers import process_pool
 
 WIDTH = 110
-TEXT_ENCODER = ("config.json", "model.safetensors", "vocab.txt|tokenizer.json")
 
 
 def report(
@@ -80,7 +80,7 @@ def other_files(study: Study) -> list[dict[str, Any]]:
     wanted: dict[str, tuple[Path, tuple[str, ...], str]] = {}
     remarks: dict[str, list[str]] = {}
     if path := study.text_encoder:
-        wanted["text encoder"] = (path, TEXT_ENCODER, origins.get(str(path), ""))
+        wanted["text encoder"] = (path, NEEDED, origins.get(str(path), ""))
     for method in study.methods:
         if path := study.checkpoint_file(method):
             wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
@@ -93,6 +93,10 @@ def other_files(study: Study) -> list[dict[str, Any]]:
             if folder.is_dir() and not any((folder / file).exists() for file in LIST_NAMES["train"]):
                 remarks[title] = ["no train.txt: the images that the other lists do not name train"]
     lines = []
+    if package := study.text_package:
+        problem = OnDisk().package_problem(package)
+        state = "absent" if problem else "available"
+        lines.append(report_line("text encoder", Path(package), state=state, found=None, next=problem))
     for name, (folder, files, origin) in wanted.items():
         absent = [file for file in files if not any((folder / part).exists() for part in file.split("|"))]
         advice = f"place {' and '.join(absent).replace('|', ' or ')} in {folder}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refers import config
-from refers.config.study import Dataset, Figure, Method, Source, StudyConfig, Table
+from refers.config.study import PACKAGE, Dataset, Figure, Method, Source, StudyConfig, Table
 from refers.errors import UserError, did_you_mean
 from refers.study import paths
 
@@ -327,8 +327,21 @@ class Study:
 
     @property
     def text_encoder(self) -> Path | None:
-        """Folder of the downloaded BERT, or None when one is built from the reports."""
-        return Path(self.config.text.encoder) if self.config.text.encoder else None
+        """Folder of the downloaded BERT; None where it is built from the reports or copied from a Python package."""
+        named = self.config.text.encoder
+        return Path(named) if named and not self.text_package else None
+
+    @property
+    def text_package(self) -> str:
+        """Name of the BERT in a Python package, package:PACKAGE/FOLDER; empty where it is another."""
+        named = self.config.text.encoder or ""
+        return named if named.startswith(PACKAGE) else ""
+
+    @property
+    def text_encoder_folder(self) -> str:
+        """Pattern of the folder that jobs read the BERT from."""
+        made = paths.TEXT_PACKAGE if self.text_package else paths.TEXT_ENCODER
+        return str(self.text_encoder or made)
 
     def checkpoint_file(self, method: str) -> Path | None:
         """The file that a method is imported from; None where it is pre-trained, random or downloaded from timm."""
