@@ -227,7 +227,7 @@ def _part_of(source: PoolSource) -> tuple[np.ndarray, np.ndarray]:
 
 def _no_tokens(studies: pd.Series) -> dict[str, np.ndarray]:
     """What `_read_tokens` returns, for studies without reports."""
-    names = studies.unique()
+    names = np.unique(studies.to_numpy(str))
     padding = np.zeros((len(names), 1), np.uint16)
     lengths = np.ones(len(names), np.int16)
     return dict(zip(TOKENS, (names, padding, padding, lengths, np.array(1)), strict=True))

@@ -1,7 +1,7 @@
 """The whole check of a config before any work: every key, every name that refers to another entry, every job's settings."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def _contradictions(study: Study) -> Iterator[str]:
 def _unusable_settings(study: Study) -> Iterator[str]:
     """Settings that no job would accept, each as its job would refuse them."""
     for method in study.config.methods:
-        questions = [partial(_check_encoder, study, method)]
+        questions: list[Callable[[], object]] = [partial(_check_encoder, study, method)]
         questions += [partial(study.finetune_settings, method, *cell) for cell in study.cells]
         for ask in questions:
             try:
