@@ -58,7 +58,7 @@ rule tables:
     input:
         expand(paths.TABLE, table=CONFIG.tables, form="md"),
         index=paths.CELL_INDEX,
-        claims=paths.fill(paths.CLAIMS, form="md"),
+        claims=claims_of_study("md"),
         predictions=predictions_of_tables(),
 
 

@@ -71,6 +71,7 @@ def one_of(names):
 
 wildcard_constraints:
     source=one_of(CONFIG.sources),
+    pool=one_of(STUDY.pools()),
     dataset=one_of(CONFIG.datasets),
     method=one_of(CONFIG.methods),
     baseline=one_of(CONFIG.methods),
@@ -117,7 +118,7 @@ def known_targets(depth):
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
-    names["baseline"] = names["method"]
+    names |= {"baseline": names["method"], "pool": list(STUDY.pools())}
     for each in workflow.rules:
         if not each.has_wildcards():
             yield each.name
@@ -181,7 +182,7 @@ def of_source(pattern):
 
 
 def of_mimic(pattern):
-    """A file of MIMIC-CXR, on which every method is pre-trained."""
+    """A file of MIMIC-CXR, on which a method is pre-trained unless its entry names other sources."""
     return paths.fill(pattern, source="mimic")
 
 
@@ -298,6 +299,54 @@ def text_encoder_files(wildcards):
 
 def text_encoder_folder(wildcards, input):
     return os.path.dirname(input.text_encoder[0])
+
+
+def to_pretrain(of_mimic_alone, of_pool):
+    """Function of a method's wildcards: the file that its pre-training reads, of MIMIC-CXR or of a pool of other images."""
+
+    def answer(wildcards):
+        if STUDY.reads_mimic(wildcards.method):
+            return of_mimic(of_mimic_alone)
+        return paths.fill(of_pool, pool=STUDY.pool(wildcards.method))
+
+    return answer
+
+
+def tokens_of(wildcards):
+    """Tokens of the reports, where the images have some."""
+    return paths.TOKENS if STUDY.reads_mimic(wildcards.method) else []
+
+
+def text_encoder_of(wildcards):
+    """The text encoder, where the images have reports."""
+    return text_encoder_files(wildcards) if STUDY.reads_mimic(wildcards.method) else []
+
+
+def tokens_option(wildcards, input):
+    return option("--tokens", input.tokens)
+
+
+def text_encoder_option(wildcards, input):
+    return option("--text-encoder", os.path.dirname(input.text_encoder[0]) if input.text_encoder else "")
+
+
+def sources_of_pool(wildcards):
+    return STUDY.pools()[wildcards.pool]
+
+
+def of_pool_sources(pattern):
+    """Function of a pool's wildcards: a file of each of its sources."""
+    return lambda wildcards: [paths.fill(pattern, source=source) for source in sources_of_pool(wildcards)]
+
+
+def splits_of_pool(wildcards):
+    """(source, file) of every split that the study draws of a pool's sources."""
+    return [
+        (source, paths.fill(paths.SPLIT, dataset=dataset, split=split))
+        for source in sources_of_pool(wildcards)
+        for dataset in STUDY.datasets_of(source)
+        for split in STUDY.splits(dataset)
+    ]
 
 
 @one_line
@@ -520,9 +569,20 @@ def finetuned_of_tables():
 def judged_tables():
     """Tables that claims are judged by."""
     names = [
-        name for name, entry in CONFIG.tables.items() if entry.protocol == "finetune" and entry.comparable
+        name
+        for name, entry in CONFIG.tables.items()
+        if entry.protocol == "finetune" and entry.comparable and not entry.against
     ]
     return expand(paths.TABLE, table=names, form="csv")
+
+
+def claims_of_study(form):
+    """The checked claims, where the study checks some."""
+    return paths.fill(paths.CLAIMS, form=form) if CONFIG.claims else []
+
+
+def claims_option(wildcards, input):
+    return option("--claims", input.claims)
 
 
 def resamples_of_tables():
@@ -611,7 +671,7 @@ def reports_of_cells(pairs):
         yield paths.fill(paths.INDEX_REPORT, source=STUDY.dataset(cell.dataset).source)
         if method in compared:
             yield paths.fill(paths.ENCODER_RECORD, method=STUDY.encoder_owner(method))
-        if not is_imported(method):
+        if STUDY.reads_mimic(method):
             yield from map(of_mimic, (paths.INDEX_REPORT, paths.REPORTS_FUNNEL))
 
 

@@ -10,7 +10,7 @@ rule page:
     input:
         tables=[*expand(paths.TABLE, table=CONFIG.tables, form="html"), *pilots_of_page("html")],
         figures=[*expand(paths.FIGURE, figure=CONFIG.figures, form="png"), *pilots_of_page("png")],
-        claims=paths.fill(paths.CLAIMS, form="csv"),
+        claims=claims_of_study("csv"),
         records=records_of_tables(),
         ttests=tests_of_tables(),
         assets=["workflow/report/page.css", "workflow/report/page.js"],
@@ -29,10 +29,12 @@ rule page:
     params:
         note=literal(CONFIG.note),
         captions=captions_of_page,
+        claims=claims_option,
+        credits=literal(SPECS.credits()),
         remake=literal(remake_command()),
         plan=plan_of_page,  # no input: the page is complete without a plan, and a plan takes training steps
         code=code_of("page"),
     shell:
         "python workflow/scripts/page.py --title 'REFERS, reproduced' --note={params.note:q} --command {params.remake:q}"
-        " --tables {input.tables:q} --figures {input.figures:q} --captions {params.captions:q} --claims {input.claims:q}"
-        " --records {input.records:q} --ttests {input.ttests:q} --plan {params.plan[path]:q} --out {output:q} &> {log:q}"
+        " --tables {input.tables:q} --figures {input.figures:q} --captions {params.captions:q} {params.claims:q}"
+        " --credits {params.credits:q} --records {input.records:q} --ttests {input.ttests:q} --plan {params.plan[path]:q} --out {output:q} &> {log:q}"

@@ -4,11 +4,11 @@
 rule pilot:
     """Short pre-trainings of one method with each candidate of `pilots`; the best one's optimiser and rate."""
     input:
-        index=of_mimic(paths.INDEX),
-        store=of_mimic(paths.IMAGES),
-        manifest=of_mimic(paths.MANIFEST),
-        tokens=paths.TOKENS,
-        text_encoder=text_encoder_files,
+        index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
+        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
+        tokens=tokens_of,
+        text_encoder=text_encoder_of,
         init=init_encoder,
         words=words_of,
     output:
@@ -29,15 +29,16 @@ rule pilot:
     params:
         config=pretrain_config,
         pilots=literal(as_json(CONFIG.pilots)),
-        text_encoder=text_encoder_folder,
+        tokens=tokens_option,
+        text_encoder=text_encoder_option,
         init=init_option,
         words=words_option,
         device=CONFIG.device,
         code=pilot_code,
     shell:
         "python workflow/scripts/pilot.py --method {wildcards.method:q} --config {params.config:q} --pilots {params.pilots:q}"
-        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} --tokens {input.tokens:q}"
-        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
+        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} {params.tokens:q}"
+        " {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
         " --out {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 

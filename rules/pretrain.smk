@@ -1,13 +1,44 @@
-# One encoder per method: pre-trained on MIMIC-CXR-JPG, or imported from a checkpoint.
+# One encoder per method: pre-trained on MIMIC-CXR-JPG or on a pool of other downloads, or imported from a checkpoint.
+
+
+rule pool_images:
+    """Images of several downloads to pre-train on, without those of the test sets of the study."""
+    input:
+        indexes=of_pool_sources(paths.INDEX),
+        stores=of_pool_sources(paths.IMAGES),
+        manifests=of_pool_sources(paths.MANIFEST),
+        splits=lambda wildcards: [path for _, path in splits_of_pool(wildcards)],
+    output:
+        store=paths.POOL_IMAGES,
+        index=paths.POOL_INDEX,
+        manifest=paths.POOL_MANIFEST,
+    log:
+        paths.log("pool_images"),
+    benchmark:
+        paths.benchmark("pool_images")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        sources=sources_of_pool,
+        split_sources=lambda wildcards: [source for source, _ in splits_of_pool(wildcards)],
+        code=code_of("pool_images"),
+    shell:
+        "python workflow/scripts/pool_images.py --sources {params.sources:q} --indexes {input.indexes:q} --stores {input.stores:q}"
+        " --manifests {input.manifests:q} --splits {input.splits:q} --split-sources {params.split_sources:q}"
+        " --out {output.store:q} --index {output.index:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"
 
 
 rule discover_words:
     """Visual words of a method that learns from crops: the same place in radiographs that look alike."""
     input:
-        index=of_mimic(paths.INDEX),
-        store=of_mimic(paths.IMAGES),
-        manifest=of_mimic(paths.MANIFEST),
-        tokens=paths.TOKENS,
+        index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
+        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
+        tokens=tokens_of,
     output:
         paths.WORDS,
     log:
@@ -22,20 +53,21 @@ rule discover_words:
         runtime=60,
     params:
         config=words_config,
+        tokens=tokens_option,
         code=code_of("discover_words"),
     shell:
         "python workflow/scripts/discover_words.py --config {params.config:q} --index {input.index:q} --store {input.store:q}"
-        " --manifest {input.manifest:q} --tokens {input.tokens:q} --out {output:q} &> {log:q}"
+        " --manifest {input.manifest:q} {params.tokens:q} --out {output:q} &> {log:q}"
 
 
 rule pretrain:
     """Pre-train the encoder of a method with its objective."""
     input:
-        index=of_mimic(paths.INDEX),
-        store=of_mimic(paths.IMAGES),
-        manifest=of_mimic(paths.MANIFEST),
-        tokens=paths.TOKENS,
-        text_encoder=text_encoder_files,
+        index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
+        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
+        tokens=tokens_of,
+        text_encoder=text_encoder_of,
         init=init_encoder,
         words=words_of,
         pilot=pilot_of,
@@ -58,7 +90,8 @@ rule pretrain:
         runtime="5d",
     params:
         config=pretrain_config,
-        text_encoder=text_encoder_folder,
+        tokens=tokens_option,
+        text_encoder=text_encoder_option,
         init=init_option,
         words=words_option,
         pilot=pilot_option,
@@ -66,8 +99,8 @@ rule pretrain:
         code=objective_code,
     shell:
         "python workflow/scripts/pretrain.py --method {wildcards.method:q} --config {params.config:q}"
-        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} --tokens {input.tokens:q}"
-        " --text-encoder {params.text_encoder:q} {params.init:q} {params.words:q} {params.pilot:q} --device {params.device:q}"
+        " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} {params.tokens:q}"
+        " {params.text_encoder:q} {params.init:q} {params.words:q} {params.pilot:q} --device {params.device:q}"
         " --processes {resources.gpu:q} --out {output.encoder:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 

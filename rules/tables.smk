@@ -77,7 +77,7 @@ rule cell_index:
 rule claims:
     """The paper's claims, checked against our tables and against the paper's own numbers."""
     input:
-        claims="config/claims.yaml",
+        claims=CONFIG.claims or [],
         tables=judged_tables(),
         cells=[cell_path(*pair) for pair in finetuned_of_tables()],
         resamples=resamples_of_tables(),

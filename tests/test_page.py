@@ -78,6 +78,16 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_a_study_without_claims_has_no_section_of_them_and_names_its_images_owner():
+    text = page(claims=[], credits=["Images: A <Author>; CC BY 4.0"])
+    parser = Balance()
+    parser.feed(text)
+    assert not parser.open
+    assert "#claims" not in text
+    assert 'id="claims"' not in text
+    assert "Images: A &lt;Author&gt;; CC BY 4.0" in text
+
+
 def test_the_page_is_well_formed_and_holds_everything():
     text = page()
     parser = Balance()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_tables import C2L, REFERS, compiled, table_of
+from made_tables import C2L, REFERS, ROWS, compiled, table_of, ttest_of
 from refers.config.read import read_files
 from refers.errors import UserError
+from refers.evaluation.verdict import difference_interval, judge
 from refers.reporting.published import Independent, read_independent, read_reported
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 from refers.study.availability import AssumeAvailable, Availability
@@ -200,3 +201,86 @@ def test_a_table_or_source_with_a_taken_name_is_one_line(tmp_path, change, messa
     with pytest.raises(UserError, match=message) as caught:
         check(read_files([ROOT / "config/config.yaml", overlay]))
     assert "\n" not in str(caught.value)
+
+
+# ---- numbers of others for the same test images
+
+
+def number(row="refers", column="nih/1", auc=80.9, **more):
+    return {"title": "their net", "row": row, "column": column, "auc": auc, "runs": 1} | more
+
+
+def same_images(*numbers):
+    about = {"title": "Course", "citation": "a report", "differs": "smaller images", "listed": False}
+    return {"course": about | {"numbers": list(numbers)}}
+
+
+def test_a_number_of_the_same_test_images_is_judged_against_our_row():
+    table = table_of([REFERS, C2L], tests=[], independent=same_images(number()))
+    entry = table.entries["refers@course0", "nih/1"]
+    ours = table.entries["refers", "nih/1"]
+    assert entry.mean == 80.9
+    assert entry.gap == pytest.approx(ours.mean - 80.9)
+    low, high = difference_interval(ours.mean, ours.error, "80.9", 0.95, True, runs=1)
+    assert (entry.difference_low, entry.difference_high) == (low, high)
+    assert entry.verdict == judge(low, high, 1.0)
+    assert table.entries["refers@course0", "nih/100"].printed == ""
+    assert any("a report" in note and "smaller images" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("auc", "verdict"), [(81.0, "too noisy to tell"), (95.0, "different"), (60.0, "different")]
+)
+def test_the_verdict_on_the_same_test_images_is_that_of_the_interval(auc, verdict):
+    table = table_of([REFERS, C2L], tests=[], independent=same_images(number(auc=auc)))
+    assert table.entries["refers@course0", "nih/1"].verdict == verdict
+
+
+def test_each_title_is_a_row_and_a_row_without_ours_is_not_judged():
+    numbers = [number(), number(auc=79.0, title="another net"), number("imagenet", title="")]
+    table = table_of([REFERS, C2L], tests=[], independent=same_images(*numbers))
+    added = [row["id"] for row in table.rows if row.get("source") == "course"]
+    assert added == ["refers@course0", "refers@course1", "imagenet@course2"]
+    assert table.entries["imagenet@course2", "nih/1"].gap is None
+    assert table.entries["imagenet@course2", "nih/1"].mean == 80.9
+
+
+def test_fewer_runs_behind_a_number_widen_the_interval():
+    ours = table_of([REFERS], tests=[]).entries["refers", "nih/1"]
+    one, three = (
+        difference_interval(ours.mean, ours.error, "80.9", 0.95, True, runs=runs) for runs in (1, 3)
+    )
+    assert one[0] < three[0] < three[1] < one[1]
+
+
+# ---- differences to one row
+
+
+def against(cells, tests, **spec):
+    other = {"id": "c2l", "title": "C2L", "status": ""}
+    rows = [row for row in ROWS if row["id"] in ("refers", "imagenet")]
+    return table_of(cells, tests, against=other, reference=None, baseline=None, rows=rows, **spec)
+
+
+def test_a_row_is_printed_as_its_difference_to_another():
+    table = against([REFERS, C2L], [ttest_of(REFERS, C2L) | {"difference": 0.1}])
+    entry = table.entries["refers", "nih/1"]
+    assert (entry.mean, entry.low, entry.high) == (10.0, pytest.approx(-1.2), pytest.approx(10.0))
+    assert entry.printed.startswith("+10.0 [")
+    assert not entry.best
+    assert "No interval is above zero." in table.notes[-1]
+    assert table.entries["imagenet", "nih/1"].mean is None
+
+
+def test_an_interval_above_zero_is_named():
+    test = ttest_of(REFERS, C2L) | {"difference": 0.1}
+    test["bootstrap"] = test["bootstrap"] | {"interval": [0.05, 0.15]}
+    table = against([REFERS, C2L], [test])
+    assert table.entries["refers", "nih/1"].best
+    assert "NIH 1%: Our REFERS" in table.notes[-1]
+
+
+def test_a_difference_without_a_test_says_why():
+    table = against([REFERS, C2L], [])
+    assert table.entries["refers", "nih/1"].mean is None
+    assert table.missing

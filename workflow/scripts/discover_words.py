@@ -1,6 +1,6 @@
 """Find the visual words that TransVW learns to classify: places in images that look alike (compared in the paper's §4).
 
-In: index.parquet, images.npy and tokens.npz of MIMIC. Out: words.csv, one row per instance of a word.
+In: index.parquet and images.npy of MIMIC, with tokens.npz, or of a pool of other images. Out: words.csv, one row per instance of a word.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--manifest", type=Path, required=True, help="images.json, which names unreadable images"
     )
-    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, help="tokens.npz, of images that have reports")
     parser.add_argument("--out", type=Path, required=True, help="words.csv")
     return parser.parse_args()
 

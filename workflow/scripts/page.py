@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="png files")
     parser.add_argument("--captions", type=json.loads, default={}, help="title by figure, as JSON")
-    parser.add_argument("--claims", type=Path, required=True)
+    parser.add_argument("--claims", type=Path, help="claims.csv, of a study that checks the paper's claims")
+    parser.add_argument("--credits", nargs="*", default=[], help="citation and licence of the images")
     parser.add_argument(
         "--records",
         type=Path,
@@ -60,14 +61,19 @@ def cells_of(test: Path, folders: dict[str, str]) -> list[str]:
     return [paths.locate(paths.CELL, folders, method=method, **where).as_posix() for method in methods]
 
 
+def read_claims(path: Path) -> list[dict[str, str]]:
+    """Lines of claims.csv."""
+    with open(path, encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
 def main() -> None:
     args = parse_args()
     folders = {"results": args.out.parent.as_posix()}
     runs = defaultdict(list)
     for path in args.records:
         runs[cell_of(path, folders)].append(read_json(path))
-    with open(args.claims, encoding="utf-8", newline="") as opened:
-        claims = list(csv.DictReader(opened))
+    claims = read_claims(args.claims) if args.claims else []
     figures = [
         (args.captions.get(path.stem, path.stem), path.relative_to(args.out.parent).as_posix())
         for path in args.figures
@@ -86,6 +92,7 @@ def main() -> None:
         },
         args.command,
         to_html(read_json(args.plan)) if args.plan and args.plan.exists() else "",
+        args.credits,
     )
     write_text(args.out, text)
     print(

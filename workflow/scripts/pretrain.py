@@ -1,6 +1,6 @@
-"""Pre-train one encoder on MIMIC-CXR-JPG with one objective (paper §4).
+"""Pre-train one encoder with one objective, on MIMIC-CXR-JPG (paper §4) or on a pool of other images.
 
-In: index.parquet, images.npy, images.json and tokens.npz of MIMIC; the text encoder's folder; optionally an encoder to
+In: index.parquet, images.npy and images.json of either; of MIMIC also tokens.npz and the text encoder's folder; optionally an encoder to
 start from, and the pilot that chose optimiser and rate.
 Out: encoder.safetensors, run.json and metrics.jsonl beside it; and resume.pt while the run lasts.
 """

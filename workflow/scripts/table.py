@@ -6,14 +6,16 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   reference, baseline         rows that are tested; baseline "best" is the best other row; without them no tests
   rows                        [{id, title, methods, note, marks}]; of several methods the one with the best validation
                               AUC is printed; marks become leading columns of check marks, in this order
-  columns                     [{id, dataset, dataset_title, ratio, group, title, comparable, same_images}]; with a `class` the
+  columns                     [{id, dataset, dataset_title, ratio, group, title, comparable, same_images, own}]; with a `class` the
                               column is that class of the cell; comparable: whether ours is judged against the printed number;
-                              same_images: whether that is of the same test images
+                              same_images: whether that is of the same test images; own: a dataset that the paper has not
   verdict                     {level, margin}: see refers.evaluation.verdict
   per_seed                    whether every seed has a label subset of its own
   undefined_resamples         largest share of undefined resamples with which an interval is still printed
   status                      {method or dataset: "short form: why it has no cells"}
-  independent                 {source: {title, citation, differs}}: publications whose numbers are printed below the methods
+  independent                 {source: {title, citation, differs, numbers, listed}}: publications whose numbers are printed below
+                              the methods; numbers are of the same test images, and judged; `listed` takes those of the csv
+  against                     {id, title, status}: print the difference of each row to this method instead of its AUC
 """
 
 import argparse
@@ -51,7 +53,7 @@ def main() -> None:
         raise UserError(f"--spec: not JSON ({error})") from None
     cells = index_results([(str(path), read_json(path)) for path in args.cells], "method")
     tests = index_results([(str(path), read_json(path)) for path in args.ttests], "reference", "baseline")
-    asked = spec.get("independent", {})
+    asked = {name: about for name, about in spec.get("independent", {}).items() if about.get("listed")}
     others = read_independent(args.reported, spec.get("protocol", "finetune"), asked) if asked else {}
     table = build(spec, cells, tests, read_reported(args.reported), others)
     write_text(args.out_csv, to_csv(table))

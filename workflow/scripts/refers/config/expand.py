@@ -1,4 +1,5 @@
-"""Methods that stand for others, written out: `like` another one, and a row for each of several pre-training seeds."""
+"""Entries that stand for others, written out: methods `like` another one, a row for each pre-training seed, columns and figures
+of the user's own datasets; and tables and figures without a column in the study, left out."""
 
 from typing import Any
 
@@ -8,7 +9,8 @@ from refers.errors import UserError, did_you_mean
 
 
 def expand(config: StudyConfig) -> StudyConfig:
-    """The config with every `like` and every list of `pretrain.seeds` written out; nothing is left for a second pass.
+    """The config with every `like`, every list of `pretrain.seeds` and every dataset's `own` written out, and without the tables
+    and figures of datasets that have no column. Nothing is left for a second pass.
 
     Raises:
         UserError: `like` names no method, or one that is like another; seeds beside training.seed; or the name of a
@@ -31,7 +33,53 @@ def expand(config: StudyConfig) -> StudyConfig:
         if table["pretrain_seeds"]:
             missing = [name for name in several if name not in table["rows"]]
             table["rows"] = _replaced([*table["rows"], *missing], rows)
+    _add_own_datasets(values)
+    _leave_out_absent(values)
     return load(StudyConfig, values)
+
+
+def _columns(values: dict[str, Any]) -> set[str]:
+    """Datasets that have a column."""
+    return {cell["dataset"] for cell in values["study"]["cells"]}
+
+
+def _add_own_datasets(values: dict[str, Any]) -> None:
+    """Columns, figures and a table by class for each dataset that is marked `own`; entries of such names stay as they are.
+
+    Its figures show the methods of the first table.
+    """
+    cells, rows = values["study"]["cells"], next((table["rows"] for table in values["tables"].values()), [])
+    methods = [name for name in values["study"]["methods"] if name in rows] or values["study"]["methods"]
+    methods = [*methods, *(name for name, entry in values["methods"].items() if entry["own"])]
+    for name, entry in values["datasets"].items():
+        if not entry["own"]:
+            continue
+        if name not in _columns(values):
+            cells.append({"dataset": name, "ratios": entry["ratios"], "splits": entry["splits"]})
+        ratios, title = next(cell["ratios"] for cell in cells if cell["dataset"] == name), entry["title"]
+        lines = {"dataset": name, "methods": list(dict.fromkeys(methods))}
+        most = max(ratios)
+        roc = {"title": f"ROC, {title}, {most} % of the labels", "kind": "roc", "ratio": most}
+        values["figures"].setdefault(f"roc_{name}", roc | lines)
+        if len(ratios) > 1:
+            against = {"title": f"{title}: AUC against label ratio", "kind": "ratios"}
+            values["figures"].setdefault(f"ratios_{name}", against | lines)
+        if len(entry["classes"]) > 1:
+            by_class = {"title": f"{title}, by class", "per_class": name, "rows": values["study"]["methods"]}
+            values["tables"].setdefault(f"classes_{name}", by_class)
+
+
+def _leave_out_absent(values: dict[str, Any]) -> None:
+    """Leave out tables and figures of datasets that the config describes and the study has no column of."""
+    absent = set(values["datasets"]) - _columns(values)
+
+    def shown(entry: dict[str, Any]) -> bool:
+        named = {cell.partition("/")[0] for cell in entry.get("columns") or []}
+        named |= {entry[key] for key in ("per_class", "dataset") if entry.get(key)}
+        return not (named and named <= absent)
+
+    for kind in ("tables", "figures"):
+        values[kind] = {name: entry for name, entry in values[kind].items() if shown(entry)}
 
 
 def _alike(name: str, entries: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def declared_settings(name: str) -> type[Section]:
     return settings
 
 
+def reads_reports(name: str) -> bool:
+    """Whether an objective's unit is the study, which it pairs with its report: its `Settings` extend StudySettings."""
+    return any(kind.__name__ == "StudySettings" for kind in declared_settings(name).__mro__)
+
+
 def _needed_by(wanted: str, tree: ast.Module) -> list[ast.stmt]:
     """Top-level statements that bind a name, and those that bind what these use, in their order."""
     binds = [(statement, _bound_names(statement)) for statement in tree.body]

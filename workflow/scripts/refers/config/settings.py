@@ -6,7 +6,7 @@ from them (`make schema`). Defaults follow the paper; where the paper is silent 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,17 +15,20 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    ModelWrapValidatorHandler,
     Strict,
     Tag,
+    ValidationError,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from refers.errors import did_you_mean
 
 LARGEST_RATE = 10.0
 # of a BERT's folder: sizes, weights in the first format that exists, vocabulary
 BERT_FILES = ("config.json", "model.safetensors|pytorch_model.bin", "vocab.txt|tokenizer.json")
+KINDS_OF_ERRORS = get_args(core_schema.ErrorType)  # pydantic's own
 
 
 class Section(BaseModel):
@@ -37,12 +40,12 @@ class Section(BaseModel):
         """A copy with other values for some keys, checked like the original."""
         return type(self).model_validate(self.model_dump() | changes)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _check_keys(cls, values: Any) -> Any:
-        # All unknown and missing keys of a map in one message; pydantic itself would give one message per key.
+    def _check_keys(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # All unknown and missing keys of a map in one message, and then what is wrong with the others.
         if isinstance(values, cls):
-            return values
+            return handler(values)
         if not isinstance(values, Mapping):
             raise PydanticCustomError(
                 "map", "expected a map of settings, found {found}", {"found": repr(values)}
@@ -53,9 +56,29 @@ class Section(BaseModel):
         parts = [f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown]
         parts += [f"known keys are {', '.join(sorted(known))}"] if unknown else []
         parts += [f"missing {', '.join(missing)}; add {'them' if missing[1:] else 'it'}"] if missing else []
-        if parts:
-            raise PydanticCustomError("keys", "{text}", {"text": "; ".join(parts)})
-        return values
+        try:
+            found = handler({key: value for key, value in values.items() if key in known})
+        except ValidationError as error:
+            if not parts:
+                raise
+            others = [
+                item for item in error.errors() if not (item["type"] == "missing" and len(item["loc"]) == 1)
+            ]
+        else:
+            if not parts:
+                return found
+            others = []
+        keys = PydanticCustomError("keys", "{text}", {"text": "; ".join(parts)})
+        problems = [InitErrorDetails(type=keys, input=values), *map(_again, others)]
+        raise ValidationError.from_exception_data(cls.__name__, problems)
+
+
+def _again(item: Any) -> InitErrorDetails:
+    """A problem that pydantic found, to be reported beside others."""
+    kind = item["type"]
+    if kind not in KINDS_OF_ERRORS:
+        kind = PydanticCustomError(kind, "{text}", {"text": item["msg"]})
+    return InitErrorDetails(type=kind, loc=item["loc"], input=item["input"], ctx=item.get("ctx", {}))
 
 
 class Interval:
@@ -421,10 +444,16 @@ class Pilots(Section):
 
 
 class Pretrain(Section):
-    """Pre-training of one encoder on MIMIC-CXR-JPG."""
+    """Pre-training of one encoder, on MIMIC-CXR-JPG unless `sources` says otherwise."""
 
     objective: str = Field(
         "refers", description="Objective: the name of a file in workflow/scripts/refers/methods/."
+    )
+    sources: Annotated[list[str], Field(min_length=1), Unique] = Field(
+        ["mimic"],
+        description="Downloads whose images are learned from, keys of `sources`: MIMIC-CXR with its reports, or frontal and"
+        " lateral images of others, pooled, without reports. Of those, no image of a test set of the study takes part, no"
+        " image of a patient in one, and no identical picture; validation images are held out.",
     )
     init: Literal["scratch", "imagenet"] = Field(
         "scratch",

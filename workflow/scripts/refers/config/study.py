@@ -101,8 +101,9 @@ class Source(Section):
     layout: Name = Field(description="Adapter: a file in workflow/scripts/refers/data/adapters/.")
     folder: Folder = Field(description="Folder below data_root.")
     files: list[Text] = Field(
+        [],
         description="Tables that the index is made from; a pattern takes the last match by name, and `this|that` the first"
-        " alternative that exists."
+        " alternative that exists.",
     )
     images: Text = Field(
         description="Pattern that matches something where the images are in place, or alternatives with `|`."
@@ -110,6 +111,10 @@ class Source(Section):
     reports: str = Field("", description="The same for the reports, of a source that has some.")
     boxes: str = Field("", description="The same for radiologists' boxes, of a source that has some.")
     origin: str = Field("", description="Where to get it; preflight prints this.")
+    credit: str = Field(
+        "",
+        description="Citation and licence of its images, printed where the page shows the study or an image of it.",
+    )
     access: str = Field("", description="How large it is and what its owner asks for; preflight prints this.")
     expected: Expected | None = Field(
         None, description="Published totals that preflight compares with; null expects nothing."
@@ -179,23 +184,27 @@ class Dataset(Section):
         description="Labels in table order; one label is a binary task."
     )
     views: Annotated[list[Literal["frontal", "lateral", "ct", "other"]], Some, Unique] = Field(
-        description="Views that count."
+        ["frontal"], description="Views that count."
     )
     split: SplitRule
     released: Folder | None = Field(None, description="Folder of its lists below released_lists.")
     comparable: bool = Field(
         True,
-        description="Whether its test images are the paper's, or drawn from the same pool. Where they are not, no number is"
-        " judged against the paper's.",
+        description="Whether its test images are the paper's, or drawn from the same pool; where not, no number is judged"
+        " against the paper's.",
     )
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
-    comparable: bool = Field(
-        True,
-        description="Whether its test images are the paper's, or drawn from the same pool; where not, no number is judged"
-        " against the paper's.",
+    own: bool = Field(
+        False,
+        description="A dataset beyond the paper's: its `ratios` are columns behind those of study.cells, and it gets figures"
+        " of its own (ROC, AUC against label ratio), and a table by class where it has several.",
     )
+    ratios: Annotated[list[Percent], Some, Unique] = Field(
+        [1, 10, 100], description="Label ratios in percent of its columns, where it is `own`."
+    )
+    splits: Count | None = Field(None, description="Splits of it instead of study.splits, where it is `own`.")
 
 
 class Subset(Section):
@@ -302,7 +311,9 @@ class Grid(Section):
     """What runs: methods x cells x splits x seeds. Lists choose what to run; the maps beside them describe it."""
 
     methods: Annotated[list[str], Some, Unique]
-    cells: Annotated[list[Columns], Some]
+    cells: list[Columns] = Field(
+        [], description="Columns of the tables; those of datasets marked `own` follow by themselves."
+    )
     splits: Count = Field(
         1,
         description="Splits drawn of every dataset, each with label subsets of its own; a cell averages over splits and seeds."
@@ -430,24 +441,48 @@ class Table(Section):
     marks: dict[str, list[str]] = Field({}, description="By row: the parts in place, printed as check marks.")
     independent: bool = Field(
         False,
-        description="Print what others report for its rows and columns (config/reported.csv) below the methods.",
+        description="Print what others report for its rows and columns (`reported`) below the methods.",
+    )
+    against: str | None = Field(
+        None,
+        description="Print, instead of AUCs, the difference of each row to this method, paired over the test images, with"
+        " its interval.",
     )
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
         if self.reference and not self.baseline:
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
+        if self.against and (self.reference or self.per_class or self.protocol == "probe"):
+            raise ValueError(
+                "against compares fine-tuned rows with one method; leave out reference, per_class and protocol"
+            )
         if self.reference and self.protocol == "probe":
             raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
         return self
 
 
+class ReportedNumber(Section):
+    """An AUC that others print for a column, on the same test images."""
+
+    title: str = Field("", description="What they did; the title of `row` by default.")
+    row: str = Field(description="Row of ours that is judged against it.")
+    column: CellName = Field(description="Cell, such as nih/1.")
+    auc: float = Field(ge=0, le=100, description="In percent, as printed.")
+    runs: Count = Field(1, description="Runs behind it.")
+
+
 class ReportedSource(Section):
-    """A publication other than the paper whose numbers are in config/reported.csv."""
+    """A publication other than the paper, with numbers in config/reported.csv or in `numbers`."""
 
     title: Text = Field(description="Its short name in the tables.")
     citation: Text = Field(description="Where its numbers are printed.")
-    differs: Text = Field(description="What differs from the paper's protocol, printed under the tables.")
+    differs: Text = Field(description="What differs from the protocol of our rows, printed under the tables.")
+    numbers: list[ReportedNumber] = Field(
+        [],
+        description="Its numbers on the test images of our columns: ours are judged against them, as against the paper's."
+        " Those of config/reported.csv, of other test images, are shown and never judged.",
+    )
 
 
 class Figure(Section):
@@ -513,6 +548,9 @@ class StudyConfig(TrainingPart):
         "quick", description="What `snakemake preflight` does: count images, or decode every one."
     )
     note: str = Field("", description="Printed under every table; overlays say there what they are.")
+    claims: Folder | None = Field(
+        "config/claims.yaml", description="The paper's claims to check; null checks none."
+    )
     comparable: bool = Field(
         True,
         description="Whether the data are the paper's. Where they are not, no number and no claim is judged against the"
@@ -535,7 +573,8 @@ class StudyConfig(TrainingPart):
     audit: Audit
     reported: dict[Name, ReportedSource] = Field(
         {},
-        description="By `source` of config/reported.csv: publications whose numbers tables print beside the paper's.",
+        description="Publications whose numbers tables print beside the paper's, by their `source` in config/reported.csv or"
+        " with `numbers`.",
     )
     tables: dict[Name, Table]
     figures: dict[Name, Figure]

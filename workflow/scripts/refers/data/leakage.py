@@ -11,6 +11,11 @@ from refers.data.splits import describe, minority_warnings
 from refers.errors import UserError
 
 KINDS = ("patients", "duplicates")
+# What each kind is known by: no check sees more than the download says and the store shows.
+KNOWN_BY = {
+    "patients": "equal ids, as the adapter reads them; one person under two ids is not seen",
+    "duplicates": "equal pixels in the store; a picture cut or scaled in another way is not seen",
+}
 NAMED = 3  # cases listed in a message
 
 
@@ -41,7 +46,7 @@ def check(
         minority_patients: see `refers.data.splits.minority_warnings`.
 
     Returns:
-        Content of check.json: the counts of `refers.data.splits.describe`; views by set; patients and duplicate images in
+        Content of check.json: what the check knows by (`known_by`); the counts of `refers.data.splits.describe`; views by set; patients and duplicate images in
         several sets; classes with a single label in a set, whose AUC is undefined there; and warnings.
 
     Raises:
@@ -62,6 +67,7 @@ def check(
         "duplicates_within_sets": sum(int(digests[rows.index].duplicated().sum()) for rows in parts.values()),
         "single_class": {part: found for part, found in single.items() if found},
         "accepted": sorted(accepted),
+        "known_by": KNOWN_BY,
         "warnings": [
             f"{part}: {', '.join(found)} with a single label; AUC undefined"
             for part, found in single.items()
@@ -83,7 +89,8 @@ def check(
                 f"{dataset}: {kind} in several sets: {cases}{more}; use another split, or accept: [{kind}] in datasets.{dataset}"
             )
         if leaks[kind]:
-            report["warnings"].append(f"{len(leaks[kind])} {kind} in several sets, accepted")
+            known = KNOWN_BY[kind].partition(";")[0]
+            report["warnings"].append(f"{len(leaks[kind])} {kind} in several sets ({known}), accepted")
     return report
 
 

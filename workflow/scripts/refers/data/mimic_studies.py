@@ -1,6 +1,8 @@
-"""MIMIC-CXR-JPG for pre-training: studies of several views, with their report tokens and labels (paper §4)."""
+"""What pre-training learns from: studies of MIMIC-CXR-JPG with report tokens and labels (paper §4), or a pool of other images."""
 
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -9,18 +11,23 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import aspects
+from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
 from refers.files import read_parquet
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
+# Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
+RADIOGRAPHS, HELD_OUT = ("frontal", "lateral"), 0.05
 TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
 WORDS_REMEDY = "delete it and rerun discover_words.py"
 
 
 class MimicStudies:
     """Studies with at least one image and a kept report, split into `train` and `val` (official validate + test).
+
+    Of a pool there are no reports: every study with an image counts, and its one token is padding.
 
     Attributes:
         store: images (N, S, S) uint8, memory-mapped.
@@ -39,7 +46,7 @@ class MimicStudies:
         quarantined: rows of the store that are not used because their image could not be read.
 
     Args:
-        index, store, tokens: index.parquet, images.npy and tokens.npz of MIMIC-CXR.
+        index, store, tokens: index.parquet, images.npy and tokens.npz of MIMIC-CXR; of a pool, tokens is None.
         manifest: images.json of the store, which lists the quarantined rows; None if every image was read.
         words: words.csv of discover_words.py.
         reports: `shuffled` gives every study the report of another one of its split; images and labels stay.
@@ -52,7 +59,7 @@ class MimicStudies:
         self,
         index: Path,
         store: Path,
-        tokens: Path,
+        tokens: Path | None,
         manifest: Path | None = None,
         words: Path | None = None,
         reports: str = "own",
@@ -64,7 +71,7 @@ class MimicStudies:
             raise UserError(
                 f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
             )
-        saved = _read_tokens(tokens)
+        saved = _read_tokens(tokens) if tokens else _no_tokens(frame["study_id"])
         place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
         frame["row"] = np.arange(len(frame))
         self.image_ids, self.aspects = frame["image_id"].to_numpy(), aspects(frame)
@@ -143,6 +150,89 @@ class MimicStudies:
         owner = np.repeat(studies, counts)
         offsets = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
         return self.rows[self.first[owner] + offsets], owner
+
+
+@dataclass(frozen=True)
+class PoolSource:
+    """A download to pool: its name, index and image store, rows that cannot be read, and its splits in the study."""
+
+    name: str
+    index: pd.DataFrame
+    store: np.ndarray
+    quarantined: Sequence[int]
+    splits: Sequence[pd.DataFrame]
+
+
+def pool(sources: Sequence[PoolSource]) -> tuple[pd.DataFrame, list[np.ndarray], dict[str, dict[str, int]]]:
+    """Images of several downloads to pre-train on: (index, rows of each store in the order of the index, counts by source).
+
+    Names, patients and studies get the source in front; a label that a source does not have is NaN. Left out are unreadable
+    images, CT slices and unknown views, and what would let a test set of the study into pre-training: its images, further
+    images of its patients, the download's own test images, and pictures that are identical to a test image. Validation
+    images of the study, and further images of their patients, are `val`, as is a twentieth of the patients of a download
+    that has no split in the study; all others are `train`.
+
+    Raises:
+        UserError: nothing of a source is left to train on.
+    """
+    frames, rows, counts = [], [], {}
+    for source in sources:
+        part, reasons = _part_of(source)
+        left_out = {reason: int((reasons == reason).sum()) for reason in sorted({*reasons} - {""})}
+        kept = reasons == ""
+        if not (part[kept] == "train").any():
+            raise UserError(
+                f"pretrain.sources: no image of {source.name} is left to train on (left out: {left_out}); name another source"
+            )
+        frame = source.index[kept].assign(split=part[kept])
+        for name in ("image_id", "patient_id", "study_id"):
+            frame[name] = f"{source.name}/" + frame[name]
+        frames.append(frame)
+        rows.append(np.flatnonzero(kept))
+        sizes = {name: int((part[kept] == name).sum()) for name in ("train", "val")}
+        counts[source.name] = sizes | {"left_out": left_out}
+    return pd.concat(frames, ignore_index=True), rows, counts
+
+
+def _part_of(source: PoolSource) -> tuple[np.ndarray, np.ndarray]:
+    """For each image of a source, `train` or `val`, and why it is left out, empty for those that are not; (N,) each."""
+    index, used = source.index, pd.concat([pd.DataFrame({"row": [], "split": []}), *source.splits])
+    patients = index["patient_id"]
+    rows = {
+        part: used.loc[used["split"] == part, "row"].unique().astype(np.int64) for part in ("val", "test")
+    }
+    tested = np.zeros(len(index), bool)
+    tested[rows["test"]] = True
+    if len(used):
+        tested |= (index["split"] == "test").to_numpy()
+    unreadable = index.index.isin(list(source.quarantined))
+    digests = picture_digests(source.store, np.arange(len(index)))
+    twins = np.isin(digests, digests[tested & ~unreadable])
+    reasons = np.select(
+        [
+            unreadable,
+            ~index["view"].isin(RADIOGRAPHS).to_numpy(),
+            tested,
+            patients.isin(set(patients[tested])).to_numpy(),
+            twins,
+        ],
+        ["unreadable", "no radiograph", "test image", "patient of a test image", "identical to a test image"],
+        "",
+    )
+    held_out = set(patients.iloc[rows["val"]])
+    if not len(used):
+        everyone = np.array(sorted(set(patients[reasons == ""])), object)
+        order = hash_order(everyone, "pool", source.name)
+        held_out = {*everyone[order[: max(1, round(HELD_OUT * len(everyone)))]]}
+    return np.where(patients.isin(held_out), "val", "train"), reasons
+
+
+def _no_tokens(studies: pd.Series) -> dict[str, np.ndarray]:
+    """What `_read_tokens` returns, for studies without reports."""
+    names = np.unique(studies.to_numpy(str))
+    padding = np.zeros((len(names), 1), np.uint16)
+    lengths = np.ones(len(names), np.int16)
+    return dict(zip(TOKENS, (names, padding, padding, lengths, np.array(1)), strict=True))
 
 
 def _read_tokens(path: Path) -> dict[str, np.ndarray]:

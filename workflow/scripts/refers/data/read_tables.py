@@ -142,6 +142,26 @@ def find_pngs(folder: Path, subfolders: Iterable[str]) -> tuple[dict[str, str], 
     return found, twice
 
 
+def merged_patients(images: pd.Series, patients: pd.Series) -> pd.Series:
+    """One id for patients that share an image: a split must not treat them as different people.
+
+    images: what tells the images apart, a name or a digest of each.
+    """
+    merged: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while patient in merged:
+            patient = merged[patient]
+        return patient
+
+    for image, patient in zip(images, patients, strict=True):
+        one, other = root(first.setdefault(image, patient)), root(patient)
+        if one != other:
+            merged[other] = one
+    return patients.map(root)
+
+
 def read_sizes(folder: Path, paths: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Widths and heights (N,) int32 from image headers, for tables without them; 0 where a header is unreadable."""
 

@@ -31,7 +31,12 @@ SIGNS = {CONSISTENT: "=", DIFFERENT: "≠", TOO_NOISY: "?"}
 
 
 def difference_interval(
-    mean: float, error: dict[str, Any], printed: str, level: float, same_images: bool
+    mean: float,
+    error: dict[str, Any],
+    printed: str,
+    level: float,
+    same_images: bool,
+    runs: int = PAPER_RUNS,
 ) -> tuple[float, float] | None:
     """Interval of our AUC minus the printed one, in points; None where our standard error is undefined.
 
@@ -41,12 +46,13 @@ def difference_interval(
         printed: the paper's number in percent, as printed.
         level: confidence level.
         same_images: whether the paper's number is of the same test images.
+        runs: fine-tunes behind it.
     """
     from scipy.special import stdtrit
 
     if error["total"] is None:
         return None
-    again = {"seeds": 1 / PAPER_RUNS, "splits": 1, "images": 0 if same_images else 1}
+    again = {"seeds": 1 / runs, "splits": 1, "images": 0 if same_images else 1}
     known = [(error[name], share) for name, share in again.items() if error[name]]
     parts = [(100**2 * (each["se"] ** 2 + share * each["sd"] ** 2), each["df"]) for each, share in known]
     unit = 10.0 ** -len(printed.partition(".")[2])

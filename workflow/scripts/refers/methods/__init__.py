@@ -56,9 +56,10 @@ UNITS = {"study": StudySettings, "image": Section, "crop": CropSettings}
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What an objective may need to know about the data: the text encoder's folder, sizes, label names, number of words."""
+    """What an objective may need to know about the data: the text encoder's folder (None where the images have no reports),
+    sizes, label names, number of words."""
 
-    text_encoder: Path
+    text_encoder: Path | None
     vocabulary: int
     max_length: int
     label_names: tuple[str, ...]

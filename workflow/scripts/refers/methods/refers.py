@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refers.config import Optimiser, ReportTransformer
+from refers.errors import UserError
 from refers.methods import Context, StudySettings
 from refers.methods.common.contrast import chance_loss, contrastive_loss
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
@@ -92,6 +93,8 @@ class Objective(PretrainingObjective):
             sizes = context.vocabulary, context.max_length, encoder.token_width
             self.decoder = ReportDecoder(settings.decoder, *sizes)
         if settings.image_to_text or settings.text_to_image:
+            if context.text_encoder is None:
+                raise UserError("refers: these images have no reports; set pretrain.sources: [mimic]")
             check_sizes(context.text_encoder, context.vocabulary, context.max_length)
             self.text = TextEncoder(context.text_encoder)
             views = 1 if settings.fusion == "none" else settings.views

@@ -27,6 +27,7 @@ CPU_SECONDS = {
     "build_text_encoder": (15, 0),
     "copy_text_encoder": (2, 0),
     "tokenize_reports": (10, 2e-4),
+    "pool_images": (5, 2e-4),
     "discover_words": (30, 2e-3),
     "generate_checkpoint": (10, 0),
     "import_encoder": (10, 0),
@@ -180,7 +181,9 @@ class CostModel:
         if job.rule in ("clean_reports", "tokenize_reports"):
             return self.studies
         if job.rule == "discover_words":
-            return self.images("mimic")
+            return self._images_to_pretrain(job.wildcards["method"])
+        if job.rule == "pool_images":
+            return sum(map(self.images, self.study.pools()[job.wildcards["pool"]]))
         if "dataset" in job.wildcards:
             sizes = self.sizes(job.wildcards["dataset"])
             tested = len(self.study.splits(job.wildcards["dataset"])) * sizes["test"]
@@ -188,7 +191,7 @@ class CostModel:
         return 0
 
     def _disk(self, job: Job, items: int) -> float:
-        if job.rule == "pack_images":
+        if job.rule in ("pack_images", "pool_images"):
             return items * self.study.config.images.size**2
         if job.rule == "clean_reports":
             return items * REPORT_BYTES
@@ -243,7 +246,7 @@ class CostModel:
             words = settings.words
             train, val = words.count * words.instances, words.count * words.held_out
         else:
-            total = self.studies if step["unit"] == "study" else self.images("mimic")
+            total = self.studies if step["unit"] == "study" else self._images_to_pretrain(method)
             train, val = round(total * (1 - held_out)), round(total * held_out)
         flops = runs * self._training(training, step, train, val)
         speed, source = self.speed(method, training.precision)
@@ -330,6 +333,9 @@ class CostModel:
         if count is None:
             raise UserError(f"plan.images: no published number of images of {source}; add one")
         return count
+
+    def _images_to_pretrain(self, method: str) -> int:
+        return sum(map(self.images, self.study.pretrain_settings(method).sources))
 
     @property
     def studies(self) -> int:

@@ -85,13 +85,23 @@ class JobGraph:
             text = [self.add("build_text_encoder", output, [reports])]
         return [index, store, self.add("tokenize_reports", paths.TOKENS, [reports, *text]), *text]
 
+    def pool(self, method: str) -> list[str]:
+        """Index and images of the pool that a method is pre-trained on; one job writes both."""
+        sources = self.study.pretrain_settings(method).sources
+        needs = [target for source in sources for target in self.images(source)]
+        for source in sources:
+            for dataset in self.study.datasets_of(source):
+                needs += [self.split(dataset, split)[0] for split in self.study.splits(dataset)]
+        return [self.add("pool_images", paths.POOL_IMAGES, needs, pool=self.study.pool(method))]
+
     def encoder(self, method: str) -> str:
         method = self.study.encoder_owner(method)
         if self.study.is_imported(method):
             random = self.study.has_random_checkpoint(method)
             needs = [self.add("generate_checkpoint", paths.RANDOM_VIT)] if random else []
             return self.add("import_encoder", paths.ENCODER, needs, method=method)
-        settings, needs = self.study.pretrain_settings(method), self.mimic()
+        settings = self.study.pretrain_settings(method)
+        needs = self.mimic() if self.study.reads_mimic(method) else self.pool(method)
         if settings.words.count:
             needs.append(self.add("discover_words", paths.WORDS, needs[:3], method=method))
         if settings.init == "imagenet":
@@ -169,7 +179,7 @@ class JobGraph:
                 found += self.split(cell.dataset, split)[:2]
             if method in {table.reference for table in tables.values()}:
                 found.append(self.encoder(method))
-            if not self.study.is_imported(method):
+            if self.study.reads_mimic(method):
                 index, _ = self.images("mimic")
                 found += [index, self.add("clean_reports", paths.REPORTS, [index])]
         return found
@@ -186,9 +196,14 @@ class JobGraph:
             for target, figure in maps.items()
             if not {"", self.study.figure(figure).dataset} & {*blocked}
         ]
-        compared = [target for name, target in tables.items() if entries[name].protocol == "finetune"]
-        needs = [*compared, *judged, *self.counts()]
-        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
+        compared = [
+            target
+            for name, target in tables.items()
+            if entries[name].protocol == "finetune" and not entries[name].against
+        ]
+        if self.study.config.claims:
+            needs = [*compared, *judged, *self.counts()]
+            self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
         self.add("cell_index", paths.CELL_INDEX, [*tables.values()])
         for method in self.study.methods:
             for cell in self.study.cells:

@@ -20,8 +20,9 @@ from refers.evaluation.verdict import (
     judge,
     sign,
 )
+from refers.reporting.independent import add_independent
 from refers.reporting.published import Independent, Reported
-from refers.reporting.table import AT, DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
+from refers.reporting.table import DELONG, DIFFERENCE, HOLM, P_VALUE, PAIRED, TESTS, WELCH, Entry, Table
 
 # (names..., dataset, ratio) -> path and content of a file
 Results = dict[tuple[str, ...], tuple[str, dict[str, Any]]]
@@ -65,7 +66,7 @@ def build(
     """
     try:
         table = _Builder(spec, cells, tests, reported).build()
-        _add_independent(table, spec, independent or {})
+        add_independent(table, spec, independent or {})
         return table
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
@@ -93,6 +94,8 @@ class _Builder:
                 entry.verdict = self._verdict(entry)
             self._check_test_labels(column)
             self._mark_best(column)
+        if self.spec.get("against"):
+            return self._subtract()
         for row in self.rows:
             if len(row["methods"]) > 1:
                 row["note"] = " ".join(filter(None, [row["note"], self._selection(row)]))
@@ -243,10 +246,12 @@ class _Builder:
     def _legend(self) -> str:
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         known = any(entry.reported for entry in self.table.entries.values())
+        foreign = all(column.get("own") for column in self.table.columns)
         unknown = "not printed as text" if self.spec.get("comparable", True) else "of no such table"
         brackets = "in brackets the paper's number" if known else f"the paper's numbers are {unknown}"
+        brackets = "" if foreign else f"; {brackets}"
         if not found:
-            return f"None of our cells is available yet; {brackets}."
+            return f"None of our cells is available yet{brackets}."
         seeds, splits = ({getattr(entry, name) for entry in found} for name in ("seeds", "splits"))
         measure = "standard deviation" if max(seeds) == 1 else "that"
         if self.spec.get("protocol") == "probe":
@@ -259,7 +264,7 @@ class _Builder:
             )
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         what = "Test AUC of each class" if self.table.by_class else "Mean-class test AUC"
-        return f"{what} × 100{spread}; {brackets}{bold}. {self._test_sets()}"
+        return f"{what} × 100{spread}{brackets}{bold}. {self._test_sets()}"
 
     def _verdict_notes(self) -> list[str]:
         """What the signs mean, where there are none and why, and the spread behind the paper's own tests."""
@@ -350,6 +355,58 @@ class _Builder:
             if entry.mean is not None
         }
         return f"Positive / negative test labels: {', '.join(sizes.values())}."
+
+    # ---- differences to one row
+
+    def _subtract(self) -> Table:
+        """Put in the place of each AUC its difference to the method that the spec names."""
+        table, other = self.table, self.spec["against"]
+        above: dict[str, list[str]] = {}
+        for column in table.columns:
+            above[_column_title(column)] = found = []
+            for entry in self._column(column):
+                table.entries[entry.row, column["id"]] = apart = self._difference(entry, other)
+                if apart.low is not None and apart.low > 0:
+                    apart.best = True
+                    found.append(entry.title)
+        level = f"{100 * LEVEL:g} %"
+        found = "; ".join(f"{column}: {', '.join(titles) or 'none'}" for column, titles in above.items())
+        table.notes = list(
+            filter(
+                None,
+                [
+                    self.spec.get("note", ""),
+                    f"AUC minus that of {other['title']}, in points, averaged over runs, with the {level} interval of a"
+                    " bootstrap of the test images that both share, by patient where known; each on its own, not adjusted"
+                    " for their number. Bold: the interval is above zero.",
+                    f"Above zero, by column: {found}."
+                    if any(above.values())
+                    else "No interval is above zero.",
+                ],
+            )
+        )
+        table.missing = [f"{', '.join(titles)}: {reason}" for reason, titles in self.reasons.items()]
+        return table
+
+    def _difference(self, entry: Entry, other: dict[str, str]) -> Entry:
+        """A method's AUC minus the other's, from their t-test."""
+        apart = Entry(entry.row, entry.title, entry.column, method=entry.method, against=other["id"])
+        if entry.mean is None:
+            return replace(apart, status=entry.status, note=entry.note)
+        key = entry.method, other["id"], entry.column["dataset"], str(entry.column["ratio"])
+        apart.target, test = self.tests.get(key, ("", None))
+        if not test:
+            reason = (
+                other["status"] or f"not run: no t-test of {entry.method} against {other['id']} was given"
+            )
+            self.reasons.setdefault(reason, {})[other["title"]] = None
+            return replace(apart, status=reason)
+        apart.splits, apart.seeds = entry.splits, entry.seeds
+        apart.note = self._set_interval(apart, test["bootstrap"])
+        apart.mean = None if test["difference"] is None else 100 * test["difference"]
+        if apart.mean is None:
+            apart.status = apart.note = "undefined: one of the two has no AUC"
+        return apart
 
     # ---- rows of tests
 
@@ -492,36 +549,6 @@ class _Builder:
                     f"{target}: its {side} AUCs differ from those of {each.target}; delete it and rerun"
                 )
         return target, test
-
-
-def _add_independent(
-    table: Table, spec: dict[str, Any], found: dict[str, dict[tuple[str, str], Independent]]
-) -> None:
-    """A row for each source and method with numbers in this table, between the methods and the tests, and a note on it."""
-    columns, rows, notes = {column["id"]: column for column in table.columns}, [], []
-    for source, numbers in found.items():
-        about = spec["independent"][source]
-        of = [row for row in spec["rows"] if any((row["id"], column) in numbers for column in columns)]
-        for row in of:
-            name, title = f"{row['id']}{AT}{source}", f"{row['title']} ({about['title']})"
-            rows.append({"id": name, "title": title, "note": "", "marks": [], "source": source})
-            for column, where in columns.items():
-                each = numbers.get((row["id"], column))
-                entry = Entry(name, title, where, status="not reported", source=about["title"])
-                if each:
-                    entry.mean, entry.low, entry.high, entry.status = (
-                        each.auc,
-                        each.low,
-                        each.high,
-                        "independent",
-                    )
-                table.entries[name, column] = entry
-        if of:
-            notes.append(f"{about['title']} ({about['citation']}): {about['differs']}.")
-    methods = sum(row["id"] not in TESTS for row in table.rows)
-    table.rows[methods:methods] = rows
-    if notes:
-        table.notes.append(f"Reported by others, not judged. {' '.join(notes)}")
 
 
 def _column_title(column: dict[str, Any]) -> str:

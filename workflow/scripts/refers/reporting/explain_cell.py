@@ -38,6 +38,7 @@ PRETRAIN_INPUTS = {
     "words": paths.WORDS,
     "pilot": paths.PILOT,
 }
+POOL_INPUTS = PRETRAIN_INPUTS | {"index": paths.POOL_INDEX, "manifest": paths.POOL_MANIFEST}
 FINETUNE_INPUTS = {
     "encoder": paths.ENCODER,
     "split": paths.SPLIT,
@@ -159,9 +160,10 @@ class ProvenanceCheck:
             if digest(config.to_dict(study.model_settings(method))) != record["settings_sha256"]:
                 self.notes.append(f"{method}: the config's architecture is not that of its encoder")
             return found
+        patterns = PRETRAIN_INPUTS if study.reads_mimic(method) else POOL_INPUTS
         inputs = {
-            name: study.resolve(pattern, source="mimic", method=method)
-            for name, pattern in PRETRAIN_INPUTS.items()
+            name: study.resolve(pattern, source="mimic", method=method, pool=study.pool(method))
+            for name, pattern in patterns.items()
         }
         text_encoder = study.resolve(study.text_encoder_folder)
         inputs["text_encoder"] = text_encoder / files_read(text_encoder)[1]
@@ -170,7 +172,8 @@ class ProvenanceCheck:
             if name in inputs:
                 what = f"{name.replace('_', ' ')} of the pre-training of {method}"
                 self.compare(what, inputs[name], recorded)
-        self._images("mimic")
+        for source in study.pretrain_settings(method).sources:
+            self._images(source)
         if digest(config.to_dict(trained_settings(study, method))) != record["settings_sha256"]:
             self.notes.append(f"the config's settings are no longer those of the pre-training of {method}")
         return found | (self.encoders("imagenet") if "init" in record["inputs"] else {})

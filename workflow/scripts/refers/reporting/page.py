@@ -53,6 +53,7 @@ def render(
     tests: dict[str, list[str]],
     command: str,
     plan: str = "",
+    credits: Iterable[str] = (),
 ) -> str:
     """The page.
 
@@ -64,6 +65,7 @@ def render(
         cells: facts by target.
         tests: targets of the two cells that a t-test compares, by its target.
         command: how to make a target again; TARGET stands for its path.
+        credits: citation and licence of the images, one line each.
         plan: the section that `refers.planning.plan.to_html` writes, or nothing.
     """
     provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
@@ -73,10 +75,13 @@ def render(
         f"<title>{escape(title)}</title><style>{(ASSETS / 'page.css').read_text(encoding='utf-8')}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
-        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
+        *(f'<p class="note">{escape(credit)}</p>' for credit in credits),
+        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a>'
+        + ('<a href="#claims">Claims</a>' if claims else "")
         + ('<a href="#plan">Plan</a>' if plan else "")
         + "</nav>",
-        "<p>Our number first, the paper's beside it. A click on a number shows its provenance, a click on a column's head sorts.</p>",
+        "<p>Our number first, the paper's beside it.</p>" if claims else "",
+        "<p>A click on a number shows its provenance, a click on a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
         *(
             text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
@@ -85,10 +90,7 @@ def render(
         '<h2 id="figures">Figures</h2><div class="pictures">',
         *(_picture(caption, path) for caption, path in figures),
         "</div>",
-        '<h2 id="claims">Claims</h2>',
-        f"<p>The paper's claims, checked on its own numbers, taken without noise, and on ours, with {100 * LEVEL:g} % intervals"
-        " by test images, seeds and splits, simultaneous over the comparisons of a claim.</p>",
-        _claims(claims),
+        _claims(claims) if claims else "",
         plan,
         '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
@@ -126,6 +128,9 @@ def _claims(claims: list[dict[str, Any]]) -> str:
         rows.append(f'<tr id="{escape(claim["id"])}">{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     return (
+        '<h2 id="claims">Claims</h2>\n'
+        f"<p>The paper's claims, checked on its own numbers, taken without noise, and on ours, with {100 * LEVEL:g} % intervals"
+        " by test images, seeds and splits, simultaneous over the comparisons of a claim.</p>\n"
         '<figure class="table claims"><div class="scroll"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
     )

@@ -6,6 +6,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from refers.evaluation.verdict import sign
+
 # Tests over seeds, then tests over test images.
 P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
 DIFFERENCE, PAIRED, DELONG = "paired_difference", "p_value_paired", "p_value_delong"
@@ -32,7 +34,9 @@ class Entry:
         `undefined_resamples` are left out, since a class lost a label in them.
     positives, negatives: test labels, summed over the classes behind the number.
     note: text of its footnote.
-    source: of a number that others report, their short name; it is neither ours nor judged.
+    source: of a number that others report, their short name; it is not ours.
+    gap: ours minus a number that others report for the same test images, in points.
+    against: of a difference to another row, that row.
     """
 
     row: str
@@ -60,6 +64,8 @@ class Entry:
     note: str = ""
     best: bool = False
     source: str = ""
+    gap: float | None = None
+    against: str = ""
 
     @property
     def printed(self) -> str:
@@ -70,7 +76,10 @@ class Entry:
             return self.status.split(":")[0]
         if self.source and self.low is not None and self.high is not None:
             return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
-        if self.row == DIFFERENCE:
+        if self.gap is not None:
+            apart = format_difference(self.gap, self.difference_low, self.difference_high)
+            return f"{self.mean:.1f} (ours {apart} {sign(self.verdict)})".replace(" )", ")")
+        if self.row == DIFFERENCE or self.against:
             return format_difference(self.mean, self.low, self.high)
         if self.row in TESTS:
             return f"≤ {format_p(self.mean)}" if self.at_floor else format_p(self.mean)
@@ -93,6 +102,8 @@ class Entry:
     @property
     def difference(self) -> float | None:
         """Ours minus the printed AUC, in points; None unless both exist and are comparable."""
+        if self.gap is not None:
+            return round(self.gap, 4)
         if self.mean is None or not self.reported or self.row in TESTS or not self.column["comparable"]:
             return None
         return round(self.mean - float(self.reported), 4)

@@ -162,13 +162,14 @@ class Availability:
         settings = self.study.pretrain_settings(method)
         if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
-        package, bert = self.study.text_package, self.study.text_encoder
+        reads = self.study.reads_mimic(method)
+        package, bert = (self.study.text_package, self.study.text_encoder) if reads else (None, None)
         if package and (reason := self.files.package_problem(package)):
             return f"not run: {reason}"
         absent = (each for each in BERT_FILES if not self.files.has_download(bert, each)) if bert else ()
         for files in absent:
             return f"not run: no BERT in {bert} ({files.replace('|', ' or ')} not found); {ADVICE}"
-        return self.source_status("mimic")
+        return next(filter(None, map(self.source_status, settings.sources)), "")
 
     def row_status(self, method: str) -> str:
         """Status of a method as a row of a table or a line of a figure."""

@@ -1,12 +1,13 @@
 """The whole check of a config before any work: every key, every name that refers to another entry, every job's settings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from refers import config
 from refers.config.expand import expand
-from refers.config.objective import declared_settings
+from refers.config.objective import declared_settings, reads_reports
 from refers.config.parse import fragment_problems
 from refers.config.study import StudyConfig
 from refers.errors import UserError, did_you_mean
@@ -15,6 +16,7 @@ from refers.study.study import Study
 METHOD, ROW = "method", "method or group"
 PAPER = "paper"  # source of the paper's own numbers in config/reported.csv
 OWNER = "method with an encoder of its own"
+ENTRIES = ("sources", "datasets", "methods", "groups", "reported", "tables", "figures")
 ADAPTERS = Path(__file__).parents[1] / "data/adapters"
 
 
@@ -22,15 +24,35 @@ def check(values: dict) -> Study:
     """A study whose every key, reference and setting is checked.
 
     Raises:
-        UserError: an unknown or missing key, a value out of range, a name without an entry, or settings that no job would
-            accept; one line with the key's path and the nearest known name.
+        UserError: unknown or missing keys, values out of range, names without an entry, or settings that no job would
+            accept; one line with the path of each key and the nearest known name. Keys come first, then names, then settings.
     """
-    given = config.load(StudyConfig, values)
+    given = config.load(StudyConfig, without_removed(values))
     # Keys are checked where they are written, so that the message names the entry to correct; then what they merge to.
-    if problems := list(filter(None, _fragments(given))):
-        raise UserError("; ".join(problems))
+    _report(filter(None, _fragments(given)))
     study = Study(expand(given))
-    checked, cells = study.config, [str(cell) for cell in study.cells]
+    _report([*_unknown_names(study), *_contradictions(study)])
+    _report(_unusable_settings(study))
+    return study
+
+
+def without_removed(values: dict) -> dict:
+    """The config without entries that an overlay sets to null, such as `tables: {table3: null}`."""
+    return values | {
+        kind: {name: entry for name, entry in values[kind].items() if entry is not None}
+        for kind in ENTRIES
+        if isinstance(values.get(kind), dict)
+    }
+
+
+def _report(problems: Iterable[str]) -> None:
+    if found := list(dict.fromkeys(problems)):
+        raise UserError("; ".join(found))
+
+
+def _unknown_names(study: Study) -> Iterator[str]:
+    """Names that stand for no entry."""
+    checked = study.config
     known = {
         METHOD: list(checked.methods),
         ROW: [*checked.methods, *checked.groups],
@@ -38,45 +60,62 @@ def check(values: dict) -> Study:
         "dataset": list(checked.datasets),
         "source": list(checked.sources),
         "table": list(checked.tables),
-        "cell": cells,
+        "cell": [str(cell) for cell in study.cells],
         "adapter": sorted(path.stem for path in ADAPTERS.glob("[a-z]*.py")),
     }
     for key, kind, name in _references(study):
         if name not in known[kind]:
             hint = did_you_mean(name, known[kind])
-            raise UserError(f"config.{key}: no {kind} {name!r}{hint}; known are {', '.join(known[kind])}")
+            yield f"config.{key}: no {kind} {name!r}{hint}; known are {', '.join(known[kind])}"
+
+
+def _contradictions(study: Study) -> Iterator[str]:
+    """What is wrong with entries beside each other."""
+    checked = study.config
+    if not study.cells:
+        yield "config.study.cells: the study has no column; list some, or mark a dataset as own: true"
     if "cells" in checked.tables:
-        raise UserError(
-            "config.tables.cells: cells.csv beside the tables lists every number; rename the table"
-        )
+        yield "config.tables.cells: cells.csv beside the tables lists every number; rename the table"
     if PAPER in checked.reported:
-        raise UserError(
-            f"config.reported.{PAPER}: the paper's numbers need no entry; remove it or rename the source"
-        )
+        yield f"config.reported.{PAPER}: the paper's numbers need no entry; remove it or rename the source"
     for name, pattern in checked.audit.patients.items():
-        if not study.dataset(name).released:
-            raise UserError(f"config.audit.patients: the authors released no lists of {name}; remove it")
+        if name in checked.datasets and not study.dataset(name).released:
+            yield f"config.audit.patients: the authors released no lists of {name}; remove it"
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UserError(
-                f"config.audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
-            ) from None
-    for name in study.datasets:
+            yield f"config.audit.patients.{name}: {pattern!r} is not a regular expression ({error})"
+    for name in filter(checked.datasets.get, study.datasets):
         if repeated := _repeated_run(study, name):
-            raise UserError(f"config.study: {repeated}")
-    for method in known[METHOD]:
-        if study.is_imported(method):
-            study.model_settings(method)
-        else:
-            settings = study.pretrain_settings(method)
-            kind = declared_settings(settings.objective)
-            config.load(kind, settings.settings, f"config.methods.{method}.pretrain.settings")
-        if method in study.methods and study.uses_pilot(method):
-            study.pilot_training(method)
-        for cell in study.cells:
-            study.finetune_settings(method, *cell)
-    return study
+            yield f"config.study: {repeated}"
+
+
+def _unusable_settings(study: Study) -> Iterator[str]:
+    """Settings that no job would accept, each as its job would refuse them."""
+    for method in study.config.methods:
+        questions: list[Callable[[], object]] = [partial(_check_encoder, study, method)]
+        questions += [partial(study.finetune_settings, method, *cell) for cell in study.cells]
+        for ask in questions:
+            try:
+                ask()
+            except UserError as error:
+                yield str(error)
+
+
+def _check_encoder(study: Study, method: str) -> None:
+    if study.is_imported(method):
+        study.model_settings(method)
+        return
+    settings = study.pretrain_settings(method)
+    kind = declared_settings(settings.objective)
+    config.load(kind, settings.settings, f"config.methods.{method}.pretrain.settings")
+    if reads_reports(settings.objective) and not study.reads_mimic(method):
+        raise UserError(
+            f"config.methods.{method}.pretrain.sources: {settings.objective} pairs images with reports, which only"
+            " mimic has; set sources: [mimic]"
+        )
+    if method in study.methods and study.uses_pilot(method):
+        study.pilot_training(method)
 
 
 def _fragments(checked: StudyConfig) -> Iterator[str]:
@@ -118,6 +157,10 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
     for name, entry in checked.methods.items():
         if entry.encoder_of:
             yield f"methods.{name}.encoder_of", OWNER, entry.encoder_of
+        yield from (
+            (f"methods.{name}.pretrain.sources", "source", of) for of in entry.pretrain.get("sources", [])
+        )
+    yield from (("pretrain.sources", "source", name) for name in checked.pretrain.get("sources", []))
     for group, members in checked.groups.items():
         yield from ((f"groups.{group}", METHOD, name) for name in members.best_of)
     for name, table in checked.tables.items():
@@ -130,6 +173,17 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
             yield f"tables.{name}.baseline", ROW, table.baseline
         if table.per_class:
             yield f"tables.{name}.per_class", "dataset", table.per_class
+        if table.against:
+            yield f"tables.{name}.against", METHOD, table.against
+    for name, source in checked.reported.items():
+        yield from ((f"reported.{name}.numbers", ROW, number.row) for number in source.numbers)
+        columns = [number.column for number in source.numbers]
+        for column in columns:
+            dataset = column.partition("/")[0]
+            yield (
+                f"reported.{name}.numbers",
+                *(("cell", column) if dataset in study.datasets else ("dataset", dataset)),
+            )
     for name, figure in checked.figures.items():
         yield from ((f"figures.{name}.methods", METHOD, method) for method in figure.methods or [])
         if figure.dataset:

@@ -29,6 +29,11 @@ TEXT_PACKAGE = "<interim>/mimic/text_package"  # copy of one that an installed P
 TOKENS = "<interim>/mimic/tokens.npz"
 WORDS = "<interim>/mimic/{method}/words.csv"
 
+# ---- images of other downloads than MIMIC-CXR to pre-train on; a pool is named by its sources
+POOL_IMAGES = "<interim>/pools/{pool}/images.npy"
+POOL_INDEX = "<interim>/pools/{pool}/index.parquet"
+POOL_MANIFEST = "<interim>/pools/{pool}/images.json"
+
 # ---- datasets: who is trained, validated and tested on, by number of the split
 _SPLIT = "<interim>/{dataset}/split{split}"
 SPLIT = f"{_SPLIT}/split.parquet"
@@ -106,6 +111,7 @@ JOBS = {
     "split_dataset": "{dataset}.split{split}",
     "check_split": "{dataset}.split{split}",
     "label_subset": "{dataset}.{ratio}pct.split{split}",
+    "pool_images": "{pool}",
     "discover_words": "{method}",
     "pilot": "{method}",
     "pretrain": "{method}",

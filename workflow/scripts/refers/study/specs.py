@@ -53,6 +53,7 @@ class Specs:
             "label": entry.label,
             "note": self.study.config.note,
             "protocol": entry.protocol,
+            "against": self._against(entry.against),
             "comparable": entry.comparable and entry.protocol == "finetune",
             **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
@@ -68,11 +69,26 @@ class Specs:
             "status": {key: reason for key, reason in status.items() if reason},
         }
 
+    def _against(self, method: str | None) -> dict[str, str] | None:
+        """The method that the rows of a table are compared with, and why it cannot run."""
+        if method is None:
+            return None
+        status = self.availability.row_status(method)
+        return {"id": method, "title": self.study.method(method).title, "status": status}
+
     def _independent(self, name: str) -> dict[str, dict]:
-        """What a table says of the publications whose numbers it prints; none where the data are not the paper's."""
+        """What a table says of the publications whose numbers it prints.
+
+        Those of config/reported.csv are of the paper's columns: they count (`listed`) where the data are the paper's.
+        """
         config = self.study.config
-        asked = self.study.table(name).independent and config.comparable
-        return {source: entry.model_dump() for source, entry in config.reported.items()} if asked else {}
+        if not self.study.table(name).independent:
+            return {}
+        return {
+            source: entry.model_dump() | {"listed": config.comparable}
+            for source, entry in config.reported.items()
+            if config.comparable or entry.numbers
+        }
 
     def _columns(self, cell: Cell, per_class: bool) -> list[dict]:
         """One column of a cell, or one for each of its classes."""
@@ -81,6 +97,7 @@ class Specs:
         about = {**cell._asdict(), "dataset_title": dataset.title, "group": dataset.title, "title": title}
         about["comparable"] = self.study.config.comparable and dataset.comparable
         about["same_images"] = dataset.split.kind != "random"
+        about["own"] = dataset.own
         if not per_class:
             return [{"id": str(cell), **about}]
         about["group"] = f"{about['group']} {title}"
@@ -101,23 +118,29 @@ class Specs:
 
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints, by its protocol, and that can run."""
-        protocol = self.study.table(name).protocol
-        methods = dict.fromkeys(method for row in self.table_rows(name) for method in self.row_methods(row))
+        entry = self.study.table(name)
+        rows = [*self.table_rows(name), *filter(None, [entry.against])]
+        methods = dict.fromkeys(method for row in rows for method in self.row_methods(row))
         return [
             (method, cell)
             for method in methods
             for cell in self.table_columns(name)
-            if self.availability.can_run(method, cell, protocol)
+            if self.availability.can_run(method, cell, entry.protocol)
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
         """(reference, baseline, cell) triples whose t-tests a table may print; those of single classes table.py makes."""
-        entry = self.study.table(name)
+        entry, can_run = self.study.table(name), self.availability.can_run
+        if entry.against:
+            return [
+                (method, entry.against, cell)
+                for method, cell in self.table_cells(name)
+                if method != entry.against and can_run(entry.against, cell)
+            ]
         if not (entry.reference and entry.baseline):
             return []
         reference = entry.reference
         others = [row for row in self.table_rows(name) if row != reference]
-        can_run = self.availability.can_run
         return [
             (reference, method, cell)
             for row in (others if entry.baseline == "best" else [entry.baseline])
@@ -149,7 +172,9 @@ class Specs:
         return {
             "kind": kind,
             "title": entry.title,
-            "note": " ".join(filter(None, [self._first_split(name), self.study.config.note])),
+            "note": " ".join(
+                filter(None, [self._first_split(name), self._credit(name), self.study.config.note])
+            ),
             **({"threshold": entry.threshold} if kind == "attention" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
@@ -160,6 +185,17 @@ class Specs:
         entry = self.study.figure(name)
         splits = len(self.study.splits(entry.dataset)) if entry.dataset else 1
         return f"The first of {splits} splits." if splits > 1 and entry.kind in ("roc", "attention") else ""
+
+    def _credit(self, name: str) -> str:
+        """Citation and licence of the images that a figure shows."""
+        entry = self.study.figure(name)
+        shows = entry.kind == "attention" and entry.dataset
+        return self.study.source(self.study.dataset(entry.dataset).source).credit if shows else ""
+
+    def credits(self) -> list[str]:
+        """Citations and licences of the images of the study's columns."""
+        sources = [self.study.dataset(name).source for name in self.study.datasets]
+        return list(dict.fromkeys(filter(None, (self.study.source(name).credit for name in sources))))
 
     def _line_status(self, name: str, method: str) -> str:
         """Empty when a figure shows the method; otherwise why not."""

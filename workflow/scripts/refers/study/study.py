@@ -162,6 +162,25 @@ class Study:
         """Whether a method has a pre-training of its own."""
         return self.encoder_owner(method) == method and not self.is_imported(method)
 
+    def reads_mimic(self, method: str) -> bool:
+        """Whether a method's encoder is pre-trained on MIMIC-CXR, with its reports; other downloads are pooled."""
+        return not self.is_imported(method) and self.pretrain_settings(method).sources == ["mimic"]
+
+    def pool(self, method: str) -> str:
+        """Name of the pool of images that a method is pre-trained on: its sources."""
+        return "-".join(self.pretrain_settings(method).sources)
+
+    def pools(self) -> dict[str, list[str]]:
+        """Sources of every pool that a method of the config is pre-trained on."""
+        names = [
+            name for name in self.config.methods if self.is_pretrained(name) and not self.reads_mimic(name)
+        ]
+        return {self.pool(name): self.pretrain_settings(name).sources for name in names}
+
+    def datasets_of(self, source: str) -> list[str]:
+        """Datasets of the study's columns that read a source."""
+        return [name for name in self.datasets if self.dataset(name).source == source]
+
     def has_random_checkpoint(self, method: str) -> bool:
         """Whether a method is imported from the random checkpoint that stands in for ImageNet's file.
 

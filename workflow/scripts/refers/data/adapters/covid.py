@@ -8,7 +8,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import expect, expect_file_names, list_files, read_table
+from refers.data.read_tables import expect, expect_file_names, list_files, merged_patients, read_table
 
 COVID = r"\bCOVID-19\b"
 VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
@@ -59,7 +59,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     again = names.duplicated()
     same = ~again | table.duplicated(["filename", "finding", "view", "modality"])
     expect(same, path, names, "is listed twice with different findings or views; keep one row")
-    patients = _merged(names, patients)
+    patients = merged_patients(names, patients)
 
     files = list_files(folder / "images", SUFFIXES)
     frame = pd.DataFrame(
@@ -80,23 +80,6 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         f"image not in {path.name}": len(files) - int(present.sum()),
     }
     return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
-
-
-def _merged(names: pd.Series, patients: pd.Series) -> pd.Series:
-    """One id for patients that share an image: a split must not treat them as different people."""
-    merged: dict[str, str] = {}
-    first: dict[str, str] = {}
-
-    def root(patient: str) -> str:
-        while patient in merged:
-            patient = merged[patient]
-        return patient
-
-    for name, patient in zip(names, patients, strict=True):
-        one, other = root(first.setdefault(name, patient)), root(patient)
-        if one != other:
-            merged[other] = one
-    return patients.map(root)
 
 
 def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:

@@ -28,8 +28,8 @@ class Inputs:
     index: Path
     store: Path
     manifest: Path
-    tokens: Path
-    text_encoder: Path
+    tokens: Path | None
+    text_encoder: Path | None
     words: Path | None
     init: Path | None
 
@@ -40,8 +40,8 @@ class Inputs:
         parser.add_argument("--store", type=Path, required=True)
         named = "images.json, which names unreadable images"
         parser.add_argument("--manifest", type=Path, required=True, help=named)
-        parser.add_argument("--tokens", type=Path, required=True)
-        parser.add_argument("--text-encoder", type=Path, required=True)
+        parser.add_argument("--tokens", type=Path, help="tokens.npz, of images that have reports")
+        parser.add_argument("--text-encoder", type=Path, help="folder of a BERT, where there are reports")
         parser.add_argument("--words", type=Path, help="words.csv, for objectives that learn from crops")
         parser.add_argument("--init", type=Path, help="encoder to start from")
 
@@ -51,7 +51,7 @@ class Inputs:
         return cls(**{each.name: getattr(args, each.name) for each in fields(cls)})
 
     def studies(self, reports: str) -> MimicStudies:
-        """The studies of MIMIC-CXR; unreadable images are left out, and a line says how many.
+        """The studies of MIMIC-CXR or of a pool; unreadable images are left out, and a line says how many.
 
         Args:
             reports: `own`, or `shuffled` for the control that gives every study the report of another.
@@ -64,8 +64,8 @@ class Inputs:
     def digests(self) -> dict[str, str]:
         """SHA-256 of the files by name; the store is known by its manifest."""
         found = {name: run_record.file_digest(path) for name in HASHED if (path := getattr(self, name))}
-        text = weights_file(self.text_encoder)
-        return found | ({"text_encoder": run_record.file_digest(text)} if text.exists() else {})
+        text = self.text_encoder and weights_file(self.text_encoder)
+        return found | ({"text_encoder": run_record.file_digest(text)} if text and text.exists() else {})
 
 
 def task_of(settings: config.Pretrain, inputs: Inputs, data: MimicStudies, device: torch.device) -> Task:
