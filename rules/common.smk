@@ -762,18 +762,10 @@ def gpu_to_time(wildcards):
     return int(CONFIG.device != "cpu" and not devices.absent("cuda"))
 
 
-def methods_to_calibrate(wildcards):
-    """Methods whose training a plan prices; only asked for where there is one to make."""
-    from refers.planning.plan import planned_methods
-
-    return planned_methods(STUDY)
-
-
-def calibration_code(wildcards):
-    methods = [method for method in methods_to_calibrate(wildcards) if not is_imported(method)]
-    return code_of(
-        "calibrate", methods=sorted({STUDY.pretrain_settings(method).objective for method in methods})
-    )
+def priced_objectives():
+    """Objectives that a method whose training a plan prices is pre-trained with."""
+    methods = [method for method in STUDY.priced_methods if not is_imported(method)]
+    return sorted({STUDY.pretrain_settings(method).objective for method in methods})
 
 
 def resources_of_rules(wildcards):

@@ -26,9 +26,9 @@ rule calibrate:
         runtime=60,
     params:
         config=steps_config,
-        methods=methods_to_calibrate,
+        methods=STUDY.priced_methods,
         steps=CONFIG.plan.steps,
-        code=calibration_code,
+        code=code_of("calibrate", methods=priced_objectives()),
     shell:
         "python workflow/scripts/calibrate.py --config {params.config:q} --methods {params.methods:q} --steps {params.steps:q}"
         " --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -23,7 +23,6 @@ from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import read_seeds
 from refers.evaluation.probe import fit
 from refers.planning.jobs import jobs_of
-from refers.planning.plan import planned_methods
 from refers.study.availability import AssumeAvailable, Availability
 from refers.study.check import check
 from refers.study.specs import Specs
@@ -351,12 +350,9 @@ def test_every_row_and_cell_of_a_table_comes_once():
 
 def test_a_plan_prices_what_a_study_takes_from_methods_outside_it():
     borrowed = {"title": "B", "encoder_of": "lsp_transformer"}
-    changes = {
-        "methods": {"b": borrowed, "refers": {"pretrain": {"init": "imagenet"}}},
-        "plan": {"tiers": []},
-    }
-    found = planned_methods(study_of(changes | {"study": {"methods": ["refers", "b"]}}))
-    assert set(found) == {"refers", "imagenet", "lsp_transformer", "b"}
+    changes = {"methods": {"b": borrowed, "refers": {"pretrain": {"init": "imagenet"}}}}
+    changes |= {"study": {"methods": ["refers", "b"]}, "plan": {"tiers": [{"title": "t", "add": ["c2l"]}]}}
+    assert set(study_of(changes).priced_methods) == {"refers", "imagenet", "lsp_transformer", "b", "c2l"}
 
 
 def test_resnets_do_not_start_from_imagenet():

@@ -17,7 +17,6 @@ from refers.config.study import TrainingPart
 from refers.errors import UserError, run
 from refers.files import write_json
 from refers.planning.jobs import finetune_key, pretrain_key, speed_key
-from refers.planning.plan import planned_methods
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.study.check import check
 from refers.study.study import Study
@@ -44,7 +43,7 @@ def main() -> None:
     studies = [(Study(config.load_json(TrainingPart, args.config, "config")), args.methods)]
     if args.demo:
         demo = check(read_files(args.demo))
-        studies.append((demo, planned_methods(demo)))
+        studies.append((demo, demo.priced_methods))
     device = device_of([study for study, _ in studies])
     for study, methods in studies:
         count_steps(study, methods, steps)

@@ -258,7 +258,9 @@ class Method(Section):
             raise ValueError(
                 f"encoder_of takes another method's encoder as it is; leave out {', '.join(others)}"
             )
-        if self.checkpoint and self.pretrain:
+        # The start of a method that it is like decides the activation of an untrained encoder.
+        idle = self.pretrain.keys() - ({"init"} if self.checkpoint == "random" else set())
+        if self.checkpoint and idle:
             raise ValueError(
                 "checkpoint takes the place of the pre-training, so its settings would have no effect;"
                 " add `pretrain: null` beside the checkpoint, or remove the checkpoint"

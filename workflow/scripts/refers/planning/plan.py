@@ -35,18 +35,6 @@ def tiers_of(study: Study) -> list[tuple[Tier, Study]]:
     return found
 
 
-def planned_methods(study: Study) -> list[str]:
-    """Methods whose training a plan prices: those of the study and of its tiers, and those whose encoders they take."""
-    names = set()
-    for each in [study, *(changed for _, changed in tiers_of(study) if changed is not study)]:
-        for method in each.methods:
-            owner = each.encoder_owner(method)
-            names |= {method, owner}
-            if not each.is_imported(owner) and each.pretrain_settings(owner).init == "imagenet":
-                names.add(each.encoder_owner("imagenet"))
-    return [method for method in study.config.methods if method in names]
-
-
 def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]) -> dict[str, Any]:
     """The whole plan as plain values.
 

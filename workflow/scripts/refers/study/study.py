@@ -231,6 +231,16 @@ class Study:
                 )
         return settings
 
+    @property
+    def priced_methods(self) -> list[str]:
+        """Methods whose training a plan prices: those of the study and of its tiers, and those whose encoders they take."""
+        asked = [*self.methods, *(name for tier in self.config.plan.tiers for name in tier.add)]
+        names = {*asked, *map(self.encoder_owner, asked)}
+        starts = (not self.is_imported(each) and self.pretrain_settings(each).init for each in names)
+        if "imagenet" in set(starts):
+            names |= {"imagenet", self.encoder_owner("imagenet")}
+        return [method for method in self.config.methods if method in names]
+
     def uses_pilot(self, method: str) -> bool:
         """Whether a pilot chooses the optimiser and the rate of a method's pre-training."""
         return not self.is_imported(method) and self.pretrain_settings(method).rate == "pilot"
