@@ -199,7 +199,7 @@ class JobGraph:
         compared = [
             target
             for name, target in tables.items()
-            if entries[name].protocol == "finetune" and not entries[name].against
+            if entries[name].protocol == "finetune" and entries[name].comparable and not entries[name].against
         ]
         if self.study.config.claims:
             needs = [*compared, *judged, *self.counts()]
