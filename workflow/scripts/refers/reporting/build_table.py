@@ -94,23 +94,25 @@ class _Builder:
                 entry.verdict = self._verdict(entry)
             self._check_test_labels(column)
             self._mark_best(column)
-        if self.spec.get("against"):
-            return self._subtract()
         for row in self.rows:
             if len(row["methods"]) > 1:
                 row["note"] = " ".join(filter(None, [row["note"], self._selection(row)]))
-        legend = self._legend()
-        tested = self.spec.get("reference") and self.spec.get("baseline")
-        tests = self._add_tests() if tested else ""
-        judged = " ".join([*self._verdict_notes(), *self._run_notes()])
-        notes = [self.spec.get("note", ""), legend, judged, tests]
-        table.notes = list(filter(None, notes))
+        table.notes = list(filter(None, [self.spec.get("note", ""), *self._notes()]))
         printed = {row["id"] for row in table.printed_rows}
         footnotes = [row["note"] for row in self.rows]
         footnotes += [entry.note for entry in table.entries.values() if entry.row in printed]
         table.footnotes = list(dict.fromkeys(filter(None, footnotes)))
         table.missing = [f"{', '.join(titles)}: {reason}" for reason, titles in self.reasons.items()]
         return table
+
+    def _notes(self) -> list[str]:
+        """The sentences under the table; on the way the tests, or the differences to one row, are filled in."""
+        if self.spec.get("against"):
+            return self._subtract()
+        legend = self._legend()
+        tested = self.spec.get("reference") and self.spec.get("baseline")
+        tests = self._add_tests() if tested else ""
+        return [legend, " ".join([*self._verdict_notes(), *self._run_notes()]), tests]
 
     # ---- rows of methods
 
@@ -358,8 +360,8 @@ class _Builder:
 
     # ---- differences to one row
 
-    def _subtract(self) -> Table:
-        """Put in the place of each AUC its difference to the method that the spec names."""
+    def _subtract(self) -> list[str]:
+        """Put in the place of each AUC its difference to the method that the spec names; the sentences on it."""
         table, other = self.table, self.spec["against"]
         above: dict[str, list[str]] = {}
         for column in table.columns:
@@ -369,24 +371,13 @@ class _Builder:
                 if apart.low is not None and apart.low > 0:
                     apart.best = True
                     found.append(entry.title)
-        level = f"{100 * LEVEL:g} %"
-        found = "; ".join(f"{column}: {', '.join(titles) or 'none'}" for column, titles in above.items())
-        table.notes = list(
-            filter(
-                None,
-                [
-                    self.spec.get("note", ""),
-                    f"AUC minus that of {other['title']}, in points, averaged over runs, with the {level} interval of a"
-                    " bootstrap of the test images that both share, by patient where known; each on its own, not adjusted"
-                    " for their number. Bold: the interval is above zero.",
-                    f"Above zero, by column: {found}."
-                    if any(above.values())
-                    else "No interval is above zero.",
-                ],
-            )
-        )
-        table.missing = [f"{', '.join(titles)}: {reason}" for reason, titles in self.reasons.items()]
-        return table
+        listed = "; ".join(f"{column}: {', '.join(titles) or 'none'}" for column, titles in above.items())
+        return [
+            f"AUC minus that of {other['title']}, in points, averaged over runs, with the {100 * LEVEL:g} % interval of a"
+            " bootstrap of the test images that both share, by patient where known; each on its own, not adjusted for their"
+            " number. Bold: the interval is above zero.",
+            f"Above zero, by column: {listed}." if any(above.values()) else "No interval is above zero.",
+        ]
 
     def _difference(self, entry: Entry, other: dict[str, str]) -> Entry:
         """A method's AUC minus the other's, from their t-test."""
