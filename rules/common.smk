@@ -714,7 +714,11 @@ def captions_of_page(wildcards):
     return as_json({"pilots": "Learning-rate pilots", **titles})
 
 
-def plan_of_page(wildcards):
-    """The plan that the page shows, and its digest, so that a new plan is a new page; empty where no plan exists."""
-    path = STUDY.resolve(paths.PLAN, form="json")
-    return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}
+def shown_on_page(pattern):
+    """A file that the page shows where it exists, and its digest, so that a new one is a new page."""
+
+    def answer(wildcards):
+        path = STUDY.resolve(pattern, form="json")
+        return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}
+
+    return answer

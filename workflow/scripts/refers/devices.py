@@ -68,13 +68,11 @@ def claim(names: list[str], count: int = 1) -> list[int]:
 
     Returns their places in `names`, which are their numbers for torch.
     """
-    # A scheduler divides the GPUs among its jobs, and may let two of them share one.
-    scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
     waiting = False
     while True:
         locks = {}
         for place, name in enumerate(names):
-            if len(locks) < count and (lock := _lock(f"refers-gpu-{scope}{name}")):
+            if len(locks) < count and (lock := _lock(name)):
                 locks[place] = lock
         if len(locks) == count:
             _HELD.extend(locks.values())
@@ -90,11 +88,20 @@ def claim(names: list[str], count: int = 1) -> list[int]:
         time.sleep(PATIENCE * random.uniform(0.5, 1.5))
 
 
+def is_free(name: str) -> bool:
+    """Whether no process holds this GPU; it is not taken."""
+    if lock := _lock(name):
+        lock.close()
+    return lock is not None
+
+
 def _lock(name: str) -> socket.socket | None:
-    """A socket of this name in Linux's abstract namespace; None if another process holds one."""
+    """A GPU's socket in Linux's abstract namespace; None if a process holds it."""
+    # A scheduler divides the GPUs among its jobs, and may let two of them share one.
+    scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
     lock = socket.socket(socket.AF_UNIX)
     try:
-        lock.bind(f"\0{name}")
+        lock.bind(f"\0refers-gpu-{scope}{name}")
     except OSError as error:
         lock.close()
         if error.errno != errno.EADDRINUSE:

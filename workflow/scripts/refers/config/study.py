@@ -339,6 +339,18 @@ class Plan(Section):
     tiers: list[Tier]
 
 
+class GpuCheck(Section):
+    """`snakemake gpu_check`: real steps of every method on random data, before days of a GPU are booked."""
+
+    seconds: int = Field(
+        450,
+        ge=5,
+        le=86_400,
+        description="Seconds that all checks may take together. The important ones come first; those that the time does not"
+        " reach are said to be out of time.",
+    )
+
+
 class Alike(Section):
     """From which values on the audit names a relation of two files that is not exact."""
 
@@ -507,6 +519,7 @@ class StudyConfig(TrainingPart):
     probe: ProbeSettings = Field(ProbeSettings(), description="The linear probe of frozen encoders.")
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
+    gpu_check: GpuCheck = Field(GpuCheck(), description="The check of a GPU.")
     audit: Audit
     reported: dict[Name, ReportedSource] = Field(
         {},

@@ -53,6 +53,7 @@ def render(
     tests: dict[str, list[str]],
     command: str,
     plan: str = "",
+    gpu_check: str = "",
 ) -> str:
     """The page.
 
@@ -64,7 +65,7 @@ def render(
         cells: facts by target.
         tests: targets of the two cells that a t-test compares, by its target.
         command: how to make a target again; TARGET stands for its path.
-        plan: the section that `refers.planning.plan.to_html` writes, or nothing.
+        plan, gpu_check: the sections that `to_html` of `refers.planning.plan` and of `gpu_report` write, or nothing.
     """
     provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
     parts = [
@@ -75,6 +76,7 @@ def render(
         f'<p class="note">{escape(note)}</p>' if note else "",
         '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a><a href="#claims">Claims</a>'
         + ('<a href="#plan">Plan</a>' if plan else "")
+        + ('<a href="#gpu_check">GPU check</a>' if gpu_check else "")
         + "</nav>",
         "<p>Our number first, the paper's beside it. A click on a number shows its provenance, a click on a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
@@ -90,6 +92,7 @@ def render(
         " by test images, seeds and splits, simultaneous over the comparisons of a claim.</p>",
         _claims(claims),
         plan,
+        gpu_check,
         '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
