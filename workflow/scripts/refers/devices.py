@@ -12,6 +12,7 @@ import errno
 import os
 import random
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -48,6 +49,16 @@ def visible() -> list[str]:
     return found
 
 
+def driver() -> int | None:
+    """Major version of NVIDIA's driver, as nvidia-smi shows it; None where it shows none."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return int(shown.split(".")[0])
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
 def outdated() -> str:
     """Why the driver is too old for the CUDA installed with torch, as a clause; empty where it is not, or unknown."""
     known = ctypes.c_int()
@@ -60,6 +71,7 @@ def outdated() -> str:
     if (supported := known.value // 1000) >= needed:
         return ""
     newer = f"driver {DRIVERS[needed]} or newer" if needed in DRIVERS else "a newer one"
+    newer += ", or torch for CUDA 12 (make install CUDA=12)" if supported == 12 else ""
     return f"its driver supports CUDA {supported}, the installed torch needs CUDA {needed}: install {newer}"
 
 

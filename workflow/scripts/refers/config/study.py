@@ -494,6 +494,11 @@ class StudyConfig(TrainingPart):
     """Every key of config/config.yaml and of its overlays."""
 
     pathvars: Pathvars = Pathvars()
+    cuda: Literal["auto", 12, 13] = Field(
+        "auto",
+        description="CUDA of the torch in the conda environment of GPU jobs (`--sdm conda`). auto: 12 where nvidia-smi shows a"
+        " driver older than 580 on the machine that Snakemake runs on, else 13; name it where jobs run elsewhere.",
+    )
     data_root: Folder = Field(description="Folder below which the official downloads are.")
     released_lists: Folder = Field(description="Split lists of the authors' repository, below data_root.")
     preflight: Literal["quick", "full"] = Field(
