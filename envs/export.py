@@ -37,7 +37,16 @@ def environment(requirements: str, extra: tuple[str, ...] = ()) -> str:
 
 def exported(uv: str, *options: str) -> str:
     """The lock as requirement lines, without its default groups (development tools)."""
-    command = [uv, "export", "--frozen", "--no-default-groups", *options, "--no-hashes", "--no-annotate", "--no-header"]
+    command = [
+        uv,
+        "export",
+        "--frozen",
+        "--no-default-groups",
+        *options,
+        "--no-hashes",
+        "--no-annotate",
+        "--no-header",
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent)
     return done.stdout.replace('"', "'")
 

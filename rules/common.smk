@@ -156,7 +156,9 @@ def cuda_of_conda():
     if found is None or found >= needed:
         return 13 if CONFIG.cuda == "auto" else CONFIG.cuda
     if workflow.is_main_process:
-        print(f"driver {found} is older than {needed}: GPU jobs run in envs/refers-cu12.yaml", file=sys.stderr)
+        print(
+            f"driver {found} is older than {needed}: GPU jobs run in envs/refers-cu12.yaml", file=sys.stderr
+        )
     return 12
 
 

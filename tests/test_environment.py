@@ -356,7 +356,9 @@ def test_a_container_holds_the_environment_of_every_rule(snakemake, conda):
     ("shown", "cuda", "chosen"),
     [("535.104.05", "auto", "refers-cu12"), ("580.65.06", "auto", "refers"), ("", "auto", "refers"), ("", 12, "refers-cu12"), ("535.104.05", 13, "refers")],
 )  # fmt: skip
-def test_gpu_jobs_have_the_torch_of_the_driver_in_their_environment(snakemake, conda, tmp_path, shown, cuda, chosen):
+def test_gpu_jobs_have_the_torch_of_the_driver_in_their_environment(
+    snakemake, conda, tmp_path, shown, cuda, chosen
+):
     if shown:
         program = tmp_path / "bin/nvidia-smi"
         program.write_text(f"#!/bin/bash\necho {shown}\n")

@@ -41,7 +41,9 @@ def judge(path: Path) -> None:
     found = read_json(path)
     print(to_markdown(found))
     if failed := failures(found):
-        raise UserError(f"{len(failed)} of {len(found['rows'])} checks failed: {'; '.join(failed)}; see {path}")
+        raise UserError(
+            f"{len(failed)} of {len(found['rows'])} checks failed: {'; '.join(failed)}; see {path}"
+        )
 
 
 def main() -> None:

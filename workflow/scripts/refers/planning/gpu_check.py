@@ -6,6 +6,7 @@ The important ones come first; what the time does not reach is said to be out of
 
 import importlib.util
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from refers import config, devices
+from refers import devices
 from refers.errors import UserError
 from refers.planning import gpu_checks
 from refers.planning.gpu_checks import Place
@@ -126,12 +127,14 @@ def _hold(on_gpu: bool) -> str:
     if on_gpu:
         hold_gpus(1)
         return os.environ[HELD]
-    devices.claim([name := f"none-{os.getpid()}"])
+    devices.claim([name := f"none-{secrets.token_hex(8)}"])
     return name
 
 
 def precisions_of(study: Study, on_gpu: bool) -> list[str]:
-    """Precisions whose rate of matrix products is measured."""
+    """Precisions whose rate of matrix products is measured; a CPU has no fast ones but fp32."""
+    if not on_gpu:
+        return ["fp32"]
     found = {check.precision for check in checks_of(study, on_gpu) if not check.absent}
     return sorted({gpu_checks.kind_of_products(name) for name in found})
 
@@ -166,9 +169,9 @@ def checks_of(study: Study, on_gpu: bool) -> Iterator[Check]:
     yield from map(step, settings)
     yield finetuning_of(study, seconds)
     for method, own in [*settings.items()][:1]:
-        about = {"method": method, "precision": own.training.precision}
-        yield Check(RESUME, gpu_checks.resume, (own,), **about)
-        yield Check(MEMORY, gpu_checks.out_of_memory, (own,), **about)
+        precision = own.training.precision
+        yield Check(RESUME, gpu_checks.resume, (own,), method, precision=precision)
+        yield Check(MEMORY, gpu_checks.out_of_memory, (own,), method, precision=precision)
     for method, own in settings.items():
         for precision in SWITCHED:
             if precision != own.training.precision:
@@ -179,7 +182,8 @@ def checks_of(study: Study, on_gpu: bool) -> Iterator[Check]:
             yield replace(step(method, precision=precision), absent=missing if on_gpu else NO_GPU)
     for method, own in settings.items():
         if not own.training.compile:
-            yield step(method, compile=True)
+            # a CPU's compiler takes minutes, and says nothing about a GPU's
+            yield replace(step(method, compile=True), absent="" if on_gpu else NO_GPU)
 
 
 def finetuning_of(study: Study, seconds: float) -> Check:

@@ -31,12 +31,16 @@ from refers.training.task import Batch, Task
 from refers.training.trainer import fit
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-SIDES = {"cuda": (4096, 8192, 16384), "cpu": (512,)}  # of the square matrices whose product's rate is measured
+SIDES = {
+    "cuda": (4096, 8192, 16384),
+    "cpu": (512,),
+}  # of the square matrices whose product's rate is measured
 PRODUCTS = 0.3  # seconds for the products of one size
 REPEATS = 5  # distortions of a batch
 # Share of what a step takes beside weights and states that is left to it, so that its batch does not fit: half of it does.
 SCARCE = 0.7
 RESUME_STEPS, SAVED, BROKEN = 6, 3, 4  # of a run, when its state is saved, and at which step it breaks off
+GENTLE = 3e-3  # rate at which no method diverges in so few steps; a pilot may start from a far higher one
 # Largest relative difference of a resumed run that counts as none: a GPU adds in an order that varies.
 SAME = 1e-2
 
@@ -142,9 +146,7 @@ def _facts(timed: Timed, batch: int, images: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _distorting(
-    distort: Callable[[Tensor], Tensor], batch: int, size: int, device: torch.device
-) -> float:
+def _distorting(distort: Callable[[Tensor], Tensor], batch: int, size: int, device: torch.device) -> float:
     """Seconds in which a batch is distorted."""
     images = torch.rand(batch, 1, size, size, device=device)
     distort(images)
@@ -170,8 +172,15 @@ def resume(place: Place, settings: config.Pretrain) -> dict[str, Any]:
         UserError: they differ.
     """
     device, every = choose_device(place.device), {"log_every": 1, "checkpoint_every": SAVED}
+    optimiser = settings.training.optimiser
     training = settings.training.replace(
-        **every, steps=RESUME_STEPS, warmup_steps=1, validate_every=NEVER, select="last", compile=False
+        optimiser=optimiser.at(optimiser.name, min(optimiser.lr, GENTLE)),
+        **every,
+        steps=RESUME_STEPS,
+        warmup_steps=1,
+        validate_every=NEVER,
+        select="last",
+        compile=False,
     )
 
     def run(name: str, breaks: bool = False) -> tuple[list[float], list[Tensor], list[Tensor]]:
@@ -180,7 +189,9 @@ def resume(place: Place, settings: config.Pretrain) -> dict[str, Any]:
             settings.replace(training=training), place.text, place.bert, place.stored, place.folder, device
         )
         start = _weights(task)
-        changed = replace(task, validate=lambda: {"score": 0.0}, load=_broken(task.load) if breaks else task.load)
+        changed = replace(
+            task, validate=lambda: {"score": 0.0}, load=_broken(task.load) if breaks else task.load
+        )
         fit(changed, training, device, place.folder / name, "check")
         lines = (place.folder / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         records = [record["train"]["loss"] for record in map(json.loads, lines) if "train" in record]

@@ -100,7 +100,10 @@ def to_markdown(found: dict[str, Any]) -> str:
     """Both tables, with the device above and an explanation below them."""
     parts = [sentence(found)]
     for title, heads, rows in tables(found):
-        parts += [f"## {title}", markdown_table(heads, [[markdown_text(cell) for cell in row] for row in rows])]
+        parts += [
+            f"## {title}",
+            markdown_table(heads, [[markdown_text(cell) for cell in row] for row in rows]),
+        ]
     return "\n\n".join([*parts, EXPLAINED]) + "\n"
 
 
@@ -124,7 +127,8 @@ def sentence(found: dict[str, Any]) -> str:
     if found.get("torch"):
         parts.append(f"torch {found['torch']}" + (f" for CUDA {found['cuda']}" if found["cuda"] else ""))
     parts += [
-        f"{rate / 1e12:,.3g} TFLOP/s of matrix products in {name}" for name, rate in found.get("rates", {}).items()
+        f"{rate / 1e12:,.3g} TFLOP/s of matrix products in {name}"
+        for name, rate in found.get("rates", {}).items()
     ]
     counts = Counter(FAILED if row["status"].startswith(FAILED) else row["status"] for row in found["rows"])
     ends = ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -46,7 +46,9 @@ def pretraining(
     context = context_of(bert, text, settings.words.count)
     items = BATCHES * settings.training.batch_size
     files = _write_studies(folder, items, views_of(settings), stored, context.vocabulary, text.max_length)
-    words = _write_words(folder / "words.csv", items, stored, settings.words) if settings.words.count else None
+    words = (
+        _write_words(folder / "words.csv", items, stored, settings.words) if settings.words.count else None
+    )
     data = MimicStudies(*files, words=words, reports=settings.reports)
     index, store, tokens = files
     inputs = Inputs(index, store, store.with_suffix(".json"), tokens, bert, words, init=None)
@@ -94,7 +96,7 @@ def _write_studies(
         }
     )
     for name in LABELS:
-        frame[LABEL + name] = rng.choice(np.float32([1, 0, -1, np.nan]), studies)[owner]
+        frame[LABEL + name] = rng.choice(np.array([1, 0, -1, np.nan], np.float32), studies)[owner]
     index, tokens = folder / "index.parquet", folder / "tokens.npz"
     frame.to_parquet(index, index=False)
     words = rng.integers(1, vocabulary, (studies, length)).astype(np.uint16)

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,8 @@ class Clock:
         marks = self.marks[self.warm_up - 1 :]
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-            return [before.elapsed_time(after) / 1000 for before, after in zip(marks, marks[1:], strict=False)]
-        return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+            return [before.elapsed_time(after) / 1000 for before, after in pairwise(marks)]
+        return [after - before for before, after in pairwise(marks)]
 
 
 def time_steps(
