@@ -2,6 +2,7 @@
 # make real    a study on 5,840 real radiographs below the folder DATA (CPU, an hour)
 # make demo-full   the same with every method of the paper        make test-full   its tests
 # make test    install and run every test
+# make install   the packages of uv.lock into .venv; CUDA=12: with torch for CUDA 12, as by itself where the driver is older than 580
 # make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
 # make container      build/Dockerfile, an image with the conda environment
 # make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
@@ -16,6 +17,19 @@ UV := $(if $(shell uv --version 2> /dev/null),uv,.uv/bin/uv)
 CAN_BOOTSTRAP := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 PYTHON = $(firstword $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; \
 	do if $$each -c '$(CAN_BOOTSTRAP)' 2> /dev/null; then echo $$each; fi; done))
+# CUDA of the torch to install: CUDA=12 or 13 on the command line; else 12 where nvidia-smi shows a driver older than 580, which
+# CUDA 13 needs; where it shows none, what is installed already
+DRIVER := $(shell found=$$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2> /dev/null) && found=$${found%%.*} \
+	&& [[ $$found =~ ^[0-9]+$$ ]] && echo $$found)
+OLD := $(shell [[ -n "$(DRIVER)" && "$(DRIVER)" -lt 580 ]] && echo 12)
+ifneq ($(origin CUDA),command line)
+CUDA := $(or $(OLD),$(if $(DRIVER),,$(if $(wildcard .venv/.installed-cuda12),12)))
+NOTE := $(if $(OLD),@echo "driver $(DRIVER) is older than 580: torch for CUDA 12 is installed")
+endif
+$(if $(filter-out 12 13,$(CUDA)),$(error CUDA=$(CUDA): the lock has torch for CUDA 12 and 13; choose one of the two))
+# group of the lock, and the end of the name of what says that it is installed
+GROUP := $(if $(CUDA),--group cuda$(CUDA))
+INSTALLED := .installed$(if $(filter 12,$(CUDA)),-cuda12)
 # byte-code written at install halves the start-up of several hundred short jobs
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -23,7 +37,7 @@ $(if $(findstring :,$(CURDIR)),$(error move the project to a folder without ":" 
 
 .PHONY: demo demo-full real test test-full test-kill test-install test-slurm container tools lint lock schema install install-slurm
 
-install: .venv/.installed
+install: .venv/$(INSTALLED)
 
 .uv/bin/uv:
 	$(if $(PYTHON),,$(error Python 3.11 to 3.14 with venv not found: install it (Debian, Ubuntu: apt-get install python3-venv) \
@@ -31,15 +45,19 @@ install: .venv/.installed
 	rm -rf .uv
 	{ $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv; } || { rm -rf .uv; exit 1; }
 
-.venv/.installed: pyproject.toml uv.lock | $(filter-out uv,$(UV))
-	$(UV) sync --frozen --quiet
+.venv/$(INSTALLED): pyproject.toml uv.lock | $(filter-out uv,$(UV))
+	$(NOTE)
+	$(UV) sync --frozen --quiet $(GROUP)
+	rm -f .venv/.installed*
 	touch $@
 
 # apart from .venv: where no controller answers, Snakemake starts nine seconds later with the plugin in place
-install-slurm: .venv-slurm/.installed
+install-slurm: .venv-slurm/$(INSTALLED)
 
-.venv-slurm/.installed: pyproject.toml uv.lock | $(filter-out uv,$(UV))
-	UV_PROJECT_ENVIRONMENT=.venv-slurm $(UV) sync --frozen --quiet --group slurm
+.venv-slurm/$(INSTALLED): pyproject.toml uv.lock | $(filter-out uv,$(UV))
+	$(NOTE)
+	UV_PROJECT_ENVIRONMENT=.venv-slurm $(UV) sync --frozen --quiet --group slurm $(GROUP)
+	rm -f .venv-slurm/.installed*
 	touch $@
 
 demo: install

@@ -1,7 +1,10 @@
 """Write envs/*.yaml from uv.lock: conda brings Python and pip, every package is pinned as the lock pins it.
 
 Neither the development tools nor the text encoder's package (group `real`) is in them: the one rule that reads it runs in
-Snakemake's own Python. refers.yaml is every rule's. apex.yaml is that of GPU jobs with `precision: apex-*`: the same pins, and what NVIDIA Apex is
+Snakemake's own Python.
+
+refers.yaml is every rule's; refers-cu12.yaml is that of GPU jobs where the driver is older than CUDA 13, with the lock's group
+cuda12. apex.yaml is that of GPU jobs with `precision: apex-*`: the same pins, and what NVIDIA Apex is
 built with by apex.post-deploy.sh, which Snakemake runs in the new environment.
 
 python envs/export.py            # `make lock` runs it; a test fails when both disagree
@@ -35,30 +38,32 @@ def environment(requirements: str, extra: tuple[str, ...] = ()) -> str:
     return HEADER + "\n".join(lines + [f'      - "{pin}"' for pin in pins]) + "\n"
 
 
-def main() -> None:
+def exported(uv: str, *options: str) -> str:
+    """The lock as requirement lines, without its default groups (development tools)."""
     command = [
-        "uv",
+        uv,
         "export",
         "--frozen",
-        "--no-dev",
-        "--no-group",
-        "real",
+        "--no-default-groups",
+        *options,
         "--no-hashes",
         "--no-annotate",
         "--no-header",
     ]
-    exported = subprocess.run(
-        [sys.argv[1] if len(sys.argv) > 1 else "uv", *command[1:]],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=HERE.parent,
-    )
-    requirements = exported.stdout.replace('"', "'")
-    (HERE / "refers.yaml").write_text(environment(requirements), encoding="utf-8")
-    (HERE / "apex.yaml").write_text(
-        environment(requirements, ("git", "setuptools", "wheel")), encoding="utf-8"
-    )
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent)
+    return done.stdout.replace('"', "'")
+
+
+def main() -> None:
+    uv = sys.argv[1] if len(sys.argv) > 1 else "uv"
+    latest, cuda12 = exported(uv), exported(uv, "--group", "cuda12")
+    texts = {
+        "refers": environment(latest),
+        "refers-cu12": environment(cuda12),
+        "apex": environment(latest, ("git", "setuptools", "wheel")),
+    }
+    for name, text in texts.items():
+        (HERE / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,10 +42,14 @@ def checked_study():
         raise WorkflowError(str(error)) from None
 
 
+def uses_conda():
+    return "conda" in map(str, workflow.deployment_settings.deployment_method)
+
+
 def check_project():
     """Refuse a project folder that Snakemake cannot quote: in the script of a long command, or where it activates conda."""
     found = re.search(r'["$`\\{}\x00-\x1f]', os.getcwd())
-    if not found and "conda" in map(str, workflow.deployment_settings.deployment_method):
+    if not found and uses_conda():
         found = re.search("'", os.getcwd())
     if found:
         raise WorkflowError(
@@ -147,8 +151,32 @@ def stop_without_gpu():
             raise WorkflowError(reason)
 
 
-# conda environment of the GPU jobs: one that builds NVIDIA Apex, where a setting asks for it
-GPU_ENVIRONMENT = "../envs/apex.yaml" if STUDY.wants_apex else "../envs/refers.yaml"
+def cuda_of_conda():
+    """CUDA of the torch in the GPU jobs' conda environment; a line says so where an old driver chooses it."""
+    found = devices.driver() if CONFIG.cuda == "auto" and uses_conda() else None
+    needed = int(devices.DRIVERS[13])
+    if found is None or found >= needed:
+        return 13 if CONFIG.cuda == "auto" else CONFIG.cuda
+    if workflow.is_main_process:
+        print(
+            f"driver {found} is older than {needed}: GPU jobs run in envs/refers-cu12.yaml", file=sys.stderr
+        )
+    return 12
+
+
+def gpu_environment():
+    """Conda environment of the GPU jobs: one that builds NVIDIA Apex where a setting asks for it, or one for older drivers."""
+    cuda = cuda_of_conda()
+    if not STUDY.wants_apex:
+        return "../envs/refers-cu12.yaml" if cuda == 12 else "../envs/refers.yaml"
+    if cuda == 12:
+        raise WorkflowError(
+            "precision apex-*: its conda environment is for CUDA 13 and driver 580; choose fp16, or run without --sdm conda"
+        )
+    return "../envs/apex.yaml"
+
+
+GPU_ENVIRONMENT = gpu_environment()
 
 
 def as_json(settings):
@@ -791,7 +819,11 @@ def captions_of_page(wildcards):
     return as_json({"pilots": "Learning-rate pilots", **titles})
 
 
-def plan_of_page(wildcards):
-    """The plan that the page shows, and its digest, so that a new plan is a new page; empty where no plan exists."""
-    path = STUDY.resolve(paths.PLAN, form="json")
-    return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}
+def shown_on_page(pattern):
+    """A file that the page shows where it exists, and its digest, so that a new one is a new page."""
+
+    def answer(wildcards):
+        path = STUDY.resolve(pattern, form="json")
+        return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}
+
+    return answer

@@ -32,9 +32,12 @@ rule page:
         claims=claims_option,
         credits=literal(SPECS.credits()),
         remake=literal(remake_command()),
-        plan=plan_of_page,  # no input: the page is complete without a plan, and a plan takes training steps
+        # no inputs: the page is complete without them, and both take training steps
+        plan=shown_on_page(paths.PLAN),
+        gpu_check=shown_on_page(paths.GPU_CHECK),
         code=code_of("page"),
     shell:
         "python workflow/scripts/page.py --title 'REFERS, reproduced' --note={params.note:q} --command {params.remake:q}"
         " --tables {input.tables:q} --figures {input.figures:q} --captions {params.captions:q} {params.claims:q}"
-        " --credits {params.credits:q} --records {input.records:q} --ttests {input.ttests:q} --plan {params.plan[path]:q} --out {output:q} &> {log:q}"
+        " --credits {params.credits:q} --records {input.records:q} --ttests {input.ttests:q} --plan {params.plan[path]:q}"
+        " --gpu-check {params.gpu_check[path]:q} --out {output:q} &> {log:q}"

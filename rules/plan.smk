@@ -5,6 +5,7 @@ import time
 
 localrules:
     plan,
+    gpu_check,
 
 
 rule calibrate:
@@ -56,7 +57,54 @@ rule plan:
     params:
         config=literal(STUDY_JSON),
         resources=resources_of_rules,
+        # no input: a plan needs no GPU
+        checked=str(STUDY.resolve(paths.GPU_CHECK, form="json")),
         asked=time.time(),  # benchmark files are no inputs, so the plan is made anew every time
     shell:
         "python workflow/scripts/plan.py --config {params.config:q} --demo {input.demo:q} --steps {input.steps:q}"
-        " --resources {params.resources:q} --out {output.plan:q} 2>&1 | tee {log:q}"
+        " --gpu-check {params.checked:q} --resources {params.resources:q} --out {output.plan:q} 2>&1 | tee {log:q}"
+
+
+rule check_gpu:
+    """Real steps of every method on random data on one GPU, a resume, a lack of memory, the lock: rows, failed ones too."""
+    input:
+        steps=paths.STEP_COSTS,
+    output:
+        json=paths.fill(paths.GPU_CHECK, form="json"),
+        csv=paths.fill(paths.GPU_CHECK, form="csv"),
+        markdown=paths.fill(paths.GPU_CHECK, form="md"),
+    log:
+        paths.log("check_gpu"),
+    benchmark:
+        paths.benchmark("check_gpu")
+    conda:
+        GPU_ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=int(CONFIG.device != "cpu"),
+        mem_mb=24000,
+        runtime=2 + CONFIG.gpu_check.seconds // 60,
+    params:
+        config=literal(STUDY_JSON),
+        asked=time.time(),  # who asks for it asks about the GPU of now
+    shell:
+        "python workflow/scripts/gpu_check.py --config {params.config:q} --steps {input.steps:q} --out {output.json:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule gpu_check:
+    """Ten minutes on a GPU before days are booked: the rows of check_gpu, printed; a failed one is exit code 1."""
+    input:
+        paths.fill(paths.GPU_CHECK, form="json"),
+    log:
+        paths.log("gpu_check"),
+    benchmark:
+        paths.benchmark("gpu_check")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python workflow/scripts/gpu_check.py --judge {input:q} 2>&1 | tee {log:q}"

@@ -220,7 +220,7 @@ def test_a_gpu_is_claimed_and_the_cpu_is_taken_only_where_the_config_allows_it(t
 def test_torchruns_processes_use_the_gpus_that_their_parent_holds(two_gpus, monkeypatch, gpu):
     def processes(arguments):
         assert arguments[:3] == ["--standalone", "--nproc-per-node", "2"]
-        assert [devices._lock(f"refers-gpu-{name}") for name in gpu("ab")] == [None, None]
+        assert [devices.is_free(name) for name in gpu("ab")] == [False, False]
         for rank in ("0", "1"):
             monkeypatch.setenv("LOCAL_RANK", rank)
             runtime.choose_device("cuda")

@@ -114,7 +114,10 @@ esac
 
 @pytest.fixture
 def machine(tmp_path):
-    """A folder with the Makefile alone, and a PATH of few programs: machine(uv, {"python3": (version, mode)}) -> make install."""
+    """A folder with the Makefile alone, and a PATH of few programs: machine(uv, {"python3": (version, mode)}) -> make install.
+
+    Further arguments are make's; `nvidia` is what nvidia-smi does, where there is one.
+    """
     folder = tmp_path / "a b'c (ü)"
     (folder / "bin").mkdir(parents=True)
     for name in ("bash", "cp", "mkdir", "rm", "tee", "touch"):
@@ -123,16 +126,19 @@ def machine(tmp_path):
         shutil.copy(ROOT / name, folder)
     make = shutil.which("make")
 
-    def run(uv, pythons):
+    def run(uv, pythons, *arguments, nvidia=""):
         programs = {"uv" if uv else "spare": UV}
+        if nvidia:
+            programs["nvidia-smi"] = f"#!/bin/bash\n{nvidia}\n"
         for name, (version, mode) in pythons.items():
             programs[name] = PYTHON.format(name=name, mode=mode, version=version, python=sys.executable)
         for name, text in programs.items():
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(0o755)
-        (folder / ".venv").mkdir()
+        (folder / ".venv").mkdir(exist_ok=True)
+        environment = {"PATH": f"{folder}/bin", "CUDA": "/opt/cuda"}
         done = subprocess.run(
-            [make, "install"], cwd=folder, env={"PATH": f"{folder}/bin"}, capture_output=True, text=True
+            [make, "install", *arguments], cwd=folder, env=environment, capture_output=True, text=True
         )
         log = folder / "log"
         return done, log.read_text().splitlines() if log.exists() else [], folder
@@ -150,6 +156,44 @@ def test_make_takes_an_installed_uv(machine):
     assert log[-1] == SYNC
     assert not (folder / ".uv").exists()
     assert (folder / ".venv/.installed").exists()
+
+
+@pytest.mark.parametrize(
+    ("nvidia", "arguments", "group", "said"),
+    [
+        ("echo 535.104.05; echo 535.104.05", [], " --group cuda12", "535"),
+        ("echo 580.65.06", [], "", ""),
+        ("echo 580.65.06", ["CUDA=12"], " --group cuda12", ""),
+        ("echo 535.104.05", ["CUDA=13"], " --group cuda13", ""),
+        ("", ["CUDA=12"], " --group cuda12", ""),
+        ("echo NVIDIA-SMI has failed because it could not talk to the driver.; exit 9", [], "", ""),
+        ("echo No devices were found", [], "", ""),
+    ],
+)
+def test_make_installs_the_torch_of_the_driver(machine, nvidia, arguments, group, said):
+    done, log, _ = machine(True, {}, *arguments, nvidia=nvidia)
+    assert done.returncode == 0, done.stderr
+    assert log[-1] == SYNC + group
+    lines = [line for line in done.stdout.splitlines() if line.startswith("driver")]
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
+
+
+def test_what_was_chosen_stays_installed_until_another_is_chosen(machine):
+    syncs = []
+    for arguments in (["CUDA=12"], [], ["CUDA=13"], [], ["CUDA=12"]):
+        done, log, _ = machine(True, {}, *arguments)
+        assert done.returncode == 0, done.stderr
+        syncs.append([line for line in log if line.startswith(SYNC)])
+    assert [len(each) for each in syncs] == [1, 1, 2, 2, 3]
+
+
+def test_a_cuda_that_is_not_locked_is_one_line(machine):
+    done, log, _ = machine(True, {}, "CUDA=11")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "CUDA=11" in done.stderr
+    assert not any(line.startswith(SYNC) for line in log)
 
 
 @pytest.mark.parametrize(
@@ -209,34 +253,65 @@ def pins(name):
     return found
 
 
-def locked():
-    """Package -> its versions in uv.lock, of everything that the project needs without its development tools."""
+SYSTEMS = [
+    {"sys_platform": system, "platform_machine": machine, "python_full_version": python}
+    for system in ("linux", "win32", "darwin", "emscripten")
+    for machine in ("x86_64", "AMD64", "aarch64", "arm64", "ARM64", "amd64", "ppc64le", "win32")
+    for python in ("3.11.0", "3.14.0")
+]
+
+
+def locked(group=""):
+    """Package -> its versions in uv.lock, of all that the project and a group need on any system, development tools aside."""
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    found, waiting = {}, [("refers-reproduction", ())]
-    seen = set()
+    extra = f"group-19-refers-reproduction-{group}" if group else ""
+
+    def needed(need):
+        marker = need.get("marker")
+        return not marker or any(Marker(marker).evaluate(system | {"extra": extra}) for system in SYSTEMS)
+
+    found, waiting, seen = {}, [("refers-reproduction", None, ())], set()
     while waiting:
-        name, extras = waiting.pop()
-        if (name, extras) in seen:
+        name, version, extras = waiting.pop()
+        if (name, version, extras) in seen:
             continue
-        seen.add((name, extras))
+        seen.add((name, version, extras))
         for package in packages:
-            if package["name"] != name:
+            if package["name"] != name or version not in (None, package["version"]):
                 continue
             found.setdefault(name, set()).add(package["version"])
             needs = package.get("dependencies", [])
-            for extra in extras:
-                needs = [*needs, *package.get("optional-dependencies", {}).get(extra, [])]
-            waiting += [(need["name"], tuple(need.get("extra", ()))) for need in needs]
+            for each in extras:
+                needs = [*needs, *package.get("optional-dependencies", {}).get(each, [])]
+            waiting += [
+                (need["name"], need.get("version"), tuple(need.get("extra", ())))
+                for need in needs
+                if needed(need)
+            ]
     del found["refers-reproduction"]
     return found
 
 
-@pytest.mark.parametrize("name", ["refers", "apex"])
-def test_conda_brings_python_and_pip_and_the_pins_are_the_locks(name):
-    assert pins(name) == locked()
+@pytest.mark.parametrize(("name", "group"), [("refers", ""), ("apex", ""), ("refers-cu12", "cuda12")])
+def test_conda_brings_python_and_pip_and_the_pins_are_the_locks(name, group):
+    assert pins(name) == locked(group)
     from_conda = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"][:-1]
     builds_apex = ["git", "setuptools", "wheel"] if name == "apex" else []
     assert from_conda == ["python =3.11", "pip", *builds_apex]
+
+
+def test_the_two_environments_differ_in_torch_and_its_cuda_alone():
+    latest, older = pins("refers"), pins("refers-cu12")
+    assert {name for name in latest.keys() & older.keys() if latest[name] != older[name]} == {
+        "torch",
+        "torchvision",
+        "triton",
+        "cuda-bindings",
+    }
+    others = latest.keys() ^ older.keys()
+    assert all(re.match(r"nvidia-|cuda-", name) for name in others)
+    assert {name for name in older if name.endswith("-cu12")} <= others
+    assert older["nvidia-cuda-runtime-cu12"].pop().startswith("12.")
 
 
 CONDA = """#!{python}
@@ -275,6 +350,27 @@ def test_a_container_holds_the_environment_of_every_rule(snakemake, conda):
     assert found.code == 0, found.output
     assert set(re.findall(r"^#   source: (\S+)$", found.output, re.MULTILINE)) == {"envs/refers.yaml"}
     assert re.search(r"^COPY envs/refers.yaml /conda-envs/\w+/environment.yaml$", found.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("shown", "cuda", "chosen"),
+    [("535.104.05", "auto", "refers-cu12"), ("580.65.06", "auto", "refers"), ("", "auto", "refers"), ("", 12, "refers-cu12"), ("535.104.05", 13, "refers")],
+)  # fmt: skip
+def test_gpu_jobs_have_the_torch_of_the_driver_in_their_environment(
+    snakemake, conda, tmp_path, shown, cuda, chosen
+):
+    if shown:
+        program = tmp_path / "bin/nvidia-smi"
+        program.write_text(f"#!/bin/bash\necho {shown}\n")
+        program.chmod(0o755)
+    found = snakemake(
+        "--containerize", "--sdm", "conda", "--workflow-profile", "profiles/demo", "--config", f"cuda={cuda}", environment=conda
+    )  # fmt: skip
+    assert found.code == 0, found.output
+    sources = re.findall(r"^#   source: (\S+)$", found.output, re.MULTILINE)
+    assert sources == sorted({f"envs/{chosen}.yaml", "envs/refers.yaml"})
+    said = chosen == "refers-cu12" and cuda == "auto"
+    assert found.output.count("is older than 580") == said
 
 
 def test_gpu_jobs_have_apex_in_their_environment_where_a_setting_asks_for_it(snakemake, conda, tmp_path):

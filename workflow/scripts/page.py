@@ -8,11 +8,12 @@ import argparse
 import csv
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
-from refers.planning.plan import to_html
+from refers.planning import gpu_report, plan
 from refers.reporting.page import facts_of_runs, render
 from refers.study import paths
 
@@ -36,6 +37,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
     parser.add_argument("--plan", type=Path, help="plan.json; without it the page has no plan")
+    parser.add_argument("--gpu-check", type=Path, help="gpu_check.json; without it the page has no GPU check")
     parser.add_argument("--out", type=Path, required=True, help="index.html")
     return parser.parse_args()
 
@@ -67,6 +69,11 @@ def read_claims(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
+def section(path: Path | None, to_html: Callable[[dict], str]) -> str:
+    """What the page shows of a file; nothing where it does not exist."""
+    return to_html(read_json(path)) if path and path.exists() else ""
+
+
 def main() -> None:
     args = parse_args()
     folders = {"results": args.out.parent.as_posix()}
@@ -91,7 +98,8 @@ def main() -> None:
             for path in args.ttests
         },
         args.command,
-        to_html(read_json(args.plan)) if args.plan and args.plan.exists() else "",
+        section(args.plan, plan.to_html),
+        section(args.gpu_check, gpu_report.to_html),
         args.credits,
     )
     write_text(args.out, text)

@@ -1,6 +1,6 @@
 """Plan a study before its first GPU hour: jobs, hours, memory and disk by tier, and the least time on some GPUs.
 
-In: the study's config, steps.json of calibrate.py, and the benchmark files of jobs that ran. Out: plan.json with every
+In: the study's config, steps.json of calibrate.py, gpu_check.json where there is one, and the benchmark files of jobs that ran. Out: plan.json with every
 target, plan.csv and plan.md, also printed. Needs no data and no torch.
 """
 
@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="the study's config as JSON")
     parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
     parser.add_argument("--steps", type=Path, required=True, help="steps.json")
+    parser.add_argument("--gpu-check", type=Path, help="gpu_check.json; it need not exist")
     parser.add_argument(
         "--resources", type=json.loads, default={}, help="threads and mem_mb by rule, as JSON"
     )
@@ -32,7 +33,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    plan = report(read_studies(args.config, args.demo), read_json(args.steps), args.resources)
+    measured = read_json(args.steps)
+    if args.gpu_check and args.gpu_check.exists():
+        measured["gpu_check"] = read_json(args.gpu_check)
+    plan = report(read_studies(args.config, args.demo), measured, args.resources)
     text, lines = to_markdown(plan), io.StringIO()
     rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]
     writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")

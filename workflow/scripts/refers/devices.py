@@ -12,6 +12,7 @@ import errno
 import os
 import random
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -48,6 +49,16 @@ def visible() -> list[str]:
     return found
 
 
+def driver() -> int | None:
+    """Major version of NVIDIA's driver, as nvidia-smi shows it; None where it shows none."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return int(shown.split(".")[0])
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
 def outdated() -> str:
     """Why the driver is too old for the CUDA installed with torch, as a clause; empty where it is not, or unknown."""
     known = ctypes.c_int()
@@ -60,6 +71,7 @@ def outdated() -> str:
     if (supported := known.value // 1000) >= needed:
         return ""
     newer = f"driver {DRIVERS[needed]} or newer" if needed in DRIVERS else "a newer one"
+    newer += ", or torch for CUDA 12 (make install CUDA=12)" if supported == 12 else ""
     return f"its driver supports CUDA {supported}, the installed torch needs CUDA {needed}: install {newer}"
 
 
@@ -68,13 +80,11 @@ def claim(names: list[str], count: int = 1) -> list[int]:
 
     Returns their places in `names`, which are their numbers for torch.
     """
-    # A scheduler divides the GPUs among its jobs, and may let two of them share one.
-    scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
     waiting = False
     while True:
         locks = {}
         for place, name in enumerate(names):
-            if len(locks) < count and (lock := _lock(f"refers-gpu-{scope}{name}")):
+            if len(locks) < count and (lock := _lock(name)):
                 locks[place] = lock
         if len(locks) == count:
             _HELD.extend(locks.values())
@@ -90,11 +100,20 @@ def claim(names: list[str], count: int = 1) -> list[int]:
         time.sleep(PATIENCE * random.uniform(0.5, 1.5))
 
 
+def is_free(name: str) -> bool:
+    """Whether no process holds this GPU; it is not taken."""
+    if lock := _lock(name):
+        lock.close()
+    return lock is not None
+
+
 def _lock(name: str) -> socket.socket | None:
-    """A socket of this name in Linux's abstract namespace; None if another process holds one."""
+    """A GPU's socket in Linux's abstract namespace; None if a process holds it."""
+    # A scheduler divides the GPUs among its jobs, and may let two of them share one.
+    scope = f"slurm-{job}-" if (job := os.environ.get("SLURM_JOB_ID")) else ""
     lock = socket.socket(socket.AF_UNIX)
     try:
-        lock.bind(f"\0{name}")
+        lock.bind(f"\0refers-gpu-{scope}{name}")
     except OSError as error:
         lock.close()
         if error.errno != errno.EADDRINUSE:

@@ -377,6 +377,18 @@ class Plan(Section):
     tiers: list[Tier]
 
 
+class GpuCheck(Section):
+    """`snakemake gpu_check`: real steps of every method on random data, before days of a GPU are booked."""
+
+    seconds: int = Field(
+        450,
+        ge=5,
+        le=86_400,
+        description="Seconds that all checks may take together. The important ones come first; those that the time does not"
+        " reach are said to be out of time.",
+    )
+
+
 class Alike(Section):
     """From which values on the audit names a relation of two files that is not exact."""
 
@@ -544,6 +556,11 @@ class StudyConfig(TrainingPart):
     """Every key of config/config.yaml and of its overlays."""
 
     pathvars: Pathvars = Pathvars()
+    cuda: Literal["auto", 12, 13] = Field(
+        "auto",
+        description="CUDA of the torch in the conda environment of GPU jobs (`--sdm conda`). auto: 12 where nvidia-smi shows a"
+        " driver older than 580 on the machine that Snakemake runs on, else 13; name it where jobs run elsewhere.",
+    )
     data_root: Folder = Field(description="Folder below which the official downloads are.")
     released_lists: Folder = Field(description="Split lists of the authors' repository, below data_root.")
     preflight: Literal["quick", "full"] = Field(
@@ -572,6 +589,7 @@ class StudyConfig(TrainingPart):
     probe: ProbeSettings = Field(ProbeSettings(), description="The linear probe of frozen encoders.")
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
+    gpu_check: GpuCheck = Field(GpuCheck(), description="The check of a GPU.")
     audit: Audit
     reported: dict[Name, ReportedSource] = Field(
         {},

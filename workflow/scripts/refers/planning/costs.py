@@ -58,7 +58,7 @@ WRITING = 2  # resume states on disk while a new one is written beside the last
 class Cost:
     """What a job costs.
 
-    source: `measured` (benchmark file), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
+    source: `measured` (benchmark file, or the step that gpu_check timed), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
     seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
     peaks, None where unknown. disk: bytes of its outputs; transient: peak bytes of resume states while it runs.
     """
@@ -77,7 +77,7 @@ class CostModel:
 
     Args:
         study: the study.
-        measured: content of steps.json (calibrate.py).
+        measured: content of steps.json (calibrate.py), with that of gpu_check.json under `gpu_check` where there is one.
         resources: rule -> threads and mem_mb as the rules ask for them.
 
     Raises:
@@ -87,6 +87,7 @@ class CostModel:
     def __init__(self, study: Study, measured: dict, resources: dict[str, dict]) -> None:
         self.study, self.steps, self.speeds = study, measured["steps"], measured["speeds"]
         self.resources, self.plan = resources, study.config.plan
+        self.timed = timed_steps(measured) if self.is_of_the_device(measured) else {}
 
     def estimate(self, job: Job) -> Cost:
         """The cost of a job; a measurement replaces an estimate."""
@@ -106,6 +107,13 @@ class CostModel:
         if wanted == "auto":
             return "cpu" if timed == {"cpu"} else "cuda"
         return wanted
+
+    def is_of_the_device(self, measured: dict) -> bool:
+        """Whether gpu_check ran on the device that steps.json timed, or, where that timed no GPU, on any GPU."""
+        checked = measured.get("gpu_check", {})
+        timed = {speed["device"] for speed in self.speeds.values() if speed["kind"] == "cuda"}
+        same = checked.get("kind") == "cpu" or not timed or checked.get("device") in timed
+        return same and checked.get("kind") == ("cpu" if self.kind == "cpu" else "cuda")
 
     def uses_gpu(self, job: Job) -> bool:
         return job.rule in GPU_RULES and self.study.config.device != "cpu"
@@ -249,7 +257,8 @@ class CostModel:
             total = self.studies if step["unit"] == "study" else self._images_to_pretrain(method)
             train, val = round(total * (1 - held_out)), round(total * held_out)
         flops = runs * self._training(training, step, train, val)
-        speed, source = self.speed(method, training.precision)
+        key = (pretrain_key(self.study, method), training.compile)
+        speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
         # a step is counted with the configured optimiser; a candidate may keep more moments
         more = FLOAT * step["parameters"] * (max(moments) - moments[0])
@@ -258,7 +267,7 @@ class CostModel:
             source,
             flops,
             self._ram(job),
-            (step["gpu_bytes"] + more) / 2**20,
+            (self.gpu_bytes(step, key) + more) / 2**20,
             0.0 if job.rule == "pilot" else encoder,
             WRITING * (_state(training.optimiser, FLOAT * step["parameters"], encoder) + more),
         )
@@ -269,15 +278,14 @@ class CostModel:
 
     def _finetuning(self, job: Job) -> Cost:
         method, dataset, ratio = (job.wildcards[name] for name in ("method", "dataset", "ratio"))
-        training, step = (
-            self._tuning(job).training,
-            self._step(finetune_key(self.study, method, dataset, ratio)),
-        )
+        training = self._tuning(job).training
+        key = (finetune_key(self.study, method, dataset, ratio), training.compile)
+        step = self._step(key[0])
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
         train = max(1, round(sizes["train"] * ratio / 100))
         flops = self._training(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
-        speed, source = self.speed(method, training.precision)
+        speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
         rows = sizes["val"] + sizes["test"]
         return Cost(
@@ -285,7 +293,7 @@ class CostModel:
             source,
             seeds * flops,
             self._ram(job),
-            step["gpu_bytes"] / 2**20,
+            self.gpu_bytes(step, key) / 2**20,
             seeds * rows * self._row_bytes(dataset) + self.study.saves_classifier(**job.wildcards) * encoder,
             # a finished seed keeps its best weights only
             WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
@@ -300,8 +308,14 @@ class CostModel:
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
         return training.steps * batch * item + validations * val * forward
 
-    def speed(self, method: str, precision: str) -> tuple[float, str]:
-        """FLOP/s of a method's jobs, and the source of that number."""
+    def gpu_bytes(self, step: dict, key: tuple[str, bool]) -> float:
+        """Peak of a step's memory: what gpu_check measured, or the estimate."""
+        return self.timed.get(key, {}).get("peak_bytes") or step["gpu_bytes"]
+
+    def speed(self, method: str, precision: str, key: tuple[str, bool] = ("", False)) -> tuple[float, str]:
+        """FLOP/s of a method's jobs, and the source of that number; `key`: of the step, and whether it is compiled."""
+        if timed := self.timed.get(key, {}).get("flops_per_second"):
+            return timed, "measured"
         found = self.speeds.get(speed_key(self.study, method, precision))
         wanted = self.study.config.device
         if found and (wanted != "cuda" or found["kind"] == "cuda"):
@@ -353,6 +367,12 @@ class CostModel:
         return {
             name: round(total * share) for name, share in zip(("train", "val", "test"), shares, strict=True)
         }
+
+
+def timed_steps(measured: dict) -> dict[tuple[str, bool], dict]:
+    """Rows of gpu_check.json by key of the step and whether it is compiled; only those that have a speed."""
+    rows = measured.get("gpu_check", {}).get("rows", [])
+    return {(row["key"], row["compile"]): row for row in rows if row.get("flops_per_second")}
 
 
 def _state(optimiser: config.Optimiser, module: float, best: float) -> float:

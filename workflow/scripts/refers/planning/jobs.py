@@ -233,11 +233,13 @@ def jobs_of(
 # ---- kinds of training steps
 
 
-def pretrain_key(study: Study, method: str) -> str:
-    """Key of a pre-training step's cost in steps.json; methods whose steps cost the same share one."""
+def pretrain_key(study: Study, method: str, precision: str = "") -> str:
+    """Key of a pre-training step's cost in steps.json, in another precision where one is given; methods whose steps cost
+    the same share one."""
     settings = study.pretrain_settings(method)
+    training = settings.training.replace(precision=precision) if precision else settings.training
     parts = [settings.objective, settings.settings, settings.words.count]
-    return _key(study, "pretrain", settings.model, settings.training, *parts)
+    return _key(study, "pretrain", settings.model, training, *parts)
 
 
 def finetune_key(study: Study, method: str, dataset: str, ratio: int) -> str:

@@ -40,7 +40,7 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
 
     Args:
         studies: as `read_studies` gives them.
-        measured: content of steps.json.
+        measured: content of steps.json, with that of gpu_check.json under `gpu_check` where there is one.
         resources: rule -> threads and mem_mb.
     """
     study = studies[STUDY]
@@ -54,7 +54,7 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
     path = critical_path(jobs, costs)
     gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
-        "device": device_line(study, measured),
+        "device": device_line(study, measured) + checked_line(model, measured),
         "tiers": tiers,
         "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
@@ -188,6 +188,13 @@ def device_line(study: Study, measured: dict) -> str:
         else ""
     )
     return f"GPU hours of {assumed}{here}"
+
+
+def checked_line(model: CostModel, measured: dict) -> str:
+    """What gpu_check measured of the plan, as the end of a line."""
+    if not model.timed:
+        return ""
+    return f"; gpu_check measured {len(model.timed)} kinds of steps on {measured['gpu_check']['device']}"
 
 
 # ---- for people

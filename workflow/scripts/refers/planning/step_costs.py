@@ -8,8 +8,7 @@ allocator's rounding, workspaces and the CUDA context (about 1 GB together) come
 """
 
 import contextlib
-import statistics
-import time
+import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,8 @@ from refers.methods import Context, build_objective
 from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
+from refers.planning.step_times import Timed, time_steps
 from refers.study.bert_files import package_folder
-from refers.training import optim
-from refers.training.precision import Precision
-from refers.training.step import train_step
 from refers.training.task import Task
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
@@ -180,30 +177,23 @@ def speed_of_steps(
 ) -> dict[str, Any]:
     """FLOP/s of fine-tuning steps on a device: `steps` of them are timed, fewer where they would take over `seconds`.
 
-    A batch that does not fit into the device's memory, or that takes a CPU too long, is made smaller: see `batch`.
+    A batch that takes a CPU too long is made smaller: see `batch`; one that does not fit into a GPU is split, as in a run.
 
     Raises:
-        torch.OutOfMemoryError: one image does not fit.
+        UserError: one image does not fit into memory, or this machine lacks the precision.
     """
     cost = cost_of_finetuning(model, training)
     batch = cost["batch"]
     if device.type == "cpu":
         probe = min(batch, CPU_BATCH)
-        image = min(_timed(model, training, device, probe, 2, 0)) / probe
+        image = min(_timed(model, training, device, probe, 2, 0).seconds) / probe
         batch = max(probe, min(batch, int(CPU_STEP / image)))
-    while True:
-        try:
-            taken = _timed(model, training, device, batch, steps, seconds)
-            break
-        except torch.OutOfMemoryError:
-            if batch == 1:
-                raise
-            batch //= 2
+    taken = _timed(model, training, device, batch, steps, seconds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {
-        "flops_per_second": cost["flops"] / cost["batch"] * batch / statistics.median(taken),
-        "seconds_per_step": statistics.median(taken),
-        "steps": len(taken),
+        "flops_per_second": cost["flops"] / cost["batch"] * batch / taken.median,
+        "seconds_per_step": taken.median,
+        "steps": len(taken.seconds),
         "batch": batch,
         "device": name,
         "kind": device.type,
@@ -218,13 +208,11 @@ def _timed(
     batch: int,
     steps: int,
     seconds: float,
-) -> list[float]:
-    """Seconds of each step after two warm-up steps."""
-    classifier = Classifier(build_encoder(model), len(LABELS), 0.0).to(device).train()
-    precision = Precision(training.precision, device)
-    classifier, optimiser = precision.prepare(classifier, optim.build(classifier, training.optimiser, {}))
-    images = torch.rand(batch, 1, model.image_size, model.image_size, device=device)
-    given = {"images": images, "labels": torch.zeros(batch, len(LABELS), device=device)}
+) -> Timed:
+    """Times of fine-tuning steps of this many random images."""
+    classifier = Classifier(build_encoder(model), len(LABELS), 0.0)
+    images = torch.rand(batch, 1, model.image_size, model.image_size)
+    given = {"images": images, "labels": torch.zeros(batch, len(LABELS))}
     task = Task(
         module=classifier,
         keep=classifier,
@@ -233,15 +221,8 @@ def _timed(
         validate=dict,
         epoch_steps=1,
     )
-    taken: list[float] = []
-    began = time.perf_counter()
-    while len(taken) < steps + 2 and (len(taken) < 4 or time.perf_counter() - began < seconds):
-        started = time.perf_counter()
-        train_step(task, given, precision, optimiser, 0.0)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - started)
-    return taken[2:]
+    with tempfile.TemporaryDirectory() as folder:
+        return time_steps(task, training, device, Path(folder), steps, seconds)
 
 
 @contextlib.contextmanager

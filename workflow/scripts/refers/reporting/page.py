@@ -53,6 +53,7 @@ def render(
     tests: dict[str, list[str]],
     command: str,
     plan: str = "",
+    gpu_check: str = "",
     credits: Iterable[str] = (),
 ) -> str:
     """The page.
@@ -66,7 +67,7 @@ def render(
         tests: targets of the two cells that a t-test compares, by its target.
         command: how to make a target again; TARGET stands for its path.
         credits: citation and licence of the images, one line each.
-        plan: the section that `refers.planning.plan.to_html` writes, or nothing.
+        plan, gpu_check: the sections that `to_html` of `refers.planning.plan` and of `gpu_report` write, or nothing.
     """
     provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
     parts = [
@@ -79,6 +80,7 @@ def render(
         '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a>'
         + ('<a href="#claims">Claims</a>' if claims else "")
         + ('<a href="#plan">Plan</a>' if plan else "")
+        + ('<a href="#gpu_check">GPU check</a>' if gpu_check else "")
         + "</nav>",
         "<p>Our number first, the paper's beside it.</p>" if claims else "",
         "<p>A click on a number shows its provenance, a click on a column's head sorts.</p>",
@@ -92,6 +94,7 @@ def render(
         "</div>",
         _claims(claims) if claims else "",
         plan,
+        gpu_check,
         '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",

@@ -87,6 +87,7 @@ UNREADABLE = "<logs>/unreadable.csv"
 EXPLANATION = "<results>/explain/{method}/{dataset}/{ratio}pct.md"
 STEP_COSTS = "<results>/plan/steps.json"
 PLAN = "<results>/plan/plan.{form}"  # json, csv, md
+GPU_CHECK = "<results>/gpu_check.{form}"  # json, csv, md
 AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
 
 
