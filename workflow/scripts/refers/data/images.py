@@ -382,18 +382,23 @@ def _shown(data: Any, values: np.ndarray, remarks: Counter[str]) -> np.ndarray:
         try:
             # A table is asked by whole numbers, which a slope of 1 leaves as floats.
             shown = np.asarray(apply_voi(np.round(values).astype(np.int64), data), np.float64)
-            if np.ptp(shown) or values.size == 1:
+            if _shows(shown):
                 return shown
         # pydicom does not check a table: an invalid one raises what it happens to raise.
         except Exception:
-            shown = None
+            pass
         remarks[TABLE_IGNORED] += 1
     if _choose_window(data, remarks):
         shown = np.asarray(apply_windowing(values, data), np.float64)
-        if np.ptp(shown) or values.size == 1:
+        if _shows(shown):
             return shown
         remarks[WINDOW_IGNORED] += 1
     return np.asarray(values, np.float64)
+
+
+def _shows(values: np.ndarray) -> bool:
+    """Whether grey values are finite, and not one alone of several."""
+    return bool(np.isfinite(values).all() and (values.size == 1 or np.ptp(values) > 0))
 
 
 def _choose_window(data: Any, remarks: Counter[str]) -> bool:
