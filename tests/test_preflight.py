@@ -1,5 +1,6 @@
 """Preflight: none, some or all of the data, wrong totals, unreadable images, and what it says to do."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -8,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers import expect_golden, make_mimic, make_nih, write_text
+from helpers import expect_golden, make_mimic, make_nih, write_dicom, write_text
 from PIL import Image
 from refers import config
 from refers.config.study import StudyConfig
-from refers.data.source_check import report_line
+from refers.data.adapters import adapter
+from refers.data.images import WINDOW_IGNORED
+from refers.data.leakage import near_copies, thumbnail
+from refers.data.source_check import decode_all, report_line
+from refers.data.splits import make_split
 from refers.study import preflight
 from refers.study.study import Study
 
@@ -165,6 +170,77 @@ def test_sets_with_few_patients_of_a_label_are_a_warning_before_any_work(shenzhe
     ]
     assert "warning: shenzhen: val has 3 patients" in preflight.to_text(found)
     assert look(shenzhen, study={"minority_patients": 3})[1]["splits"] == []
+
+
+def blotches(seed, side=160):
+    """A picture with structure of every scale, as (side, side) uint8."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        Image.fromarray(rng.uniform(0, 255, (n, n)).astype(np.float32)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
+        for n in (4, 9, 20)
+    ]
+    return np.clip(sum(np.asarray(layer) for layer in layers) / 3, 0, 255).astype(np.uint8)
+
+
+def shrunk_and_encoded_anew(grey):
+    with io.BytesIO() as opened:
+        Image.fromarray(grey).resize((60, 70)).save(opened, "JPEG", quality=30)
+        return np.asarray(Image.open(opened))
+
+
+def test_only_a_full_look_warns_of_copies_in_two_sets(shenzhen):
+    folder = shenzhen / "shenzhen"
+    names = [f"CHNCXR_{n:04d}_{n % 2}.png" for n in range(1, 81)]
+    lines = [f"{name},Male,40,{'PTB' if name.endswith('1.png') else 'normal'}" for name in names]
+    (folder / "shenzhen_metadata.csv").write_text("study_id,sex,age,findings\n" + "\n".join(lines))
+    for number, name in enumerate(names):
+        # The second half are copies of the first; a later patient's split is drawn without regard to that.
+        grey = blotches(number % 40)
+        Image.fromarray(grey if number < 40 else shrunk_and_encoded_anew(grey)).save(folder / "images" / name)
+    study = study_of(shenzhen)
+    frame = make_split(adapter("shenzhen")(folder)[0], study.split_settings("shenzhen", 0), None)[0]
+    sets = frame.set_index("image_id")["split"]
+    pairs = {
+        frozenset(pair) for pair in zip(names[:40], names[40:], strict=True) if sets[pair[0]] != sets[pair[1]]
+    }
+    assert len(pairs) > 9
+    few = {"minority_patients": 0}
+    _, line = look(shenzhen, study=few)
+    assert (line["splits"], line["copies"]) == ([], [])
+    found, line = look(shenzhen, full=True, study=few)
+    assert {frozenset(copy["images"]) for copy in line["copies"]} == pairs
+    assert all([sets[image] for image in copy["images"]] == copy["sets"] for copy in line["copies"])
+    (warning,) = line["splits"]
+    assert all(name in warning for name in line["copies"][0]["images"])
+    assert f"warning: shenzhen: {len(pairs)} pictures" in preflight.to_text(found)
+    assert line["state"] == "complete"
+
+
+def test_a_negative_is_a_copy_and_flat_pictures_are_none(shenzhen):
+    grey = [
+        blotches(0),
+        255 - blotches(0),
+        np.zeros((9, 9), np.uint8),
+        np.full((9, 9), 7, np.uint8),
+        blotches(1),
+    ]
+    rows = [(0, "a", "train"), (1, "b", "test"), (2, "c", "train"), (3, "d", "val"), (4, "e", "val")]
+    split = pd.DataFrame(rows, columns=["row", "image_id", "split"])
+    ((one, a, other, b, alike),) = near_copies(split, np.array([thumbnail(picture) for picture in grey]))
+    assert {(one, a), (other, b)} == {("a", "train"), ("b", "test")}
+    assert alike > 0.99
+
+
+def test_all_images_are_decoded_and_the_remarks_on_them_counted(tmp_path):
+    for name in ("a.dcm", "b.dcm"):
+        write_dicom(tmp_path / name, np.eye(9, dtype=np.uint16), WindowCenter=1, WindowWidth=0)
+    (tmp_path / "c.dcm").write_text("not an image")
+    bad, thumbnails, remarks = decode_all(tmp_path, ["a.dcm", "b.dcm", "c.dcm"], 1)
+    assert [path for path, _ in bad] == ["c.dcm"]
+    assert [picture.any() for picture in thumbnails] == [True, True, False]
+    assert remarks == {WINDOW_IGNORED: 2}
 
 
 def test_a_wrong_table_is_broken_and_says_its_row(shenzhen):

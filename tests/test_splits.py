@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -499,7 +500,9 @@ def test_the_scripts_from_index_to_subset(tmp_path):
 @real
 def test_the_authors_nih_split_of_all_images(monkeypatch):
     names = pd.read_csv(SHARED / "nih/Data_Entry_2017_v2020.csv", usecols=["Image Index"])["Image Index"]
-    monkeypatch.setattr(nih, "_images", lambda folder: ({name: f"images_001/{name}" for name in names}, 0))
+    monkeypatch.setattr(
+        nih, "_images", lambda folder: ({name: f"images_001/{name}" for name in names}, Counter())
+    )
     frame, _ = adapter("nih")(SHARED / "nih")
     nih_plan = {"dataset": "nih", "classes": list(nih.CLASSES), "views": ["frontal"]}
     released = make_split(frame, Split(kind="released", **nih_plan), RELEASED / "NIH_ChestX-ray")[1]

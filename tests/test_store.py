@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import write_dicom
 from PIL import Image
+from refers import files
 from refers.data import images, store
 from refers.data.mimic_studies import MimicStudies
-from refers.data.store import WORK_FILES, open_store, pack, read_quarantine, verify
+from refers.data.store import WORK_FILES, index_of, open_store, pack, read_quarantine, verify
 from refers.errors import UserError
+from refers.files import file_digest
 from refers.workers import process_pool
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/pack_images.py"
@@ -61,7 +64,7 @@ def decoded(monkeypatch) -> list[str]:
     """Names of the images that are decoded from now on, in this process."""
     seen, load = [], images.load_square
     monkeypatch.setattr(
-        images, "load_square", lambda path, size: (seen.append(Path(path).name), load(path, size))[1]
+        images, "load_square", lambda path, *more: (seen.append(Path(path).name), load(path, *more))[1]
     )
     return seen
 
@@ -207,6 +210,7 @@ def test_bytes_that_the_disk_changed_are_noticed(folder, monkeypatch):
 
 def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(folder):
     spoil(folder)
+    patients = write_index(folder)
     assert script(folder, "--size", "8", "--tolerance", "0.05").returncode == 1
     done = script(folder, "--size", "8", "--tolerance", "0.06", "--workers", "2")
     assert done.returncode == 0, done.stderr
@@ -217,6 +221,20 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
     assert not rows[list(BAD)].any()
     assert (rows[6] == 18).all()
 
+    said = split(folder)
+    assert said.returncode == 0, said.stderr
+    assert "4 left out: unreadable image" in said.stdout
+    assert json.loads((folder / "split.json").read_text())["left_out"] == {"unreadable image": 4}
+    assert not set(pd.read_parquet(folder / "split.parquet")["row"]) & set(BAD)
+
+    data = studies(folder, patients)
+    assert data.quarantined == list(BAD)
+    assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
+    assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}
+
+
+def write_index(folder: Path, reverse: bool = False) -> list[str]:
+    """A whole index of the images, the last ten for validation; the patients, one per image."""
     patients = [f"p{row:02d}" for row in range(70)]
     columns = {
         "image_id": NAMES,
@@ -227,39 +245,97 @@ def test_a_tolerated_image_is_black_named_and_left_out_by_split_and_pretraining(
     }
     frame = pd.DataFrame(columns).assign(split="train", **{"label:A": np.float32([0, 1] * 35)})
     frame.loc[60:, "split"] = "val"
-    frame.to_parquet(folder / "index.parquet")
-    settings = json.dumps({"dataset": "toy", "kind": "random", "classes": ["A"], "views": ["frontal"]})
-    split = [
-        sys.executable,
-        SCRIPT.with_name("split_dataset.py"),
-        "--index",
-        folder / "index.parquet",
-        "--config",
-        settings,
-    ]
-    split += [
-        "--manifest",
-        folder / "images.json",
-        "--out",
-        folder / "split.parquet",
-        "--report",
-        folder / "split.json",
-    ]
-    said = subprocess.run(split, capture_output=True, text=True, check=True).stdout
-    assert "4 left out: unreadable image" in said
-    assert json.loads((folder / "split.json").read_text())["left_out"] == {"unreadable image": 4}
-    assert not set(pd.read_parquet(folder / "split.parquet")["row"]) & set(BAD)
+    frame[:: -1 if reverse else 1].to_parquet(folder / "index.parquet", index=False)
+    return patients
 
-    ids = np.array(patients)
-    table = np.zeros((70, 4), np.uint16)
-    np.savez(
-        folder / "tokens.npz", study_id=ids, tokens=table, swapped=table, lengths=np.full(70, 4), vocabulary=9
+
+def split(folder: Path, script: str = "split_dataset.py") -> subprocess.CompletedProcess:
+    """Draw a split of the index, or check the one that was drawn."""
+    settings = json.dumps({"dataset": "toy", "kind": "random", "classes": ["A"], "views": ["frontal"]})
+    files = ["--index", folder / "index.parquet"]
+    if script == "split_dataset.py":
+        files += ["--config", settings, "--manifest", folder / "images.json"]
+        files += ["--out", folder / "split.parquet", "--report", folder / "split.json"]
+    else:
+        files += ["--split", folder / "split.parquet", "--store", folder / "images.npy"]
+        files += ["--dataset", "toy", "--accept", "duplicates", "--out", folder / "check.json"]
+    return subprocess.run(
+        [sys.executable, SCRIPT.with_name(script), *files], capture_output=True, text=True, check=False
     )
+
+
+def studies(folder: Path, patients: list[str]) -> MimicStudies:
+    table = np.zeros((70, 4), np.uint16)
+    arrays = {"study_id": np.array(patients), "tokens": table, "swapped": table}
+    np.savez(folder / "tokens.npz", lengths=np.full(70, 4), vocabulary=9, **arrays)
     names = ("index.parquet", "images.npy", "tokens.npz", "images.json")
-    data = MimicStudies(*(folder / name for name in names))
-    assert data.quarantined == list(BAD)
-    assert sorted(data.rows) == [row for row in range(70) if row not in BAD]
-    assert {name: len(members) for name, members in data.splits.items()} == {"train": 57, "val": 9}
+    return MimicStudies(*(folder / name for name in names))
+
+
+def test_rows_of_another_index_are_refused_wherever_a_store_is_read(folder):
+    patients = write_index(folder)
+    assert script(folder, "--size", "8").returncode == 0
+    assert split(folder).returncode == 0
+    assert split(folder, "check_split.py").returncode == 0
+    assert index_of(folder / "split.parquet") == file_digest(folder / "index.parquet")
+    studies(folder, patients)
+    # The images now have each other's labels.
+    write_index(folder, reverse=True)
+    for name in ("split_dataset.py", "check_split.py"):
+        done = split(folder, name)
+        assert done.returncode == 1
+        assert "another index" in done.stderr
+        assert done.stderr.count("\n") == 1
+    with pytest.raises(UserError, match=r"images\.npy: .*another index"):
+        studies(folder, patients)
+    # Nor is the index needed to see that a split was drawn from another one than the store's.
+    (folder / "images.npy").unlink()
+    assert script(folder, "--size", "8").returncode == 0
+    with pytest.raises(UserError, match=r"images\.npy: .*another index"):
+        open_store(folder / "images.npy", index_of(folder / "split.parquet"))
+
+
+@pytest.mark.parametrize("byte", [40, 200, 4000, -1])
+def test_a_damaged_store_is_noticed_even_under_its_old_date(folder, byte):
+    assert script(folder, "--size", "8").returncode == 0
+    path = folder / "images.npy"
+    whole, before = bytearray(path.read_bytes()), path.stat()
+    open_store(path)
+    whole[byte] ^= 4
+    with open(path, "rb+") as opened:
+        opened.write(whole)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match=r"images\.npy: "):
+        open_store(path)
+
+
+def test_a_store_is_hashed_once(folder, monkeypatch):
+    assert script(folder, "--size", "8").returncode == 0
+    hashed, digest = [], files.file_digest
+    monkeypatch.setattr(files, "file_digest", lambda path: (hashed.append(path), digest(path))[1])
+    path = folder / "images.npy"
+    # Packing knows the digest already.
+    open_store(path)
+    assert hashed == []
+    os.utime(path)
+    for _ in range(2):
+        open_store(path)
+    assert hashed == [path]
+
+
+def test_remarks_of_the_decoder_are_counted_in_the_manifest(folder):
+    paths = [
+        write_dicom(folder / f"{row}.dcm", np.eye(8, dtype=np.uint16), WindowWidth=row) for row in range(3)
+    ]
+    for row, path in enumerate(paths):
+        (folder / NAMES[row]).unlink()
+        path.rename(folder / f"{row:02d}.dcm")
+    names = [f"{row:02d}.dcm" for row in range(3)] + NAMES[3:]
+    pd.DataFrame({"path": names}).to_parquet(folder / "index.parquet")
+    done = script(folder, "--size", "8", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "images.json").read_text())["remarks"] == {images.WINDOW_IGNORED: 3}
+    assert f"3 images: {images.WINDOW_IGNORED}" in done.stdout
 
 
 @pytest.mark.parametrize("change", ["pixel", "count", "size", "index"])

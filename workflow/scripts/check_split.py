@@ -8,9 +8,9 @@ from pathlib import Path
 
 from refers.data.leakage import KINDS, check
 from refers.data.splits import read_split
-from refers.data.store import open_store
+from refers.data.store import index_of, open_store
 from refers.errors import UserError, run
-from refers.files import read_parquet, write_json
+from refers.files import file_digest, read_parquet, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    views, store = read_parquet(args.index, "index", ["view"])["view"], open_store(args.store)
+    views = read_parquet(args.index, "index", ["view"])["view"]
+    store = open_store(args.store, file_digest(args.index), index_of(args.split))
     if len(views) != len(store):
         raise UserError(
             f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; delete the store and rerun pack_images.py"

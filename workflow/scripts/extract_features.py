@@ -71,7 +71,7 @@ def main() -> None:
             features[start : start + len(part)] = found.numpy()
         features.flush()
     inputs = {"encoder": run_record.file_digest(args.encoder)}
-    # The manifest has the digest of the store, which is too large to hash in every job.
+    # The manifest has the digest of the store, which `open_store` compared.
     manifest = args.store.with_suffix(".json")
     inputs |= {"manifest": run_record.file_digest(manifest)} if manifest.exists() else {}
     facts = {"encoder": about, "rows": len(store), "width": encoder.feature_width}

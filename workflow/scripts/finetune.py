@@ -14,7 +14,7 @@ import torch
 from refers import config
 from refers.columns import LABEL
 from refers.data.splits import read_split, read_subset
-from refers.data.store import open_store
+from refers.data.store import index_of, open_store
 from refers.errors import run
 from refers.files import write_json, write_parquet
 from refers.model.classifier import Classifier
@@ -50,13 +50,13 @@ def main() -> None:
     if not compiled and read_encoder(args.encoder)[1].get("architecture") == "transformer":
         # not for the other encoders: torchvision and timm need it
         skip_dynamo_import()
-    store = open_store(args.store)
+    store = open_store(args.store, index_of(args.split))
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     splits = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
     subsets = {seed: read_subset(args.subset, frame, args.split, seed) for seed in args.seeds}
     files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
-    # The manifest has the digest of the store, which is too large to hash in every job.
+    # The manifest has the digest of the store, which `open_store` compared.
     manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: run_record.file_digest(path) for name, path in files.items()}

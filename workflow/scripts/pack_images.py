@@ -1,14 +1,14 @@
 """Decode every image of an index once into a memory-mapped uint8 store (paper §4: resized to 256 x 256).
 
 In: index.parquet and the source's folder. Out: images.npy (N, size, size), whose row i is row i of the index; a manifest
-with count, size, digests and the rows of unreadable images; and quarantine.csv with the reason for each of these.
+with count, size, digests, the rows of unreadable images and counts of remarks; and quarantine.csv with the reason for each of these.
 With --verify, an existing store is compared with its manifest instead.
 """
 
 import argparse
 from pathlib import Path
 
-from refers.data.store import pack, verify
+from refers.data.store import INDEX_DIGEST, pack, verify
 from refers.errors import UserError, run
 from refers.files import file_digest, is_below, read_parquet, write_json
 from refers.workers import progress_bar
@@ -52,7 +52,7 @@ def main() -> None:
     names = read_paths(args.index)
     if args.verify:
         found = verify(args.out, args.manifest)
-        if found.get("index_sha256") != file_digest(args.index):
+        if found.get(INDEX_DIGEST) != file_digest(args.index):
             raise UserError(
                 f"{args.out}: belongs to another {args.index}; delete it and rerun without --verify"
             )
@@ -60,6 +60,8 @@ def main() -> None:
         return
     if not args.folder.is_dir():
         raise UserError(f"{args.folder}: no such folder; place the official download there")
+    # Before the hours of work, in which the index could be replaced.
+    index = file_digest(args.index)
     quarantine = args.quarantine or args.out.with_name("quarantine.csv")
     manifest = pack(
         [args.folder / name for name in names],
@@ -70,7 +72,9 @@ def main() -> None:
         tolerance=args.tolerance,
         progress=progress_bar(len(names)),
     )
-    write_json(args.manifest, manifest | {"index_sha256": file_digest(args.index)})
+    write_json(args.manifest, manifest | {INDEX_DIGEST: index})
+    for remark, count in sorted(manifest["remarks"].items()):
+        print(f"{count} images: {remark}")
     if rows := manifest["quarantined"]:
         print(f"warning: {len(rows)} unreadable images are left out from now on; {quarantine} lists them")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from refers.config import load_json
 from refers.data.splits import Split, make_split
-from refers.data.store import read_quarantine
+from refers.data.store import INDEX_DIGEST, read_quarantine
 from refers.errors import run
-from refers.files import read_parquet, write_json, write_parquet
+from refers.files import file_digest, read_parquet, write_json, write_parquet
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +29,11 @@ def main() -> None:
     args = parse_args()
     settings = load_json(Split, args.config, "split")
     index = read_parquet(args.index, "index", ("image_id", "patient_id", "view", "split"), rest=True)
-    quarantined = read_quarantine(args.manifest) if args.manifest else ()
+    digest = file_digest(args.index)
+    quarantined = read_quarantine(args.manifest, digest) if args.manifest else ()
     frame, report = make_split(index, settings, args.lists, quarantined)
+    # Rows of the split mean nothing in a store of another index.
+    frame.attrs[INDEX_DIGEST] = digest
     write_parquet(args.out, frame)
     write_json(args.report, report)
     sizes = " / ".join(str(count) for count in report["images"].values())

@@ -67,6 +67,42 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def large_file_digest(path: str | Path) -> str:
+    """SHA-256 of a large file, computed once: it is remembered beside the file with its size and times.
+
+    The change time is one of them, which no program can set: bytes that were changed under an old date are noticed.
+    """
+    memory = _digest_memory(path)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        remembered = json.loads(memory.read_text(encoding="utf-8"))
+        if remembered["state"] == _file_state(path):
+            return str(remembered["sha256"])
+    digest = file_digest(path)
+    # A folder that cannot be written costs the next job the time of a digest.
+    with suppress(UserError):
+        remember_digest(path, digest)
+    return digest
+
+
+def remember_digest(path: str | Path, digest: str) -> None:
+    """Save the SHA-256 of a file that has just been written or read, for `large_file_digest`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    write_json(_digest_memory(path), {"state": _file_state(path), "sha256": digest})
+
+
+def _digest_memory(path: str | Path) -> Path:
+    path = Path(path)
+    return path.with_name(f".{path.name}.sha256.json")
+
+
+def _file_state(path: str | Path) -> list[int]:
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
 def write_text(target: str | Path, text: str) -> None:
     """Write `text` atomically as UTF-8."""
     with atomic_path(target) as path:
@@ -83,7 +119,7 @@ def write_json(target: str | Path, content: Any) -> None:
 
 
 def write_parquet(target: str | Path, frame: Any) -> None:
-    """Write a pandas frame atomically as Parquet, without its row index."""
+    """Write a pandas frame atomically as Parquet, without its row index but with its `attrs`."""
     with atomic_path(target) as path:
         frame.to_parquet(path, index=False)
 
@@ -110,6 +146,15 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
     # Arrow's own errors are ValueErrors.
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable {kind} file ({error}); create it with {MAKERS[kind]}") from None
+
+
+def parquet_attributes(path: str | Path) -> dict[str, Any]:
+    """`attrs` of the pandas frame in a Parquet file; none where it has none or cannot be read, which `read_parquet` says."""
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, ValueError):
+        return json.loads((pq.read_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return {}
 
 
 def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: str, remedy: str) -> None:

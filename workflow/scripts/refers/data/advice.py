@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from refers.config.study import Source
+from refers.folders import UNFINISHED_DOWNLOAD, is_download, is_leftover, is_unfinished, matching
 
 # Misplaced files are searched for this deep below a source's folder, and in at most this many folders.
 DEPTH, FOLDERS = 4, 1000
@@ -30,7 +31,25 @@ def how_to_get(entry: Source, folder: Path, absent: list[str]) -> str:
         if found := misplaced(entry, folder, pattern):
             source, target = found
             return f"{text}; {source} is misplaced: move the contents of {source.parent} to {target}"
+    text += unfinished(folder)
     return text + next(filter(None, (packed(entry, folder, pattern) for pattern in absent)), "")
+
+
+def unfinished(folder: Path) -> str:
+    """Unfinished downloads at or below a folder, as a further clause; "" where there is none."""
+    found = [
+        path
+        for place in _folders(folder)
+        if place.is_dir()
+        for path in place.iterdir()
+        if is_unfinished(path.name)
+    ]
+    more = (
+        f" and {len(found) - 1} more are unfinished downloads"
+        if len(found) > 1
+        else f" is an {UNFINISHED_DOWNLOAD}"
+    )
+    return f"; {min(found)}{more}: finish or repeat it" if found else ""
 
 
 def in_words(entry: Source, pattern: str) -> str:
@@ -61,7 +80,7 @@ def misplaced(entry: Source, folder: Path, pattern: str) -> tuple[Path, Path] | 
                 # A star alone matches anything.
                 if not re.search(r"\w", tail):
                     continue
-                found = next(place.glob(tail), None)
+                found = next(matching(place, tail), None)
                 if found is None or any(_is_like(found.relative_to(folder), other) for other in known):
                     continue
                 if is_table or _holds_text(found) == (pattern == entry.reports):
@@ -78,7 +97,11 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield place
         if depth < DEPTH:
             try:
-                waiting += [(path, depth + 1) for path in sorted(place.iterdir()) if path.is_dir()]
+                waiting += [
+                    (path, depth + 1)
+                    for path in sorted(place.iterdir())
+                    if path.is_dir() and not is_leftover(path.name)
+                ]
             except OSError:
                 continue  # absent, or not readable for this user
 
@@ -106,7 +129,9 @@ def packed(entry: Source, folder: Path, pattern: str) -> str:
     if pattern not in (entry.images, entry.reports) or not folder.is_dir():
         return ""
     top = entry.reports.partition("/")[0]
-    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(ARCHIVES))
+    found = sorted(
+        path.name for path in folder.iterdir() if path.name.endswith(ARCHIVES) and is_download(path.name)
+    )
     found = [name for name in found if bool(top and name.startswith(top)) == (pattern == entry.reports)]
     if not found:
         return ""

@@ -1,11 +1,17 @@
 """Decode radiographs of any official format to grey uint8 (paper §4: resized to 256 x 256)."""
 
+import os
+import stat
 import warnings
+import zlib
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from refers.errors import UserError
 
@@ -14,9 +20,23 @@ DICOM_SUFFIXES = (".dicom", ".dcm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 # Five times a large radiograph; a file that claims more is a decompression bomb or broken.
 MAX_PIXELS = 2**27
-ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+# Bytes that a deflated DICOM dataset may have: 32 bits for each of MAX_PIXELS.
+MAX_INFLATED = 4 * MAX_PIXELS
+# EXIF tag; values 5 to 8 swap width and height.
+ORIENTATION = 0x0112
+# TIFF tags; 0 in the first says that zero is white, the others are the sides of a tile.
+TIFF_PHOTOMETRIC, TIFF_TILE = 262, (322, 323)
+DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
+# What departs from the standard or contradicts itself and is read nevertheless; packing and preflight count these.
+WINDOW_IGNORED = "DICOM window that is invalid or shows nothing: ignored"
+TABLE_IGNORED = "DICOM VOI table that is invalid: ignored"
+EXACT_WINDOW = "DICOM window narrower than 1: applied as LINEAR_EXACT"
+SHAPE_IGNORED = "PresentationLUTShape contradicts PhotometricInterpretation: ignored"
+
 # _check_size replaces PIL's own check: it names the size, covers DICOM and always raises.
 Image.MAX_IMAGE_PIXELS = None
+# A PNG's colour profile and text are skipped, but PIL unpacks them first: these are the bytes that it may.
+vars(PngImagePlugin).update(MAX_TEXT_CHUNK=2**26, MAX_TEXT_MEMORY=2**27)
 
 
 def is_dicom(path: Path) -> bool:
@@ -30,10 +50,9 @@ def image_size(path: Path) -> tuple[int, int]:
         UserError: the file is not an image.
     """
     try:
+        _check_regular(path)
         if is_dicom(path):
-            from pydicom import dcmread
-
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            header = _read_dicom(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
             width, height = int(header.Columns), int(header.Rows)
         else:
             with Image.open(path, formats=FORMATS) as image:
@@ -44,43 +63,71 @@ def image_size(path: Path) -> tuple[int, int]:
         raise UserError(f"{path}: not a readable image ({_reason(error, path)}); download it again") from None
 
 
-def decode(path: str | Path, enough: int | None = None) -> np.ndarray:
+def decode(path: str | Path, enough: int | None = None, remarks: Counter[str] | None = None) -> np.ndarray:
     """Grey image (H, W) uint8, air dark and bone bright.
 
     PNG and JPEG of any mode become grey by luminance, transparency is ignored, EXIF rotation is applied. 16-bit PNGs are
-    divided by the smallest range of 8 to 16 bits that holds their maximum. DICOM values are rescaled, windowed (VOI) and
-    stretched to their extremes, and MONOCHROME1 is inverted; padding does not count and is black.
+    divided by the smallest range of 8 to 16 bits that holds their maximum; fractions up to 1 are grey from black to white.
+    Grey DICOM values pass rescale or modality table, then VOI table or window, are stretched to their extremes, and
+    MONOCHROME1 is inverted; padding does not count and is black. DICOM colours, those of a palette included, become grey by
+    luminance. PresentationLUTShape is not applied: INVERSE belongs to MONOCHROME1 and names the same inversion (PS3.3
+    C.8.11.1).
 
     Args:
         path: image file.
         enough: pixels per side that suffice. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, with sides of at least
             twice `enough`: a later antialiased resize differs by less than a grey level.
+        remarks: counts what departs from the standard and is read nevertheless.
 
     Raises:
-        UserError: the file is missing, empty, truncated, of an unknown format or larger than MAX_PIXELS.
+        UserError: the file is missing, empty, truncated, not a regular file, of an unknown format or larger than
+            MAX_PIXELS, or its grey values are not finite.
     """
     path = Path(path)
+    remarks = Counter() if remarks is None else remarks
     try:
-        return _decode_dicom(path) if is_dicom(path) else _decode_picture(path, enough)
+        _check_regular(path)
+        return _decode_dicom(path, remarks) if is_dicom(path) else _decode_picture(path, enough)
     # PIL and pydicom raise many kinds of exceptions for broken files.
     except Exception as error:
-        # pydicom's words where a decoder is not installed; for a broken stream it says otherwise.
-        missing = "missing dependencies" in str(error)
-        advice = "install pylibjpeg and pylibjpeg-libjpeg" if missing else "download it again"
+        advice = _missing_packages(path, error) or "download it again"
         raise UserError(f"{path}: cannot be decoded ({_reason(error, path)}); {advice}") from None
+
+
+def _check_regular(path: Path) -> None:
+    # Opening a pipe would wait for ever, and a device may never end.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
 
 
 def _reason(error: Exception, path: Path) -> str:
     """What is wrong, in one line without the path, which the message already contains."""
     try:
-        if path.stat().st_size == 0:
-            return "empty file"
+        found = path.stat()
     except OSError as cause:
         return cause.strerror or str(cause)
+    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "unknown image format"
     text = getattr(error, "strerror", None) or " ".join(str(error).split()).replace(str(path), "file")
     return text or type(error).__name__
+
+
+def _missing_packages(path: Path, error: Exception) -> str:
+    """Advice to install the packages that decode a DICOM file's coding, where it failed for want of them; else ""."""
+    # pydicom's words for no decoder at all, and for one that leaves out some streams (JPEG of 12 bits, colours of 16).
+    wanting = "missing dependencies", "No pixel data decoders", "does not support", "Pillow cannot decode"
+    if not is_dicom(path) or not any(words in str(error) for words in wanting):
+        return ""
+    from pydicom.pixels.decoders.pylibjpeg import DECODER_DEPENDENCIES, is_available
+
+    header = _read_dicom(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    syntax = header.file_meta.TransferSyntaxUID
+    packages = [name.partition(">")[0] for name in DECODER_DEPENDENCIES.get(syntax, ())]
+    if not packages or is_available(syntax):
+        return f"convert it from {syntax.name}"
+    return f"install {' and '.join(packages)}"
 
 
 def _check_size(width: int, height: int) -> None:
@@ -96,54 +143,218 @@ def _orientation(image: Image.Image) -> int:
 def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
     with Image.open(path, formats=FORMATS) as image:
         _check_size(*image.size)
+        tags = getattr(image, "tag_v2", {})
+        # A tile is decoded whole, whatever part of it the image shows.
+        _check_size(*(int(tags.get(tag, 1)) for tag in TIFF_TILE))
         if enough and image.format == "JPEG":
             image.draft("L", (2 * enough, 2 * enough))
         if _orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-            return _full_range(np.asarray(image))
+        if image.mode in DEEP_MODES:
+            # PIL inverts a TIFF whose zero is white only at 8 bits or fewer.
+            return _full_range(np.asarray(image), white_zero=tags.get(TIFF_PHOTOMETRIC) == 0)
         if image.mode in ("P", "PA"):
             image = image.convert("RGB")
         return np.array(image if image.mode == "L" else image.convert("L"))
 
 
-def _full_range(values: np.ndarray) -> np.ndarray:
-    if values.min() < 0:
+def _full_range(values: np.ndarray, white_zero: bool = False) -> np.ndarray:
+    """Grey uint8 of deep values: fractions up to 1, or whole numbers in the smallest range of 8 bits or more.
+
+    Raises:
+        ValueError: the values are negative or not finite, or neither fractions up to 1 nor grey levels.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("grey values that are not finite (NaN or Inf)")
+    if low < 0:
         raise ValueError("negative grey values")
-    bits = max(8, int(values.max()).bit_length())
-    return np.round(values * np.float32(255 / (2**bits - 1))).astype(np.uint8)
+    is_float = values.dtype.kind == "f"
+    # What overshoots 1 or counts in percent would be nearly black as grey levels.
+    if is_float and 1 < high < 128 and not np.array_equal(values, np.round(values)):
+        raise ValueError(f"grey values from {low:g} to {high:g}, expected fractions up to 1 or grey levels")
+    top = 1 if is_float and high <= 1 else 2 ** max(8, int(high).bit_length()) - 1
+    grey = np.round(values * np.float32(255 / top)).astype(np.uint8)
+    return 255 - grey if white_zero else grey
 
 
-def _decode_dicom(path: Path) -> np.ndarray:
+# ---- DICOM
+
+
+def _read_dicom(path: Path, **options: Any) -> Any:
+    """A DICOM file as pydicom reads it, even without preamble or file meta information.
+
+    Raises:
+        ValueError: it is not a DICOM image, or it inflates to more than MAX_INFLATED bytes.
+    """
     from pydicom import dcmread
-    from pydicom.pixels import apply_rescale, apply_voi_lut
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     with warnings.catch_warnings():
         # pydicom warns about harmless departures from the standard.
         warnings.simplefilter("ignore")
-        data = dcmread(path)
-        _check_size(int(data.Columns), int(data.Rows))
-        # Checked before all frames are decoded.
-        if (frames := int(data.get("NumberOfFrames") or 1)) != 1:
-            raise ValueError(f"{frames} frames, expected one")
-        pixels = data.pixel_array
-        if data.get("SamplesPerPixel", 1) == 3 and pixels.ndim == 3:
-            return np.array(Image.fromarray(pixels).convert("L"))
-        if pixels.ndim != 2:
-            raise ValueError(f"{pixels.shape[-1]} values per pixel, expected one or three")
-        padding = _padding(data, pixels)
-        seen = pixels if padding is None else pixels[~padding]
-        if not seen.size:
-            return np.zeros(pixels.shape, np.uint8)
-        # Every step below depends only on a pixel's value: it is applied to the possible values, not to millions of pixels.
-        low, high = int(seen.min()), int(seen.max())
-        if high - low >= 2**16:
-            raise ValueError(f"grey values from {low} to {high}, more than 16 bits")
-        values = np.arange(low, high + 1, dtype=pixels.dtype)
-        grey = np.asarray(apply_voi_lut(apply_rescale(values, data), data), np.float64)
+        _check_inflated(path)
+        data = dcmread(path, force=True, **options)
+    if "Rows" not in data or "Columns" not in data:
+        raise ValueError("not a DICOM image")
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit, little = data.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        data.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
+    return data
+
+
+def _check_inflated(path: Path) -> None:
+    """Raise a ValueError if a deflated dataset has more than MAX_INFLATED bytes; pydicom inflates without a limit."""
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with open(path, "rb") as opened:
+        read_preamble(opened, force=True)
+        meta = read_dataset(opened, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        inflate, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof and (deflated := inflate.unconsumed_tail or opened.read(2**20)):
+            length += len(inflate.decompress(deflated, 2**24))
+            if length > MAX_INFLATED:
+                raise ValueError(f"inflates to more than {MAX_INFLATED} bytes")
+
+
+def _decode_dicom(path: Path, remarks: Counter[str]) -> np.ndarray:
+    data = _read_dicom(path)
+    _check_size(int(data.Columns), int(data.Rows))
+    # Checked before all frames are decoded.
+    if (frames := int(data.get("NumberOfFrames") or 1)) != 1:
+        raise ValueError(f"{frames} frames, expected one")
+    if (samples := int(data.get("SamplesPerPixel") or 1)) not in (1, 3):
+        raise ValueError(f"{samples} values per pixel, expected one or three")
+    _check_stream(data, samples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _pil_limit():
+            pixels = data.pixel_array
+        if pixels.dtype.kind == "f":
+            raise ValueError("floating-point pixels, expected integers")
+        if samples == 3:
+            return _luminance(pixels, int(data.BitsStored))
+        kind = data.PhotometricInterpretation
+        if kind == "PALETTE COLOR":
+            return _luminance(*_palette_colours(data, pixels))
+        if kind not in ("MONOCHROME1", "MONOCHROME2"):
+            raise ValueError(f"photometric interpretation {kind!r}, expected MONOCHROME or PALETTE COLOR")
+        inverted = kind == "MONOCHROME1"
+        if data.get("PresentationLUTShape") == ("IDENTITY" if inverted else "INVERSE"):
+            remarks[SHAPE_IGNORED] += 1
+        return _grey(data, pixels, inverted, remarks)
+
+
+@contextmanager
+def _pil_limit() -> Generator[None]:
+    """Let PIL refuse more than MAX_PIXELS inside a file of another format, where `_check_size` does not see them."""
+    # PIL warns of this number, and refuses twice as many.
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
+
+
+def _check_stream(data: Any, samples: int) -> None:
+    """Raise a ValueError where an encoded stream holds more pixels than the DICOM header states.
+
+    A decoder follows the stream's own header. RLE has none; a byte of it gives up to 64, and an image needs hardly more
+    bytes than it has unpacked. Without a transfer syntax, the stream says how it is encoded.
+    """
+    from pydicom import uid
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import get_decoder
+
+    if "PixelData" not in data or not data["PixelData"].is_undefined_length:
+        return
+    stream = get_frame(data.PixelData, 0, number_of_frames=1)
+    marker, *size = _stream_header(stream)
+    width, height = int(data.Columns), int(data.Rows)
+    if not data.file_meta.TransferSyntaxUID.is_encapsulated:
+        codings = {
+            **{0xC0: uid.JPEGBaseline8Bit, 0xC1: uid.JPEGExtended12Bit, 0xC3: uid.JPEGLosslessSV1},
+            **{0xF7: uid.JPEGLSLossless, 0x51: uid.JPEG2000},
+        }
+        if marker not in codings:
+            raise ValueError("encoded pixels without a transfer syntax")
+        data.file_meta.TransferSyntaxUID = codings[marker]
+    syntax = data.file_meta.TransferSyntaxUID
+    if not get_decoder(syntax).is_available:
+        return
+    if syntax == uid.RLELossless:
+        plain = width * height * samples * int(data.BitsAllocated) // 8
+        if len(stream) > 1.02 * plain + 1024:
+            raise ValueError(f"{len(stream)} bytes of RLE for an image of {plain} bytes")
+    elif size != [width, height]:
+        found = f"{size[0]} x {size[1]} pixels" if marker else "unknown size"
+        raise ValueError(f"a stream of {found} in an image of {width} x {height}")
+
+
+def _stream_header(stream: bytes) -> tuple[int, int, int]:
+    """Marker that states the size of a JPEG, JPEG-LS or JPEG 2000 stream, width and height; zeros for another stream."""
+
+    def number(start: int, length: int) -> int:
+        return int.from_bytes(stream[start : start + length], "big")
+
+    # JPEG 2000 may have boxes before its codestream.
+    if (start := stream.find(b"\xff\x4f\xff\x51", 0, 2**20)) >= 0:
+        return (
+            0x51,
+            number(start + 8, 4) - number(start + 16, 4),
+            number(start + 12, 4) - number(start + 20, 4),
+        )
+    place = 2 if stream.startswith(b"\xff\xd8") else len(stream)
+    while place + 9 <= len(stream) and stream[place] == 0xFF:
+        marker = stream[place + 1]
+        if marker == 0xFF:
+            place += 1
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return marker, number(place + 7, 2), number(place + 5, 2)
+        else:
+            place += 2 + number(place + 2, 2)
+    return 0, 0, 0
+
+
+def _luminance(colours: np.ndarray, bits: int) -> np.ndarray:
+    """Grey uint8 (H, W) of colours (H, W, 3) of `bits` bits."""
+    if bits == 8:
+        return np.array(Image.fromarray(colours.astype(np.uint8)).convert("L"))
+    grey = colours @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.round(np.clip(grey * (255 / (2**bits - 1)), 0, 255)).astype(np.uint8)
+
+
+def _palette_colours(data: Any, pixels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Colours (H, W, 3) of a PALETTE COLOR image, and their bits (PS3.3 C.7.6.3.1.5)."""
+    from pydicom.pixels import apply_color_lut
+
+    entries, _, bits = data.RedPaletteColorLookupTableDescriptor
+    colours = apply_color_lut(pixels, data)[..., :3]
+    if colours.dtype == np.uint8 and not 1 <= entries <= 256:
+        # pydicom's index has the type of a colour.
+        raise ValueError(f"a palette of {entries or 2**16} colours of 8 bits")
+    # Colours of 8 bits may be stored in 16.
+    return colours, 8 if colours.dtype == np.uint8 or (bits == 8 and colours.max() < 256) else 16
+
+
+def _grey(data: Any, pixels: np.ndarray, inverted: bool, remarks: Counter[str]) -> np.ndarray:
+    """Grey uint8 (H, W) of an image of one value per pixel; see `decode`."""
+    padding = _padding(data, pixels)
+    seen = pixels if padding is None else pixels[~padding]
+    if not seen.size:
+        return np.zeros(pixels.shape, np.uint8)
+    # Every step below depends only on a pixel's value: it is applied to the possible values, not to millions of pixels.
+    low, high = int(seen.min()), int(seen.max())
+    if high - low >= 2**16:
+        raise ValueError(f"grey values from {low} to {high}, more than 16 bits")
+    grey = _shown(data, np.arange(low, high + 1), remarks)
     span = grey.max() - grey.min()
     grey = (grey - grey.min()) / span if span else np.zeros_like(grey)
-    if data.PhotometricInterpretation == "MONOCHROME1":
+    if inverted:
         grey = 1 - grey
     table, picture = np.round(grey * 255).astype(np.uint8), np.empty(pixels.shape, np.uint8)
     # Row by row, which stays in the cache: a third of the time.
@@ -152,6 +363,77 @@ def _decode_dicom(path: Path) -> np.ndarray:
     if padding is not None:
         picture[padding] = 0
     return picture
+
+
+def _shown(data: Any, values: np.ndarray, remarks: Counter[str]) -> np.ndarray:
+    """Values (N,) after rescale or modality table, and VOI table or window, as float64 (PS3.3 C.11.1, C.11.2).
+
+    Raises:
+        ValueError: they are not finite, or the rescale leaves one grey of many.
+    """
+    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+
+    values = apply_modality_lut(values, data)
+    if not np.isfinite(values).all():
+        raise ValueError("RescaleSlope or RescaleIntercept is not finite (NaN or Inf)")
+    if values.size > 1 and not np.ptp(values):
+        raise ValueError("RescaleSlope or the modality table gives all values one grey")
+    if data.get("VOILUTSequence"):
+        try:
+            # A table is asked by whole numbers, which a slope of 1 leaves as floats.
+            shown = np.asarray(apply_voi(np.round(values).astype(np.int64), data), np.float64)
+            if _shows(shown):
+                return shown
+        # pydicom does not check a table: an invalid one raises what it happens to raise.
+        except Exception:
+            pass
+        remarks[TABLE_IGNORED] += 1
+    if _choose_window(data, remarks):
+        shown = np.asarray(apply_windowing(values, data), np.float64)
+        if _shows(shown):
+            return shown
+        remarks[WINDOW_IGNORED] += 1
+    return np.asarray(values, np.float64)
+
+
+def _shows(values: np.ndarray) -> bool:
+    """Whether grey values are finite, and not one alone of several."""
+    return bool(np.isfinite(values).all() and (values.size == 1 or np.ptp(values) > 0))
+
+
+def _choose_window(data: Any, remarks: Counter[str]) -> bool:
+    """Leave the first usable window in a dataset; whether there is one.
+
+    Raises:
+        ValueError: there is none, and one is not finite.
+    """
+    try:
+        ends = [
+            np.array(
+                [value for value in np.atleast_1d(data.get(name, "")) if value not in (None, "")], np.float64
+            )
+            for name in ("WindowCenter", "WindowWidth")
+        ]
+    # A decimal comma, or nothing between two of several values.
+    except (TypeError, ValueError):
+        ends = [np.zeros(1), np.zeros(1)]
+    if not (ends[0].size or ends[1].size):
+        return False
+    windows = list(zip(*ends, strict=False))
+    usable = [window for window in windows if np.isfinite(window).all() and window[1] > 0]
+    if not usable and not all(np.isfinite(values).all() for values in ends):
+        raise ValueError("WindowCenter or WindowWidth is not finite (NaN or Inf)")
+    function = str(data.get("VOILUTFunction") or "LINEAR").upper()
+    known = function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    if not known or not usable or usable[0] != windows[0]:
+        remarks[WINDOW_IGNORED] += 1
+    if not known or not usable:
+        return False
+    data.WindowCenter, data.WindowWidth = map(float, usable[0])
+    if function == "LINEAR" and usable[0][1] < 1:
+        data.VOILUTFunction = "LINEAR_EXACT"
+        remarks[EXACT_WINDOW] += 1
+    return True
 
 
 def _padding(data: Any, pixels: np.ndarray) -> np.ndarray | None:
@@ -164,11 +446,11 @@ def _padding(data: Any, pixels: np.ndarray) -> np.ndarray | None:
     return (pixels >= low) & (pixels <= high)
 
 
-def load_square(path: str | Path, size: int) -> np.ndarray:
-    """The whole image, resized with antialiasing to (size, size) uint8.
+def load_square(path: str | Path, size: int, remarks: Counter[str] | None = None) -> np.ndarray:
+    """The whole image, resized with antialiasing to (size, size) uint8; `remarks` as for `decode`.
 
     Raises:
         UserError: as for `decode`.
     """
-    image = Image.fromarray(decode(path, enough=size))
+    image = Image.fromarray(decode(path, enough=size, remarks=remarks))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))

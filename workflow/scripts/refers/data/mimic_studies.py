@@ -15,7 +15,7 @@ from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import read_parquet
+from refers.files import file_digest, read_parquet
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
@@ -64,9 +64,10 @@ class MimicStudies:
         words: Path | None = None,
         reports: str = "own",
     ) -> None:
-        self.store = open_store(store)
-        self.quarantined = read_quarantine(manifest) if manifest else []
         frame = read_parquet(index, "index", ("image_id", "study_id", "view", "split"), rest=True)
+        digest = file_digest(index)
+        self.store = open_store(store, digest)
+        self.quarantined = read_quarantine(manifest, digest) if manifest else []
         if len(frame) != len(self.store):
             raise UserError(
                 f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +14,14 @@ import pandas as pd
 from refers.columns import NUMBER
 from refers.data.images import image_size
 from refers.errors import UserError
+from refers.folders import UNFINISHED_DOWNLOAD, is_download, is_unfinished, name_key
 
 # What the decoder puts in place of bytes that are not UTF-8.
 UNDECODABLE = "\ufffd"
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Columns of an official CSV (gzipped or not), every value as text and "" where blank.
+    """Columns of an official CSV (gzipped or not, whatever its name), every value as text and "" where blank.
 
     Row i of the result is row i + 2 of the file. A byte-order mark and either line ending are accepted. Values are stripped: an id with a trailing blank would be a
     different id.
@@ -30,6 +32,9 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     columns = list(columns)
     options: dict[str, Any] = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
     try:
+        # Some browsers unpack a .csv.gz and keep its name.
+        with open(path, "rb") as opened:
+            options["compression"] = "gzip" if opened.read(2) == b"\x1f\x8b" else None
         header = pd.read_csv(path, nrows=0, **options).columns
         if absent := [name for name in columns if name not in header]:
             cause = "" if len(header) > 1 else ": its values are not separated by commas"
@@ -118,28 +123,60 @@ def checked_boxes(path: Path, boxes: pd.DataFrame, width: pd.Series, height: pd.
     return pd.concat([boxes[["image_id", "class"]], sides.astype(np.float64)], axis=1)
 
 
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def list_files(folder: Path, suffixes: tuple[str, ...], skipped: Counter[str] | None = None) -> list[str]:
     """Names of the files in one folder with one of these suffixes (given in lower case), ignoring case.
+
+    What other programs leave in a folder is passed over, and so is what is not a file. `skipped` counts unfinished
+    downloads.
 
     Raises:
         UserError: no such folder.
     """
+    names = []
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name.lower().endswith(suffixes))
+            for entry in entries:
+                if is_unfinished(entry.name) and skipped is not None:
+                    skipped[UNFINISHED_DOWNLOAD] += 1
+                elif entry.name.lower().endswith(suffixes) and is_image_entry(entry):
+                    names.append(entry.name)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); place the images there") from None
+    return sorted(names)
 
 
-def find_pngs(folder: Path, subfolders: Iterable[str]) -> tuple[dict[str, str], int]:
-    """Relative path of every PNG by its name, and the number of names that occur again in a later subfolder."""
+def is_image_entry(entry: os.DirEntry) -> bool:
+    """Whether an entry of a folder may be a part of a download: a file, or a link, with no other program's name."""
+    # A link may be broken, which only the decoder says; following every one is slow on network disks.
+    is_file = entry.is_file(follow_symlinks=False) or entry.is_symlink()
+    return is_file and is_download(entry.name)
+
+
+def find_pngs(folder: Path, subfolders: Iterable[str]) -> tuple[dict[str, str], Counter[str]]:
+    """Relative path of every PNG by its name, and what was passed over, by reason: names that occur again in a later
+    subfolder, and unfinished downloads."""
     found: dict[str, str] = {}
-    twice = 0
+    skipped: Counter[str] = Counter()
     for subfolder in subfolders:
-        for name in list_files(folder / subfolder, (".png",)):
-            twice += name in found
+        for name in list_files(folder / subfolder, (".png",), skipped):
+            skipped["same image in a later folder"] += name in found
             found.setdefault(name, f"{subfolder}/{name}")
-    return found, twice
+    return found, skipped
+
+
+def match_names(names: pd.Series, found: dict[str, str]) -> pd.Series:
+    """Path (or missing) of the file of each name; `found` has the paths by name.
+
+    A file whose name is not in the table serves a name that differs from its own in the case of the suffix or in the form
+    of its accents (`refers.folders.name_key`).
+    """
+    paths = names.map(found)
+    if paths.notna().all():
+        return paths
+    taken = set(paths.dropna())
+    alike = {name_key(name): path for name, path in found.items() if path not in taken}
+    others = names[paths.isna()].map(name_key).map(alike)
+    return paths.fillna(others[~others.duplicated()])
 
 
 def merged_patients(images: pd.Series, patients: pd.Series) -> pd.Series:

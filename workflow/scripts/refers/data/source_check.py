@@ -1,11 +1,14 @@
 """One official download against what its owner publishes: what is on disk, what is wrong with it, what to do next."""
 
 import os
+import stat
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from refers.config import Split
@@ -13,6 +16,7 @@ from refers.config.study import Expected, Source
 from refers.data.adapters import adapter
 from refers.data.advice import how_to_get, packed
 from refers.data.images import decode
+from refers.data.leakage import THUMBNAIL, near_copies, thumbnail
 from refers.data.splits import make_split, minority_warnings, positives
 from refers.errors import UserError
 from refers.text.report_files import FOLDER, list_reports
@@ -20,7 +24,8 @@ from refers.workers import process_pool, progress_bar
 
 CHUNK = 64  # images a worker takes at a time
 SIDE = 64  # pixels per side that show whether a JPEG is complete
-NAMED = 3  # unreadable images that the text names
+NAMED = 3  # unreadable images, or pairs of copies, that the text names
+COPIES = 1000  # pairs of copies of a dataset that the report lists
 
 
 class Download(NamedTuple):
@@ -40,7 +45,8 @@ def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
     """A line of the preflight report, absent until something else is known.
 
     Keys: name, folder, state (available, complete, partial, absent or broken), expected and found files, unreadable ones
-    (None where nothing was checked), bad (path and reason of each of these), remarks (a list of lines), splits (warnings on the splits of its datasets), labels ({class:
+    (None where nothing was checked), bad (path and reason of each of these), remarks (a list of lines), splits (warnings on
+    the splits of its datasets), copies (pairs of pictures in two sets of a split that are nearly alike), labels ({class:
     (positives found, published or None)}), store (bytes of the packed images) and next (what to do, or "").
     """
     return {
@@ -53,6 +59,7 @@ def report_line(name: str, folder: Path, **known: Any) -> dict[str, Any]:
         "bad": [],
         "remarks": [],
         "splits": [],
+        "copies": [],
         "labels": {},
         "store": 0,
         "next": "",
@@ -83,9 +90,11 @@ def check_source(
         try:
             index, counts = adapter(entry.layout)(folder)
             studies = index["study_id"]
-            facts, differs = check_images(index, counts, folder, expected, full, workers)
+            facts, differs, thumbnails = check_images(index, counts, folder, expected, full, workers)
             line |= facts | {"store": len(index) * size**2}
-            line["splits"] = split_warnings(index, source.splits, minority_patients)
+            line["splits"], line["copies"] = split_warnings(
+                index, source.splits, minority_patients, thumbnails
+            )
             line = concluded(line, counts["missing_images"], tolerance, differs)
             if line["state"] == "partial":
                 line["next"] += f"; get them from {entry.origin}" if entry.origin else ""
@@ -97,10 +106,13 @@ def check_source(
 
 def check_images(
     index: pd.DataFrame, counts: dict, folder: Path, expected: Expected, full: bool, workers: int
-) -> tuple[dict[str, Any], bool]:
-    """Facts about the images of an index, as keys of a report line; and whether a whole download differs from its totals."""
+) -> tuple[dict[str, Any], bool, np.ndarray | None]:
+    """Facts about the images of an index, as keys of a report line; whether a whole download differs from its totals; and a
+    thumbnail of every image, where all are decoded."""
+    decoded: Counter[str] = Counter()
+    thumbnails = None
     if full:
-        broken = undecodable(folder, index["path"].tolist(), workers)
+        broken, thumbnails, decoded = decode_all(folder, index["path"].tolist(), workers)
     else:
         headers = index.loc[index["width"] == 0, "path"]
         broken = [(path, "header cannot be read") for path in headers]
@@ -119,23 +131,44 @@ def check_images(
             *remarks,
             *([f"{missing:,} images of the official table not found"] if missing else []),
             *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
+            *(f"{count:,} images: {remark}" for remark, count in sorted(decoded.items())),
             *differing,
         ],
     }
     # A download whose release is not known keeps the entry with all releases.
-    return facts, bool(differing or expected.releases)
+    return facts, bool(differing or expected.releases), thumbnails
 
 
-def split_warnings(index: pd.DataFrame, splits: list[tuple[Split, Path | None]], least: int) -> list[str]:
-    """Why a dataset cannot be split, or which sets of it have few patients with a label."""
-    warnings = []
+def split_warnings(
+    index: pd.DataFrame, splits: list[tuple[Split, Path | None]], least: int, thumbnails: np.ndarray | None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Why a dataset cannot be split, or which sets of it have few patients with a label, or share pictures; and the pairs of
+    these, COPIES of a dataset at most."""
+    warnings, copies = [], []
     for settings, lists in splits:
         try:
-            counts = make_split(index, settings, lists)[1]
-            warnings += minority_warnings(counts, least, settings.dataset)
+            frame, counts = make_split(index, settings, lists)
         except UserError as error:
             warnings.append(str(error))
-    return warnings
+            continue
+        warnings += minority_warnings(counts, least, settings.dataset)
+        if thumbnails is None or not (found := near_copies(frame, thumbnails)):
+            continue
+        named = "; ".join(f"{one} ({a}), {other} ({b})" for one, a, other, b, _ in found[:NAMED])
+        more = f"; and {len(found) - NAMED:,} more, listed in preflight.json" if len(found) > NAMED else ""
+        warnings.append(
+            f"{settings.dataset}: {len(found):,} pictures nearly alike in two sets: {named}{more}"
+        )
+        copies += [
+            {
+                "dataset": settings.dataset,
+                "images": [one, other],
+                "sets": [a, b],
+                "similarity": round(alike, 3),
+            }
+            for one, a, other, b, alike in found[:COPIES]
+        ]
+    return warnings, copies
 
 
 def totals(expected: Expected, listed: int) -> tuple[Expected, list[str]]:
@@ -213,7 +246,10 @@ def empty_files(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
         found = []
         for path in chunk:
             try:
-                if not os.stat(f"{folder}/{path}").st_size:
+                state = os.stat(f"{folder}/{path}")
+                if not stat.S_ISREG(state.st_mode):
+                    found.append((path, "not a regular file"))
+                elif not state.st_size:
                     found.append((path, "empty file"))
             except OSError as error:
                 found.append((path, error.strerror or str(error)))
@@ -228,22 +264,31 @@ def _chunks(paths: list[str]) -> list[list[str]]:
     return [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
 
 
-def undecodable(folder: Path, paths: list[str], workers: int) -> list[tuple[str, str]]:
-    """(path, reason) of the images that cannot be decoded; every one is opened."""
+def decode_all(
+    folder: Path, paths: list[str], workers: int
+) -> tuple[list[tuple[str, str]], np.ndarray, Counter[str]]:
+    """(path, reason) of the images that cannot be decoded, a thumbnail (N, S, S) uint8 of every image, black where it
+    cannot, and the decoder's remarks."""
     chunks = _chunks(paths)
     progress, done, found = progress_bar(len(paths)), 0, []
+    thumbnails = np.zeros((len(paths), THUMBNAIL, THUMBNAIL), np.uint8)
+    remarks: Counter[str] = Counter()
     with process_pool(workers) as pool:
-        for chunk, bad in zip(chunks, pool.map(partial(_failures, folder), chunks), strict=True):
+        decoded = pool.map(partial(_decode_chunk, folder), chunks)
+        for chunk, (bad, small, counts) in zip(chunks, decoded, strict=True):
             found += bad
+            thumbnails[done : done + len(chunk)] = small
+            remarks += counts
             progress(done := done + len(chunk))
-    return found
+    return found, thumbnails, remarks
 
 
-def _failures(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
-    failures = []
-    for path in paths:
+def _decode_chunk(folder: Path, paths: list[str]) -> tuple[list[tuple[str, str]], np.ndarray, Counter[str]]:
+    failures, remarks = [], Counter()
+    thumbnails = np.zeros((len(paths), THUMBNAIL, THUMBNAIL), np.uint8)
+    for row, path in enumerate(paths):
         try:
-            decode(folder / path, enough=SIDE)
+            thumbnails[row] = thumbnail(decode(folder / path, enough=SIDE, remarks=remarks))
         except UserError as error:
             failures.append((path, str(error).removeprefix(f"{folder / path}: ")))
-    return failures
+    return failures, thumbnails, remarks

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -20,30 +21,77 @@ import numpy as np
 
 from refers.data import images
 from refers.errors import UserError
-from refers.files import atomic_path, file_digest, read_json, write_text
+from refers.files import (
+    atomic_path,
+    file_digest,
+    large_file_digest,
+    parquet_attributes,
+    read_json,
+    remember_digest,
+    write_text,
+)
 from refers.workers import process_pool
 
 # Images that a worker takes at a time: small enough to lose little in a kill, large enough to hide the cost of a task.
 CHUNK = 16
 NAMED = 3  # unreadable files listed in an error
+# Key of the index's digest in the manifest of a store and in the attributes of a split.
+INDEX_DIGEST = "index_sha256"
 WORK_FILES = (".part", ".part.jsonl")
 
 
 class Chunk(NamedTuple):
-    """`count` rows from `start` on that a worker finished: their CRC, and (row, reason) of each unreadable image."""
+    """`count` rows from `start` on that a worker finished: their CRC, (row, reason) of each unreadable image, and the
+    number of images by remark (see `refers.data.images.decode`)."""
 
     start: int
     count: int
     crc: int
     unreadable: list[tuple[int, str]]
+    remarks: dict[str, int]
 
 
-def open_store(path: str | Path) -> np.memmap:
+def open_store(path: str | Path, *indexes: str | None) -> np.memmap:
     """The image store (N, size, size) uint8, read-only and memory-mapped; row i is row i of the index.
 
+    Where its manifest is beside it, the content must have the digest that the manifest states. The file is read once for
+    that; see `refers.files.large_file_digest`.
+
+    Args:
+        path: images.npy.
+        indexes: SHA-256 of the index that rows are taken from, however the caller knows of it; None where it does not.
+
     Raises:
-        UserError: the file is missing or not an image store.
+        UserError: the file is missing or not an image store, is damaged, or was packed from another index.
     """
+    store, manifest = _open(path), Path(path).with_suffix(".json")
+    if not manifest.exists():
+        return store
+    wanted = _read_manifest(manifest)
+    if wanted.get("sha256") != large_file_digest(path):
+        raise UserError(
+            f"{path}: damaged: its content differs from {manifest}; delete it and rerun pack_images.py"
+        )
+    _check_index(path, wanted, indexes)
+    return store
+
+
+def index_of(split: str | Path) -> str | None:
+    """SHA-256 of the index that a split was drawn from; None where the file does not say."""
+    return parquet_attributes(split).get(INDEX_DIGEST)
+
+
+def _read_manifest(path: Path) -> dict:
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
+def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | None]) -> None:
+    if any(digest not in (None, manifest.get(INDEX_DIGEST)) for digest in indexes):
+        raise UserError(f"{origin}: its rows are those of another index; delete it and rerun pack_images.py")
+
+
+def _open(path: str | Path) -> np.memmap:
     try:
         store = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -55,16 +103,17 @@ def open_store(path: str | Path) -> np.memmap:
     return store
 
 
-def read_quarantine(manifest: Path) -> list[int]:
+def read_quarantine(manifest: Path, index: str | None = None) -> list[int]:
     """Rows of the store whose image could not be read; they must not be used for training or testing.
 
     Raises:
-        UserError: the file is not the manifest of a store.
+        UserError: the file is not the manifest of a store, or not of one of the index with the SHA-256 `index`.
     """
-    content = read_json(manifest)
-    rows = content.get("quarantined") if isinstance(content, dict) else None
+    content = _read_manifest(manifest)
+    rows = content.get("quarantined")
     if not isinstance(rows, list) or not all(type(row) is int for row in rows):
         raise UserError(f"{manifest}: no list of quarantined rows; delete it and rerun pack_images.py")
+    _check_index(manifest, content, [index])
     return rows
 
 
@@ -74,9 +123,9 @@ def verify(store: Path, manifest: Path) -> dict:
     Raises:
         UserError: the store differs from its manifest.
     """
-    wanted, (count, size, _) = read_json(manifest), open_store(store).shape
+    wanted, (count, size, _) = _read_manifest(manifest), _open(store).shape
     for name, value in {"count": count, "size": size, "sha256": file_digest(store)}.items():
-        if not isinstance(wanted, dict) or wanted.get(name) != value:
+        if wanted.get(name) != value:
             raise UserError(
                 f"{store}: {name} is {value}, which differs from {manifest}; delete the store and rerun pack_images.py"
             )
@@ -93,7 +142,7 @@ def pack(
     tolerance: float = 0.0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict:
-    """Decode `paths`, in their order, into the store `out`; the content of its manifest: count, size, sha256, quarantined.
+    """Decode `paths`, in their order, into the store `out`; the content of its manifest: count, size, sha256, quarantined, remarks.
 
     Args:
         paths: image files.
@@ -141,9 +190,11 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
     sha256 = _checksum(part, size, chunks, out)
     os.chmod(part, 0o644)
     os.replace(part, out)
+    remember_digest(out, sha256)
     journal.unlink()
     rows = sorted(row for chunk in chunks for row, _ in chunk.unreadable)
-    return {"count": len(paths), "size": size, "sha256": sha256, "quarantined": rows}
+    remarks = dict(sum((Counter(chunk.remarks) for chunk in chunks), Counter()))
+    return {"count": len(paths), "size": size, "sha256": sha256, "quarantined": rows, "remarks": remarks}
 
 
 def _key(paths: list[str], size: int) -> str:
@@ -246,16 +297,17 @@ class _Rows:
     def fill(self, start: int, paths: list[str]) -> Chunk:
         """Decode some images into their rows; the row of an unreadable one becomes black."""
         block, unreadable = np.zeros((len(paths), self.size, self.size), np.uint8), []
+        remarks: Counter[str] = Counter()
         for row, path in enumerate(paths):
             try:
-                block[row] = images.load_square(path, self.size)
+                block[row] = images.load_square(path, self.size, remarks)
             except UserError as error:
                 unreadable.append((start + row, str(error).removeprefix(f"{path}: ")))
         # Half the time of writing through the memory map, page by page.
         with open(self.store, "rb+") as opened:
             opened.seek(self.offset + start * self.size**2)
             opened.write(block.data)
-        return Chunk(start, len(paths), zlib.crc32(block.data), unreadable)
+        return Chunk(start, len(paths), zlib.crc32(block.data), unreadable, dict(remarks))
 
 
 def _in_parallel(rows: _Rows, chunks: list[tuple[int, list[str]]], workers: int) -> Iterator[Chunk]:

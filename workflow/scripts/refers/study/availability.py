@@ -9,6 +9,7 @@ from refers import config
 from refers.config.settings import BERT_FILES
 from refers.errors import UserError
 from refers.files import read_json
+from refers.folders import matching
 from refers.study import paths
 from refers.study.bert_files import package_files
 from refers.study.study import Cell, Study
@@ -32,7 +33,7 @@ class OnDisk:
         """Whether a path exists or, with a pattern ("this|or that"), whether one of its alternatives matches below it."""
         if not pattern:
             return path.exists()
-        return any(next(path.glob(part), None) is not None for part in pattern.split("|"))
+        return next(matching(path, pattern), None) is not None
 
     def has_result(self, path: Path) -> bool:
         """Whether an earlier run, maybe on another machine, left this file."""
@@ -83,7 +84,7 @@ class Availability:
         folder = self.study.folder(source)
         found = []
         for pattern in self.study.source(source).files:
-            matches = (sorted(folder.glob(part)) for part in pattern.split("|"))
+            matches = (sorted(matching(folder, part)) for part in pattern.split("|"))
             found += next(filter(None, matches), [])[-1:]
         return found
 

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from refers.columns import NUMBER
 from refers.errors import UserError
+from refers.folders import UNFINISHED_DOWNLOAD, is_leftover, is_unfinished
 
 FOLDER = "mimic-cxr-reports"  # beside the images
 _GROUP_NAME = re.compile(r"p[0-9]{2}")
-_REPORT_NAME = re.compile(rf"s{NUMBER}\.txt")
+_REPORT_NAME = re.compile(rf"s{NUMBER}\.(?:txt|TXT)")
 _PATIENT_NAME = re.compile(rf"p{NUMBER}")
 _MOVE = "move it out of the folder or unpack the zip again"
 
@@ -80,11 +81,18 @@ def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
 
 
 def _entries(folder: str | Path) -> list[str]:
-    """Sorted names in a folder, without those that file managers and wget leave behind."""
+    """Sorted names in a folder, without those that other programs leave behind.
+
+    Raises:
+        UserError: the folder cannot be read, or a name is that of an unfinished download.
+    """
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith((".", "index.html")))
+        names = sorted(name for name in os.listdir(folder) if not is_leftover(name))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); unpack the zip again") from None
+    if unfinished := next(filter(is_unfinished, names), None):
+        raise UserError(f"{folder}/{unfinished}: {UNFINISHED_DOWNLOAD}; finish it or unpack the zip again")
+    return names
 
 
 def _decode(content: bytes) -> tuple[str, bool]:

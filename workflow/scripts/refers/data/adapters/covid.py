@@ -1,6 +1,7 @@
 """COVID-19 Image Data Collection: metadata.csv (words or paths in column finding) and images/*."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import expect, expect_file_names, list_files, merged_patients, read_table
+from refers.data.read_tables import (
+    expect,
+    expect_file_names,
+    list_files,
+    match_names,
+    merged_patients,
+    read_table,
+)
 
 COVID = r"\bCOVID-19\b"
 VIRAL = r"\b(?:viral|COVID-19|SARS|MERS|influenza|varicella|H1N1|herpes)\b"
@@ -61,7 +69,9 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     expect(same, path, names, "is listed twice with different findings or views; keep one row")
     patients = merged_patients(names, patients)
 
-    files = list_files(folder / "images", SUFFIXES)
+    skipped: Counter[str] = Counter()
+    files = list_files(folder / "images", SUFFIXES, skipped)
+    paths = match_names(names, {name: f"images/{name}" for name in files})
     frame = pd.DataFrame(
         {
             "image_id": names,
@@ -69,12 +79,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "study_id": patients + "_" + table["offset"],
             "view": _views(table["modality"], table["view"]),
             "split": "",
-            "path": "images/" + names,
+            "path": paths,
             **_labels(table["finding"]),
         }
     )
-    present = names.isin(files) & ~again
-    skipped = {
+    present = paths.notna() & ~again
+    skipped |= {
         "volume (.nii.gz)": int(volumes.sum()),
         "row of an image listed before": int(again.sum()),
         f"image not in {path.name}": len(files) - int(present.sum()),

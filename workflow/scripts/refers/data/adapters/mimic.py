@@ -1,6 +1,7 @@
 """MIMIC-CXR-JPG: metadata, official split and CheXpert labels; files/pNN/pNNNNNNNN/sNNNNNNNN/<dicom_id>.jpg."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,18 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import digits, expect, expect_file_names, expect_unique, numbers, read_table
+from refers.data.read_tables import (
+    digits,
+    expect,
+    expect_file_names,
+    expect_unique,
+    is_image_entry,
+    match_names,
+    numbers,
+    read_table,
+)
 from refers.errors import UserError
+from refers.folders import UNFINISHED_DOWNLOAD, is_leftover, is_unfinished
 
 JPG = "mimic-cxr-jpg"
 VIEWS = {"PA": "frontal", "AP": "frontal", "LATERAL": "lateral", "LL": "lateral"}
@@ -36,9 +47,11 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     for name in ("subject_id", "study_id"):
         table[name] = digits(path, table[name], name)
     paths = _paths(table)
-    found = _on_disk(folder / JPG)
-    present = paths.isin(found)
-    missing, extra = int((~present).sum()), len(found) - int(present.sum())
+    found, skipped = _on_disk(folder / JPG)
+    paths = match_names(paths, {path: path for path in found})
+    present = paths.notna()
+    missing = int((~present).sum())
+    skipped["image not in the metadata"] = len(found) - int(present.sum())
     table, paths = table[present], paths[present]
     frame = pd.DataFrame(
         {
@@ -53,7 +66,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         }
     )
     frame = pd.concat([frame, _labels(folder, table["study_id"])], axis=1)
-    return finish(frame, folder, path, missing, {"image not in the metadata": extra})
+    return finish(frame, folder, path, missing, skipped)
 
 
 def _table(folder: Path, name: str) -> Path:
@@ -69,22 +82,29 @@ def _paths(table: pd.DataFrame) -> pd.Series:
     return folders + "/" + table["dicom_id"] + ".jpg"
 
 
-def _on_disk(folder: Path) -> set[str]:
-    """Paths of all JPEGs. Each folder is listed once: 377,000 single look-ups are slow on network disks."""
+def _on_disk(folder: Path) -> tuple[set[str], Counter[str]]:
+    """Paths of all JPEGs, and what was passed over, by reason.
+
+    Each folder is listed once: 377,000 single look-ups are slow on network disks.
+    """
     found: set[str] = set()
+    skipped: Counter[str] = Counter()
     waiting = [(str(folder / "files"), f"{JPG}/files")]
     try:
         while waiting:
             path, name = waiting.pop()
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name.endswith(".jpg"):
-                        found.add(f"{name}/{entry.name}")
-                    elif entry.is_dir():
+                    if is_unfinished(entry.name):
+                        skipped[UNFINISHED_DOWNLOAD] += 1
+                    elif entry.name.lower().endswith(".jpg"):
+                        if is_image_entry(entry):
+                            found.add(f"{name}/{entry.name}")
+                    elif not is_leftover(entry.name) and entry.is_dir():
                         waiting.append((entry.path, f"{name}/{entry.name}"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); place the images there") from None
-    return found
+    return found, skipped
 
 
 def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:

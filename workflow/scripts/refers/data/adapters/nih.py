@@ -1,5 +1,6 @@
 """NIH ChestX-ray14: images_0NN/images/*.png, Data_Entry_2017*.csv and the official lists."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from refers.data.read_tables import (
     expect_file_names,
     expect_unique,
     find_pngs,
+    match_names,
     numbers,
     read_table,
 )
@@ -50,7 +52,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     for name, column in (("width", WIDTH), ("height", HEIGHT)):
         # not used, but what is damaged here may be elsewhere too
         numbers(path, table[column], name)
-    found, twice = _images(folder)
+    found, skipped = _images(folder)
     names = table["Image Index"]
     frame = pd.DataFrame(
         {
@@ -60,17 +62,14 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "study_id": names.str.removesuffix(".png"),
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
             "split": _splits(folder, names, path.name),
-            "path": names.map(found),
+            "path": match_names(names, found),
             "width": SIDE,
             "height": SIDE,
         }
     )
     frame = pd.concat([frame, labels], axis=1)
     exists = frame["path"].notna()
-    skipped = {
-        f"image not in {path.name}": len(found) - int(exists.sum()),
-        "same image in a later folder": twice,
-    }
+    skipped[f"image not in {path.name}"] = len(found) - int(exists.sum())
     index, counts = finish(frame[exists], folder, path, int((~exists).sum()), skipped)
     if (folder / BOXES).exists():
         # An error in the boxes is raised now, not when the figure is drawn.
@@ -110,7 +109,7 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(table[codes], columns=pd.Index([LABEL + name for name in CLASSES]))
 
 
-def _images(folder: Path) -> tuple[dict[str, str], int]:
+def _images(folder: Path) -> tuple[dict[str, str], Counter[str]]:
     # Archives may be in the same folder.
     tops = sorted(path for path in folder.glob("images*") if path.is_dir())
     return find_pngs(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.data.index import finish
-from refers.data.read_tables import expect, expect_unique, find_pngs, list_files, read_table
+from refers.data.read_tables import expect, expect_unique, find_pngs, list_files, match_names, read_table
 from refers.errors import UserError
 
 NAME = re.compile(r"(CHNCXR_\d+)_([01])\.png")
@@ -30,7 +30,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     if not path.exists() and (folder / READINGS).is_dir():
         path = folder / READINGS
     names = _readings(path) if path.name == READINGS else _listed(path)
-    found, twice = find_pngs(folder, [images for images in IMAGES if (folder / images).exists()])
+    found, skipped = find_pngs(folder, [images for images in IMAGES if (folder / images).exists()])
     parts = names.str.extract(NAME.pattern)
     frame = pd.DataFrame(
         {
@@ -39,15 +39,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "study_id": parts[0],
             "view": "frontal",
             "split": "",
-            "path": names.map(found),
+            "path": match_names(names, found),
             f"{LABEL}Tuberculosis": parts[1].astype(float),
         }
     )
     exists = frame["path"].notna()
-    skipped = {
-        f"image not in {path.name}": len(found) - int(exists.sum()),
-        "same image in a later folder": twice,
-    }
+    skipped[f"image not in {path.name}"] = len(found) - int(exists.sum())
     return finish(frame[exists], folder, path, int((~exists).sum()), skipped)
 
 

@@ -1,5 +1,6 @@
 """VinBigData Chest X-ray (Kaggle): train.csv with one row per box and radiologist, train/*.dicom or *.png."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     labels[codes[column >= 0], column[column >= 0]] = 1
 
     found: dict[str, str] = {}
-    files = list_files(folder / "train", SUFFIXES)
+    skipped: Counter[str] = Counter()
+    files = list_files(folder / "train", SUFFIXES, skipped)
     for suffix in SUFFIXES:
         for name in files:
             if name.lower().endswith(suffix):
@@ -57,7 +59,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     columns = pd.Index([LABEL + name for name in CLASSES])
     frame = pd.concat([frame, pd.DataFrame(labels, columns=columns)], axis=1)
     exists = frame["path"].notna()
-    skipped = {
+    skipped |= {
         "image not in train.csv": len(found) - int(exists.sum()),
         "same image in another format": len(files) - len(found),
     }

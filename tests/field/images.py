@@ -1,0 +1,445 @@
+"""Images that are valid but rare, damaged or hostile: how each is decoded, or refused in one line."""
+
+import io
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from helpers import write_dicom
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from refers.data.images import (
+    EXACT_WINDOW,
+    MAX_INFLATED,
+    SHAPE_IGNORED,
+    TABLE_IGNORED,
+    WINDOW_IGNORED,
+    decode,
+    image_size,
+)
+
+from field import Case, refused
+
+RAMP = np.linspace(0, 255, 48 * 64).round().astype(np.uint8).reshape(48, 64)
+GREY = RAMP.astype(np.uint16)
+UNDEFINED = float("nan")
+INFINITE = float("inf")
+
+
+# ---- expectations
+
+
+def is_ramp(grey: np.ndarray) -> None:
+    assert np.abs(grey.astype(int) - RAMP).max() <= 1
+
+
+def is_inverted_ramp(grey: np.ndarray) -> None:
+    is_ramp(255 - grey)
+
+
+def remarked(path: Path) -> tuple[np.ndarray, dict[str, int]]:
+    remarks: Counter[str] = Counter()
+    return decode(path, remarks=remarks), dict(remarks)
+
+
+def is_ramp_with(*remarks: str) -> Callable:
+    def check(found: tuple[np.ndarray, dict]) -> None:
+        is_ramp(found[0])
+        assert found[1] == dict.fromkeys(remarks, 1)
+
+    return check
+
+
+def is_threshold_at_128(found: tuple[np.ndarray, dict]) -> None:
+    assert np.array_equal(found[0], np.where(RAMP >= 128, 255, 0))
+    assert found[1] == {EXACT_WINDOW: 1}
+
+
+# ---- pictures
+
+
+def picture(mode: np.ndarray | Image.Image, name: str = "a.png", **options: Any) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        image = Image.fromarray(mode) if isinstance(mode, np.ndarray) else mode
+        image.save(folder / name, **options)
+        return folder / name
+
+    return make
+
+
+def png_with(**chunks: Any) -> Callable[[Path], Path]:
+    """A PNG with an ancillary chunk of 2 MB: `profile`, `compressed` text or `xmp`."""
+    # Noise, which no compression shortens.
+    noise = np.random.default_rng(0).integers(32, 127, 2**21, dtype=np.uint8).tobytes()
+    text = PngImagePlugin.PngInfo()
+    if "compressed" in chunks:
+        text.add_text("Comment", noise.decode(), zip=True)
+    if "xmp" in chunks:
+        text.add_itxt("XML:com.adobe.xmp", noise.decode())
+    profile = noise if "profile" in chunks else None
+    return picture(RAMP, pnginfo=text, icc_profile=profile)
+
+
+def zero_is_white(folder: Path) -> Path:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    Image.fromarray((65535 - GREY * 257).astype(np.uint16)).save(folder / "a.tif", tiffinfo=tags)
+    return folder / "a.tif"
+
+
+def tile_bomb(folder: Path) -> Path:
+    """A TIFF of 8 x 8 pixels in one deflated tile of 40,000 x 40,000."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    values = {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1, 322: 40_000, 323: 40_000, 324: 8, 325: 0}
+    packed = zlib.compress(bytes(2**20))
+    for tag, value in (values | {325: len(packed)}).items():
+        tags[tag] = value
+    with open(folder / "a.tif", "wb") as opened:
+        opened.write(b"II*\0" + (8 + len(packed) + len(packed) % 2).to_bytes(4, "little"))
+        opened.write(packed + bytes(len(packed) % 2))
+        opened.write(tags.tobytes(8 + len(packed) + len(packed) % 2))
+    return folder / "a.tif"
+
+
+def frame_bomb(folder: Path) -> Path:
+    """A GIF of 8 x 8 pixels whose frame claims 60,000 x 60,000."""
+    Image.new("L", (8, 8)).save(folder / "a.gif")
+    content = (folder / "a.gif").read_bytes()
+    frame = content.rindex(b"\x2c\0\0\0\0\x08\0\x08\0")
+    (folder / "a.gif").write_bytes(content[: frame + 5] + b"\x60\xea\x60\xea" + content[frame + 9 :])
+    return folder / "a.gif"
+
+
+def pipe(folder: Path, name: str = "a.png") -> Path:
+    os.mkfifo(folder / name)
+    return folder / name
+
+
+def directory(folder: Path) -> Path:
+    (folder / "a.png").mkdir()
+    return folder / "a.png"
+
+
+def text(folder: Path, content: str = "<!DOCTYPE html><html>404 Not Found</html>") -> Path:
+    (folder / "a.dcm").write_text(content)
+    return folder / "a.dcm"
+
+
+# ---- DICOM
+
+
+def dicom(pixels: np.ndarray = GREY, bits: int = 8, **tags: Any) -> Callable[[Path], Path]:
+    return lambda folder: write_dicom(folder / "a.dcm", pixels, bits, **tags)
+
+
+def with_raw(**texts: str) -> Callable[[Path], Path]:
+    """A DICOM with decimal strings that pydicom itself refuses to write."""
+
+    def make(folder: Path) -> Path:
+        written = {name: "1" * len(text) for name, text in texts.items()}
+        path = write_dicom(folder / "a.dcm", GREY, 8, **{"WindowCenter": "128", **written})
+        content = path.read_bytes()
+        for name, text in texts.items():
+            tag = {
+                "WindowCenter": b"\x50\x10",
+                "WindowWidth": b"\x51\x10",
+                "RescaleSlope": b"\x53\x10",
+                "RescaleIntercept": b"\x52\x10",
+            }[name]
+            place = content.index(b"\x28\x00" + tag + b"DS") + 8
+            content = content[:place] + text.encode() + content[place + len(text) :]
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+def rescaled(slope: str) -> Callable[[Path], Path]:
+    return with_raw(RescaleSlope=slope, RescaleIntercept="0 ")
+
+
+def colours(pixels: np.ndarray, photometric: str = "RGB", **tags: Any) -> Callable[[Path], Path]:
+    """A DICOM with three values per pixel."""
+
+    def make(folder: Path) -> Path:
+        path = write_dicom(
+            folder / "a.dcm", pixels[..., 0].copy(), 8 * pixels.itemsize, photometric=photometric
+        )
+        data = dcmread(path)
+        data.SamplesPerPixel, data.PlanarConfiguration, data.PixelData = 3, 0, pixels.tobytes()
+        data.save_as(path)
+        return path
+
+    return make
+
+
+def table(values: np.ndarray, bits: int) -> Sequence:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [len(values), 0, bits], values.astype(np.uint16).tobytes()
+    return Sequence([item])
+
+
+def palette(bits: int = 16, segmented: bool = False) -> Callable[[Path], Path]:
+    """A ramp whose pixels are indices of a shuffled palette of greys."""
+    order = np.random.default_rng(0).permutation(256)
+
+    def make(folder: Path) -> Path:
+        entries = order.astype(np.uint16) * (257 if bits == 16 else 1)
+        stored = entries.astype("<u2" if bits == 16 else np.uint8).tobytes()
+        tags: dict[str, Any] = {}
+        for colour in ("Red", "Green", "Blue"):
+            name = f"{'Segmented' if segmented else ''}{colour}PaletteColorLookupTableData"
+            tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+            tags[name] = np.array([0, 256], "<u2").tobytes() + stored if segmented else stored
+        index = np.argsort(order)[RAMP].astype(np.uint8)
+        return write_dicom(folder / "a.dcm", index, 8, photometric="PALETTE COLOR", **tags)
+
+    return make
+
+
+def encoded(syntax: str, stream: bytes, bits: int = 8, pixels: np.ndarray = RAMP) -> Callable[[Path], Path]:
+    """A DICOM whose pixels are this stream."""
+
+    def make(folder: Path) -> Path:
+        path = write_dicom(folder / "a.dcm", pixels, bits)
+        data = dcmread(path)
+        data.file_meta.TransferSyntaxUID = getattr(uid, syntax)
+        data.PixelData = encapsulate([stream])
+        data["PixelData"].is_undefined_length = True
+        data.save_as(path, enforce_file_format=True)
+        return path
+
+    return make
+
+
+def stream_of(image: np.ndarray, form: str) -> bytes:
+    opened = io.BytesIO()
+    options = {"quality": 100} if form == "JPEG" else {"irreversible": False, "no_jp2": True}
+    Image.fromarray(image).save(opened, form, **options)
+    return opened.getvalue()
+
+
+def headless(make: Callable[[Path], Path], keep: bool = False, implicit: bool = False) -> Callable:
+    """The same file without its preamble; without its file meta information too unless `keep`."""
+
+    def cut(folder: Path) -> Path:
+        path = make(folder)
+        content = path.read_bytes()
+        length = int.from_bytes(content[140:144], "little")
+        path.write_bytes(content[132:] if keep else content[144 + length :])
+        if implicit:
+            data = dcmread(path, force=True)
+            data.save_as(path, implicit_vr=True, little_endian=True)
+        return path
+
+    return cut
+
+
+def one_bit(folder: Path) -> Path:
+    path = write_dicom(folder / "a.dcm", RAMP, 8)
+    data = dcmread(path)
+    data.BitsAllocated, data.BitsStored, data.HighBit = 1, 1, 0
+    data.PixelData = np.packbits(RAMP >= 128, bitorder="little").tobytes()
+    data.save_as(path)
+    return path
+
+
+def is_two_tone(grey: np.ndarray) -> None:
+    assert np.array_equal(grey, np.where(RAMP >= 128, 255, 0))
+
+
+def deflated(extra: int) -> Callable[[Path], Path]:
+    """A DICOM in deflated coding, with `extra` zeros behind the dataset."""
+
+    def make(folder: Path) -> Path:
+        path = write_dicom(folder / "a.dcm", GREY, 8)
+        data = dcmread(path)
+        data.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+        data.save_as(path, enforce_file_format=True)
+        content = path.read_bytes()
+        start = 144 + int.from_bytes(content[140:144], "little")
+        plain = zlib.decompress(content[start:], -zlib.MAX_WBITS)
+        pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        with open(path, "wb") as opened:
+            opened.write(content[:start] + pack.compress(plain))
+            for _ in range(0, extra, 2**24):
+                opened.write(pack.compress(bytes(2**24)))
+            opened.write(pack.flush())
+        return path
+
+    return make
+
+
+def float_pixels(folder: Path) -> Path:
+    path = write_dicom(folder / "a.dcm", GREY, 8)
+    data = dcmread(path)
+    del data.PixelData
+    data.BitsAllocated = 32
+    data.FloatPixelData = (RAMP / np.float32(255)).tobytes()
+    data.save_as(path)
+    return path
+
+
+def window(center: Any, width: Any, **tags: Any) -> Callable[[Path], Path]:
+    return dicom(WindowCenter=center, WindowWidth=width, **tags)
+
+
+JPEG, JPEG2000 = stream_of(RAMP, "JPEG"), stream_of(RAMP, "JPEG2000")
+LARGE = stream_of(np.zeros((512, 512), np.uint8), "JPEG")
+YBR = np.stack([RAMP, np.full_like(RAMP, 128), np.full_like(RAMP, 128)], -1)
+DEEP = np.repeat(GREY[..., None] * np.uint16(257), 3, axis=2)
+READERS = {"decoded": decode, "measured": image_size}
+
+CASES = [
+    Case("a plain DICOM", dicom(), remarked, is_ramp_with()),
+    # colours and presentation
+    Case("PALETTE COLOR, 16-bit entries", palette(), decode, is_ramp),
+    Case("PALETTE COLOR, 8-bit entries", palette(8), decode, is_ramp),
+    Case("PALETTE COLOR, segmented", palette(segmented=True), decode, is_ramp),
+    Case("PALETTE COLOR without a palette", dicom(photometric="PALETTE COLOR"), decode, refused("a.dcm")),
+    Case(
+        "INVERSE beside MONOCHROME1",
+        dicom(photometric="MONOCHROME1", PresentationLUTShape="INVERSE"),
+        decode,
+        is_inverted_ramp,
+    ),
+    Case(
+        "INVERSE beside MONOCHROME2",
+        dicom(PresentationLUTShape="INVERSE"),
+        remarked,
+        is_ramp_with(SHAPE_IGNORED),
+    ),
+    Case("RGB of 16 bits", colours(DEEP), decode, is_ramp),
+    Case("YBR_FULL", colours(YBR, "YBR_FULL"), decode, is_ramp),
+    Case("one value per pixel called RGB", dicom(photometric="HSV"), decode, refused("a.dcm")),
+    # fractions and deep pictures
+    Case("float TIFF from 0 to 1", picture(RAMP / np.float32(255), "a.tif"), decode, is_ramp),
+    Case("float TIFF from 0 to 255", picture(RAMP.astype(np.float32), "a.tif"), decode, is_ramp),
+    Case("float TIFF beyond 1", picture(RAMP / np.float32(200), "a.tif"), decode, refused("a.tif", "1.275")),
+    Case(
+        "float TIFF with NaN",
+        picture(np.where(RAMP == 9, np.nan, RAMP).astype(np.float32), "a.tif"),
+        decode,
+        refused("a.tif", "not finite"),
+    ),
+    Case("16-bit TIFF whose zero is white", zero_is_white, decode, is_ramp),
+    Case("1-bit PNG", picture(Image.fromarray(RAMP >= 128)), decode, is_two_tone),
+    Case("1-bit DICOM", one_bit, decode, is_two_tone),
+    Case("floating-point DICOM", float_pixels, decode, refused("a.dcm", "floating-point")),
+    # windows, tables and rescale
+    *(
+        Case(f"window {center} / {width}", window(center, width), remarked, is_ramp_with(WINDOW_IGNORED))
+        for center, width in ((128, 0), (128, -5), (9000, 10), (-9000, 1), (128, ""))
+    ),
+    Case("window with a decimal comma", with_raw(WindowWidth="40,6"), remarked, is_ramp_with(WINDOW_IGNORED)),
+    Case(
+        "center with a decimal comma", with_raw(WindowCenter="40,6"), remarked, is_ramp_with(WINDOW_IGNORED)
+    ),
+    Case("center without a width", dicom(WindowCenter=128), remarked, is_ramp_with(WINDOW_IGNORED)),
+    Case("blank window", window("", ""), remarked, is_ramp_with()),
+    Case(
+        "unknown window function",
+        window(128, 9, VOILUTFunction="CUBIC"),
+        remarked,
+        is_ramp_with(WINDOW_IGNORED),
+    ),
+    Case(
+        "first of two windows invalid", window([0, 127.5], [0, 256]), remarked, is_ramp_with(WINDOW_IGNORED)
+    ),
+    Case(
+        "window around 0",
+        dicom(GREY.astype(np.int16) - 128, 16, WindowCenter=0, WindowWidth=1),
+        decode,
+        is_two_tone,
+    ),
+    Case("window of 0.9", window(127.5, 0.9), remarked, is_threshold_at_128),
+    Case("window width NaN", with_raw(WindowWidth="NaN "), decode, refused("a.dcm", "not finite")),
+    Case(
+        "window center Inf", with_raw(WindowCenter="Inf ", WindowWidth="256 "), decode, refused("not finite")
+    ),
+    Case(
+        "VOI table behind a rescale of 1",
+        dicom(VOILUTSequence=table(255 - np.arange(256), 8), RescaleSlope=1, RescaleIntercept=0),
+        decode,
+        is_inverted_ramp,
+    ),
+    Case(
+        "VOI table of 7 bits per entry",
+        dicom(VOILUTSequence=table(np.arange(256), 7)),
+        remarked,
+        is_ramp_with(TABLE_IGNORED),
+    ),
+    Case(
+        "modality table", dicom(ModalityLUTSequence=table(255 - np.arange(256), 16)), decode, is_inverted_ramp
+    ),
+    *(
+        Case(f"RescaleSlope {slope}", rescaled(slope), decode, refused("a.dcm", "RescaleSlope"))
+        for slope in ("NaN ", "Inf ", "1e400 ", "0 ")
+    ),
+    # ancillary data and headers
+    Case("PNG with a colour profile of 2 MB", png_with(profile=True), decode, is_ramp),
+    Case("PNG with compressed text of 2 MB", png_with(compressed=True), decode, is_ramp),
+    Case("PNG with XMP of 2 MB", png_with(xmp=True), decode, is_ramp),
+    Case("DICOM without preamble", headless(dicom(), keep=True), decode, is_ramp),
+    Case("DICOM without file meta", headless(dicom()), decode, is_ramp),
+    Case("implicit DICOM without file meta", headless(dicom(), implicit=True), decode, is_ramp),
+    Case("JPEG DICOM without file meta", headless(encoded("JPEGBaseline8Bit", JPEG)), decode, is_ramp),
+    Case("size of a DICOM without file meta", headless(dicom()), image_size, (64, 48)),
+    # codings
+    Case("JPEG 2000", encoded("JPEG2000Lossless", JPEG2000), decode, is_ramp),
+    Case("JPEG Extended of 8 bits", encoded("JPEGExtended12Bit", JPEG), decode, is_ramp),
+    Case(
+        "JPEG Extended of 12 bits",
+        encoded("JPEGExtended12Bit", JPEG, 12, GREY),
+        decode,
+        refused("a.dcm", "install pylibjpeg and pylibjpeg-libjpeg"),
+    ),
+    *(
+        Case(syntax, encoded(syntax, JPEG2000), decode, refused(f"install pylibjpeg and pylibjpeg-{package}"))
+        for syntax, package in (
+            ("HTJ2KLossless", "openjpeg"),
+            ("HTJ2K", "openjpeg"),
+            ("JPEGLSLossless", "libjpeg"),
+            ("JPEGLosslessSV1", "libjpeg"),
+        )
+    ),
+    Case(
+        "a coding that nothing decodes", encoded("MPEG2MPML", JPEG), decode, refused("convert it from MPEG2")
+    ),
+    # bombs and files that are none
+    *(
+        Case(f"deflated bomb, {word}", deflated(MAX_INFLATED), read, refused("a.dcm", "inflates"))
+        for word, read in READERS.items()
+    ),
+    Case("deflated DICOM", deflated(0), decode, is_ramp),
+    Case("JPEG larger than its header", encoded("JPEGBaseline8Bit", LARGE), decode, refused("512 x 512")),
+    Case(
+        "JPEG without a frame header",
+        encoded("JPEGBaseline8Bit", JPEG[:2] + b"\0" + JPEG[2:]),
+        decode,
+        refused("a.dcm"),
+    ),
+    Case(
+        "RLE longer than its image",
+        encoded("RLELossless", bytes(64) + b"\x81\0" * 9999),
+        decode,
+        refused("RLE"),
+    ),
+    Case("TIFF with a tile bomb", tile_bomb, decode, refused("a.tif", "40000 x 40000")),
+    Case("GIF with a frame bomb", frame_bomb, decode, refused("a.gif", "60000 x 60000")),
+    *(
+        Case(f"a pipe as PNG, {word}", pipe, read, refused("not a regular file"))
+        for word, read in READERS.items()
+    ),
+    Case("a pipe as DICOM", lambda folder: pipe(folder, "a.dcm"), decode, refused("not a regular file")),
+    Case("a folder as PNG", directory, decode, refused("not a regular file")),
+    Case("text as DICOM", text, decode, refused("a.dcm", "not a DICOM image")),
+    Case("empty file", lambda folder: text(folder, ""), decode, refused("empty file")),
+]
