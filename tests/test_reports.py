@@ -155,8 +155,28 @@ def test_a_token_is_a_word_or_a_number(text, tokens):
 
 
 def test_swapping_whole_words_keeps_case():
-    text = "Left, right; LEFT-sided. bright upright leftward Right"
-    assert swap_sides(text) == "Right, left; RIGHT-sided. bright upright leftward Left"
+    text = "Left, right; LEFT-sided. bright upright Right"
+    assert swap_sides(text) == "Right, left; RIGHT-sided. bright upright Left"
+
+
+@pytest.mark.parametrize(
+    ("written", "mirrored"),
+    [
+        ("shift leftward, LEFTWARDS, the rightmost lead", "shift rightward, RIGHTWARDS, the leftmost lead"),
+        ("RUL, LLL and RML; LIJ and RSC lines, RUQ, LUE", "LUL, RLL and LML; RIJ and LSC lines, LUQ, RUE"),
+        ("effusions L>R, R > L, L=R, L/R", "effusions R>L, L > R, R=L, R/L"),
+        ("R lung, (L) base, L-sided PICC, R 5th rib, on L. Clear", "L lung, (R) base, R-sided PICC, L 5th rib, on R. Clear"),
+        ("Dextroscoliosis, levo-curvature, levoconvex", "Levoscoliosis, dextro-curvature, dextroconvex"),
+    ],
+)  # fmt: skip
+def test_other_words_for_sides_are_exchanged_too(written, mirrored):
+    assert swap_sides(written) == mirrored
+    assert swap_sides(mirrored) == written
+
+
+def test_what_only_looks_like_a_side_stays():
+    text = "L1 and L 4, L-spine, L spine, 2 L of fluid, R/O edema, Dr. R. Smith, bright, upright, levothyroxine, URL, mL, RL"
+    assert swap_sides(text) == text
 
 
 def test_the_substring_rule_is_the_released_code_s():
