@@ -278,9 +278,9 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
     sentence = piece[begin:].strip()
     small = sentence[:1].islower()
     # "Clear. Impression: normal"; in small letters, only after a sentence
-    if (sentence[:1].isupper() or (small and begin)) and (kind := title_kind(sentence)) in OPENS:
-        if kind not in STANDS_IN:
-            return begin, kind, ("inside a line", "small letters") if small else ("inside a line",)
+    kind = title_kind(sentence) if sentence[:1].isupper() or (small and begin) else ""
+    if kind in OPENS and kind not in STANDS_IN:
+        return begin, kind, ("inside a line", "small letters") if small else ("inside a line",)
     return None
 
 
