@@ -14,11 +14,12 @@ import torch
 from refers.columns import LABEL
 from refers.config import Augment
 from refers.data.adapters import read_boxes
+from refers.data.index import read_index
 from refers.data.splits import read_split
 from refers.data.store import open_store
 from refers.errors import run
 from refers.evaluation import class_activation, localisation
-from refers.files import atomic_path, read_parquet, write_text
+from refers.files import atomic_path, write_text
 from refers.training import augment
 from refers.training.runtime import choose_device
 
@@ -51,7 +52,7 @@ def main() -> None:
     side = model.encoder.settings.image_size
     store = open_store(args.store)
     frame = read_split(args.split, len(store))
-    index = read_parquet(args.index, "index", ("image_id", "width", "height"), rest=True)
+    index = read_index(args.index, ("image_id", "width", "height"))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     boxes = read_boxes(args.layout, args.download, index)
     test = frame[frame["split"] == "test"].set_index("image_id")

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
+from refers.data.index import read_index
 from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import read_parquet
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
@@ -57,7 +57,7 @@ class MimicStudies:
     ) -> None:
         self.store = open_store(store)
         self.quarantined = read_quarantine(manifest) if manifest else []
-        frame = read_parquet(index, "index", ("image_id", "study_id", "view", "split"), rest=True)
+        frame = read_index(index, ("image_id", "study_id", "view", "split"))
         if len(frame) != len(self.store):
             raise UserError(
                 f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
