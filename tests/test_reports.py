@@ -206,7 +206,11 @@ def write(folder: Path, name: str, text: bytes) -> None:
 
 
 def index(folder: Path, studies: list[str]) -> Path:
+    """An index with two images of each study; the patient is the one that files its report, if there is one."""
+    owners = {path.stem: path.parent.name for path in folder.glob("files/p*/p*/s*.txt")}
     columns = {"study_id": studies * 2, "split": ["train", "val", *["test"] * (len(studies) - 2)] * 2}
+    patients = [owners.get(study, "p10000001") for study in studies] * 2
+    columns["patient_id"] = [name if name[1:].isascii() else "p10000001" for name in patients]
     pq.write_table(pa.table(columns), folder / "index.parquet")
     return folder / "index.parquet"
 
