@@ -288,6 +288,22 @@ def test_bad_folders_are_one_line(tmp_path, files, message):
     assert not (tmp_path / "out/reports.parquet").exists()
 
 
+def test_a_report_under_another_patient_than_its_images_is_refused(tmp_path):
+    write(tmp_path, "p10000001/s50000001.txt", b"FINDINGS: clear lungs seen")
+    write(tmp_path, "p10000002/s50000002.txt", b"FINDINGS: clear lungs seen")
+    write(tmp_path, "p10000002/s50000003.txt", b"FINDINGS: of no image here")
+    done = clean_folder(tmp_path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "out/reports.parquet").unlink()
+    command = [sys.executable, SCRIPT, "--reports", tmp_path, "--index", tmp_path / "index.parquet"]
+    command += ["--out", tmp_path / "out/reports.parquet", "--funnel", tmp_path / "out/reports.json"]
+    (tmp_path / "files/p10/p10000002/s50000002.txt").rename(tmp_path / "files/p10/p10000001/s50000002.txt")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert all(word in done.stderr for word in ("p10000001/s50000002.txt", "patient p10000002", "1 such"))
+    assert not (tmp_path / "out/reports.parquet").exists()
+
+
 def test_more_workers_write_the_same_files(tmp_path):
     for number in range(600):
         text = f"IMPRESSION: report {number} of many" if number % 3 else "none"

@@ -54,3 +54,15 @@ def test_neither_vocabulary_nor_tokens_come_of_a_malformed_table(tmp_path, monke
     with pytest.raises(UserError, match=rf"reports\.parquet: {says}.*clean_reports\.py"):
         script.main()
     assert not out.exists()
+
+
+def test_a_special_piece_that_a_report_writes_is_text(tmp_path):
+    text = "the [PAD] lungs [SEP] are [MASK] clear [CLS]"
+    write_vocabulary([text], 100, tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    ids, lengths = tokenize_reports.encode(tokenizer, [text], 40)
+    pieces = tokenizer.convert_ids_to_tokens(ids[0])
+    assert [pieces.index("[SEP]"), pieces.count("[SEP]")] == [lengths[0] - 1, 1]
+    assert [pieces[0], pieces.count("[CLS]"), pieces.count("[MASK]")] == ["[CLS]", 1, 0]
+    assert pieces.count("[PAD]") == 40 - lengths[0]
+    assert {"[", "pad", "sep", "mask", "cls", "]"} <= {*pieces}

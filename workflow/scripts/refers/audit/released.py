@@ -129,7 +129,9 @@ def read(
             first, count = next((path, len(labels)) for path, labels, _ in columns.values())
             for path, labels, _ in columns.values():
                 if len(labels) != count:
-                    raise UserError(f"{path}: {len(labels)} rows, but {first} has {count}; download both again")
+                    raise UserError(
+                        f"{path}: {len(labels)} rows, but {first} has {count}; download both again"
+                    )
             labels, scores = (np.column_stack([each[part] for each in columns.values()]) for part in (1, 2))
             places = [cell.classes.index(label) for label in files]
             patients = _patients(lists.get(cell.dataset), places, labels)

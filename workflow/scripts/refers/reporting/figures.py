@@ -501,7 +501,10 @@ def _use_other_fonts(texts: list[Text]) -> set[str]:
     chosen = []
     for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
         # This font draws a box for every letter.
-        if not font.name.startswith("Last Resort") and (found := _letters_of(font.fname, lacking)):
+        if font.name in chosen or font.name.startswith("Last Resort") or not _letters_of(font.fname, lacking):
+            continue
+        # A name stands for the regular one of its fonts, which may have fewer letters than this.
+        if found := _letters_of(font_manager.findfont(font.name), lacking):
             chosen.append(font.name)
             lacking -= found
     for text in texts:
