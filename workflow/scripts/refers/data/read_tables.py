@@ -55,7 +55,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     if not rows:
         raise UserError(f"{path}: row 2: no data below the header; download it again")
     _expect_equal_rows(path, header, lines, widths)
-    table = pd.DataFrame(rows, index=lines, columns=pd.Index(columns), dtype=str)
+    table = pd.DataFrame(rows, index=pd.Index(lines), columns=pd.Index(columns), dtype=str)
     for name in columns:
         if UNDECODABLE in "".join(table[name]):
             good = ~table[name].str.contains(UNDECODABLE, regex=False)

@@ -434,16 +434,17 @@ def read_metrics(path: Path) -> list[dict]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({first_line(error)}); {RETRAIN}") from None
-    records = []
+    records: list[dict] = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except (ValueError, RecursionError):
-            records.append(None)
-        if not _is_record(records[-1]):
+            record = None
+        if not _is_record(record):
             raise UserError(
                 f"{path}: row {number}: {line[:60]!r} is not a record of a step and its loss; {RETRAIN}"
             )
+        records.append(record)
     if not records:
         raise UserError(f"{path}: no rows; {RETRAIN}")
     return records
