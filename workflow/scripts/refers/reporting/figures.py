@@ -9,6 +9,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -436,10 +437,9 @@ def read_metrics(path: Path) -> list[dict]:
         raise UserError(f"{path}: cannot be read ({first_line(error)}); {RETRAIN}") from None
     records: list[dict] = []
     for number, line in enumerate(lines, 1):
-        try:
+        record: Any = None
+        with suppress(ValueError, RecursionError):
             record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
         if not _is_record(record):
             raise UserError(
                 f"{path}: row {number}: {line[:60]!r} is not a record of a step and its loss; {RETRAIN}"
