@@ -115,7 +115,7 @@ def _spaced(pattern: str) -> str:
 
 _NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _TITLES.items())
 _TITLE = re.compile(_NAMED)
-_BULLET = r"(?:[-*#>=+]+\s*|\d{1,2}[.)]\s+)?"
+_BULLET = r"(?:[-*#>=+•·▪●]+\s*|\d{1,2}[.)]\s+)?"
 _LEAD = re.compile(rf"\s*{_BULLET}")
 _INSIDE = re.compile(rf"(?:^|(?<=\s))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
 _OBSERVED = f"{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}"
@@ -234,7 +234,7 @@ def find_headers(text: str) -> list[Header]:
 def _without_colon(line: _Line) -> Header | None:
     """The header without a colon at the start of a line, or None."""
     text, start = line.text, line.start
-    first = text.lstrip(f" {MARK}-*#>=+0123456789.)")[:2]
+    first = text.lstrip(f" {MARK}-*#>=+•·▪●0123456789.)")[:2]
     if first.isupper() and (bare := _BARE.match(text)):
         kind = title_kind(bare["word"] or bare["words"])
         # FINAL REPORT and the like never have a colon.
@@ -245,7 +245,11 @@ def _without_colon(line: _Line) -> Header | None:
     end, kind = len(text), ""
     if line.fresh and _OPENS_SMALL.search(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
         end, kind = bare.end(), title_kind(bare["words"])
-    elif (line.fresh or line.outstanding) and len(text) <= _REACH and not text.endswith("."):
+    elif (
+        (line.fresh or line.outstanding or (line.chosen and first[0].isupper()))
+        and len(text) <= _REACH
+        and not text.endswith(".")
+    ):
         kind = title_kind(_LEAD.sub("", text, count=1))
     return Header(start, start + end, kind, ("no colon",)) if kind else None
 

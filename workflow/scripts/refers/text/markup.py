@@ -38,6 +38,9 @@ _SLANTED = re.compile(r"_[A-Za-z]")
 _RULED = re.compile(r"\n[ \t]*[-=*~#+][ \t]?[-=*~#+]")
 # Not those of [**Name**], the marks of de-identification.
 _STARS = re.compile(r"(?<![\[*])\*{2,}+(?!\])")
+# A title in bold anywhere; one in brackets at the start of a line.
+_BOLD = re.compile(rf"(\*\*|__)[ \t]*([A-Z][^*_\n]{{0,60}}?){_END}\1[ \t]*:?")
+_BRACKETED = re.compile(rf"^[ \t]*\[[ \t]*({_TITLED}){_END}\][ \t]*:?", re.MULTILINE)
 
 
 def without_page_breaks(text: str) -> str:
@@ -70,7 +73,10 @@ def without_markup(text: str) -> str:
         text = _ENTITY.sub(_character, text)
     if "*" in text or _SLANTED.search(text):
         text = _EMPHASISED.sub(lambda found: _as_header(found, 2), text)
+        text = _BOLD.sub(lambda found: _as_header(found, 2, "\n"), text)
         text = _STARS.sub(" ", text)
+    if "[" in text:
+        text = _BRACKETED.sub(lambda found: _as_header(found, 1), text)
     if "#" in text:
         text = _HEADING.sub(lambda found: _as_header(found, 1), text)
     if _RULED.search(text):
@@ -92,6 +98,6 @@ def _character(found: re.Match) -> str:
     return unescape(found[0]) if known else found[0]
 
 
-def _as_header(found: re.Match, group: int) -> str:
+def _as_header(found: re.Match, group: int, before: str = "") -> str:
     """A known title with a colon; other words as they are."""
-    return f"{found[group]}: " if title_kind(found[group]) else found[0]
+    return f"{before}{found[group]}: " if title_kind(found[group]) else found[0]
