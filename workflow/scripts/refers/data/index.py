@@ -26,7 +26,6 @@ TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
 VIEWS = ("frontal", "lateral", "ct", "other")
 SPLITS = ("train", "val", "test", "train_val", "")
-NOT_A_LABEL = "is not a label of 1, 0, -1 or NaN"
 
 
 def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped: dict[str, int]) -> tuple:
@@ -67,7 +66,14 @@ def read_index(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """
     frame = read_parquet(path, "index", list(columns), rest=True)
     for name in (name for name in frame.columns if name.startswith(LABEL)):
-        check_column(_are_labels(frame[name]), path, frame, name, NOT_A_LABEL, "index the source again")
+        check_column(
+            _are_labels(frame[name]),
+            path,
+            frame,
+            name,
+            "is not a label of 1, 0, -1 or NaN",
+            "index the source again",
+        )
     return frame
 
 
@@ -104,7 +110,11 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
         good = frame[name].ge(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
         check(good, name, "is not an int32 of at least 0")
     for name in labels:
-        check(_are_labels(frame[name]) & (frame[name].dtype == np.float32), name, f"{NOT_A_LABEL} as float32")
+        check(
+            _are_labels(frame[name]) & (frame[name].dtype == np.float32),
+            name,
+            "is not a float32 label of 1, 0, -1 or NaN",
+        )
 
 
 def summarise(frame: pd.DataFrame, source: str, counts: dict) -> dict:
