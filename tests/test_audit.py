@@ -563,3 +563,26 @@ def test_the_text_of_the_audit(request):
         measures | {"first": "NIH/data1/A/Mass.txt", "second": "NIH/data1/C/Mass.txt", "relation": "none"},
     ]
     expect_golden(request, "audit.md", to_markdown(rows, pairs, released, 1000, 0.9, 0.3))
+
+
+@pytest.mark.parametrize(
+    "name", ["pleural thickening.TXT", "PleuralThickening.txt", "Pleural-Thickening.txt"]
+)
+def test_a_released_name_in_another_spelling_is_found_and_said(audit, results, name):
+    _, before, pairs, _ = audit()
+    folder = results / "NIH ChestX-ray/data1/A"
+    (folder / "Pleural_Thickening.txt").rename(folder / name)
+    (folder / "._Mass.txt").write_bytes(b"\0\1")
+    folder.rename(folder.with_name("a"))
+    done, rows, same, text = audit()
+    assert "0 missing, 0 unread" in done.stdout
+    assert len(same) == len(pairs)
+    for row, old in zip(rows, before, strict=True):
+        assert [row[key] for key in ("cell", "method", "class", "auc", "status")] == [
+            old[key] for key in ("cell", "method", "class", "auc", "status")
+        ]
+    wanted = "NIH ChestX-ray/data1"
+    assert f"- read as {wanted}/A/Pleural_Thickening.txt: {wanted}/a/{name}" in text
+    (folder.with_name("a") / "Pleural_Thickening.txt").write_text("1 0.5\n0 0.5\n")
+    done, *_ = audit()
+    assert "a second file of Pleural_Thickening" in done.stderr

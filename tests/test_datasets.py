@@ -181,7 +181,7 @@ def test_covid_image_of_two_patient_ids_is_one_patient(tmp_path):
     assert frame.set_index("image_id")["patient_id"][["a.jpg", "p.jpg"]].tolist() == ["2", "2"]
     assert counts["skipped"]["row of an image listed before"] == 1
     make_covid(tmp_path, extra.replace("COVID-19,PA", "SARS,PA"))
-    with pytest.raises(UserError, match=r"row 18: 'a.jpg' is listed twice with different findings"):
+    with pytest.raises(UserError, match=r"row 33: 'a.jpg' is listed twice with different findings"):
         adapter("covid")(tmp_path)
 
 

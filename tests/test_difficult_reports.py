@@ -173,6 +173,100 @@ CASES = {
         "FINDINGS: Seen [** by us.\nIMPRESSION: Normal **] chest.",
         "Seen by us.", "Normal chest.", {"de-identification"},
     ),
+    # ---- small letters and no colon
+    "small letters": Case(
+        "indication: cough\nfindings: the lungs are clear\nimpression: no acute process",
+        "the lungs are clear", "no acute process", {"other section", "small letters"},
+    ),
+    "small letters in one line": Case(
+        "indication: cough. findings: the lungs are clear. impression: no acute process.",
+        "the lungs are clear.", "no acute process.", {"inside a line", "other section", "small letters"},
+    ),
+    "titles alone on their lines": Case(
+        "Indication\nCough.\n\nFindings\nThe lungs are clear.\n\nImpression\nNo acute process.\n\nRecommendation\nNone.",
+        "The lungs are clear.", "No acute process.", {"no colon", "other section"},
+    ),
+    "titles alone without blank lines": Case(
+        "Technique\nPA view.\nFindings\nThe lungs are clear.\nImpression\nNo acute process.",
+        "The lungs are clear.", "No acute process.", {"no colon", "other section"},
+    ),
+    "small titles alone": Case(
+        "history\ncough\n\nfindings\nthe lungs are clear.\n\nimpression\nno acute process.",
+        "the lungs are clear.", "no acute process.", {"no colon", "other section"},
+    ),
+    "titles before a dash": Case(
+        "Findings - the lungs are clear.\nImpression - no acute process.",
+        "the lungs are clear.", "no acute process.", {"no colon"},
+    ),
+    "a word that wrapping put at the start of a line": Case(
+        "FINDINGS: There is no change in the size of the opacity or in any of the other\nfindings: the tube is in the same"
+        " place, and there are no new\nfindings\nin the lungs, in keeping with the earlier\nimpression of an edema.",
+        "There is no change in the size of the opacity or in any of the other findings: the tube is in the same place, and there"
+        " are no new findings in the lungs, in keeping with the earlier impression of an edema.", "", set(),
+    ),
+    "sections in capitals without colons": Case(
+        "UNDERLYING MEDICAL CONDITION\n 50 year old man with cough\nREASON FOR THIS EXAMINATION\n Pneumonia\n"
+        "IMPRESSION\n Normal chest today.",
+        "", "Normal chest today.", {"no colon", "other section"},
+    ),
+    # ---- the patient and the request
+    "a condition and a reason": Case(
+        " Reason: ?pneumonia\n Admitting Diagnosis: SEPSIS\n UNDERLYING MEDICAL CONDITION:\n  59 year old man with fever.\n"
+        " REASON FOR THIS EXAMINATION:\n  Please evaluate for pneumonia.\n ____\n FINAL REPORT\n INDICATION:  Fever.\n\n"
+        " The lungs are clear.\n\n IMPRESSION:  No pneumonia.",
+        "The lungs are clear.", "No pneumonia.", {"de-identification", "other section", "paragraph as header"},
+    ),
+    "a history that goes on": Case(
+        "HISTORY: Cough.\n\n Patient is a smoker with chest pain.\n\n The lungs are clear.\n\n IMPRESSION: Normal chest.",
+        "The lungs are clear.", "Normal chest.", {"other section", "paragraph as header", "paragraph left out"},
+    ),
+    "a reason that goes on": Case(
+        "REASON:\n\n Cough.\n\n Fever for 3 days.\n\n Rule out pneumothorax.\n\n IMPRESSION: Normal chest today.",
+        "", "Normal chest today.", {"other section", "paragraph left out"},
+    ),
+    "a condition that goes on": Case(
+        "UNDERLYING MEDICAL CONDITION:\n\n 50 year old man with cough.\n\n History of lung cancer.\n\n IMPRESSION: Normal chest.",
+        "", "Normal chest.", {"other section", "paragraph left out"},
+    ),
+    "findings that name the patient": Case(
+        "REASON FOR EXAM: Dyspnea.\n\n Patient is status post sternotomy. The heart is enlarged.\n\n IMPRESSION: Cardiomegaly.",
+        "Patient is status post sternotomy. The heart is enlarged.", "Cardiomegaly.", {"other section", "paragraph as header"},
+    ),
+    # ---- page breaks, numbers, markup
+    "a page break": Case(
+        "FINDINGS: The lungs are\n            (Over)\n\n [**2118-6-2**] 9:01 AM\n CHEST (PORTABLE AP)     Clip # [**12345**]\n"
+        " Reason: cough\n                 FINAL REPORT\n (Cont)\n clear.\nIMPRESSION: Normal chest.",
+        "The lungs are clear.", "Normal chest.", {"page break"},
+    ),
+    "marks of a page break side by side": Case(
+        "INDICATION: Fever and a\n(Over)(Cont)\ncough.\nFINDINGS: Clear (over)(cont.) lungs.\nIMPRESSION: Normal.",
+        "Clear lungs.", "Normal.", {"page break", "other section"},
+    ),
+    "numbers of impressions": Case(
+        "FINDINGS: Clear lungs.\nIMPRESSION #1: Normal chest.\nImpression 2: No edema.",
+        "Clear lungs.", "Normal chest. No edema.", {"several"},
+    ),
+    "Markdown": Case(
+        "## Indication\nCough.\n\n**Findings** The **left** lung is clear.\n\n***\n__IMPRESSION__\n\nNormal chest.",
+        "The left lung is clear.", "Normal chest.", {"markup", "other section"},
+    ),
+    "Markdown with underlined titles": Case(
+        "History\n-------\nCough.\n\nFindings\n========\nClear lungs.\n\n*Impression:* Normal.",
+        "Clear lungs.", "Normal.", {"markup", "other section"},
+    ),
+    "HTML": Case(
+        "<h2>Indication</h2><p>Cough.</p><p><b>FINDINGS:</b> Heart &lt; 15&nbsp;cm &amp; clear lungs.<br/></p>"
+        "<div><strong>Impression</strong> Normal <i>chest</i>.</div>",
+        "Heart < 15 cm & clear lungs.", "Normal chest.", {"markup", "other section"},
+    ),
+    "what only looks like markup": Case(
+        "FINDINGS: Nodule < 5 mm, effusion > 2 cm, R&D; 5 * 3 cm, #1 tube_tip, pleural <-> hilar.",
+        "Nodule < 5 mm, effusion > 2 cm, R&D; 5 * 3 cm, #1 tube_tip, pleural <-> hilar.", "", set(),
+    ),
+    "blanks with spaces": Case(
+        "FINDINGS: Compared with _ _ the tube by Dr. _ is unchanged.\nIMPRESSION: Seen _ _ _ before.",
+        "Compared with the tube by Dr. is unchanged.", "Seen before.", {"de-identification"},
+    ),
 }  # fmt: skip
 
 

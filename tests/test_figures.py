@@ -185,3 +185,24 @@ def test_boxes_follow_resize_and_crop():
 
 def test_drawing_needs_no_torch(call):
     assert call("figure", "--help").returncode == 0
+
+
+def test_a_letter_that_only_another_installed_font_has_is_drawn_in_it(tmp_path, capsys, recwarn):
+    """matplotlib brings DejaVu Sans Mono, which has this letter, beside its own font, which has not."""
+    figure = figures.ratio_figure(SPEC | {"title": "A \u2312"}, [cell("ours", 1, 0.7)])
+    figures.save(figure, tmp_path / "a.pdf", "")
+    assert capsys.readouterr().err == ""
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert b"DejaVuSansMono" in (tmp_path / "a.pdf").read_bytes()
+
+
+def test_letters_that_no_font_has_are_named_on_one_line(tmp_path, capsys, recwarn):
+    letter = chr(0x17000)  # of Tangut, a script of the eleventh century
+    figure = figures.ratio_figure(SPEC | {"title": f"A {letter}"}, [cell("ours", 1, 0.7)])
+    figures.save(figure, tmp_path / "a.pdf", letter)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert letter in error
+    assert "a.pdf" in error
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert (tmp_path / "a.png").exists()

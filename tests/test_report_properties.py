@@ -17,6 +17,8 @@ PIECES = st.sampled_from(
      "PLAN OF CARE:", "WET READ:", "FINAL REPORT", "PORTABLE CHEST:", "IMPRESSION -", "\n", "\n ", " ", "___", "(___)", "(", ")",
      "SECOND STUDY:", "OTHER FINDINGS:", "FINDNGS:", "PORTABLE CHEST AT 05:12:", "COMPARISON AND", "- IMPRESSION:", "Report:",
      "TECHNIQUE:", "\n\n", "The lungs are clear.", "[**", "**]", " .", ",", ":", "1.", "2. ", "3)", "left", "No acute process.", "1.5 cm", "[**2101-1-1**]", "\u200b", "ﬁ", "e", "\u0301",
+     "findings:", "Impression", "impression", "UNDERLYING MEDICAL CONDITION:", "(Over)", "(Cont)", "IMPRESSION #1:", "**", "## ", "<b>", "</b>",
+     "<br/>", "&amp;", "_ _", "----", "Patient is a smoker.",
      "\r\n", "\x85", "\x00", "\x1f", "\ud800"]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.text(max_size=6)), max_size=25).map("".join))

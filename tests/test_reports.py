@@ -155,8 +155,28 @@ def test_a_token_is_a_word_or_a_number(text, tokens):
 
 
 def test_swapping_whole_words_keeps_case():
-    text = "Left, right; LEFT-sided. bright upright leftward Right"
-    assert swap_sides(text) == "Right, left; RIGHT-sided. bright upright leftward Left"
+    text = "Left, right; LEFT-sided. bright upright Right"
+    assert swap_sides(text) == "Right, left; RIGHT-sided. bright upright Left"
+
+
+@pytest.mark.parametrize(
+    ("written", "mirrored"),
+    [
+        ("shift leftward, LEFTWARDS, the rightmost lead", "shift rightward, RIGHTWARDS, the leftmost lead"),
+        ("RUL, LLL and RML; LIJ and RSC lines, RUQ, LUE", "LUL, RLL and LML; RIJ and LSC lines, LUQ, RUE"),
+        ("effusions L>R, R > L, L=R, L/R", "effusions R>L, L > R, R=L, R/L"),
+        ("R lung, (L) base, L-sided PICC, R 5th rib, on L. Clear", "L lung, (R) base, R-sided PICC, L 5th rib, on R. Clear"),
+        ("Dextroscoliosis, levo-curvature, levoconvex", "Levoscoliosis, dextro-curvature, dextroconvex"),
+    ],
+)  # fmt: skip
+def test_other_words_for_sides_are_exchanged_too(written, mirrored):
+    assert swap_sides(written) == mirrored
+    assert swap_sides(mirrored) == written
+
+
+def test_what_only_looks_like_a_side_stays():
+    text = "L1 and L 4, L-spine, L spine, 2 L of fluid, R/O edema, Dr. R. Smith, bright, upright, levothyroxine, URL, mL, RL"
+    assert swap_sides(text) == text
 
 
 def test_the_substring_rule_is_the_released_code_s():
@@ -186,7 +206,11 @@ def write(folder: Path, name: str, text: bytes) -> None:
 
 
 def index(folder: Path, studies: list[str]) -> Path:
+    """An index with two images of each study; the patient is the one that files its report, if there is one."""
+    owners = {path.stem: path.parent.name for path in folder.glob("files/p*/p*/s*.txt")}
     columns = {"study_id": studies * 2, "split": ["train", "val", *["test"] * (len(studies) - 2)] * 2}
+    patients = [owners.get(study, "p10000001") for study in studies] * 2
+    columns["patient_id"] = [name if name[1:].isascii() else "p10000001" for name in patients]
     pq.write_table(pa.table(columns), folder / "index.parquet")
     return folder / "index.parquet"
 
@@ -261,6 +285,22 @@ def test_bad_folders_are_one_line(tmp_path, files, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out/reports.parquet").exists()
+
+
+def test_a_report_under_another_patient_than_its_images_is_refused(tmp_path):
+    write(tmp_path, "p10000001/s50000001.txt", b"FINDINGS: clear lungs seen")
+    write(tmp_path, "p10000002/s50000002.txt", b"FINDINGS: clear lungs seen")
+    write(tmp_path, "p10000002/s50000003.txt", b"FINDINGS: of no image here")
+    done = clean_folder(tmp_path, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "out/reports.parquet").unlink()
+    command = [sys.executable, SCRIPT, "--reports", tmp_path, "--index", tmp_path / "index.parquet"]
+    command += ["--out", tmp_path / "out/reports.parquet", "--funnel", tmp_path / "out/reports.json"]
+    (tmp_path / "files/p10/p10000002/s50000002.txt").rename(tmp_path / "files/p10/p10000001/s50000002.txt")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert all(word in done.stderr for word in ("p10000001/s50000002.txt", "patient p10000002", "1 such"))
     assert not (tmp_path / "out/reports.parquet").exists()
 
 

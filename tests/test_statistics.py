@@ -517,6 +517,65 @@ def test_intervals_of_nothing():
     assert interval(np.arange(101.0)) == pytest.approx([2.5, 97.5])
 
 
+def test_one_patient_alone_has_no_interval_and_no_p():
+    labels, scores = np.array([[0], [1], [0], [1]]), np.array([[0.1], [0.9], [0.6], [0.4]])
+    one, two = (
+        SplitPredictions(np.array([*"abcd"]), np.array(patients), labels, [scores, scores**2])
+        for patients in (["p"] * 4, ["p", "p", "q", "q"])
+    )
+    for each, known in ((one, False), (two, True)):
+        bootstrap = Bootstrap([each.patients], 200, 0)
+        found = summarise([each], ["A"], bootstrap.resample([each]))
+        assert (found["bootstrap"]["mean"] is not None) == known
+        assert (found["per_class"]["A"]["interval"] is not None) == known
+        assert (found["se"]["images"] is not None) == known
+        other = SplitPredictions(each.ids, each.patients, labels, [1 - scores] * 2)
+        paired = compare_paired([each], [other], ["A"], bootstrap)
+        assert (paired["bootstrap"]["interval"] is not None) == known
+        assert (paired["bootstrap"]["p"] is not None) == known
+        assert (paired["per_class"]["A"]["interval"] is not None) == known
+        assert found["mean"] is not None
+
+
+@pytest.mark.parametrize("options", [["--resamples", 0], ["--resamples", -5], ["--bootstrap-seed", -1]])
+def test_a_bootstrap_of_nothing_is_refused(call, tmp_path, options):
+    predictions(0).to_parquet(tmp_path / "a.parquet", index=False)
+    about = ["--method", "a", "--dataset", "nih", "--ratio", 10, "--splits", 0, "--seeds", 0]
+    done = call(
+        "cell", "--predictions", tmp_path / "a.parquet", *about, *options, "--out", tmp_path / "auc.json"
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert str(options[1]) in done.stderr
+    assert not (tmp_path / "auc.json").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil", [{"mean_auc": None}, {"mean_auc": [0.5]}, {"mean_auc": ["a", "b", "c"]}, None]
+)
+def test_a_ttest_of_something_else_than_a_cell_is_refused(cell, call, tmp_path, spoil):
+    done, path = cell([predictions(seed) for seed in range(3)])
+    content = json.loads(path.read_text())
+    if spoil is None:
+        del content["test"]["mean_auc"]
+    else:
+        content["test"] |= spoil
+    path.write_text(json.dumps(content))
+    files = [tmp_path / f"refers{place}.parquet" for place in range(3)]
+    given = [
+        "--reference",
+        path,
+        "--baseline",
+        path,
+        "--reference-predictions",
+        *files,
+        "--baseline-predictions",
+        *files,
+    ]
+    done = call("ttest", *given, "--splits", 0, 0, 0, "--seeds", 0, 1, 2, "--out", tmp_path / "out.json")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "auc.json" in done.stderr
+
+
 def test_ttest_script(cell, call, tmp_path):
     folds = {"refers": (0, 1, 2), "c2l": (3, 4, 5)}
     paths = [cell([predictions(seed) for seed in seeds], name)[1] for name, seeds in folds.items()]

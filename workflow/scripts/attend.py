@@ -14,12 +14,12 @@ import torch
 from refers.columns import LABEL
 from refers.config import Augment
 from refers.data.adapters import read_boxes
-from refers.data.index import aspects
+from refers.data.index import aspects, read_index
 from refers.data.splits import read_split
 from refers.data.store import index_of, open_store
 from refers.errors import run
 from refers.evaluation import class_activation, localisation
-from refers.files import atomic_path, file_digest, read_parquet, write_text
+from refers.files import atomic_path, file_digest, write_text
 from refers.training import augment
 from refers.training.runtime import choose_device
 
@@ -50,7 +50,7 @@ def main() -> None:
     device = choose_device(args.device)
     model = class_activation.load_classifier(args.classifier).to(device)
     side = model.encoder.settings.image_size
-    index = read_parquet(args.index, "index", ("image_id", "width", "height"), rest=True)
+    index = read_index(args.index, ("image_id", "width", "height"))
     store = open_store(args.store, file_digest(args.index), index_of(args.split))
     frame = read_split(args.split, len(store))
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]

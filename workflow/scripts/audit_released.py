@@ -74,7 +74,8 @@ def main() -> None:
     write_text(args.out / "audit.md", to_markdown(rows, pairs, released, args.resamples, gamma, kappa))
     files = sum(len(each.files) for each in released.methods)
     missing, unread = len(released.missing), len(released.unread)
-    print(f"{files} files, {missing} missing, {unread} unread; {len(pairs)} pairs compared")
+    spelt = f", {len(released.renamed)} under another spelling" if released.renamed else ""
+    print(f"{files} files{spelt}, {missing} missing, {unread} unread; {len(pairs)} pairs compared")
 
 
 if __name__ == "__main__":

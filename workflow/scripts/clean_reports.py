@@ -31,9 +31,10 @@ ENOUGH = f"at_least_{MIN_TOKENS}_tokens"
 
 
 class Batch(NamedTuple):
-    """Reports of some patients: all study numbers, the kept rows, and the number of reports per rule and reason."""
+    """Reports of some patients: all study and patient numbers, the kept rows, and the number of reports per rule and reason."""
 
     studies: np.ndarray
+    patients: np.ndarray
     kept: pa.Table
     counts: Counter
 
@@ -50,10 +51,11 @@ def parse_args() -> argparse.Namespace:
 
 def clean_batch(folder: Path, patients: list[str]) -> Batch:
     """Read and clean the reports of some patients."""
-    studies, rows, counts = [], [], Counter()
+    studies, owners, rows, counts = [], [], [], Counter()
     for report in read_reports(folder, patients):
         cleaned = clean_report(report.text)
         studies.append(int(report.study_id[1:]))
+        owners.append(int(report.patient_id[1:]))
         counts.update(cleaned.rules)
         counts["not UTF-8"] += not report.is_utf8
         if cleaned.dropped:
@@ -63,7 +65,7 @@ def clean_batch(folder: Path, patients: list[str]) -> Batch:
             rows.append((report.study_id, report.patient_id, cleaned.text))
     columns = list(zip(*rows, strict=True)) or [[], [], []]
     kept = pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
-    return Batch(np.array(studies, np.int64), kept, counts)
+    return Batch(np.array(studies, np.int64), np.array(owners, np.int64), kept, counts)
 
 
 def clean(folder: Path, workers: int) -> Iterator[Batch]:
@@ -75,13 +77,14 @@ def clean(folder: Path, workers: int) -> Iterator[Batch]:
         yield from spread(partial(clean_batch, folder), groups)
 
 
-def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, Counter]:
-    """Write the kept reports batch by batch; return all study numbers, those kept, and the counts."""
-    studies, kept, counts, printed = [], [], Counter(), 0
+def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Counter]:
+    """Write the kept reports batch by batch; return all study numbers, their patients', those kept, and the counts."""
+    studies, patients, kept, counts, printed = [], [], [], Counter(), 0
     with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"]) as writer:
         for batch in batches:
             writer.write_table(batch.kept)
             studies.append(batch.studies)
+            patients.append(batch.patients)
             kept.append(study_numbers(batch.kept["study_id"]))
             counts.update(batch.counts)
             counts["reports"] += len(batch.studies)
@@ -89,23 +92,47 @@ def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, 
                 printed = counts["reports"] // PROGRESS
                 print(f"{counts['reports']} reports read", flush=True)
     empty = np.zeros(0, np.int64)
-    return np.concatenate([empty, *studies]), np.concatenate([empty, *kept]), counts
+    return *(np.concatenate([empty, *parts]) for parts in (studies, patients, kept)), counts
 
 
 def study_numbers(names: pa.ChunkedArray) -> np.ndarray:
-    """Study ids "s50000001" as int64."""
+    """Study ids "s50000001", or patient ids "p10000001", as int64."""
     return pc.utf8_slice_codeunits(names, 1).cast(pa.int64()).to_numpy()
 
 
-def indexed_studies(index: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the studies with images, sorted, and whether each is held out (official validate or test)."""
+class Indexed(NamedTuple):
+    """Studies with images: their numbers, sorted; whether each is held out (official validate or test); its patient."""
+
+    studies: np.ndarray
+    held_out: np.ndarray
+    patients: np.ndarray
+
+
+def indexed_studies(index: Path) -> Indexed:
+    """The studies of an index of MIMIC."""
     try:
-        table = pq.read_table(index, columns=["study_id", "split"])
-        numbers = study_numbers(table["study_id"])
+        table = pq.read_table(index, columns=["study_id", "patient_id", "split"])
+        numbers, patients = (study_numbers(table[name]) for name in ("study_id", "patient_id"))
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{index}: not an index of MIMIC ({error}); create it with index_source.py") from None
     studies, first = np.unique(numbers, return_index=True)
-    return studies, pc.is_in(table["split"], pa.array(["val", "test"])).to_numpy(zero_copy_only=False)[first]
+    held_out = pc.is_in(table["split"], pa.array(["val", "test"])).to_numpy(zero_copy_only=False)
+    return Indexed(studies, held_out[first], patients[first])
+
+
+def expect_own_reports(folder: Path, studies: np.ndarray, patients: np.ndarray, indexed: Indexed) -> None:
+    """Raise a UserError naming the first report that is filed under another patient than the images of its study."""
+    if not len(indexed.studies):
+        return
+    place = np.minimum(np.searchsorted(indexed.studies, studies), len(indexed.studies) - 1)
+    odd = (indexed.studies[place] == studies) & (indexed.patients[place] != patients)
+    if odd.any():
+        study, patient = studies[odd][0], patients[odd][0]
+        path = next(iter(folder.glob(f"files/p*/p{patient}/s{study}.txt")), folder)
+        raise UserError(
+            f"{path}: its images are those of patient p{indexed.patients[place][odd][0]} ({odd.sum()} such reports); move it"
+            " to its patient's folder or unpack the zip again"
+        )
 
 
 def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
@@ -117,9 +144,9 @@ def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
         raise UserError(f"{folder}: study {name} has two reports, {' and '.join(map(str, paths))}; keep one")
 
 
-def count(studies: np.ndarray, kept: np.ndarray, counts: Counter, index: Path) -> dict:
+def count(studies: np.ndarray, kept: np.ndarray, counts: Counter, indexed: Indexed) -> dict:
     """Content of reports.json."""
-    with_images, held_out = indexed_studies(index)
+    with_images, held_out, _ = indexed
     used = np.isin(with_images, kept)
     blank = sum(counts[reason] for reason in DROPPED if not reason.startswith("fewer"))
     return {
@@ -144,9 +171,11 @@ def main() -> None:
     if args.workers < 1:
         raise UserError(f"--workers {args.workers} is below 1")
     with atomic_path(args.out) as path:
-        studies, kept, counts = write(clean(args.reports, args.workers), path)
+        studies, patients, kept, counts = write(clean(args.reports, args.workers), path)
         expect_one_report_each(args.reports, studies)
-        funnel = count(studies, kept, counts, args.index)
+        indexed = indexed_studies(args.index)
+        expect_own_reports(args.reports, studies, patients, indexed)
+        funnel = count(studies, kept, counts, indexed)
         if not len(kept):
             raise UserError(
                 f"{args.reports}: none of {len(studies)} reports has Findings or Impression of {MIN_TOKENS} tokens;"

@@ -32,6 +32,8 @@ def main() -> None:
     left_out = "".join(f"; {number} left out: {reason}" for reason, number in counts["skipped"].items())
     if unreadable := counts.get("unreadable_headers"):
         left_out += f"; {unreadable} with an unreadable header"
+    if unlabelled := counts.get("studies_without_labels"):
+        left_out += f"; studies without a row in the table of labels: {unlabelled}"
     print(
         f"{args.source}: {report['rows']} images of {report['patients']} patients,"
         f" {report['missing_images']} listed but not on disk{left_out}"

@@ -8,10 +8,11 @@ import argparse
 from pathlib import Path
 
 from refers.config import load_json
+from refers.data.index import read_index
 from refers.data.splits import Split, make_split
 from refers.data.store import INDEX_DIGEST, read_quarantine
 from refers.errors import run
-from refers.files import file_digest, read_parquet, write_json, write_parquet
+from refers.files import file_digest, write_json, write_parquet
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     settings = load_json(Split, args.config, "split")
-    index = read_parquet(args.index, "index", ("image_id", "patient_id", "view", "split"), rest=True)
+    index = read_index(args.index, ("image_id", "patient_id", "view", "split"))
     digest = file_digest(args.index)
     quarantined = read_quarantine(args.manifest, digest) if args.manifest else ()
     frame, report = make_split(index, settings, args.lists, quarantined)

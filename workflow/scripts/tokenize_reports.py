@@ -33,6 +33,7 @@ def encode(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np
     width = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     ids, lengths = np.zeros((len(texts), max_length), width), np.zeros(len(texts), np.int16)
     for start in range(0, len(texts), 4096):
+        # "[SEP]" or "[MASK]" in a report is text.
         encoded = tokenizer(
             texts[start : start + 4096], truncation=True, max_length=max_length, split_special_tokens=True
         )["input_ids"]

@@ -36,11 +36,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def identity_of(path: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in two cells: dataset, ratio, classes and test set."""
+    """What must be the same in two cells: dataset, ratio, classes and test set.
+
+    Raises:
+        UserError: the file is not the auc.json of a cell, with a mean AUC (or None) for each of its runs.
+    """
     try:
-        test = cell["test"]
+        test, runs = cell["test"], len(cell["seeds"])
+        means = test["mean_auc"]
+        if len(means) != runs or not all(value is None or isinstance(value, float) for value in means):
+            raise TypeError
         counts = {name: (part["positives"], part["negatives"]) for name, part in test["per_class"].items()}
-        facts = {"dataset": cell["dataset"], "ratio": cell["ratio"], "classes": cell["classes"]}
+        facts = {name: cell[name] for name in ("dataset", "ratio", "classes")}
+        str(cell["method"])
         return facts | {"test images": test["images"], "labels of the test set": counts}
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: not the auc.json of a cell; delete it and rerun cell.py") from None

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -68,18 +68,25 @@ class ReleasedFiles:
     """Released files by method and cell, against what the config expects.
 
     missing: (cell, method, path) of each expected file that does not exist; unread: text files that do not belong to a
-    cell and method of the config.
+    cell and method of the config; renamed: path of each file that was found under another spelling than the config's, and
+    the path that was expected.
     """
 
     methods: list[MethodScores]
     missing: list[tuple[ResultFolder, str, str]]
     unread: list[str]
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def alike(path: str) -> str:
+    """A path without what spellings of a name differ in: the letters' case, blanks, underscores and hyphens."""
+    return re.sub(r"[\s_-]+", "", path).casefold()
 
 
 def read(
     source: Path, top: str, cells: list[ResultFolder], methods: dict[str, str], lists: dict[str, TestList]
 ) -> ReleasedFiles:
-    """Read the released files of `cells`.
+    """Read the released files of `cells`. Folders and files are found whatever the spelling of their names, see `alike`.
 
     Args:
         source: the folder of results, or an archive that contains it.
@@ -92,46 +99,54 @@ def read(
         UserError: the source cannot be read, contains no expected file, or a line is not `label score`.
     """
     folders = {f"{cell.folder}/{name}": (cell, name) for cell in cells for name in methods}
-    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
-    released = ReleasedFiles([], [], [])
+    spelt = {alike(folder): folder for folder in folders}
+    found: dict[str, dict[str, tuple[str, np.ndarray, np.ndarray]]] = defaultdict(dict)
+    released = ReleasedFiles([], [], [], [])
     for path, text in _texts(source, top):
-        folder, _, name = path.rpartition("/")
-        known = folder in folders and (
-            len(folders[folder][0].classes) == 1 or PurePosixPath(name).stem in folders[folder][0].classes
-        )
-        if known:
-            found[folder][path] = parse(text, path)
-        else:
+        parent, _, name = path.rpartition("/")
+        folder = spelt.get(alike(parent), "")
+        label = _class_of(name, folders[folder][0].classes) if folder else None
+        if label is None:
             released.unread.append(path)
+            continue
+        if label in found[folder]:
+            raise UserError(f"{path}: a second file of {label}, besides {found[folder][label][0]}; keep one")
+        found[folder][label] = (path, *parse(text, path))
+        # The file of a dataset with one class is named after the task.
+        expected = f"{folder}/{name if len(folders[folder][0].classes) == 1 else f'{label}.txt'}"
+        released.renamed += [(path, expected)] if path != expected else []
     if not found:
         raise UserError(
             f"{source}: no file of {', '.join(folders)[:200]} ...; use a clone or an archive of the authors' repository"
         )
     for folder, (cell, name) in folders.items():
-        method, files = methods[name], {}
-        for path in sorted(found[folder]):
-            # The file of a dataset with one class is named after the task.
-            label = cell.classes[0] if len(cell.classes) == 1 else PurePosixPath(path).stem
-            if label in files:
-                raise UserError(f"{path}: a second file of {label}, besides {files[label]}; keep one")
-            files[label] = path
-        files = {label: files[label] for label in cell.classes if label in files}
-        lost = [label for label in cell.classes if label not in files]
+        method = methods[name]
+        columns = {label: found[folder][label] for label in cell.classes if label in found[folder]}
+        lost = [label for label in cell.classes if label not in columns]
         released.missing += [(cell, method, f"{folder}/{label}.txt") for label in lost]
-        if files:
-            columns = [found[folder][path] for path in files.values()]
-            first = next(iter(files.values()))
-            for path, (labels, _) in zip(files.values(), columns, strict=True):
-                if len(labels) != len(columns[0][0]):
+        if columns:
+            files = {label: path for label, (path, *_) in columns.items()}
+            first, count = next((path, len(labels)) for path, labels, _ in columns.values())
+            for path, labels, _ in columns.values():
+                if len(labels) != count:
                     raise UserError(
-                        f"{path}: {len(labels)} rows, but {first} has {len(columns[0][0])}; download both again"
+                        f"{path}: {len(labels)} rows, but {first} has {count}; download both again"
                     )
-            labels, scores = (np.column_stack(parts) for parts in zip(*columns, strict=True))
-            columns = [cell.classes.index(name) for name in files]
-            patients = _patients(lists.get(cell.dataset), columns, labels)
+            labels, scores = (np.column_stack([each[part] for each in columns.values()]) for part in (1, 2))
+            places = [cell.classes.index(label) for label in files]
+            patients = _patients(lists.get(cell.dataset), places, labels)
             released.methods.append(MethodScores(cell, method, folder, files, labels, scores, patients))
     released.unread.sort()
+    released.renamed.sort()
     return released
+
+
+def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
+    """The class that a file's name means, or None. The file of a dataset with one class may have any name."""
+    if len(classes) == 1:
+        return classes[0]
+    stem = alike(PurePosixPath(name).stem)
+    return next((label for label in classes if alike(label) == stem), None)
 
 
 def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, TestList]:
@@ -202,14 +217,17 @@ def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
         UserError: it cannot be read, or an archive contains a path twice.
     """
     if source.is_dir():
-        for path in sorted(source.rglob("*.txt")):
-            yield path.relative_to(source).as_posix(), path.read_bytes()
+        for path in sorted(path for path in source.rglob("*") if _is_text(path.name) and path.is_file()):
+            try:
+                yield path.relative_to(source).as_posix(), path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
         return
     seen = set()
     try:
         for name, text in (_zipped if source.suffix == ".zip" else _tarred)(source):
             parts = PurePosixPath(name).parts
-            if top in parts and name.endswith(".txt"):
+            if top in parts and _is_text(parts[-1]):
                 path = "/".join(parts[parts.index(top) + 1 :])
                 if path in seen:
                     raise UserError(f"{source}: contains {top}/{path} twice; download it again")
@@ -220,6 +238,11 @@ def _texts(source: Path, top: str) -> Iterator[tuple[str, bytes]]:
         OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
     ) as error:  # fmt: skip
         raise UserError(f"{source}: cannot be read as an archive ({error}); download it again") from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file is a text, and not what a file manager wrote beside one (._name)."""
+    return name.lower().endswith(".txt") and not name.startswith(".")
 
 
 def _tarred(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

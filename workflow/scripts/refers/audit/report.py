@@ -60,6 +60,7 @@ def to_markdown(
         "",
         *(_missing(released) or ["Every expected file exists."]),
         *(f"- not read, as it belongs to no cell and method: {path}" for path in released.unread),
+        *(f"- read as {expected}: {path}" for path, expected in released.renamed),
         "",
         "## Pairs of files for the same test images",
         "",

@@ -158,8 +158,8 @@ class Reports(Section):
     max_length: int = Field(100, ge=4, le=512, description="Tokens kept of a report, start and end included.")
     swap: Literal["word", "substring"] = Field(
         "word",
-        description="How left and right change places in the report of a flipped study: whole words (paper's intent) or any"
-        " substring (code).",
+        description="How left and right change places in the report of a flipped study: whole words, with RUL, L > R,"
+        " leftward and the like (paper's intent), or any substring (code).",
     )
     build: SmallBert | None = Field(None, description="Sizes of the built BERT.")
 

@@ -11,6 +11,7 @@ An index has one row per image on disk, sorted by image_id; row i is row i of th
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 from refers.columns import LABEL
 from refers.data.read_tables import read_sizes
 from refers.errors import UserError
-from refers.files import check_column, is_below
+from refers.files import check_column, is_below, read_parquet
 
 TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
@@ -57,6 +58,31 @@ def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped
     return frame, counts
 
 
+def read_index(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """An index with at least these columns; its labels are checked.
+
+    Raises:
+        UserError: the file is missing or not an index, or a label is not a number of 1, 0, -1 or NaN.
+    """
+    frame = read_parquet(path, "index", list(columns), rest=True)
+    for name in (name for name in frame.columns if name.startswith(LABEL)):
+        check_column(
+            _are_labels(frame[name]),
+            path,
+            frame,
+            name,
+            "is not a label of 1, 0, -1 or NaN",
+            "index the source again",
+        )
+    return frame
+
+
+def _are_labels(values: pd.Series) -> pd.Series:
+    if values.dtype.kind not in "fiub":
+        return pd.Series(False, values.index)
+    return values.isin([1, 0, -1]) | values.isna()
+
+
 def validate_index(frame: pd.DataFrame, origin: str) -> None:
     """Check a frame against the index schema.
 
@@ -84,8 +110,11 @@ def validate_index(frame: pd.DataFrame, origin: str) -> None:
         good = frame[name].ge(0) if frame[name].dtype == np.int32 else pd.Series(False, frame.index)
         check(good, name, "is not an int32 of at least 0")
     for name in labels:
-        good = frame[name].isin([1, 0, -1]) | frame[name].isna()
-        check(good & (frame[name].dtype == np.float32), name, "is not a float32 label of 1, 0, -1 or NaN")
+        check(
+            _are_labels(frame[name]) & (frame[name].dtype == np.float32),
+            name,
+            "is not a float32 label of 1, 0, -1 or NaN",
+        )
 
 
 def aspects(frame: pd.DataFrame) -> np.ndarray | None:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from refers.columns import LABEL
-from refers.data.index import aspects
+from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import file_digest, read_parquet
+from refers.files import file_digest
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
@@ -64,7 +64,7 @@ class MimicStudies:
         words: Path | None = None,
         reports: str = "own",
     ) -> None:
-        frame = read_parquet(index, "index", ("image_id", "study_id", "view", "split"), rest=True)
+        frame = read_index(index, ("image_id", "study_id", "view", "split"))
         digest = file_digest(index)
         self.store = open_store(store, digest)
         self.quarantined = read_quarantine(manifest, digest) if manifest else []

@@ -1,12 +1,14 @@
 """Read and check official tables and image folders; an error is one line that names file and row."""
 
+import csv
+import gzip
+import io
 import os
-import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,56 +20,104 @@ from refers.folders import UNFINISHED_DOWNLOAD, is_download, is_unfinished, name
 
 # What the decoder puts in place of bytes that are not UTF-8.
 UNDECODABLE = "\ufffd"
+GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """Columns of an official CSV (gzipped or not, whatever its name), every value as text and "" where blank.
 
-    Row i of the result is row i + 2 of the file. A byte-order mark and either line ending are accepted. Values are stripped: an id with a trailing blank would be a
-    different id.
+    The index of the result is the line of the file on which a row begins, which is the row that messages name. A byte-order
+    mark, any line ending, blank lines, and a .gz file that is already unpacked are accepted. Values are stripped: an id
+    with a trailing blank would be a different id.
 
     Raises:
-        UserError: the file is missing, empty or not a CSV, lacks a column, or has a value that is not UTF-8.
+        UserError: the file is missing, empty or not a CSV, lacks a column or has it twice, has a row of another length than
+            its header (the values behind a lost comma belong to other columns), or has a value that is not UTF-8.
     """
     columns = list(columns)
-    options: dict[str, Any] = {"encoding": "utf-8-sig", "encoding_errors": "replace", "index_col": False}
     try:
-        # Some browsers unpack a .csv.gz and keep its name.
-        with open(path, "rb") as opened:
-            options["compression"] = "gzip" if opened.read(2) == b"\x1f\x8b" else None
-        header = pd.read_csv(path, nrows=0, **options).columns
-        if absent := [name for name in columns if name not in header]:
-            cause = "" if len(header) > 1 else ": its values are not separated by commas"
-            cause = ": the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
-            raise UserError(f"{path}: row 1: no column {absent[0]!r}{cause}; download the file again")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # All columns are read, so that a row with too many values is an error instead of being shifted.
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, **options)[columns]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; docs/data.md says where to download it") from None
-    # ValueError covers pandas' parser errors and bad Unicode.
-    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
-        text = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read as CSV ({text}); download it again") from None
-    if table.empty:
+        reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        if not header:
+            raise UserError(f"{path}: cannot be read as CSV (it is empty); download it again")
+        places = [_place(path, header, name) for name in columns]
+        rows, lines, widths = [], [], []
+        line = reader.line_num + 1
+        for row in reader:
+            # A blank line is no row.
+            if len(row) > 1 or "".join(row).strip():
+                rows.append([row[place].strip() if place < len(row) else "" for place in places])
+                lines.append(line)
+                widths.append(len(row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: row {reader.line_num}: cannot be read as CSV ({error}); download it again"
+        ) from None
+    if not rows:
         raise UserError(f"{path}: row 2: no data below the header; download it again")
+    _expect_equal_rows(path, header, lines, widths)
+    table = pd.DataFrame(rows, index=pd.Index(lines), columns=pd.Index(columns), dtype=str)
     for name in columns:
         if UNDECODABLE in "".join(table[name]):
             good = ~table[name].str.contains(UNDECODABLE, regex=False)
             expect(good, path, table[name], f"in column {name!r} is not UTF-8; save the file as UTF-8")
-    return table.apply(lambda column: column.str.strip())
+    return table
+
+
+def _expect_equal_rows(path: Path, header: list[str], lines: list[int], widths: list[int]) -> None:
+    """Raise a UserError naming the first row that has more or fewer values than there are columns.
+
+    The NIH's table of boxes ends its header with blank names that no row has a value for: there, all rows end before them.
+    """
+    named = len(header)
+    while named and not header[named - 1]:
+        named -= 1
+    width = named if widths.count(named) > widths.count(len(header)) else len(header)
+    for line, found in zip(lines, widths, strict=True):
+        if found != width:
+            raise UserError(
+                f"{path}: row {line}: cannot be read as CSV ({found} values for {width} columns); correct the row or"
+                " download the file again"
+            )
+
+
+def _read_text(path: Path) -> str:
+    """Content of a text file, unpacked where it is gzipped; what is not UTF-8 is replaced by UNDECODABLE."""
+    try:
+        content = path.read_bytes()
+        if content.startswith(GZIP):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; docs/data.md says where to download it") from None
+    # zlib.error: a damaged byte within a gzipped file.
+    except (OSError, EOFError, zlib.error) as error:
+        text = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read as CSV ({text}); download it again") from None
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _place(path: Path, header: list[str], name: str) -> int:
+    """Place of a column."""
+    if header.count(name) > 1:
+        raise UserError(f"{path}: row 1: column {name!r} is there twice; download the file again")
+    if name not in header:
+        cause = "" if len(header) > 1 else ": its values are not separated by commas"
+        cause = ": the file is not UTF-8 text" if UNDECODABLE in "".join(header) else cause
+        raise UserError(f"{path}: row 1: no column {name!r}{cause}; download the file again")
+    return header.index(name)
 
 
 def expect(good: pd.Series, path: Path, values: pd.Series, what: str) -> None:
     """Raise a UserError naming the first row of `path` where `good` is false, with its value.
 
+    good, values: with the file's line numbers as index, as `read_table` gives them.
     what: what is wrong with the value and, after a semicolon, what to do where it is not to correct the row.
     """
     if not good.all():
         row = int(good.index[int((~good).to_numpy().argmax())])
         advice = "" if ";" in what else "; correct the row or download the file again"
-        raise UserError(f"{path}: row {row + 2}: {values.loc[row]!r} {what}{advice}")
+        raise UserError(f"{path}: row {row}: {values.loc[row]!r} {what}{advice}")
 
 
 def expect_unique(path: Path, values: pd.Series) -> None:

@@ -132,11 +132,17 @@ def check_images(
             *([f"{missing:,} images of the official table not found"] if missing else []),
             *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
             *(f"{count:,} images: {remark}" for remark, count in sorted(decoded.items())),
+            *_unlabelled(counts),
             *differing,
         ],
     }
     # A download whose release is not known keeps the entry with all releases.
     return facts, bool(differing or expected.releases), thumbnails
+
+
+def _unlabelled(counts: dict) -> list[str]:
+    number = counts.get("studies_without_labels")
+    return [f"studies without a row in the table of labels: {number:,}"] if number else []
 
 
 def split_warnings(

@@ -15,7 +15,7 @@ import pandas as pd
 from refers.columns import LABEL
 from refers.config import Split
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 from refers.files import MAKERS, check_column, read_parquet
 
 PARTS = ("train", "val", "test")
@@ -136,8 +136,11 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     for name in ("image_id", "patient_id"):
         check(frame[name].map(type).eq(str), name, "is not text")
     check(frame["split"].isin(PARTS), "split", f"must be one of {', '.join(PARTS)}")
-    for name in (name for name in frame.columns if name.startswith(LABEL)):
-        check(frame[name].isin([0, 1]), name, "is not a label of 0 or 1")
+    labels = [name for name in frame.columns if name.startswith(LABEL)]
+    if not labels:
+        raise UserError(f"{path}: no column of labels ({LABEL}<class>); {remedy}")
+    for name in labels:
+        check(frame[name].isin([0, 1]) & (frame[name].dtype.kind in "fiub"), name, "is not a label of 0 or 1")
     for part in PARTS:
         if not (frame["split"] == part).any():
             raise UserError(f"{path}: no {part} image; {remedy}")
@@ -151,16 +154,25 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
         seed: fine-tuning seed, where the subset has a column of seeds; None takes the first one's.
 
     Raises:
-        UserError: the subset names an image that is not in the training set, or none of this seed.
+        UserError: the file is not such a list, names no image of this seed, one twice, or one that is not in the training set.
     """
-    subset = pd.read_csv(path, dtype={"image_id": str})
-    if "seed" in subset:
+    remedy = "delete it and rerun label_subset.py"
+    try:
+        subset = pd.read_csv(path, dtype={"image_id": str}, index_col=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a label subset ({first_line(error)}); {remedy}") from None
+    if "image_id" not in subset:
+        raise UserError(f"{path}: no column 'image_id'; {remedy}")
+    if "seed" in subset and len(subset):
         subset = subset[subset["seed"] == (subset["seed"].iloc[0] if seed is None else seed)]
     if subset.empty:
-        raise UserError(f"{path}: no images of seed {seed}; delete it and rerun label_subset.py")
+        of_seed = "" if seed is None else f" of seed {seed}"
+        raise UserError(f"{path}: no images{of_seed}; {remedy}")
+    if (twice := subset["image_id"].duplicated()).any():
+        raise UserError(f"{path}: {subset['image_id'][twice].iloc[0]} is listed twice; {remedy}")
     if unknown := set(subset["image_id"]) - set(split.loc[split["split"] == "train", "image_id"]):
         raise UserError(
-            f"{path}: {min(unknown)} is not a training image of {origin}; delete the subset and rerun"
+            f"{path}: {min(unknown, key=str)} is not a training image of {origin}; delete the subset and rerun"
         )
     return split[split["image_id"].isin(subset["image_id"])]
 

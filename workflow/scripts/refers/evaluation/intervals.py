@@ -51,6 +51,9 @@ def sample(
     count, seeds = runs.shape
     if count * seeds == 1:
         return "one run does not show how runs differ"
+    patients = int(test["bootstrap"]["units"])
+    if patients < 2:
+        return "undefined: the test set has one patient only"
     drawn = 100 * np.asarray(resamples[name], float)
     if (lost := int(np.isnan(drawn).sum())) > undefined * len(drawn):
         return f"undefined: {lost:,} of {len(drawn):,} resamples leave a class with one label only"
@@ -59,7 +62,6 @@ def sample(
     weights = np.random.default_rng(about).standard_normal((len(drawn), count * seeds))
     apart = (runs - runs.mean(axis=1, keepdims=True)).ravel()
     scale = np.sqrt(runs.size * max(1, count * (seeds - 1)))
-    patients = int(test["bootstrap"]["units"])
     deviations = drawn - np.nanmean(drawn)
     return Sample(deviations, weights @ apart / scale, runs.mean(axis=1), count * (seeds - 1), patients)
 

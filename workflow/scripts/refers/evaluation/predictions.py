@@ -137,10 +137,17 @@ def _read(path: Path) -> Predictions:
     names = table.column_names
     classes = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
     scored = [name.removeprefix(SCORE) for name in names if name.startswith(SCORE)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{path}: column {twice!r} is there twice; {RERUN}")
     if not classes or set(classes) != set(scored) or not {"split", "image_id"} <= set(names):
         raise UserError(
             f"{path}: columns are {', '.join(names)}, expected split, image_id and for every class a {LABEL} and a {SCORE} column; {RERUN}"
         )
+    for name in (kind + each for kind in (LABEL, SCORE) for each in classes):
+        if table[name].to_numpy().dtype.kind not in "fiub":
+            raise UserError(
+                f"{path}: column {name!r} is of type {table.schema.field(name).type}, not of numbers; {RERUN}"
+            )
     split, ids = table["split"].to_numpy(), table["image_id"].to_numpy().astype(str)
     known = table["patient_id"].to_pylist() if "patient_id" in names else []
     patients = np.array([str(patient or image) for patient, image in zip(known or ids, ids, strict=True)])

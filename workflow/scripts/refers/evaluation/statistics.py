@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from refers.errors import UserError
 from refers.evaluation.metrics import ResampledAuc, auc, outranked
 from refers.evaluation.predictions import SplitPredictions
 
@@ -36,15 +37,23 @@ class Bootstrap:
 
     Whole patients are drawn, since images of one patient are not independent: from all patients of the splits' test sets,
     once per resample, so that a patient that several splits test is drawn into all of them or none. This measures the
-    variance that is due to the test images; the seeds show the variance of training.
+    variance that is due to the test images; the seeds show the variance of training. One patient alone (or one image, where
+    each is a patient) shows no variance: every resample is the sample itself, and all AUCs are undefined.
 
     Args:
         patients: of every test set (N,), the patient of each of its images, any values.
-        resamples: number of resamples.
-        seed: seed of the draws.
+        resamples: number of resamples, 1 or more.
+        seed: seed of the draws, 0 or more.
+
+    Raises:
+        UserError: the number of resamples or the seed is out of range.
     """
 
     def __init__(self, patients: Sequence[np.ndarray], resamples: int, seed: int) -> None:
+        if resamples < 1 or seed < 0:
+            raise UserError(
+                f"{resamples} resamples with seed {seed}: use 1 or more, with a seed of 0 or more"
+            )
         names, units = np.unique(np.concatenate(patients), return_inverse=True)
         self._patients = np.split(units, np.cumsum([len(each) for each in patients])[:-1])
         self._units, self._resamples, self._seed = len(names), resamples, seed
@@ -65,6 +74,8 @@ class Bootstrap:
 
     def auc(self, labels: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> list[np.ndarray]:
         """AUC of every resample and class, (R, C) of each test set, for its labels and scores (N, C); NaN as above."""
+        if self._units < 2:
+            return [np.full((self._resamples, each.shape[1]), np.nan) for each in labels]
         resampled = [ResampledAuc(*each) for each in zip(labels, scores, strict=True)]
         blocks = [
             [measure(each) for measure, each in zip(resampled, counts, strict=True)]

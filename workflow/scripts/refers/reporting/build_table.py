@@ -136,7 +136,12 @@ class _Builder:
         entry.error = summary["se"]
         if bootstrap := test.get("bootstrap"):
             of_mean = bootstrap | {"interval": bootstrap["mean"]}
-            self._set_interval(entry, summary | {"resamples": bootstrap["resamples"]} if name else of_mean)
+            of_class = (
+                summary | {each: bootstrap[each] for each in ("resamples", "units") if each in bootstrap}
+                if name
+                else {}
+            )
+            self._set_interval(entry, of_class or of_mean)
         undefined = test["undefined"]
         defined = [each for each in cell["classes"] if each not in undefined]
         counted = [test["per_class"][each] for each in ([name] if name else defined or cell["classes"])]
@@ -156,6 +161,8 @@ class _Builder:
     def _set_interval(self, entry: Entry, bootstrap: dict[str, Any]) -> str:
         """Fill in the interval over the defined resamples, unless too many are undefined; return the note on that."""
         entry.resamples, entry.undefined_resamples = bootstrap["resamples"], bootstrap["undefined_resamples"]
+        if bootstrap.get("units", 2) < 2:
+            return "undefined: the test set has one patient only"
         lost = f"{entry.undefined_resamples:,} of {entry.resamples:,} resamples"
         if entry.undefined_resamples > self.spec["undefined_resamples"] * entry.resamples:
             limit = f"{100 * self.spec['undefined_resamples']:g} %"

@@ -5,8 +5,11 @@ colour blindness. Text in a PDF stays text, in embedded fonts.
 """
 
 import json
+import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,16 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
+from refers.errors import UserError, first_line
 from refers.files import atomic_path
 from refers.reporting import rule_graph
 
@@ -46,6 +52,7 @@ STYLE = {
 }
 # matplotlib measures wrapped text as mathematics whatever `text.parse_math` says, so every `$` in it is escaped.
 WRAPPED: dict[str, Any] = {"wrap": True, "parse_math": True}
+RETRAIN = "delete it and rerun the training that wrote it"
 # The legend of all panels. Below them it would overlap the axes' labels and the note.
 BESIDE = "outside right upper"
 # Side of a small panel in inches, and panels per row
@@ -419,19 +426,98 @@ def absent_figure(spec: dict) -> Figure:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Lines of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Lines of a metrics.jsonl.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not a record of a step and its losses; names file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({first_line(error)}); {RETRAIN}") from None
+    records: list[dict] = []
+    for number, line in enumerate(lines, 1):
+        record: Any = None
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+        if not _is_record(record):
+            raise UserError(
+                f"{path}: row {number}: {line[:60]!r} is not a record of a step and its loss; {RETRAIN}"
+            )
+        records.append(record)
+    if not records:
+        raise UserError(f"{path}: no rows; {RETRAIN}")
+    return records
+
+
+def _is_record(record: Any) -> bool:
+    if not isinstance(record, dict) or not _is_number(record.get("step")):
+        return False
+    parts = [record[kind] for kind in ("train", "validation") if kind in record]
+    return all(isinstance(part, dict) and _is_number(part.get("loss")) for part in parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def save(figure: Figure, out: Path, note: str) -> None:
-    """Write `out` (.pdf) and the same as .png beside it, with `note` in small print below. Equal figures have equal bytes."""
+    """Write `out` (.pdf) and the same as .png beside it, with `note` in small print below. Equal figures have equal bytes.
+
+    Letters that matplotlib's own font lacks are drawn in an installed font that has them; a line on stderr names those that
+    none has.
+    """
     if note:
         figure.text(0.005, -0.01, note.replace("$", r"\$"), fontsize=5, color="0.3", va="top", **WRAPPED)
+    texts = [each for each in figure.findobj(Text) if isinstance(each, Text)]
+    for text in texts:
+        if not text.get_wrap():
+            text.set_parse_math(False)
+    if lacking := _use_other_fonts(texts):
+        letters = "".join(sorted(lacking))
+        print(
+            f"warning: {out}: no installed font has {letters}; install one that has, such as Noto Sans CJK",
+            file=sys.stderr,
+        )
     formats: list[tuple[Path, dict[str, Any]]] = [
         (out, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
         (out.with_suffix(".png"), {"dpi": 200, "metadata": {"Software": None}}),
     ]
-    for target, options in formats:
-        with atomic_path(target) as path:
-            figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        for target, options in formats:
+            with atomic_path(target) as path:
+                figure.savefig(path, format=target.suffix[1:], bbox_inches="tight", **options)
     plt.close(figure)
+
+
+def _use_other_fonts(texts: list[Text]) -> set[str]:
+    """Give texts fonts that have the letters which their own lacks; return the letters that no installed font has."""
+    letters = {
+        letter for text in texts for letter in text.get_text() if letter.isprintable() and letter != " "
+    }
+    lacking = letters - _letters_of(font_manager.findfont(font_manager.FontProperties()), letters)
+    if not lacking:
+        return lacking
+    chosen = []
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)):
+        # This font draws a box for every letter.
+        if font.name in chosen or font.name.startswith("Last Resort") or not _letters_of(font.fname, lacking):
+            continue
+        # A name stands for the regular one of its fonts, which may have fewer letters than this.
+        if found := _letters_of(font_manager.findfont(font.name), lacking):
+            chosen.append(font.name)
+            lacking -= found
+    for text in texts:
+        text.set_fontfamily([*text.get_fontfamily(), *chosen])
+    return lacking
+
+
+def _letters_of(font: str, wanted: set[str]) -> set[str]:
+    """Those of the wanted letters that a font file has."""
+    try:
+        known = font_manager.get_font(font)
+    # A damaged file among the installed fonts is no reason to stop.
+    except (OSError, RuntimeError):
+        return set()
+    return {letter for letter in wanted if known.get_char_index(ord(letter))}

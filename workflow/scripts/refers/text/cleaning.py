@@ -12,17 +12,21 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from refers.text.headers import MARK, OPENS, STANDS_IN, Header, find_headers
+from refers.text.headers import MARK, OPENS, STANDS_IN, Header, find_headers, observes
+from refers.text.markup import without_markup, without_page_breaks
 
 MIN_TOKENS = 3
 
 RULES = {
     "not UTF-8": "a file that is not UTF-8 is read as Windows-1252",
     "Unicode": "non-ASCII characters are replaced by ASCII equivalents where there are any; control characters are removed",
-    "de-identification": "___ and [** ... **] are removed, with brackets that become empty; so are single [** and **]",
+    "markup": "HTML tags and entities and Markdown's emphasis, headings and rulers are removed; a title in them is a header",
+    "page break": "(Over), (Cont) and the head of the page between them are removed",
+    "de-identification": "___, _ _ and [** ... **] are removed, with brackets that become empty; so are single [** and **]",
     "wet read": "a wet read or preliminary report before a FINAL REPORT is removed, whatever headers it has",
     "addendum": "an addendum is removed, except for a Findings or Impression section in it",
-    "no colon": "a known header in capitals without a colon is recognised alone on its line or before a dash or full stop",
+    "no colon": "a known header without a colon is recognised alone on its line, and Findings or Impression before a dash or full stop too; other than these in capitals, only after a sentence or a blank line",
+    "small letters": "a known header with a colon may be in small letters, where no wrapping of the line before put it",
     "inside a line": "a known header with a colon is recognised within a line, in capitals (not as the end of a longer title) or after a full stop",
     "misspelt": "one letter of FINDINGS, IMPRESSION and other titles may be missing, added, changed or out of order",
     "findings and impression": "a combined section counts as Findings",
@@ -31,7 +35,7 @@ RULES = {
     "view as header": "so does a title in capitals that names a view, such as PORTABLE CHEST AT 05:12",
     "topic as header": "so does one that names an organ or topic, such as LUNGS; its words are kept",
     "paragraph as header": "so does a sentence before all headers, or in a new paragraph of Indication, Technique and the like",
-    "paragraph left out": "such a paragraph is removed if there is a Findings header",
+    "paragraph left out": "such a paragraph is removed if there is a Findings header, or if it tells History, Reason or Indication on",
     "in front of the headers": "other text before the first header is removed",
     "other section": "History, Indication, Technique, Comparison, Recommendation and other known sections are removed",
     "title as text": "any other title in capitals within Findings or Impression is kept as text",
@@ -84,7 +88,7 @@ _KEPT = _Kept(
 )
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
-_BLANKS = re.compile(r"__+")
+_BLANKS = re.compile(r"_(?:[ \t]?_)+|(?<!\S)_(?!\S)")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:]+(?:\s|$))")
@@ -94,14 +98,15 @@ _ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[.,'/-][A-Za-z0-9]+)*")
 
 
 def normalise(text: str) -> str:
-    """One line of plain text: rules "Unicode" and "de-identification", single spaces, no space before a full stop.
+    """One line of plain text: rules "Unicode", "markup", "page break" and "de-identification", single spaces, no space
+    before a full stop.
 
     Idempotent.
     """
     text = " ".join(text.split())
     if text.isascii() and text.isprintable():
-        return _fixpoint(text, lambda text: _tidy(text).strip())
-    return _fixpoint(text, lambda text: _tidy(_unify(" ".join(text.split()))))
+        return _fixpoint(text, lambda text: " ".join(_tidy(_bare(text)).split()))
+    return _fixpoint(text, lambda text: _tidy(_bare(_unify(" ".join(text.split())))))
 
 
 def clean_section(text: str) -> str:
@@ -122,12 +127,16 @@ def _fixpoint(text: str, change: Callable[[str], str]) -> str:
     return text
 
 
+def _bare(text: str) -> str:
+    return without_markup(without_page_breaks(text))
+
+
 def _tidy(text: str, mark: str = " ") -> str:
     """Replace de-identification marks, and the brackets that they leave empty, by `mark`; remove superfluous spaces."""
     # A substring search costs a tenth of a pattern search, and most texts need none of the patterns.
     if "[**" in text or "**]" in text:
         text = _REMOVED.sub(mark, text)
-    if "__" in text:
+    if "_" in text:
         text = _BLANKS.sub(mark, text)
     while "  " in text:
         text = text.replace("  ", " ")
@@ -183,9 +192,15 @@ def clean_report(text: str) -> Cleaned:
     unified = _fixpoint(text, _unify)
     if not text.isascii() or len(unified) < len(text):
         rules.add("Unicode")
-    if "__" in text or "[**" in text or "**]" in text:
+    whole = without_page_breaks(unified)
+    if whole != unified:
+        rules.add("page break")
+    bare = _fixpoint(whole, lambda text: _unify(_bare(text)))
+    if bare != whole:
+        rules.add("markup")
+    if _BLANKS.search(bare) or "[**" in bare or "**]" in bare:
         rules.add("de-identification")
-    plain = _fixpoint(unified, lambda text: _tidy(text, MARK))
+    plain = _fixpoint(bare, lambda text: _tidy(text, MARK))
     sections = _sections(plain, rules)
     findings, impression = _kept(plain, sections, rules)
     # Joined lines can form a header that neither line was: "CLINICAL" and "HISTORY:".
@@ -214,10 +229,11 @@ _KEPT_BY = {"both": "findings and impression"}
 _LEFT_BY = {
     "": "in front of the headers",
     "final": "in front of the headers",
+    "clinical": "other section",
     "aside": "other section",
     "closing": "other section",
 }
-_PARAGRAPHS_IN = ("", "final", "aside")
+_PARAGRAPHS_IN = ("", "final", "clinical", "aside")
 _SENTENCE = re.compile(r"\W*[A-Z0-9].*?[^\W\d_]{2}[)\"']?[.?!](?:\s|$)", re.DOTALL)
 _TITLE_IN_TEXT = re.compile(r"^ *[A-Z][A-Z0-9/&,()' -]{3,60}:", re.MULTILINE)
 
@@ -237,21 +253,22 @@ def _sections(text: str, rules: set[str]) -> list[Header]:
             if opened[-1].kind in OPENS:
                 continue
             paragraph = header.kind == "paragraph as header"
-            if paragraph and not _observes(text, opened[-1], header.start, end):
+            if paragraph and not _may_observe(text, opened[-1], header.start, end):
                 continue
-            if titled:
+            told_on = paragraph and opened[-1].kind == "clinical" and not observes(text[header.start : end])
+            if titled or told_on:
                 rules.update({"paragraph left out"} if paragraph else ())
                 continue
         opened.append(header)
     return opened
 
 
-def _observes(text: str, section: Header, start: int, end: int) -> bool:
+def _may_observe(text: str, section: Header, start: int, end: int) -> bool:
     """Whether a paragraph of a section is a sentence that may be an observation."""
     if section.kind not in _PARAGRAPHS_IN or not _SENTENCE.match(text, start, end):
         return False
     # The first paragraph under INDICATION: is the indication, even if it is ___.
-    return section.kind != "aside" or bool(text[section.end : start].strip(" \n"))
+    return section.kind in ("", "final") or bool(text[section.end : start].strip(" \n"))
 
 
 def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ Any other title is text.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,12 +30,24 @@ _TOPIC = _words(
     " DEVICES CATHETERS SUPPORT HARDWARE CHEST WALL PARENCHYMA FIELDS RIBS SPINE LEFT RIGHT EFFUSION EFFUSIONS"
     " PNEUMOTHORAX CONSOLIDATION EDEMA ATELECTASIS OPACITIES"
 )
+# Other words of what a radiograph shows.
+_SEEN_THERE = _words(
+    "RADIOGRAPH RADIOGRAPHS RADIOGRAPHIC FILM FILMS VIEW VIEWS IMAGE IMAGES PNEUMOTHORACES OPACITY OPACIFICATION NODULE"
+    " NODULES CONSOLIDATIONS INFILTRATE INFILTRATES FRACTURE FRACTURES CARDIOMEGALY TUBE CATHETER PACEMAKER PICC"
+    " ENDOTRACHEAL CARINA APEX APICES BASE BASES BASILAR BIBASILAR LOBE LOBES HEMIDIAPHRAGM HEMIDIAPHRAGMS HEMITHORAX"
+    " INTERSTITIAL AIRSPACE COSTOPHRENIC CALCIFICATION CALCIFICATIONS VENTRICLE ATRIUM CARDIOPULMONARY INTRATHORACIC"
+    " SCOLIOSIS GRANULOMA HYPERINFLATION HYPERINFLATED"
+)
+_OBSERVABLE = (_TOPIC | _NAMES_VIEW | _SEEN_THERE) - _words(
+    "CHEST LEFT RIGHT UPPER LOWER SUPPORT SOFT WALL SPACE"
+)
 _FILLER = _words("THE OF AND WITH IN ON AT FROM DATED")
 # A number or a time.
 _NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")
 
 # Titles of headers, in capitals and with single spaces.
-_LIMIT = r"(?: ?\([^()]{1,30}\))?"  # (S) or a qualifier: (PRELIMINARY)
+# (S) or a qualifier: (PRELIMINARY); the number of an item: IMPRESSION #1
+_LIMIT = r"(?: ?\([^()]{1,30}\))?(?: ?(?:#|NO\.) ?\d{1,2}| \d{1,2})?"
 _AND = r" ?(?:AND|&|/|,) ?"
 _VIEWED = "|".join(sorted(_VIEW | _TOPIC)) + "|CT|RADIOGRAPHIC|RADIOLOGICAL|IMAGING|PERTINENT|REFERENCE"
 _BEFORE = rf"(?:(?:{_VIEWED})(?:(?:,? |-|/)(?:{_VIEWED}|{'|'.join(sorted(_FILLER))}))* )?"
@@ -44,11 +57,19 @@ _IMPRESSION = rf"(?:(?:FINAL|OVERALL|CHEST|RADIOGRAPHIC) )*IMPRESSIONS?{_LIMIT}"
 _CONCLUSION = rf"(?:IN )?(?:(?:FINAL|OVERALL) )?(?:CONCLUSIONS?|SUMMARY|OPINION){_LIMIT}"
 _BOTH = rf"{_SEEN}{_AND}(?:{_IMPRESSION}|{_CONCLUSION})|{_IMPRESSION}{_AND}{_SEEN}"
 _PLAN = r"(?:RECOMMENDATIONS?(?: ?\(S\))?|(?:DISPOSITION )?PLAN(?: OF CARE)?)"
-# Sections without observations.
-_ASIDE = (
-    r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*HISTORY"
+# Sections about the patient and the request.
+_CLINICAL = (
+    r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PRESENTING|PERTINENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*"
+    r"(?:HISTORY(?: OF (?:THE )?PRESENT ILLNESS)?|HX|ILLNESS)"
     r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
-    r"|(?:CLINICAL|ADMITTING) DIAGNOSIS|REASON(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?"
+    r"|CLINICAL (?:CONTEXT|BACKGROUND|CONCERN|PRESENTATION|DETAILS|PROBLEM|NOTES?)"
+    r"|(?:UNDERLYING )?MEDICAL (?:CONDITIONS?|PROBLEMS?)|UNDERLYING (?:CONDITIONS?|DISEASES?|DIAGNOS[EI]S)"
+    r"|(?:CHIEF |PRESENTING )?COMPLAINTS?|SYMPTOMS?"
+    r"|(?:CLINICAL|ADMITTING|ADMISSION|REFERRING|WORKING) DIAGNOS[EI]S|REASON(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?)"
+)
+# These and other sections without observations.
+_ASIDE = (
+    rf"(?:{_CLINICAL}"
     r"|(?:TYPE OF |PRIOR |PREVIOUS |REFERENCE )?(?:EXAM(?:INATION)?S?|STUDY)|(?:EXAM(?:INATION)? |STUDY )?DATE"
     r"|(?:DATE|TIME) OF [A-Z]+|PROCEDURES?|TECHNIQUES?|TECHNICAL FACTORS|CONTRAST|COMPARISONS?(?: [A-Z]+)?|PRIORS?"
     r"|REFERENCE|DOSE|MEDICATIONS|ALLERGIES|ACCESSION(?: NUMBER)?|(?:REFERRING|ORDERING) (?:PHYSICIAN|PROVIDER))"
@@ -63,6 +84,7 @@ _TITLES = {
     "wet read": r"WET ?READ|PRELIMINARY (?:REPORT|READ|INTERPRETATION)|(?:PROVISIONAL FINDINGS IMPRESSION|PFI)(?: \(PFI\)| REPORT)?",
     "addendum": r"(?:FINAL )?ADDENDUM",
     "report as header": rf"{_BEFORE}(?:REPORT|INTERPRETATION|RESULTS?){_LIMIT}",
+    "clinical": rf"{_CLINICAL}(?:{_AND}{_CLINICAL})*{_LIMIT}",
     "aside": rf"{_ASIDE}(?:{_AND}{_ASIDE})*{_LIMIT}",  # before the observations
     "closing": (  # after them
         rf"{_PLAN}|NOTIFICATIONS?|COMMUNICATIONS?|DISPOSITION|(?:ELECTRONICALLY )?SIGNED(?: BY)?|DICTATED(?: BY)?"
@@ -93,14 +115,19 @@ def _spaced(pattern: str) -> str:
 
 _NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _TITLES.items())
 _TITLE = re.compile(_NAMED)
-_BULLET = r"(?:[-*#>=+]+\s*|\d{1,2}[.)]\s+)?"
+_BULLET = r"(?:[-*#>=+•·▪●]+\s*|\d{1,2}[.)]\s+)?"
 _LEAD = re.compile(rf"\s*{_BULLET}")
 _INSIDE = re.compile(rf"(?:^|(?<=\s))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
+_OBSERVED = f"{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}"
+_STOPPED = r"\s*(?:[-.;]+(?=\s|$)|$)"
 _BARE = re.compile(
     rf"\s*{_BULLET}(?:(?P<word>{_spaced('(?:FINAL )?ADDENDUM|WET READ')})\b(?!\s*:)|(?P<words>"
-    + _spaced(rf"FINAL REPORT|PRELIMINARY REPORT|{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}")
-    + r")\s*(?:[-.;]+(?=\s|$)|$))"
+    + _spaced(rf"FINAL REPORT|PRELIMINARY REPORT|{_OBSERVED}")
+    + rf"){_STOPPED})"
 )
+_BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED}", re.IGNORECASE)
+# A search for these costs a tenth of a match of the pattern.
+_OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
 _STOP = re.compile(r"[.;?!]\s+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
@@ -109,6 +136,7 @@ _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
 # Not the colon of a time, as in "AP CHEST, 5:09 A.M.".
 _COLON = re.compile(r"(?<!\d):|:(?!\d)")
 _REACH = 80  # a header has at most this many characters before its colon
+_NARROW = 60  # no report is wrapped at fewer characters
 
 
 def _misspelt(word: str) -> set[str]:
@@ -141,6 +169,34 @@ class Header(NamedTuple):
     rules: tuple[str, ...] = ()
 
 
+class _Line(NamedTuple):
+    """A line of a report as its header rules see it.
+
+    fresh: it begins the report, a paragraph or a sentence; chosen: so it does, or its first word would have fitted on
+    the line before, so that no wrapping put it here; outstanding: it is in capitals and the line before is not.
+    """
+
+    text: str
+    start: int
+    fresh: bool
+    chosen: bool
+    outstanding: bool
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    lines = text.split("\n")
+    width = max(_NARROW, *map(len, lines))
+    start, before = 0, ""
+    for line in lines:
+        words = line.split(maxsplit=1)
+        fresh = not before or before[-1] in ".:;!?"
+        fitting = bool(words) and len(before) + 1 + len(words[0]) <= width
+        yield _Line(line, start, fresh, fresh or fitting, line.isupper() and not before.isupper())
+        # with the indentation, which takes room too
+        before = line.rstrip(f" {MARK}")
+        start += len(line) + 1
+
+
 def find_headers(text: str) -> list[Header]:
     """Headers of a plain text, in order. Lines are split at colons, which keeps the time linear in the text's length.
 
@@ -148,18 +204,16 @@ def find_headers(text: str) -> list[Header]:
     a view do not belong to a paragraph.
     """
     found: list[Header] = []
-    start, fresh = 0, True
-    for line in text.split("\n"):
-        here = len(found)
-        if line.lstrip(f" {MARK}-*#>=+0123456789.)")[:2].isupper() and (bare := _BARE.match(line)):
-            kind = _named(" ".join((bare["word"] or bare["words"]).split()))
-            # FINAL REPORT and the like never have a colon.
-            rules = ("no colon",) if kind in OPENS else ()
-            found.append(Header(start, start + bare.end(), kind, rules))
+    fresh = True
+    for each in _lines(text):
+        line, start, here = each.text, each.start, len(found)
+        if bare := _without_colon(each):
+            found.append(bare)
         if ":" in line:
             at = start
             for piece in _COLON.split(line)[:-1]:
-                if header := _before_colon(piece[-_REACH:], at == start and len(piece) <= _REACH):
+                opens = at == start and len(piece) <= _REACH
+                if header := _before_colon(piece[-_REACH:], opens, opens and each.chosen):
                     begin, kind, rules = header
                     begin += at + max(len(piece) - _REACH, 0)
                     if not found or begin >= found[-1].end:
@@ -174,23 +228,50 @@ def find_headers(text: str) -> list[Header]:
             begin = start + len(line) - len(line.lstrip(" "))
             found.insert(here, Header(begin, begin, "paragraph as header"))
             fresh = False
-        start += len(line) + 1
     return found
 
 
+def _without_colon(line: _Line) -> Header | None:
+    """The header without a colon at the start of a line, or None."""
+    text, start = line.text, line.start
+    first = text.lstrip(f" {MARK}-*#>=+•·▪●0123456789.)")[:2]
+    if first.isupper() and (bare := _BARE.match(text)):
+        kind = title_kind(bare["word"] or bare["words"])
+        # FINAL REPORT and the like never have a colon.
+        return Header(start, start + bare.end(), kind, ("no colon",) if kind in OPENS else ())
+    if not first.isalpha() or ":" in text:
+        return None
+    # A line that wrapping may have begun with such a word is text.
+    end, kind = len(text), ""
+    if line.fresh and _OPENS_SMALL.search(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
+        end, kind = bare.end(), title_kind(bare["words"])
+    elif (
+        (line.fresh or line.outstanding or (line.chosen and first[0].isupper()))
+        and len(text) <= _REACH
+        and not text.endswith(".")
+    ):
+        kind = title_kind(_LEAD.sub("", text, count=1))
+    return Header(start, start + end, kind, ("no colon",)) if kind else None
+
+
 @lru_cache(4096)
-def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ...]] | None:
-    """The header at the end of a piece of a line before a colon: (position, kind, rules), or None."""
+def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str, tuple[str, ...]] | None:
+    """The header at the end of a piece of a line before a colon: (position, kind, rules), or None.
+
+    chosen: the piece opens its line, and not because the line before was wrapped.
+    """
     words = " ".join(_LEAD.sub("", piece, count=1).split())
+    begin = len(piece) - len(piece.lstrip())
     if opens_line and words[:1].isupper():
-        begin = len(piece) - len(piece.lstrip())
         title = words.upper()
-        if kind := _named(title):
+        if kind := title_kind(title):
             return begin, kind, ()
-        if kind := _named(_WORD.sub(_meant, title)):
+        if kind := title_kind(_WORD.sub(_meant, title)):
             return begin, kind, ("misspelt",)
         if _CAPITALS.fullmatch(words) and (kind := _unnamed(words)):
             return begin, kind, ()
+    if chosen and words[:1].islower() and (kind := title_kind(words)):
+        return begin, kind, ("small letters",)
     for spelt, rules in ((piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))):
         if found := _INSIDE.search(spelt):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
@@ -199,15 +280,18 @@ def _before_colon(piece: str, opens_line: bool) -> tuple[int, str, tuple[str, ..
                 return begin, kind, ("inside a line", *rules)
     begin = max((stop.end() for stop in _STOP.finditer(piece)), default=0)
     sentence = piece[begin:].strip()
-    if sentence[:1].isupper() and (kind := _named(sentence.upper())) in OPENS and kind not in STANDS_IN:
-        # "Clear. Impression: normal"
-        return begin, kind, ("inside a line",)
+    small = sentence[:1].islower()
+    # "Clear. Impression: normal"; in small letters, only after a sentence
+    kind = title_kind(sentence) if sentence[:1].isupper() or (small and begin) else ""
+    if kind in OPENS and kind not in STANDS_IN:
+        return begin, kind, ("inside a line", "small letters") if small else ("inside a line",)
     return None
 
 
-def _named(words: str) -> str:
-    """Kind of a known title in capitals; "" if it is not known."""
-    found = _TITLE.fullmatch(words)
+@lru_cache(4096)
+def title_kind(words: str) -> str:
+    """Kind of a known title, whatever its letters' case and its blanks; "" if it is not known."""
+    found = _TITLE.fullmatch(" ".join(words.upper().split()))
     return (found.lastgroup or "").replace("_", " ") if found else ""
 
 
@@ -221,6 +305,44 @@ def _unnamed(words: str) -> str:
         return "view as header"
     parts = _words(_NUMBER.sub("", words)) - _FILLER
     return "topic as header" if parts and parts <= _TOPIC else ""
+
+
+# What the patient has or had is no place in the image.
+_HAS = re.compile(
+    r"\b(?:CHEST|HEART|LUNG|CARDIAC|PULMONARY|ABDOMEN|SPINE|RIBS?) (?:PAIN|DISCOMFORT|TIGHTNESS|PRESSURE|TRAUMA|INJURY|FAILURE|ATTACK"
+    r"|ARREST|SURGERY|CANCER|DISEASE|TRANSPLANT|INFECTION|EMBOLI(?:SM|ZATION|C)?|EMBOLUS)\b"
+)
+_TELLS_ON = re.compile(
+    r"\W*(?:(?:THE|THIS|A|AN) )?(?:PATIENT|PT|(?:\d{1,3} ?)?-?(?:YEARS?|YRS?|Y\.?O\.?|Y/O|MONTHS?|DAYS?|WEEKS?)[ -]OLD|\d{1,3} ?(?:YO|Y/O|YF|YM|M|F)\b"
+    r"|MAN|WOMAN|MALE|FEMALE|BOY|GIRL|CHILD|INFANT|HISTORY|HX|H/O|S/P|STATUS POST|KNOWN|SUSPECTED|CONCERN|QUESTION|RECENT(?:LY)?"
+    r"|PRESENTS|PRESENTING|ADMITTED|COMPLAIN(?:S|ING)|EVALUATION (?:FOR|OF))\b"
+)
+_ASKS = re.compile(
+    r"\W*(?:PLEASE|KINDLY|EVALUATE|EVAL|ASSESS|RULE[ -]OUT|R/O|CHECK|CONFIRM|LOOK FOR|EXCLUDE|IS THERE|ARE THERE|ANY)\b"
+)
+_UNREMARKABLE = re.compile(
+    r"\b(?:NORMAL|CLEAR|UNREMARKABLE|UNCHANGED|STABLE|NEGATIVE|NO (?:\w+ )?(?:ACUTE|ACTIVE|CHANGE|EVIDENCE|ABNORMALIT\w+))\b"
+)
+_STATES = re.compile(
+    r"\b(?:THERE (?:IS|ARE|HAS|HAVE)|NO (?:\w+ ){0,3}(?:PNEUMOTHORAX|EFFUSIONS?|CONSOLIDATIONS?|EDEMA|FRACTURES?|ABNORMALIT\w+|CHANGE)"
+    r"|(?:IS|ARE|REMAINS?|APPEARS?|WITHIN) (?:\w+ ){0,2}(?:CLEAR|NORMAL|STABLE|UNCHANGED|ENLARGED|UNREMARKABLE|INTACT|PRESENT|SEEN|NOTED)"
+    r"|SHOWS?|DEMONSTRATES?|REVEALS?)\b"
+)
+
+
+def observes(paragraph: str) -> bool:
+    """Whether a paragraph below History, Reason or Indication may describe the image.
+
+    It names a place or a thing that a radiograph shows, or calls it normal; and it does not begin as a request does, nor,
+    unless it states what is seen, with the patient.
+    """
+    words = " ".join(paragraph.replace(MARK, " ").upper().split())
+    if _ASKS.match(words):
+        return False
+    named = not _OBSERVABLE.isdisjoint(_words(_HAS.sub("", words)))
+    if _TELLS_ON.match(words):
+        return named and bool(_STATES.search(words))
+    return named or bool(_UNREMARKABLE.search(words))
 
 
 def _is_view(words: str) -> bool:

@@ -35,7 +35,8 @@ LABELS = {"1.0": 1, "0.0": 0, "-1.0": -1, "1": 1, "0": 0, "-1": -1, "": np.nan}
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images below `folder`/mimic-cxr-jpg/files; see `refers.data.index`.
 
-    The tables may list more images than exist. The labels of a study without CheXpert labels are blank.
+    The tables may list more images than exist. The labels of a study without CheXpert labels are blank; such studies are
+    counted as `studies_without_labels`.
 
     Raises:
         UserError: a table or an image folder is wrong; names file, row and what is wrong.
@@ -65,8 +66,10 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "height": numbers(path, table["Rows"], "height"),
         }
     )
-    frame = pd.concat([frame, _labels(folder, table["study_id"])], axis=1)
-    return finish(frame, folder, path, missing, skipped)
+    labels, unlabelled = _labels(folder, table["study_id"], table["subject_id"])
+    frame = pd.concat([frame, labels], axis=1)
+    index, counts = finish(frame, folder, path, missing, skipped)
+    return index, counts | ({"studies_without_labels": unlabelled} if unlabelled else {})
 
 
 def _table(folder: Path, name: str) -> Path:
@@ -129,10 +132,12 @@ def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
     return splits
 
 
-def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
+def _labels(folder: Path, studies: pd.Series, subjects: pd.Series) -> tuple[pd.DataFrame, int]:
+    """Labels of every image, and the number of studies that the table of labels does not list."""
     path = _table(folder, "chexpert")
-    table = read_table(path, ["study_id", *CLASSES])
-    table["study_id"] = digits(path, table["study_id"], "study_id")
+    table = read_table(path, ["subject_id", "study_id", *CLASSES])
+    for name in ("subject_id", "study_id"):
+        table[name] = digits(path, table[name], name)
     expect_unique(path, table["study_id"])
     if len(studies) and not studies.isin(table["study_id"]).any():
         raise UserError(f"{path}: no row for any study with images, as {studies.iloc[0]}; download it again")
@@ -140,6 +145,12 @@ def _labels(folder: Path, studies: pd.Series) -> pd.DataFrame:
         expect(
             table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
         )
+    owner = table["study_id"].map(subjects.set_axis(studies).groupby(level=0).first())
+    shown = "study " + table["study_id"] + " of subject " + table["subject_id"]
+    expect(
+        owner.isna() | (owner == table["subject_id"]), path, shown, "is of another subject in the metadata"
+    )
     values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
     labels = values.set_axis(table["study_id"]).reindex(studies).set_axis(studies.index)
-    return labels.add_prefix(LABEL)
+    unlabelled = studies.drop_duplicates()
+    return labels.add_prefix(LABEL), int((~unlabelled.isin(table["study_id"])).sum())

@@ -48,16 +48,17 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     expect_file_names(path, table["Image Index"])
     expect_unique(path, table["Image Index"])
     expect(table["Patient ID"] != "", path, table["Image Index"], "has no Patient ID; download it again")
+    names, patients = table["Image Index"], digits(path, table["Patient ID"], "Patient ID")
+    _expect_own_images(path, names, patients)
     labels = _labels(path, table["Finding Labels"])
     for name, column in (("width", WIDTH), ("height", HEIGHT)):
         # not used, but what is damaged here may be elsewhere too
         numbers(path, table[column], name)
     found, skipped = _images(folder)
-    names = table["Image Index"]
     frame = pd.DataFrame(
         {
             "image_id": names,
-            "patient_id": digits(path, table["Patient ID"], "Patient ID"),
+            "patient_id": patients,
             # A follow-up number has one image.
             "study_id": names.str.removesuffix(".png"),
             "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
@@ -94,19 +95,29 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     return boxes[boxes["image_id"].isin(index["image_id"])].reset_index(drop=True)
 
 
+def _expect_own_images(path: Path, names: pd.Series, patients: pd.Series) -> None:
+    """Raise a UserError naming the first image whose name, NNNNNNNN_FFF.png, has the number of another patient.
+
+    With other ids, a patient's images would be shared out to training and test set, and no check would see it.
+    """
+    named = names.str.extract(r"^0*(\d+)_\d+\.")[0]
+    shown = names + " of patient " + patients
+    expect(named.isna() | (named == patients), path, shown, "does not have its patient's number")
+
+
 def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
     """One column per class; only the few hundred distinct combinations of findings are parsed."""
     codes, combinations = pd.factorize(findings)
     parts = [{part.strip() for part in text.split("|")} for text in combinations]
     good = np.array([bool(part) and part <= {*CLASSES, NONE} for part in parts], bool)
     expect(
-        pd.Series(good[codes]),
+        pd.Series(good[codes], findings.index),
         path,
         findings,
         f"is not a finding of NIH ({NONE}, {CLASSES[0]}, ...)",
     )
     table = np.array([[name in part for name in CLASSES] for part in parts], np.float32)
-    return pd.DataFrame(table[codes], columns=pd.Index([LABEL + name for name in CLASSES]))
+    return pd.DataFrame(table[codes], findings.index, pd.Index([LABEL + name for name in CLASSES]))
 
 
 def _images(folder: Path) -> tuple[dict[str, str], Counter[str]]:

@@ -1,0 +1,270 @@
+"""Tables, lists and results that were damaged or re-saved on the way: what is read, and what is refused with its line."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from helpers import COVID, DOWNLOADS, NIH_ROWS, write_text
+from refers.data.adapters import adapter, read_boxes
+from refers.data.index import read_index
+from refers.data.splits import read_split, read_subset
+from refers.evaluation.predictions import read_seeds
+from refers.evaluation.statistics import Bootstrap
+from refers.reporting.figures import read_metrics
+
+from field import Case, refused
+
+NIH, BOXES = "Data_Entry_2017_v2020.csv", "BBox_List_2017.csv"
+JPG = "mimic-cxr-jpg/mimic-cxr-2.0.0-"
+CHEXPERT, METADATA = f"{JPG}chexpert.csv.gz", f"{JPG}metadata.csv.gz"
+
+
+# ---- official tables
+
+
+def edited(layout: str, file: str, change: Callable[[str], str]) -> Callable[[Path], Path]:
+    """A small download of a layout with one of its tables changed."""
+
+    def make(folder: Path) -> Path:
+        path = DOWNLOADS[layout](folder) / file
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        write_text(path, change(text.decode()))
+        return folder
+
+    return make
+
+
+def line(number: int, change: Callable[[str], str]) -> Callable[[str], str]:
+    """A change of one line of a text, counted from 1."""
+
+    def all_lines(text: str) -> str:
+        lines = text.split("\n")
+        return "\n".join([*lines[: number - 1], change(lines[number - 1]), *lines[number:]])
+
+    return all_lines
+
+
+def less(text: str) -> str:
+    return text.replace(",", "", 1)
+
+
+def more(text: str) -> str:
+    return text.replace(",", ",,", 1)
+
+
+def flipped(folder: Path) -> Path:
+    """One byte in the middle of a gzipped table is another one."""
+    path = DOWNLOADS["mimic"](folder) / METADATA
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+    return folder
+
+
+def unpacked(folder: Path) -> Path:
+    """The tables were unpacked on the way and kept their names."""
+    for path in DOWNLOADS["mimic"](folder).glob("*/*.csv.gz"):
+        path.write_bytes(gzip.decompress(path.read_bytes()))
+    return folder
+
+
+def swap(row: str) -> str:
+    values = row.split(",")
+    values[3], values[4] = values[4], values[3]
+    return ",".join(values)
+
+
+def exchanged(folder: Path) -> Path:
+    """The values of NIH's columns of patient and age are exchanged in every row."""
+    path = DOWNLOADS["nih"](folder) / NIH
+    head, *rows = path.read_text().splitlines()
+    write_text(path, "\n".join([head, *map(swap, rows)]))
+    return folder
+
+
+def boxes_of_fewer_values(folder: Path) -> Path:
+    """The official table of boxes: blank names at the end of the header only."""
+    DOWNLOADS["nih"](folder)
+    row = f"{NIH_ROWS[2][0]},Mass,0,0,512,512\n"
+    write_text(folder / BOXES, "Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + row)
+    return folder
+
+
+def covid_with_notes(folder: Path) -> Path:
+    """A wrong finding behind notes of several lines and a blank line."""
+    DOWNLOADS["covid"](folder)
+    rows = ['1,0,M,6,SARS,PA,X-ray,,a.jpg,"notes of\n\nthree lines",', "", "2,0,M,6,COVD,PA,X-ray,,b.png,,"]
+    write_text(folder / "metadata.csv", COVID + "\n".join(rows) + "\n")
+    return folder
+
+
+def nih(folder: Path):
+    return adapter("nih")(folder)
+
+
+def mimic(folder: Path):
+    return adapter("mimic")(folder)
+
+
+def boxes(folder: Path) -> int:
+    return len(read_boxes("nih", folder, nih(folder)[0]))
+
+
+def has_unlabelled(number: int) -> Callable[[tuple], None]:
+    def expect(found: tuple) -> None:
+        assert found[1].get("studies_without_labels", 0) == number
+
+    return expect
+
+
+def has_images(number: int) -> Callable[[tuple], None]:
+    def expect(found: tuple) -> None:
+        assert len(found[0]) == number
+
+    return expect
+
+
+OFFICIAL = [
+    *(
+        Case(f"{name} of {layout}", edited(layout, file, line(2, change)), adapter(layout), refused(Path(file).name, "row 2"))
+        for layout, file in (
+            ("nih", NIH), ("vinbigdata", "train.csv"), ("shenzhen", "shenzhen_metadata.csv"), ("covid", "metadata.csv"),
+            ("mimic", METADATA), ("mimic", f"{JPG}split.csv.gz"),
+        )
+        for name, change in ((f"a comma less in {Path(file).stem}", less), (f"a comma more in {Path(file).stem}", more))
+    ),
+    Case("a comma less between labels", edited("mimic", CHEXPERT, line(2, lambda row: row.replace("1.0,0.0", "1.00.0"))), mimic, refused("chexpert", "row 2")),
+    Case("the table of labels ends early", edited("mimic", CHEXPERT, lambda text: "\n".join(text.split("\n")[:2])), mimic, has_unlabelled(1)),
+    Case("the whole table of labels", DOWNLOADS["mimic"], mimic, has_unlabelled(0)),
+    Case("labels of another subject", edited("mimic", CHEXPERT, line(2, lambda row: row.replace("10000032", "10000033"))), mimic, refused("chexpert", "row 2", "50000001")),
+    Case("patient and age exchanged", exchanged, nih, refused(NIH, "row 2", "00000001_000.png")),
+    Case("a damaged byte in a gzipped table", flipped, mimic, refused("metadata.csv.gz")),
+    Case("gzipped tables that are unpacked", unpacked, mimic, has_images(3)),
+    Case("a column twice", edited("nih", NIH, lambda text: text.replace("Follow-up #", "Patient ID", 1)), nih, refused("row 1", "Patient ID")),
+    Case("an open quotation mark", edited("nih", NIH, line(3, lambda row: row.replace(",", ',"', 1))), nih, refused(NIH)),
+    Case("boxes without the header's last commas", boxes_of_fewer_values, boxes, 1),
+    Case("a row behind notes of several lines", covid_with_notes, adapter("covid"), refused("row 6", "COVD")),
+]  # fmt: skip
+
+
+# ---- index, split, subset
+
+
+def an_index(folder: Path, labels) -> Path:
+    frame = pd.DataFrame({"image_id": ["a", "b"], "view": "frontal", "label:A": labels})
+    frame.to_parquet(folder / "index.parquet")
+    return folder / "index.parquet"
+
+
+def a_split(folder: Path, **columns) -> Path:
+    names = ["a", "b", "c", "d"]
+    frame = pd.DataFrame(
+        {"row": range(4), "image_id": names, "patient_id": names, "split": ["train", "train", "val", "test"]}
+    )
+    frame.assign(**columns).to_parquet(folder / "split.parquet")
+    return folder / "split.parquet"
+
+
+def subset(text: str | bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / "subset.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+        a_split(folder, **{"label:A": np.float32([0, 1, 0, 1])})
+        return folder
+
+    return make
+
+
+def labels_of(path: Path) -> list:
+    return read_index(path, ["image_id"])["label:A"].tolist()
+
+
+def images_of(folder: Path) -> list:
+    split = folder / "split.parquet"
+    return read_subset(folder / "subset.csv", read_split(split), split)["image_id"].tolist()
+
+
+DATES = pd.to_datetime(["2020-01-01", "2020-01-02"])
+LISTS = [
+    Case("labels of an index", lambda folder: an_index(folder, np.float32([1, -1])), labels_of, [1, -1]),
+    Case("a label of 2", lambda folder: an_index(folder, np.float32([1, 2])), labels_of, refused("index.parquet", "row 1", "2.0")),
+    Case("dates for labels", lambda folder: an_index(folder, DATES), labels_of, refused("index.parquet", "row 0")),
+    Case("text for labels", lambda folder: an_index(folder, ["0", "1"]), labels_of, refused("index.parquet", "row 0")),
+    Case("a split without labels", a_split, read_split, refused("split.parquet", "label:")),
+    Case("a split with a label of 2", lambda folder: a_split(folder, **{"label:A": [0, 1, 2, 1]}), read_split, refused("row 2", "label:A")),
+    Case("a split with dates", lambda folder: a_split(folder, **{"label:A": pd.to_datetime([0, 1, 0, 1])}), read_split, refused("row 0", "label:A")),
+    Case("a subset", subset("row,image_id\n1,b\n"), images_of, ["b"]),
+    Case("a subset without its column", subset("row,name\n1,b\n"), images_of, refused("subset.csv", "image_id")),
+    Case("a subset without rows", subset("row,image_id\n"), images_of, refused("subset.csv")),
+    Case("a subset of seeds without rows", subset("row,image_id,seed\n"), images_of, refused("subset.csv")),
+    Case("an empty subset", subset(""), images_of, refused("subset.csv")),
+    Case("a subset that is no text", subset(b"\xff\xfe\x00\x9d"), images_of, refused("subset.csv")),
+    Case("an image twice in a subset", subset("row,image_id\n1,b\n1,b\n"), images_of, refused("subset.csv", "b")),
+    Case("a blank image in a subset", subset("row,image_id\n1,\n"), images_of, refused("subset.csv")),
+]  # fmt: skip
+
+
+# ---- results
+
+
+def predicted(**columns) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        about = {"split": ["test", "test", "val", "val"], "image_id": [*"abcd"], "patient_id": [*"abcd"]}
+        frame = pd.DataFrame({**about, "label:A": [0, 1, 0, 1], "score:A": [0.1, 0.9, 0.2, 0.8]}).assign(
+            **columns
+        )
+        frame.to_parquet(folder / "predictions.parquet")
+        return folder / "predictions.parquet"
+
+    return make
+
+
+def doubled(folder: Path) -> Path:
+    import pyarrow.parquet as pq
+
+    path = predicted()(folder)
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("score:A", table["score:A"]), path)
+    return path
+
+
+def scores_of(path: Path) -> list:
+    return read_seeds([path]).test.scores[0].tolist()
+
+
+def metrics(text: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / "metrics.jsonl").write_text(text)
+        return folder / "metrics.jsonl"
+
+    return make
+
+
+def steps_of(path: Path) -> list:
+    return [record["step"] for record in read_metrics(path)]
+
+
+def bootstrap(given: tuple) -> None:
+    Bootstrap(*given)
+
+
+GOOD = json.dumps({"step": 1, "train": {"loss": 0.5}}) + "\n"
+RESULTS = [
+    Case("predictions", predicted(), scores_of, [[0.1], [0.9]]),
+    Case("scores that are text", predicted(**{"score:A": [*"1010"]}), scores_of, refused("predictions.parquet", "score:A")),
+    Case("labels that are dates", predicted(**{"label:A": pd.to_datetime([0, 1, 0, 1])}), scores_of, refused("predictions.parquet", "label:A")),
+    Case("a column of predictions twice", doubled, scores_of, refused("predictions.parquet", "score:A")),
+    Case("metrics", metrics(GOOD), steps_of, [1]),
+    Case("metrics cut within a line", metrics(GOOD + GOOD[:-9]), steps_of, refused("metrics.jsonl", "row 2")),
+    Case("metrics of another kind", metrics("[1]\n"), steps_of, refused("metrics.jsonl", "row 1")),
+    Case("metrics without a step", metrics('{"train": {"loss": 1}}\n'), steps_of, refused("metrics.jsonl", "row 1")),
+    Case("metrics without a loss", metrics('{"step": 1, "train": {}}\n'), steps_of, refused("metrics.jsonl", "row 1")),
+    Case("no metrics", metrics(""), steps_of, refused("metrics.jsonl")),
+    Case("no resample", lambda folder: ([np.arange(3)], 0, 0), bootstrap, refused("0 resamples")),
+    Case("a negative seed", lambda folder: ([np.arange(3)], 9, -1), bootstrap, refused("seed -1")),
+]  # fmt: skip
+
+CASES = [*OFFICIAL, *LISTS, *RESULTS]

@@ -1,0 +1,66 @@
+"""Reports that are written in ways that a reader understands: what is kept of each as Findings and Impression."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from refers.text.cleaning import Cleaned, clean_report
+from refers.text.laterality import swap_sides
+
+from field import Case
+
+CLEAR = ("The lungs are clear.", "No acute process.")
+SMALL = ("the lungs are clear.", "no acute process.")
+
+
+def written(text: str) -> Callable[[Path], str]:
+    return lambda folder: text
+
+
+def has(findings: str, impression: str) -> Callable[[Cleaned], None]:
+    def expect(cleaned: Cleaned) -> None:
+        assert (cleaned.findings, cleaned.impression) == (findings, impression)
+
+    return expect
+
+
+REPORTS = {
+    "headers in small letters": ("findings: {0}\nimpression: {1}", SMALL),
+    "small letters after an indication without a full stop": ("indication: cough\nfindings: {0}\nimpression: {1}", SMALL),
+    "titles alone on their lines": ("Findings\n\n{0}\n\nImpression\n\n{1}", CLEAR),
+    "small titles alone": ("findings\n{0}\nimpression\n{1}", SMALL),
+    "every section alone": ("Exam\nChest\n\nHistory\nCough\n\nFindings\n{0}\n\nImpression\n{1}\n\nPlan\nNone.", CLEAR),
+    "titles before a dash": ("Findings - {0}\nImpression -- {1}", CLEAR),
+    "Markdown's bold": ("**FINDINGS**\n{0}\n\n**Impression:** {1}", CLEAR),
+    "Markdown's headings": ("# Findings\n{0}\n### IMPRESSION ###\n{1}", CLEAR),
+    "HTML": ("<p><b>FINDINGS:</b> {0}</p><p><strong>Impression</strong><br/>{1}</p>", CLEAR),
+    "HTML headings": ("<h1>Findings</h1>{0}<h1>Impression</h1>{1}", CLEAR),
+    "titles alone, no full stops": ("Indication\nCough\nFindings\nThe lungs are clear\nImpression\nNo acute process", ("The lungs are clear", "No acute process")),
+    "bold titles within a line": ("**FINDINGS** {0} **Impression** {1}", CLEAR),
+    "titles in brackets": ("[FINDINGS]\n{0}\n[IMPRESSION]: {1}", CLEAR),
+    "titles behind bullets": ("\u2022 Findings: {0}\n\u2022 Impression: {1}", CLEAR),
+    "a page break": ("FINDINGS: {0}\n      (Over)\n\n(Cont)\nIMPRESSION: {1}", CLEAR),
+    "a number behind the title": ("FINDINGS #1: {0}\nIMPRESSION #1: {1}", CLEAR),
+    "blanks with spaces": ("FINDINGS: _ _ {0}\nIMPRESSION: _ _ _ {1}", CLEAR),
+    "a condition and a reason": ("UNDERLYING MEDICAL CONDITION:\n man with cough\nREASON FOR THIS EXAMINATION:\n r/o edema\n\nFINDINGS: {0}\nIMPRESSION: {1}", CLEAR),
+    "a condition, a reason, and findings without a header": ("UNDERLYING MEDICAL CONDITION:\n\n Known COPD.\n\nREASON:\n\n Rule out pneumothorax.\n\n{0}\n\nIMPRESSION: {1}", CLEAR),
+    "a history of two paragraphs": ("HISTORY: Cough.\n\nHeart failure and chest pain since May.\n\nFINDINGS: {0}\nIMPRESSION: {1}", CLEAR),
+}  # fmt: skip
+
+HISTORIES = {
+    "a history that goes on": "HISTORY: Cough.\n\nThe patient has had chest pain since May.\n\nIMPRESSION: No acute process.",
+    "a reason that goes on": "REASON:\n\nCough.\n\nPlease evaluate for effusion.\n\nIMPRESSION: No acute process.",
+    "a condition that goes on": "UNDERLYING CONDITION:\n\nSepsis.\n\nFever for three days.\n\nIMPRESSION: No acute process.",
+}
+
+SIDES = {
+    "leftward": ("shift leftward", "shift rightward"),
+    "lobes": ("RUL nodule, LLL collapse", "LUL nodule, RLL collapse"),
+    "letters": ("effusions L>R", "effusions R>L"),
+    "a level of the spine": ("L1 fracture, L spine", "L1 fracture, L spine"),
+}
+
+CASES = [
+    *(Case(name, written(text.format(*parts)), clean_report, has(*parts)) for name, (text, parts) in REPORTS.items()),
+    *(Case(name, written(text), clean_report, has("", CLEAR[1])) for name, text in HISTORIES.items()),
+    *(Case(name, written(text), swap_sides, mirrored) for name, (text, mirrored) in SIDES.items()),
+]  # fmt: skip

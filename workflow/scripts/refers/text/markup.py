@@ -1,0 +1,103 @@
+"""Remove what is no text of a report: page breaks of a print-out, HTML and Markdown.
+
+A title that is set off by markup (<b>Findings</b>, **Findings**, ## Findings, or one underlined by dashes) becomes a header with
+a colon, which the rules of `refers.text.headers` recognise wherever it is.
+"""
+
+import re
+from html import unescape
+from html.entities import html5
+
+from refers.text.headers import title_kind
+
+_OVER, _CONT = r"\(\s{0,3}over\s{0,3}\)", r"\(\s{0,3}cont(?:inued|'d|\.)?\s{0,3}\)"
+# The head of the next page stands between the two marks.
+_PAGES = re.compile(
+    rf"{_OVER}((?:(?!{_OVER}|{_CONT}).){{0,1500}}){_CONT}|{_OVER}|{_CONT}", re.DOTALL | re.IGNORECASE
+)
+_PAGE_HEAD = re.compile(r"FINAL REPORT|PRELIMINARY REPORT|\bclip #|_{9,}", re.IGNORECASE)
+
+_BLOCKS = "p|br|div|li|ul|ol|tr|td|th|table|thead|tbody|hr|pre|blockquote|section|article|center|html|head|body|title"
+_INLINE = "span|font|u|s|a|sub|sup|small|big|code|tt|mark|label|abbr|cite|ins|del"
+_TAG = re.compile(
+    rf"</?(?:(?P<strong>b|strong)|(?P<slanted>i|em)|(?P<heading>h[1-6])|(?P<block>{_BLOCKS})|{_INLINE})\b[^<>]{{0,300}}>",
+    re.IGNORECASE,
+)
+_ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
+_TITLED = r"[A-Za-z][^*_\n]{0,60}?"
+_END = r"[ \t]*+:?[ \t]*+"
+# A title in emphasis, at the start of a line or after a sentence; as a heading; underlined.
+_EMPHASISED = re.compile(
+    rf"(?:^[ \t#>-]*|(?<=[.;?!] ))(\*{{1,3}}|_{{1,3}})[ \t]*({_TITLED}){_END}\1[ \t]*:?", re.MULTILINE
+)
+_HEADING = re.compile(rf"^[ \t]*#{{1,6}}[ \t]*({_TITLED}){_END}#*[ \t]*$", re.MULTILINE)
+_UNDERLINED = re.compile(rf"^[ \t]*({_TITLED}){_END}\n[ \t]*(?:-{{3,}}|={{3,}}|~{{3,}})[ \t]*$", re.MULTILINE)
+_RULER = re.compile(r"^[ \t]*([-=*~#+])(?:[ \t]?\1){2,}[ \t]*$", re.MULTILINE)
+# Without a match of these, which are fast, the patterns above have none.
+_SLANTED = re.compile(r"_[A-Za-z]")
+_RULED = re.compile(r"\n[ \t]*[-=*~#+][ \t]?[-=*~#+]")
+# Not those of [**Name**], the marks of de-identification.
+_STARS = re.compile(r"(?<![\[*])\*{2,}+(?!\])")
+# A title in bold anywhere; one in brackets at the start of a line.
+_BOLD = re.compile(rf"(\*\*|__)[ \t]*([A-Z][^*_\n]{{0,60}}?){_END}\1[ \t]*:?")
+_BRACKETED = re.compile(rf"^[ \t]*\[[ \t]*({_TITLED}){_END}\][ \t]*:?", re.MULTILINE)
+
+
+def without_page_breaks(text: str) -> str:
+    """The text without (Over), (Cont) and the head of the page between them.
+
+    The sentence that a page break cuts goes on in the next line; a paragraph that ends there stays one.
+    """
+    if "(" not in text or not (found := [*_PAGES.finditer(text)]):
+        return text
+    parts, start = [], 0
+    for each in found:
+        head = each[1] or ""
+        kept = "" if not head.strip() or _PAGE_HEAD.search(head) else head
+        parts += [text[start : each.start()], *([kept] if kept else [])]
+        start = each.end()
+    parts.append(text[start:])
+    joined = parts[0]
+    for part in parts[1:]:
+        before, after = joined.rstrip(), part.lstrip()
+        blank = "\n\n" in "".join((joined[len(before) :] + part[: len(part) - len(after)]).split(" "))
+        joined = before + ("\n\n" if blank and before[-1:] in tuple(".:;?!") else "\n") + after
+    return joined
+
+
+def without_markup(text: str) -> str:
+    """The text without HTML tags and entities and without Markdown's emphasis, headings and rulers."""
+    if "<" in text:
+        text = _TAG.sub(_as_markdown, text)
+    if "&" in text:
+        text = _ENTITY.sub(_character, text)
+    if "*" in text or _SLANTED.search(text):
+        text = _EMPHASISED.sub(lambda found: _as_header(found, 2), text)
+        text = _BOLD.sub(lambda found: _as_header(found, 2, "\n"), text)
+        text = _STARS.sub(" ", text)
+    if "[" in text:
+        text = _BRACKETED.sub(lambda found: _as_header(found, 1), text)
+    if "#" in text:
+        text = _HEADING.sub(lambda found: _as_header(found, 1), text)
+    if _RULED.search(text):
+        text = _UNDERLINED.sub(lambda found: _as_header(found, 1), text)
+        text = _RULER.sub("", text)
+    return text
+
+
+def _as_markdown(found: re.Match) -> str:
+    if found["heading"]:
+        return "\n" if found[0].startswith("</") else "\n## "
+    if found["block"]:
+        return "\n"
+    return "**" if found["strong"] else " "
+
+
+def _character(found: re.Match) -> str:
+    known = found[1].startswith("#") or f"{found[1]};" in html5
+    return unescape(found[0]) if known else found[0]
+
+
+def _as_header(found: re.Match, group: int, before: str = "") -> str:
+    """A known title with a colon; other words as they are."""
+    return f"{before}{found[group]}: " if title_kind(found[group]) else found[0]
