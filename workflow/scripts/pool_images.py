@@ -8,11 +8,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from refers.data.index import read_index
 from refers.data.mimic_studies import PoolSource, pool
 from refers.data.splits import read_split
-from refers.data.store import open_store, read_quarantine
+from refers.data.store import index_of, open_store, read_quarantine
 from refers.errors import UserError, run
-from refers.files import atomic_path, file_digest, read_parquet, write_json, write_parquet
+from refers.files import atomic_path, file_digest, write_json, write_parquet
 
 IN_INDEX = ("image_id", "patient_id", "study_id", "view", "split")
 
@@ -35,15 +36,16 @@ def read_source(name: str, index: Path, store: Path, manifest: Path, splits: lis
     """A source with its splits, whose row numbers are checked against it.
 
     Raises:
-        UserError: a file is missing or damaged, or the index and the store differ in length.
+        UserError: a file is missing or damaged, or store, splits and index do not belong together.
     """
-    frame, images = read_parquet(index, "index", IN_INDEX, rest=True), open_store(store)
+    frame, digest = read_index(index, IN_INDEX), file_digest(index)
+    images = open_store(store, digest, *map(index_of, splits))
     if len(frame) != len(images):
         raise UserError(
             f"{store}: holds {len(images)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
         )
     found = [read_split(path, len(frame)) for path in splits]
-    return PoolSource(name, frame, images, read_quarantine(manifest), found)
+    return PoolSource(name, frame, images, read_quarantine(manifest, digest), found)
 
 
 def main() -> None:
