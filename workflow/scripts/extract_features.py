@@ -11,7 +11,7 @@ import numpy as np
 from refers import config
 from refers.data.store import open_store
 from refers.errors import UserError, run
-from refers.files import atomic_path, read_parquet, write_json
+from refers.files import atomic_path, file_digest, read_parquet, write_json
 from refers.model.encoders import load_encoder
 from refers.model.vit import Encoder
 from refers.provenance import run_record
@@ -50,7 +50,7 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Features, args.config, "probe.features")
     device = choose_device(args.device)
-    store = open_store(args.store)
+    store = open_store(args.store, file_digest(args.index))
     encoder, about = load_encoder(args.encoder)
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)
