@@ -26,7 +26,7 @@ def test_the_mean_of_a_map_is_the_logit(small_model, classes, kind):
 
 def test_a_map_keeps_the_places_of_its_tokens(small_model):
     torch.manual_seed(0)
-    model = Classifier(build_encoder(small_model), 2, 0.0).eval()
+    model = Classifier(build_encoder(small_model), 1, 0.0).eval()
     tokens = model.encoder(torch.randn(1, 1, 32, 32)).tokens
     model.encoder.forward = lambda images: Features(tokens, tokens.mean(1), tokens.mean(1))
     maps = class_activation.class_activation(model, torch.zeros(1))

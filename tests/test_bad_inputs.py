@@ -15,6 +15,7 @@ from helpers import DOWNLOADS, bomb, write_dicom, write_image
 from PIL import Image
 from refers.data.adapters import adapter
 from refers.errors import run
+from refers.files import file_digest
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 TABLES = {  # of each layout: the main table, a column and a value that the adapter reads
@@ -376,7 +377,7 @@ STORES = [
     ("gzip", "", 2, r"2\.png: .*unknown image format", put("2.png", gzip.compress(b"hello"))),
     ("decompression bomb", "", 2, r"2\.png: .*60000 x 60000 pixels", lambda folder: bomb(folder / "2.png")),
     ("absent image", "", 2, r"2\.png: .*No such file", absent("2.png")),
-    ("directory for an image", "", 2, r"2\.png: .*Is a directory", directory("2.png")),
+    ("directory for an image", "", 2, r"2\.png: .*not a regular file", directory("2.png")),
     ("symlink loop", "", 2, r"2\.png: .*symbolic links", loop("2.png")),
     ("no permission", "", 2, r"2\.png: .*Permission denied", locked("2.png")),
     ("several frames", "", 2, r"bad\.dcm: .*2 frames", dicom(frames=True)),
@@ -442,6 +443,18 @@ def make_index(folder: Path) -> None:
     (folder / "images.json").write_text('{"quarantined": []}')
 
 
+def tie(folder: Path) -> None:
+    """Make the manifest, where it is one, that of the index and the store."""
+    path = folder / "images.json"
+    if not path.exists() or not path.read_text().startswith('{"'):
+        return
+    content = json.loads(path.read_text())
+    for key, name in (("index_sha256", "index.parquet"), ("sha256", "images.npy")):
+        if (folder / name).exists():
+            content[key] = file_digest(folder / name)
+    path.write_text(json.dumps(content))
+
+
 def column(name: str, value):
     return lambda folder: (
         pd.read_parquet(folder / "index.parquet").assign(**{name: value}).to_parquet(folder / "index.parquet")
@@ -497,6 +510,7 @@ def test_a_malformed_index_or_list_gives_no_split(
 ):
     make_index(tmp_path)
     spoil(tmp_path)
+    tie(tmp_path)
     out = tmp_path / "out"
     config = {"dataset": "toy", "kind": "random", "classes": ["A"], "views": ["frontal"]} | settings
     arguments = ["--index", tmp_path / "index.parquet", "--config", json.dumps(config), "--lists", tmp_path]
@@ -568,6 +582,7 @@ def test_a_split_is_not_checked_against_files_that_do_not_fit(
 ):
     make_split(tmp_path)
     spoil(tmp_path)
+    tie(tmp_path)
     out = tmp_path / "out"
     arguments = ["--split", tmp_path / "split.parquet", "--index", tmp_path / "index.parquet"]
     arguments += ["--store", tmp_path / "images.npy", "--dataset", "toy", "--out", out / "check.json"]
