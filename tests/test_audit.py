@@ -86,6 +86,7 @@ def audit(results, call, tmp_path):
     def run(source=results, spec=SPEC, printed="70.0", lists=None):
         (tmp_path / "reported.csv").write_text(REPORTED.format(printed))
         out = tmp_path / "audit"
+        shutil.rmtree(out, ignore_errors=True)
         given = [
             "--released",
             source,
