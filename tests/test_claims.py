@@ -590,10 +590,12 @@ def test_a_row_or_table_that_no_table_has_is_refused(tmp_path):
         checked(tmp_path, difference("c3l", more_than=0))
     with pytest.raises(UserError, match="claim one: tables: no 'table9'"):
         checked(tmp_path, p_value("nih/1", tables="table9"))
-    with pytest.raises(
-        UserError, match="claim one: figures: no 'figure9' with boxes; must be one of boxes, few, gone"
-    ):
-        checked(tmp_path, {"kind": "overlap", "figures": "figure9", "above": 0.5})
+
+
+def test_a_figure_that_the_study_does_not_draw_cannot_be_judged(tmp_path):
+    verdict, numbers, *_ = checked(tmp_path, {"kind": "overlap", "figures": "figure9", "above": 0.5})
+    assert verdict == UNJUDGED
+    assert "no figure 'figure9' with boxes" in numbers
 
 
 # ---- the shipped claims

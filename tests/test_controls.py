@@ -331,7 +331,11 @@ def test_a_control_differs_in_nothing_that_its_method_takes_from_elsewhere():
     assert study.model_settings("random") == study.pretrain_settings("refers").model
     assert study.model_settings("random").activation == "gelu"
     # the input of a checkpoint is that of its weights
-    imported = {"checkpoint": "m.safetensors", "model": {"input": {"mean": [0.5], "std": [0.5]}}}
+    imported = {
+        "checkpoint": "m.safetensors",
+        "pretrain": None,
+        "model": {"input": {"mean": [0.5], "std": [0.5]}},
+    }
     study = study_of({"methods": {"refers": imported}})
     assert study.model_settings("random").input is None
 

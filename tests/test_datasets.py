@@ -359,7 +359,7 @@ def script(layout: str, folder: Path, out: Path) -> subprocess.CompletedProcess:
 def test_an_unknown_layout_names_the_known_ones(tmp_path):
     done = script("chexpert", tmp_path, tmp_path)
     assert done.returncode == 1
-    assert "available are covid, mimic, nih, shenzhen, vinbigdata" in done.stderr
+    assert "available are covid, mimic, nih, pneumonia, shenzhen, vinbigdata" in done.stderr
 
 
 @real

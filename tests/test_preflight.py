@@ -275,7 +275,7 @@ def test_checkpoints_and_lists_are_lines_too(shenzhen, tmp_path):
     assert "get it from https://example.org/bert" in lines["text encoder"]
     assert "get it from https://github.com/funnyzhou/REFERS" in lines["released lists of shenzhen"]
     assert advice.startswith(
-        f"place config.json and model.safetensors and vocab.txt or tokenizer.json in {tmp_path}/bert"
+        f"place config.json and model.safetensors or pytorch_model.bin and vocab.txt or tokenizer.json in {tmp_path}/bert"
     )
     (tmp_path / "bert").mkdir()
     for name in ("config.json", "vocab.txt", "pytorch_model.bin"):

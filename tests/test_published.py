@@ -152,6 +152,7 @@ def test_independent_numbers_have_a_row_that_nothing_judges():
     assert table_of([REFERS, C2L], independent=ABOUT).notes[-1] != note
 
 
+@pytest.mark.tool("pdflatex")
 def test_every_format_prints_them_below_the_methods(tmp_path):
     table = table_of([REFERS, C2L], reports=OTHERS, independent=ABOUT)
     markdown = to_markdown(table)

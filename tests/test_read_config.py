@@ -128,7 +128,7 @@ def change(values, path, value):
             "nih",
             ["config.datasets.nih", "unknown key 'sorce'", "did you mean 'source'"],
         ),
-        ("datasets.mine", {"title": "Mine"}, ["config.datasets.mine", "source", "classes", "views", "split"]),
+        ("datasets.mine", {"title": "Mine"}, ["config.datasets.mine", "source", "classes", "split"]),
         ("plan.tflops", 0, ["config.plan.tflops", "above 0"]),
         ("plan.gpus", ["four"], ["config.plan.gpus.0", "whole number", "'four'"]),
         ("study.seeds", [0, 0], ["config.study.seeds", "twice"]),

@@ -74,7 +74,8 @@ def test_files_and_headings_that_a_document_links_exist(path):
         linked = path.parent / target if target else path
         assert linked.exists(), f"{path.name}: {target}"
         headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE) if heading else []
-        assert not heading or heading in [each.lower().replace(" ", "-") for each in headings]
+        anchors = [re.sub(r"[^\w\s-]", "", each.lower()).replace(" ", "-") for each in headings]
+        assert not heading or heading in anchors
 
 
 def test_the_readme_links_every_document():

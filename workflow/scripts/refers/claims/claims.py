@@ -189,20 +189,19 @@ def check_claims(claims: list[dict[str, Any]], paper: Numbers, ours: Numbers) ->
     """Every claim against both sets of numbers, as rows with FIELDS.
 
     Raises:
-        UserError: a claim names a row or table that neither set has, or a figure without boxes.
+        UserError: a claim names a row or table that neither set has.
     """
     rows = {row for entries in (paper.entries, ours.entries) for _, row, _ in entries} - TESTS.keys()
     tables = {table for entries in (paper.entries, ours.entries) for table, _, _ in entries}
-    known = {"left": rows, "right": rows, "tables": tables, "figures": ours.overlaps.keys()}
+    known = {"left": rows, "right": rows, "tables": tables}
     columns = list(dict.fromkeys(column for _, _, column in ours.entries))
     checked = []
     for claim in claims:
         for test in claim["tests"]:
             for key, names in known.items():
                 if unknown := {*test.get(key, []), *test.get("than", {}).get(key, [])} - names:
-                    where = "with boxes" if key == "figures" else "in any table"
                     raise UserError(
-                        f"claim {claim['id']}: {key}: no {min(unknown)!r} {where};"
+                        f"claim {claim['id']}: {key}: no {min(unknown)!r} in any table;"
                         f" must be one of {', '.join(sorted(names)) or 'none'}"
                     )
         expanded = [expand(test, columns) for test in claim["tests"]]

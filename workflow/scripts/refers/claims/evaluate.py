@@ -92,7 +92,8 @@ class Numbers:
         return self.entries.get((table, row, column), Number(math.nan, self.absent))
 
     def overlap(self, figure: str) -> Overlap:
-        return self.overlaps.get(figure, Overlap(status=self.absent))
+        absent = self.absent if self.exact else f"this study has no figure {figure!r} with boxes"
+        return self.overlaps.get(figure, Overlap(status=absent))
 
     def fact(self, name: str) -> Number:
         return self.facts.get(name, Number(math.nan, self.uncounted))

@@ -68,7 +68,7 @@ def open_store(path: str | Path, *indexes: str | None) -> np.memmap:
     if not manifest.exists():
         return store
     wanted = _read_manifest(manifest)
-    if wanted.get("sha256") != large_file_digest(path):
+    if wanted.get("sha256", digest := large_file_digest(path)) != digest:
         raise UserError(
             f"{path}: damaged: its content differs from {manifest}; delete it and rerun pack_images.py"
         )
@@ -87,7 +87,8 @@ def _read_manifest(path: Path) -> dict:
 
 
 def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | None]) -> None:
-    if any(digest not in (None, manifest.get(INDEX_DIGEST)) for digest in indexes):
+    known = manifest.get(INDEX_DIGEST)
+    if known and any(digest not in (None, known) for digest in indexes):
         raise UserError(f"{origin}: its rows are those of another index; delete it and rerun pack_images.py")
 
 

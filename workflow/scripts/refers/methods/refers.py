@@ -29,7 +29,7 @@ from refers.methods import Context, StudySettings
 from refers.methods.common.contrast import chance_loss, contrastive_loss
 from refers.model.fusion import NoFusion, PatchFusion, ViewFusion
 from refers.model.report_decoder import ReportDecoder
-from refers.model.text_encoder import TextEncoder, check_sizes
+from refers.model.text_encoder import TextEncoder
 from refers.model.vit import Encoder
 from refers.training import distributed
 from refers.training.task import Batch, PretrainingObjective
@@ -95,7 +95,6 @@ class Objective(PretrainingObjective):
         if settings.image_to_text or settings.text_to_image:
             if context.text_encoder is None:
                 raise UserError("refers: these images have no reports; set pretrain.sources: [mimic]")
-            check_sizes(context.text_encoder, context.vocabulary, context.max_length)
             self.text = TextEncoder(context.text_encoder)
             views = 1 if settings.fusion == "none" else settings.views
             self.project = nn.Linear(self.text.hidden, views * encoder.feature_width)

@@ -84,8 +84,6 @@ def other_files(study: Study) -> list[dict[str, Any]]:
     for method in study.methods:
         if path := study.checkpoint_file(method):
             wanted[f"weights of {method}"] = (path.parent, (path.name,), origins.get(str(path), ""))
-            if note := study.import_note(method):
-                remarks[f"weights of {method}"] = [note]
     for name in study.datasets:
         entry = study.dataset(name)
         if entry.split.kind == "released" and entry.released:

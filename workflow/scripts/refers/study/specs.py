@@ -35,13 +35,12 @@ class Specs:
         rows = []
         for row in self.table_rows(name):
             about = groups[row] if row in groups else self.study.method(row)
-            imported = [note for method in self.row_methods(row) if (note := self.study.import_note(method))]
             rows.append(
                 {
                     "id": row,
                     "title": about.title,
                     "methods": self.row_methods(row),
-                    "note": "; ".join(dict.fromkeys(filter(None, [about.note, *imported]))),
+                    "note": about.note,
                     "marks": entry.marks.get(row, []),
                 }
             )

@@ -148,16 +148,6 @@ class Study:
         """Whether a method's encoder is imported from a checkpoint rather than pre-trained."""
         return self.method(self.encoder_owner(method)).checkpoint is not None
 
-    def import_note(self, method: str) -> str:
-        """What to know about a method that is configured to be pre-trained and has a checkpoint too; empty for others."""
-        entry = self.method(self.encoder_owner(method))
-        if entry.checkpoint is None or not entry.pretrain:
-            return ""
-        # tables are published, folders of this machine are not
-        path = self.checkpoint_file(method)
-        origin = path.name if path else entry.checkpoint
-        return f"imported from {origin}, not pre-trained here: its pretrain settings are not used"
-
     def is_pretrained(self, method: str) -> bool:
         """Whether a method has a pre-training of its own."""
         return self.encoder_owner(method) == method and not self.is_imported(method)
