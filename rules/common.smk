@@ -67,6 +67,10 @@ SPECS = Specs(AVAILABILITY)
 # save its state.
 shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
+# For a job that reads a package beside Snakemake, in whatever environment it runs. A parameter would rerun the job where
+# only the place of Python differs.
+os.environ.update(SNAKEMAKE_PYTHON=sys.executable)
+
 
 def one_of(names):
     """Regular expression of these names; with none of them it matches nothing."""

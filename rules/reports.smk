@@ -71,7 +71,8 @@ rule copy_text_encoder:
         digests=package_digests,
         code=code_of("copy_text_encoder"),
     shell:
-        "{sys.executable:q} workflow/scripts/copy_text_encoder.py --package {params.package:q} --out {params.folder:q} &> {log:q}"
+        '"$SNAKEMAKE_PYTHON" workflow/scripts/copy_text_encoder.py'
+        " --package {params.package:q} --out {params.folder:q} &> {log:q}"
 
 
 rule tokenize_reports:
