@@ -92,6 +92,17 @@ def html_table(title: str, heads: list[str], rows: list[list[str]]) -> str:
     )
 
 
+def scrolling(html: str) -> str:
+    """HTML whose plain tables scroll by themselves where the page is too narrow for them."""
+    return html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+
+
+def html_section(name: str, title: str, text: str, tables: Iterable[tuple[str, list, list]]) -> str:
+    """A section of the page: a heading that can be linked by `name`, a paragraph, and tables as (title, heads, rows)."""
+    parts = [f'<h2 id="{name}">{title}</h2>', f"<p>{escape(text)}</p>"]
+    return "\n".join([*parts, *(scrolling(html_table(*table)) for table in tables)])
+
+
 def column_widths(grid: list[list[str]]) -> list[int]:
     """Characters that each column needs, three at least."""
     return [max(3, *map(len, column)) for column in zip(*grid, strict=True)]

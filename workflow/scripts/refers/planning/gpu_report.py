@@ -1,10 +1,9 @@
 """What `snakemake gpu_check` found, as tables. No torch."""
 
 from collections import Counter
-from html import escape
 from typing import Any
 
-from refers.formatting import csv_text, gib, html_table, markdown_table, markdown_text
+from refers.formatting import csv_text, gib, html_section, markdown_table, markdown_text
 
 STEP, FINETUNING, RESUME, MEMORY, LOCK, PRODUCTS = (
     "pre-training step", "fine-tuning step", "resume", "out of memory", "GPU lock", "matrix products",
@@ -109,13 +108,7 @@ def to_markdown(found: dict[str, Any]) -> str:
 
 def to_html(found: dict[str, Any]) -> str:
     """Both tables as the page shows them."""
-    parts = ['<h2 id="gpu_check">GPU check</h2>', f"<p>{escape(sentence(found))} {EXPLAINED}</p>"]
-    for title, heads, rows in tables(found):
-        text = html_table(title, heads, rows)
-        parts.append(
-            text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
-        )
-    return "\n".join(parts)
+    return html_section("gpu_check", "GPU check", f"{sentence(found)} {EXPLAINED}", tables(found))
 
 
 def sentence(found: dict[str, Any]) -> str:

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 from refers import config
 from refers.config.study import Tier
-from refers.formatting import gib, html_table, markdown_table, size, span
+from refers.formatting import gib, html_section, markdown_table, size, span
 from refers.planning.costs import GPU_RULES, TRAINING, UNCOUNTED, Cost, CostModel
 from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
 from refers.study.check import check
@@ -262,13 +261,7 @@ def to_markdown(plan: dict) -> str:
 
 def to_html(plan: dict) -> str:
     """The plan as the page shows it."""
-    parts = ['<h2 id="plan">Plan</h2>', f"<p>{escape(sentence(plan))}</p>"]
-    for title, heads, rows in tables(plan):
-        text = html_table(title, heads, rows)
-        parts.append(
-            text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
-        )
-    return "\n".join(parts)
+    return html_section("plan", "Plan", sentence(plan), tables(plan))
 
 
 def sentence(plan: dict) -> str:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from refers.evaluation.statistics import LEVEL
-from refers.formatting import input_text
+from refers.formatting import input_text, scrolling
 
 ASSETS = Path(__file__).parents[3] / "report"
 VERDICTS = {
@@ -85,10 +85,7 @@ def render(
         "<p>Our number first, the paper's beside it.</p>" if claims else "",
         "<p>A click on a number shows its provenance, a click on a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
-        *(
-            text.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
-            for text in tables
-        ),
+        *(scrolling(text) for text in tables),
         '<h2 id="figures">Figures</h2><div class="pictures">',
         *(_picture(caption, path) for caption, path in figures),
         "</div>",
