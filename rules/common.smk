@@ -359,7 +359,7 @@ def tokens_option(wildcards, input):
 
 
 def text_encoder_option(wildcards, input):
-    return option("--text-encoder", os.path.dirname(input.text_encoder[0]) if input.text_encoder else "")
+    return option("--text-encoder", text_encoder_folder(wildcards, input) if input.text_encoder else "")
 
 
 def sources_of_pool(wildcards):
@@ -600,12 +600,7 @@ def finetuned_of_tables():
 
 def judged_tables():
     """Tables that claims are judged by."""
-    names = [
-        name
-        for name, entry in CONFIG.tables.items()
-        if entry.protocol == "finetune" and entry.comparable and not entry.against
-    ]
-    return expand(paths.TABLE, table=names, form="csv")
+    return expand(paths.TABLE, table=STUDY.judged_tables, form="csv")
 
 
 def claims_of_study(form):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from refers.data.leakage import KINDS, check
 from refers.data.splits import read_split
-from refers.data.store import index_of, open_store
-from refers.errors import UserError, run
+from refers.data.store import expect_rows, index_of, open_store
+from refers.errors import run
 from refers.files import file_digest, read_parquet, write_json
 
 
@@ -34,10 +34,7 @@ def main() -> None:
     args = parse_args()
     views = read_parquet(args.index, "index", ["view"])["view"]
     store = open_store(args.store, file_digest(args.index), index_of(args.split))
-    if len(views) != len(store):
-        raise UserError(
-            f"{args.store}: holds {len(store)} images, {args.index} lists {len(views)}; delete the store and rerun pack_images.py"
-        )
+    expect_rows(args.store, store, args.index, len(views))
     split = read_split(args.split, len(store))
     report = check(split, views, store, args.accept, args.dataset, args.minority_patients)
     write_json(args.out, report)

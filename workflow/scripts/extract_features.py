@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from refers import config
-from refers.data.store import open_store
-from refers.errors import UserError, run
+from refers.data.store import expect_rows, open_store
+from refers.errors import run
 from refers.files import atomic_path, file_digest, read_parquet, write_json
 from refers.model.encoders import load_encoder
 from refers.model.vit import Encoder
@@ -56,10 +56,7 @@ def main() -> None:
     model = Pooled(encoder).to(device)
     how = config.Augment(evaluation=settings.evaluation)
     frame = read_parquet(args.index, "index", ("width", "height"))
-    if len(frame) != len(store):
-        raise UserError(
-            f"{args.store}: holds {len(store)} images, {args.index} lists {len(frame)}; delete the store and rerun pack_images.py"
-        )
+    expect_rows(args.store, store, args.index, len(frame))
     frame.insert(0, "row", np.arange(len(store)))
     memory = oom_as_user_error("in a forward pass", "lower probe.features.batch_size")
     with atomic_path(args.out) as path, Precision(settings.precision, device).autocast(), memory:

@@ -11,8 +11,8 @@ import numpy as np
 from refers.data.index import read_index
 from refers.data.mimic_studies import PoolSource, pool
 from refers.data.splits import read_split
-from refers.data.store import index_of, open_store, read_quarantine
-from refers.errors import UserError, run
+from refers.data.store import expect_rows, index_of, open_store, read_quarantine
+from refers.errors import run
 from refers.files import atomic_path, file_digest, write_json, write_parquet
 
 IN_INDEX = ("image_id", "patient_id", "study_id", "view", "split")
@@ -40,10 +40,7 @@ def read_source(name: str, index: Path, store: Path, manifest: Path, splits: lis
     """
     frame, digest = read_index(index, IN_INDEX), file_digest(index)
     images = open_store(store, digest, *map(index_of, splits))
-    if len(frame) != len(images):
-        raise UserError(
-            f"{store}: holds {len(images)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
-        )
+    expect_rows(store, images, index, len(frame))
     found = [read_split(path, len(frame)) for path in splits]
     return PoolSource(name, frame, images, read_quarantine(manifest, digest), found)
 

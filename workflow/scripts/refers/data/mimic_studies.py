@@ -13,7 +13,7 @@ from refers.columns import LABEL
 from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
-from refers.data.store import open_store, read_quarantine
+from refers.data.store import expect_rows, open_store, read_quarantine
 from refers.errors import UserError
 from refers.files import file_digest
 
@@ -68,10 +68,7 @@ class MimicStudies:
         digest = file_digest(index)
         self.store = open_store(store, digest)
         self.quarantined = read_quarantine(manifest, digest) if manifest else []
-        if len(frame) != len(self.store):
-            raise UserError(
-                f"{store}: holds {len(self.store)} images, {index} lists {len(frame)}; delete the store and rerun pack_images.py"
-            )
+        expect_rows(store, self.store, index, len(frame))
         saved = _read_tokens(tokens) if tokens else _no_tokens(frame["study_id"])
         place = pd.Series(np.arange(len(saved["study_id"])), index=saved["study_id"])
         frame["row"] = np.arange(len(frame))

@@ -76,6 +76,14 @@ def open_store(path: str | Path, *indexes: str | None) -> np.memmap:
     return store
 
 
+def expect_rows(path: str | Path, store: np.ndarray, index: str | Path, rows: int) -> None:
+    """Raise a UserError unless a store has an image for each of the rows of an index."""
+    if len(store) != rows:
+        raise UserError(
+            f"{path}: holds {len(store)} images, {index} lists {rows}; delete the store and rerun pack_images.py"
+        )
+
+
 def index_of(split: str | Path) -> str | None:
     """SHA-256 of the index that a split was drawn from; None where the file does not say."""
     return parquet_attributes(split).get(INDEX_DIGEST)

@@ -185,8 +185,7 @@ class JobGraph:
         return found
 
     def everything(self) -> None:
-        entries = self.study.config.tables
-        tables = {name: self.table(name) for name in entries}
+        tables = {name: self.table(name) for name in self.study.config.tables}
         for name in self.study.config.figures:
             self.figure(name)
         blocked = self.study.incomparable()
@@ -196,11 +195,7 @@ class JobGraph:
             for target, figure in maps.items()
             if not {"", self.study.figure(figure).dataset} & {*blocked}
         ]
-        compared = [
-            target
-            for name, target in tables.items()
-            if entries[name].protocol == "finetune" and entries[name].comparable and not entries[name].against
-        ]
+        compared = [tables[name] for name in self.study.judged_tables]
         if self.study.config.claims:
             needs = [*compared, *judged, *self.counts()]
             self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)

@@ -222,6 +222,15 @@ class Study:
         return settings
 
     @property
+    def judged_tables(self) -> list[str]:
+        """Tables that the paper has too, by which claims are judged."""
+        return [
+            name
+            for name, entry in self.config.tables.items()
+            if entry.protocol == "finetune" and entry.comparable and not entry.against
+        ]
+
+    @property
     def priced_methods(self) -> list[str]:
         """Methods whose training a plan prices: those of the study and of its tiers, and those whose encoders they take."""
         asked = [*self.methods, *(name for tier in self.config.plan.tiers for name in tier.add)]
