@@ -42,6 +42,21 @@ def command(folder: Path, *extra: str) -> list:
     return [sys.executable, SCRIPT, "--index", folder / "index.parquet", "--folder", folder, *outputs, *extra]
 
 
+# A worker that comes to wait.png waits there for ever; the workers are forked and keep the change.
+WAITING = """
+import runpy, sys, threading
+from refers.data import images
+load = images.load_square
+def wait(path, *more):
+    if path.endswith("wait.png"):
+        threading.Event().wait()
+    return load(path, *more)
+images.load_square = wait
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def script(folder: Path, *extra: str) -> subprocess.CompletedProcess:
     return subprocess.run(command(folder, *extra), capture_output=True, text=True, check=False)
 
@@ -142,11 +157,15 @@ def test_a_run_ended_by_sigkill_is_taken_up_by_the_next(folder):
     assert script(folder, "--size", "8").returncode == 0
     whole = (folder / "images.npy").read_bytes()
     (folder / "images.npy").unlink()
-    os.mkfifo(folder / "wait.png")  # a worker waits here for ever
+    Image.new("L", (12, 10), 69 * 3).save(folder / "wait.png")
     names = [*NAMES[:-1], "wait.png"]
     pd.DataFrame({"path": names}).to_parquet(folder / "index.parquet")
+    python, *words = command(folder, "--size", "8", "--workers", "2")
     run = subprocess.Popen(
-        command(folder, "--size", "8", "--workers", "2"), stdout=subprocess.PIPE, text=True
+        [python, "-c", WAITING, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)},
     )
     while "64 of 70" not in run.stdout.readline():
         assert run.poll() is None
@@ -156,8 +175,6 @@ def test_a_run_ended_by_sigkill_is_taken_up_by_the_next(folder):
     run.wait()
     assert children
     assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
-    (folder / "wait.png").unlink()
-    Image.new("L", (12, 10), 69 * 3).save(folder / "wait.png")
     done = script(folder, "--size", "8", "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert "64 of 70" in done.stdout.splitlines()[0]
