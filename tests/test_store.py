@@ -42,9 +42,9 @@ def command(folder: Path, *extra: str) -> list:
     return [sys.executable, SCRIPT, "--index", folder / "index.parquet", "--folder", folder, *outputs, *extra]
 
 
-# A worker that comes to wait.png waits there for ever; the workers are forked and keep the change.
+# A worker that comes to wait.png waits there for ever; forked workers keep the change.
 WAITING = """
-import runpy, sys, threading
+import multiprocessing, runpy, sys, threading
 from refers.data import images
 load = images.load_square
 def wait(path, *more):
@@ -52,6 +52,7 @@ def wait(path, *more):
         threading.Event().wait()
     return load(path, *more)
 images.load_square = wait
+multiprocessing.set_start_method("fork")
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
