@@ -273,28 +273,27 @@ def test_one_item_that_does_not_fit_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "shared"), [("refers", "negatives of task 2"), ("lsp", "update is that of the whole batch")]
+    ("name", "how", "said"),
+    [
+        ("refers", "sharded", "update is that of the whole batch"),
+        ("lsp", "not sharded", "the negatives"),
+        ("lsp", "normalised", "batch normalisation"),
+    ],
 )
 def test_the_record_names_terms_that_gradient_accumulation_changes(
-    name, shared, small_model, context, studies, tmp_path
+    name, how, said, small_model, context, studies, tmp_path
 ):
     task = task_of(name, small_model, context, studies)
-    whole = task.loss
-
-    def loss(batch):
-        if len(batch["tokens"]) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(batch)
-
+    if how == "not sharded":
+        task = dataclasses.replace(task, sharded=False, batch_dependent="the negatives")
+    elif how == "normalised":
+        task.module.extra = torch.nn.BatchNorm1d(4)
     training = config.Training(steps=2, warmup_steps=1, batch_size=4, precision="fp32")
-    outcome = trainer.fit(dataclasses.replace(task, loss=loss), training, CPU, tmp_path, "x")
-    assert outcome["micro_batches"] == 2
-    assert (
-        "did not fit into GPU memory: gradients accumulated over 2 micro-batches"
-        in outcome["micro_batch_note"]
-    )
-    assert shared in outcome["micro_batch_note"]
     assert "micro_batch_note" not in trainer.fit(task, training, CPU, tmp_path / "whole", "x")
+    outcome = trainer.fit(task, training.replace(micro_batches=2), CPU, tmp_path, "x")
+    assert outcome["micro_batches"] == 2
+    assert "gradients accumulated over 2 micro-batches" in outcome["micro_batch_note"]
+    assert said in outcome["micro_batch_note"]
 
 
 @pytest.mark.parametrize("log_every", [5, 20])

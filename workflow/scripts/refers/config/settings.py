@@ -360,6 +360,12 @@ class Training(Section):
         "drop",
         description="The incomplete batch at the end of an epoch: left out, or a smaller step (code, fine-tuning).",
     )
+    micro_batches: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = Field(
+        "auto",
+        description="Parts of a batch whose gradients are accumulated, for a GPU with less memory: auto begins with 1 and doubles"
+        " where a batch does not fit. Losses and gradients of pre-training are those of the whole batch, at the cost of one more"
+        " forward pass; batch normalisation uses a part's statistics.",
+    )
     precision: Literal["bf16", "fp16", "fp32", "apex-o1", "apex-o2"] = Field(
         "bf16", description="Arithmetic of the forward pass."
     )

@@ -87,7 +87,7 @@ class Objective(PretrainingObjective):
 
     unit = "image"
     crops = 2
-    batch_dependent = "the images that are mixed"
+    sharded = True
     queue: Tensor
     pointer: Tensor
     normaliser: Tensor
@@ -101,8 +101,8 @@ class Objective(PretrainingObjective):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         # 0 until the first batch has set it
         self.register_buffer("normaliser", torch.zeros(()))
-        # unit keys of the step's batch, or of its micro-batches so far
-        self.fresh: list[Tensor] = []
+        # unit keys of the step's batch
+        self.fresh = torch.zeros(0, settings.width)
 
     def augment(self, shared: Augment) -> Augment:
         area = self.settings.area
@@ -172,7 +172,7 @@ class Objective(PretrainingObjective):
             "heterogeneous": self.contrast(query, F.normalize(mix(key), dim=1)),
         }
         if self.training:
-            self.fresh.append(unit_key)
+            self.fresh = unit_key
         return {"loss": (losses["plain"] + losses["homogeneous"] + losses["heterogeneous"]) / 3, **losses}
 
     def trivial_loss(self, batches: Iterable[Batch]) -> float:
@@ -186,13 +186,9 @@ class Objective(PretrainingObjective):
         self.queue.index_copy_(0, places, keys)
         self.pointer.add_(len(keys)).remainder_(len(self.queue))
 
-    def before_step(self) -> None:
-        """Drop the keys of a batch that did not fit into memory: the step is repeated in micro-batches."""
-        self.fresh = []
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Enqueue the step's keys; teacher <- momentum * teacher + (1 - momentum) * student."""
-        self.enqueue(torch.cat(self.fresh))
+        self.enqueue(self.fresh)
         student = (*self.encoder.parameters(), *self.head.parameters())
         torch._foreach_lerp_(tuple(self.teacher.parameters()), student, 1 - self.settings.momentum)

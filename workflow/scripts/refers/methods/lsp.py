@@ -60,6 +60,7 @@ class Objective(PretrainingObjective):
     """Encoder, linear layer, masked cross-entropy."""
 
     unit = "image"
+    sharded = True
     columns: Tensor
 
     def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
@@ -72,7 +73,6 @@ class Objective(PretrainingObjective):
         columns = [place for place, name in enumerate(context.label_names) if name not in left_out]
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.head = nn.Linear(encoder.feature_width, len(columns))
-        self.batch_dependent = "the mean over labels that count" if settings.uncertain == "ignore" else ""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted, mask = targets(batch["labels"][:, self.columns], self.settings.uncertain)

@@ -79,6 +79,7 @@ class Objective(PretrainingObjective):
     """Both tasks around an encoder."""
 
     unit = "study"
+    sharded = True
 
     def __init__(self, encoder: Encoder, settings: Settings, context: Context) -> None:
         super().__init__()
@@ -98,10 +99,6 @@ class Objective(PretrainingObjective):
             self.text = TextEncoder(context.text_encoder)
             views = 1 if settings.fusion == "none" else settings.views
             self.project = nn.Linear(self.text.hidden, views * encoder.feature_width)
-        terms = ["the negatives of task 2"] if hasattr(self, "text") else []
-        if settings.generation and settings.language == "mean":
-            terms.append("the mean over tokens of task 1")
-        self.batch_dependent = " and ".join(terms)
 
     def lr_overrides(self, optimiser: Optimiser) -> dict[str, float]:
         return {"decoder.": optimiser.decoder_lr, "text.": optimiser.text_lr, "project.": optimiser.text_lr}

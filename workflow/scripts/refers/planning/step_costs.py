@@ -3,7 +3,7 @@
 FLOPs are torch's count of matrix products, convolutions and attention, forward and backward (a multiply-add is two).
 For the memory the forward pass runs on fake tensors that claim to be on a GPU: shapes, types and what autograd keeps for
 the backward pass are real, contents are not. The estimate is weights, their gradients and the optimiser's state, plus
-everything that autograd keeps; as gradients are allocated while kept tensors are freed, the true peak is a little lower. The
+everything that autograd keeps, of one micro-batch where `training.micro_batches` says how many there are; as gradients are allocated while kept tensors are freed, the true peak is a little lower. The
 allocator's rounding, workspaces and the CUDA context (about 1 GB together) come on top.
 """
 
@@ -105,7 +105,7 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
 
     encoder = sum(tensor.numel() for tensor in objective.encoder.state_dict().values())
     try:
-        cost = cost_of_step(objective, loss, settings.training)
+        cost = cost_of_step(objective, loss, settings.training, objective.sharded)
     except UNCOUNTABLE as error:
         return {"uncounted": f"it depends on the contents of a tensor ({' '.join(str(error).split())})"}
     return {**cost, "batch": batch, "unit": objective.unit, "encoder_parameters": encoder}
@@ -126,12 +126,16 @@ def cost_of_finetuning(model: config.Model, training: config.Training, classes: 
     return {**cost, "batch": batch, "unit": "image", **sizes}
 
 
-def cost_of_step(module: nn.Module, loss: Loss, training: config.Training) -> dict[str, Any]:
+def cost_of_step(
+    module: nn.Module, loss: Loss, training: config.Training, sharded: bool = False
+) -> dict[str, Any]:
     """flops (forward and backward), forward_flops, parameters and gpu_bytes of a step; replaces the module's tensors.
 
     Args:
         loss: (module, device) -> the loss of a batch on that device.
+        sharded: micro-batches take turns, with one more forward pass.
     """
+    parts = 1 if training.micro_batches == "auto" else training.micro_batches
     module.train()
     parameters = sum(tensor.numel() for tensor in module.parameters())
     with FakeTensorMode(allow_non_fake_inputs=True), full_masks():
@@ -141,17 +145,17 @@ def cost_of_step(module: nn.Module, loss: Loss, training: config.Training) -> di
             value = loss(module, "cpu")
             forward = counter.get_total_flops()
             value.backward()
-        gpu_bytes = _peak(module, loss, training)
+        gpu_bytes = _peak(module, loss, training, parts)
     return {
-        "flops": counter.get_total_flops(),
+        "flops": counter.get_total_flops() + (forward if sharded and parts > 1 else 0),
         "forward_flops": forward,
         "parameters": parameters,
         "gpu_bytes": gpu_bytes,
     }
 
 
-def _peak(module: nn.Module, loss: Loss, training: config.Training) -> int:
-    """Bytes of weights, gradients, optimiser state and tensors kept for the backward pass; in FakeTensorMode."""
+def _peak(module: nn.Module, loss: Loss, training: config.Training, parts: int) -> int:
+    """Bytes of weights, gradients, optimiser state and tensors kept for a part's backward pass; in FakeTensorMode."""
     pretend(module, "cuda")
     everything = [*module.parameters(), *module.buffers()]
     own = {tensor.untyped_storage()._cdata for tensor in everything}
@@ -169,7 +173,7 @@ def _peak(module: nn.Module, loss: Loss, training: config.Training) -> int:
     states = 2 if training.optimiser.name == "adam" else 1
     trained = sum(tensor.nbytes for tensor in module.parameters() if tensor.requires_grad)
     total = sum(tensor.nbytes for tensor in everything) + trained * (1 + states)
-    return total + sum(storage.nbytes() for storage in kept.values())
+    return total + sum(storage.nbytes() for storage in kept.values()) // parts
 
 
 def speed_of_steps(

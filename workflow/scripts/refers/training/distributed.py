@@ -6,6 +6,9 @@ gathers what a loss compares across rows; one that does neither is right too, an
 the ranks (DistributedDataParallel), so a loss over a shard must be such that its mean over the ranks is the whole batch's.
 In a process that torchrun did not start, every function here returns what it was given.
 
+The same three functions, `local_shard`, `gather` and `weighted_mean`, let one process work through a batch that its memory does
+not hold: `Turns` are ranks that follow one another.
+
 Equation 2 of the paper contrasts a study with the whole batch; over a rank's shard alone it would be another loss.
 """
 
@@ -28,6 +31,7 @@ TIMEOUT = timedelta(hours=2)
 Result = TypeVar("Result")
 Loss = Callable[[Any], dict[str, Tensor]]
 _rank, _size = 0, 1
+_turns: "Turns | None" = None
 
 
 def launch(processes: int, device: str) -> None:
@@ -140,13 +144,76 @@ def main_process_only() -> Generator[None]:
 # ---- rows, losses and gradients
 
 
+class Turns:
+    """A batch in `count` parts, each with a turn as if it were a rank; the gradients add up to those of the whole batch.
+
+    Every part passes twice. The first time, without gradients, its rows and counts are noted. The second time `gather`
+    returns the whole batch: the part's own rows, with gradients, among the noted ones of all others. The method is that of
+    Gao et al., "Scaling deep contrastive learning batch size under memory limited setup" (2021); it costs one more
+    forward pass. Dropout draws the same masks both times, from the part's own seed.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.seed = count, torch.initial_seed()
+        self.number, self.calls, self.items, self.noting = 0, 0, 0, True
+        self.noted: list[list[Tensor]] = [[] for _ in range(count)]
+
+    @contextmanager
+    def turn(self, number: int, noting: bool) -> Generator[None]:
+        """The pass of one part; all random numbers of the step are drawn anew in it."""
+        global _turns
+        self.number, self.noting, self.calls = number, noting, 0
+        torch.manual_seed(self.seed)
+        _turns = self
+        try:
+            yield
+        finally:
+            _turns = None
+
+    def shard(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        self.items = len(tensors[0])
+        return tuple(tensor.tensor_split(self.count)[self.number] for tensor in tensors)
+
+    def note(self, value: Tensor) -> list[Tensor]:
+        """What every part noted in this place; in the first passes the part's own value alone."""
+        if self.noting:
+            self.noted[self.number].append(value.detach())
+            return [value.detach()]
+        self.calls += 1
+        return [values[self.calls - 1] for values in self.noted]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        everyone = self.note(rows)
+        if self.noting:
+            # as many rows as the batch has, for a loss that nobody uses
+            return everyone[0][torch.arange(self.items, device=rows.device) % len(rows)]
+        everyone[self.number] = _Own.apply(rows, self.count)
+        return torch.cat(everyone)
+
+
+class _Own(torch.autograd.Function):
+    """Rows of the part whose turn it is. Its loss counts as one of `count`, but their gradient is that of all parts' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
+        ctx.count = count
+        return rows.view_as(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.count, None
+
+
 def local_shard(*tensors: Tensor) -> Any:
-    """This rank's rows of tensors (B, ...): (B / world size, ...) each; a tuple of several.
+    """This rank's rows of tensors (B, ...), or those of the part whose turn it is: (B / their number, ...) each; a tuple of several.
 
     To be called once per step, after everything that is drawn for the whole batch: from here on each rank has random
     numbers of its own, so that the dropout masks of different rows differ.
     """
-    if _size > 1:
+    if _turns:
+        seed_torch(torch.initial_seed(), _turns.number)
+        tensors = _turns.shard(*tensors)
+    elif _size > 1:
         seed_torch(torch.initial_seed(), _rank)
         tensors = tuple(tensor.chunk(_size)[_rank] for tensor in tensors)
     return tensors if len(tensors) > 1 else tensors[0]
@@ -169,18 +236,23 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows (B, ...) of all ranks from each one's shard, with gradients into all of them."""
+    """The rows (B, ...) of all ranks or parts from each one's shard, with gradients into all of them."""
+    if _turns:
+        return _turns.gather(rows)
     return _Gather.apply(rows) if _size > 1 else rows
 
 
 def weighted_mean(mean: Tensor, count: Tensor | int) -> Tensor:
-    """A mean over this rank's `count` entries, scaled such that its mean over the ranks is the mean over all entries."""
-    if _size == 1:
+    """A mean over this rank's or part's `count` entries, scaled such that its mean over all of them is that over all entries."""
+    if _size == 1 and not _turns:
         return mean
-    total = torch.as_tensor(count, dtype=torch.float32, device=mean.device).clone()
-    local = total.clone()
-    dist.all_reduce(total)
-    return mean * (local * _size / total.clamp(min=1))
+    local = torch.as_tensor(count, dtype=torch.float32, device=mean.device).clone()
+    if _turns:
+        total, shares = torch.stack(_turns.note(local)).sum(), _turns.count
+    else:
+        total, shares = local.clone(), _size
+        dist.all_reduce(total)
+    return mean * (local * shares / total.clamp(min=1))
 
 
 def average(losses: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -176,7 +176,7 @@ def pretraining_task(
         epoch_steps=epoch_steps(count, training.batch_size, training.last_batch),
         lr_overrides=objective.lr_overrides(training.optimiser),
         items=batches.rows,
+        sharded=objective.sharded,
         batch_dependent=objective.batch_dependent,
-        before_step=objective.before_step,
         after_step=objective.after_step,
     )

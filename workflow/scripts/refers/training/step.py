@@ -1,6 +1,11 @@
-"""One update of the weights, with gradients accumulated over micro-batches where a batch does not fit into memory."""
+"""One update of the weights, with gradients accumulated over micro-batches where a batch does not fit into memory.
+
+A task whose loss is `sharded` is exact in any number of micro-batches: they take turns as ranks do
+(`distributed.Turns`). That of another one is the mean of the micro-batches' losses.
+"""
 
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -48,13 +53,10 @@ def train_step(
             repeated. An update that does not fit raises torch's own error, since part of the weights may have it.
     """
     totals: dict[str, Tensor] = {}
-    task.before_step()
     # A forward pass changes buffers, such as the statistics of batch normalisation; a repeated one must not do so twice.
     before = [buffer.clone() for buffer in task.module.buffers()]
     try:
-        for micro_batch, share in micro_batches(batch, count) if count > 1 else [(batch, 1.0)]:
-            with precision.autocast():
-                losses = task.loss(micro_batch)
+        for losses, share in _losses(task, batch, precision, before, count):
             precision.backward(losses["loss"] * share, optimiser)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach() * share
@@ -62,13 +64,42 @@ def train_step(
         if not out_of_memory(error):
             raise
         optimiser.zero_grad()
-        with torch.no_grad():
-            for buffer, content in zip(task.module.buffers(), before, strict=True):
-                buffer.copy_(content)
+        _restore(task.module, before)
         raise TooLarge(str(error)) from None
     precision.step(optimiser, clip_norm)
     task.after_step()
     return distributed.average(totals)
+
+
+def _losses(
+    task: Task, batch: Batch, precision: Precision, before: list[Tensor], count: int
+) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """The losses of each micro-batch and its share of the batch's; the gradients are to be added up in between."""
+    if count == 1:
+        with precision.autocast():
+            losses = task.loss(batch)
+        yield losses, 1.0
+    elif task.sharded:
+        turns = distributed.Turns(count)
+        for number in range(count):
+            with turns.turn(number, noting=True), precision.autocast(), torch.no_grad():
+                task.loss(batch)
+        _restore(task.module, before)
+        for number in range(count):
+            with turns.turn(number, noting=False), precision.autocast():
+                losses = task.loss(batch)
+            yield losses, 1 / count
+    else:
+        for micro_batch, share in micro_batches(batch, count):
+            with precision.autocast():
+                losses = task.loss(micro_batch)
+            yield losses, share
+
+
+@torch.no_grad()
+def _restore(module: nn.Module, buffers: list[Tensor]) -> None:
+    for buffer, content in zip(module.buffers(), buffers, strict=True):
+        buffer.copy_(content)
 
 
 def more_micro_batches(count: int, batch: Batch, step: int) -> int:
@@ -95,10 +126,10 @@ def more_micro_batches(count: int, batch: Batch, step: int) -> int:
 
 def micro_batch_note(count: int, task: Task) -> str:
     """What run.json says about gradient accumulation: which terms saw a micro-batch instead of the batch."""
-    changed = [task.batch_dependent] if task.batch_dependent else []
+    changed = [task.batch_dependent] if task.batch_dependent and not task.sharded else []
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in task.module.modules()):
         changed.append("the statistics of batch normalisation")
-    fact = f"a batch did not fit into GPU memory: gradients accumulated over {count} micro-batches"
+    fact = f"gradients accumulated over {count} micro-batches"
     if not changed:
         return f"{fact}; the update is that of the whole batch"
     return f"{fact}; computed per micro-batch: {'; '.join(changed)}"

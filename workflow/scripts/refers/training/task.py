@@ -28,14 +28,17 @@ class PretrainingObjective(nn.Module):
             "crop" (a visual word, for methods with `pretrain.words`; `Settings` extends `CropSettings`).
         encoder: what is saved; `__init__` keeps it. `build_objective` puts the settings beside it.
         crops: augmentations of an image in a step; in validation the first is the image as it is.
-        batch_dependent: terms of the loss that relate the items of a batch, such as negatives. Where a batch does not
-            fit into memory and gradients are accumulated, `run.json` names them as computed per micro-batch.
+        sharded: whether `forward` takes its `distributed.local_shard` of a batch and gathers what it compares across rows.
+            Then several processes share its work, and a batch in micro-batches has the gradients of the whole one.
+        batch_dependent: where it does not, terms of the loss that relate the items of a batch, such as negatives: `run.json`
+            names them as computed per micro-batch.
     """
 
     unit: str
     encoder: Encoder
     settings: Any
     crops: int = 1
+    sharded: bool = False
     batch_dependent: str = ""
 
     def lr_overrides(self, optimiser: Optimiser) -> dict[str, float]:
@@ -53,9 +56,6 @@ class PretrainingObjective(nn.Module):
         """
         return None
 
-    def before_step(self) -> None:
-        """For what `forward` leaves to it: a batch that does not fit into memory comes again."""
-
     def after_step(self) -> None:
         """Called after the update."""
 
@@ -72,10 +72,10 @@ class Task:
         validate: numbers, of which "score" selects the weights, higher is better, and of equal scores the lower "loss".
         epoch_steps: steps of an epoch, which is how often validation happens unless the settings say so.
         lr_overrides: prefix of parameter names -> peak learning rate of its own.
-        before_step: called before the first micro-batch, and again where a step is repeated for want of memory.
         after_step: called after the update, for instance for a teacher's moving average.
         items: step -> rows of the index behind its batch, for the report on a non-finite loss.
-        batch_dependent: terms of the loss that gradient accumulation changes, since they relate the items of a batch.
+        sharded: the loss takes its `distributed.local_shard` of the batch.
+        batch_dependent: where it does not, terms that gradient accumulation changes, since they relate the items of a batch.
     """
 
     module: nn.Module
@@ -85,9 +85,9 @@ class Task:
     validate: Callable[[], dict[str, float]]
     epoch_steps: int
     lr_overrides: dict[str, float] = field(default_factory=dict)
-    before_step: Callable[[], None] = lambda: None
     after_step: Callable[[], None] = lambda: None
     items: Callable[[int], list[int]] = lambda step: []
+    sharded: bool = False
     batch_dependent: str = ""
 
 

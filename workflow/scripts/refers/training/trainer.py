@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from refers.config import Training
-from refers.errors import Diverged, Preempted
+from refers.errors import Diverged, Preempted, UserError
 from refers.files import write_json, write_text
 from refers.provenance import run_record
 from refers.training import distributed, optim
@@ -40,15 +40,15 @@ def fit(
 
     `folder` receives metrics.jsonl, and resume.pt, from which a rerun with the same `fingerprint` (a digest of settings and
     inputs) continues, in any number of processes; the caller ends with `resume.clear_resume`. A batch that does not fit
-    into the device's memory is split into micro-batches with accumulated gradients, which changes the terms that
-    `task.batch_dependent` names. `started`, by `time.monotonic`, is when this process began with the run.
+    into the device's memory is split into micro-batches with accumulated gradients (`refers.training.step`). `started`, by `time.monotonic`, is when this process began with the run.
 
     Returns the facts for run.json: the best score and its step, the steps done before this process, the history of the run
     by process, the number of micro-batches, and where these are several a note on what they change.
 
     Raises:
         Diverged: the loss or a weight became non-finite; nonfinite.json says where.
-        UserError: a single item does not fit into memory, or a state cannot be read or written.
+        UserError: a single item does not fit into memory, or a state cannot be read or written; or `micro_batches` is set for
+            several processes.
         Preempted: SIGTERM or SIGINT arrived; resume.pt holds every step done.
     """
     return Trainer(task, settings, device, folder, fingerprint, started).fit()
@@ -94,7 +94,9 @@ class Trainer:
         every, alpha = settings.optimiser.lookahead_every, settings.optimiser.lookahead_alpha
         self.lookahead = optim.Lookahead(self.optimiser, every, alpha) if every else None
         self.validate_every = settings.validate_every or task.epoch_steps
-        self.progress = Progress()
+        self.progress = Progress(parts=1 if settings.micro_batches == "auto" else settings.micro_batches)
+        if self.progress.parts > 1 and distributed.world_size() > 1:
+            raise UserError("training.micro_batches is for one process; set it to auto, or gpu to 1")
         # losses of the steps since the last log line, to find the first non-finite one
         self.recent: list[Tensor] = []
         self.restore()
@@ -105,6 +107,7 @@ class Trainer:
         if history and history[-1]["library_sha256"] != library:
             print("the library changed since these steps; run.json says which one made which", flush=True)
         loss = torch.compile(task.loss) if settings.compile else task.loss
+        self.uncompiled = task
         self.task = replace(task, loss=distributed.parallel(task.module, loss))
 
     def fit(self) -> dict:
@@ -167,8 +170,10 @@ class Trainer:
         progress, clip = self.progress, self.settings.optimiser.clip_norm
         while True:
             seed_torch(self.settings.seed, TORCH, step)
+            # Micro-batches that take turns do so in Python, which a compiled loss does not see.
+            task = self.task if progress.parts == 1 or not self.task.sharded else self.uncompiled
             try:
-                losses = train_step(self.task, batch, self.precision, self.optimiser, clip, progress.parts)
+                losses = train_step(task, batch, self.precision, self.optimiser, clip, progress.parts)
                 break
             except TooLarge:
                 # The traceback still holds the step's tensors: memory is free only after this block.

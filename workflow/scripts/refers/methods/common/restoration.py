@@ -29,6 +29,7 @@ class Restoration(PretrainingObjective):
     """
 
     unit = "image"
+    sharded = True
 
     def __init__(self, encoder: Encoder, width: int, distort: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class Restoration(PretrainingObjective):
         error = (self.decoder(features.tokens).float() - clean).square()
         count = changed.sum()
         changes = distributed.weighted_mean((error * changed).sum() / count.clamp(min=1), count)
-        return {"loss": error.mean(), "changed": changes}, features
+        return {"loss": distributed.weighted_mean(error.mean(), len(error)), "changed": changes}, features
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.restoration(batch["images"])[0]
