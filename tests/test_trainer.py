@@ -181,3 +181,32 @@ def test_every_batch_of_every_task_is_pinned_for_a_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(trainer, "pinned", lambda batch, device: seen.append(device) or pinned(batch, device))
     trainer.fit(toy_task(), settings(), CPU, tmp_path, "x")
     assert seen == [CPU] * 20
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "most"), [(1200, 1, 20), (2000, 50, 20), (30000, 610, 20), (7, 2, 3)]
+)
+def test_a_limited_number_of_validations_is_denser_at_the_beginning(steps, every, most):
+    training = config.Training(steps=steps, warmup_steps=1, validations=most)
+    chosen = training.validation_steps(every)
+    due = training.replace(validations=0).validation_steps(every)
+    assert due == training.replace(validate_every=every, validations=0).validation_steps(9)
+    assert len(chosen) == len({*chosen}) == most < len(due)
+    assert {*chosen} <= {*due}
+    assert (chosen[0], chosen[-1]) == (due[0], steps)
+    assert chosen == sorted(chosen)
+    assert chosen[(most - 1) // 2] < steps / 2
+
+
+def test_as_many_validations_as_are_due_stay_where_they_are():
+    training = config.Training(steps=100, warmup_steps=1, validate_every=30, validations=4)
+    assert training.validation_steps(7) == [30, 60, 90, 100]
+
+
+def test_the_loop_validates_at_the_steps_of_the_settings(tmp_path):
+    training = settings(validate_every=1, validations=4)
+    trainer.fit(toy_task(), training, CPU, tmp_path, "x")
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    validated = [record["step"] for record in records if "validation" in record]
+    assert validated == [0, *training.validation_steps(1)]
+    assert len(validated) == 5

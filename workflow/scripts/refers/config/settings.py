@@ -377,6 +377,13 @@ class Training(Section):
     validate_every: int = Field(
         0, ge=0, le=10_000_000, description="Steps between validations; 0 means once an epoch."
     )
+    validations: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Most validations after the one at step 0: of those that are due, more at the beginning than later, and the last;"
+        " 0 means all.",
+    )
     checkpoint_every: int = Field(
         1000, ge=1, le=10_000_000, description="Steps between resume states on disk."
     )
@@ -391,6 +398,18 @@ class Training(Section):
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps {self.warmup_steps} is not below steps {self.steps}; lower it")
         return self
+
+    def validation_steps(self, epoch_steps: int) -> list[int]:
+        """Steps after which a run validates, in order, the last one among them; the untrained module comes on top.
+
+        Of more than `validations` due ones, number i of them is the one at the share (i / validations)^2, and never before
+        the i-th: a learning curve changes most at its beginning.
+        """
+        every, most = self.validate_every or epoch_steps, self.validations
+        due = [*range(every, self.steps, every), self.steps]
+        if not most or len(due) <= most:
+            return due
+        return [due[max(number, round(len(due) * (number / most) ** 2)) - 1] for number in range(1, most + 1)]
 
 
 class Words(Section):

@@ -303,8 +303,8 @@ class CostModel:
         """FLOPs of a training run: its steps, and a forward pass over the held-out items at each validation."""
         batch = min(training.batch_size, train)
         whole, rest = divmod(train, batch)
-        every = training.validate_every or whole + (rest > 0 and training.last_batch == "keep")
-        validations = 1 + -(-training.steps // every)
+        epoch = whole + (rest > 0 and training.last_batch == "keep")
+        validations = 1 + len(training.validation_steps(epoch))
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
         return training.steps * batch * item + validations * val * forward
 

@@ -93,7 +93,7 @@ class Trainer:
         self.module, self.optimiser = self.precision.prepare(task.module, optimiser)
         every, alpha = settings.optimiser.lookahead_every, settings.optimiser.lookahead_alpha
         self.lookahead = optim.Lookahead(self.optimiser, every, alpha) if every else None
-        self.validate_every = settings.validate_every or task.epoch_steps
+        self.validation_steps = {0, *settings.validation_steps(task.epoch_steps)}
         self.progress = Progress(parts=1 if settings.micro_batches == "auto" else settings.micro_batches)
         if self.progress.parts > 1 and distributed.world_size() > 1:
             raise UserError("training.micro_batches is for one process; set it to auto, or gpu to 1")
@@ -119,7 +119,7 @@ class Trainer:
                 ahead = reader.submit(self.load, self.start)
                 self.module.train()
                 # of the untrained module, or one that was interrupted
-                if self.due(self.validate_every) and not progress.validated(self.start):
+                if self.start in self.validation_steps and not progress.validated(self.start):
                     self.validate(termination)
                 for step in range(self.start, settings.steps):
                     host = ahead.result()
@@ -130,7 +130,7 @@ class Trainer:
                     self.update(batch, step)
 
                     logging, saving = self.due(settings.log_every), self.due(settings.checkpoint_every)
-                    validating = self.due(self.validate_every)
+                    validating = progress.step in self.validation_steps
                     stopping = distributed.any_rank(termination.received > 0)
                     if logging or saving or validating or stopping:
                         # The host waits for the device in these steps alone (and where task 1 of REFERS counts a
