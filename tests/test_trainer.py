@@ -184,7 +184,7 @@ def test_every_batch_of_every_task_is_pinned_for_a_gpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("steps", "every", "most"), [(1200, 1, 20), (2000, 50, 20), (30000, 610, 20), (7, 2, 3)]
+    ("steps", "every", "most"), [(1200, 1, 20), (2000, 50, 20), (30000, 610, 20), (12, 1, 5)]
 )
 def test_a_limited_number_of_validations_is_denser_at_the_beginning(steps, every, most):
     training = config.Training(steps=steps, warmup_steps=1, validations=most)
