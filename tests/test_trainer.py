@@ -193,7 +193,8 @@ def test_a_limited_number_of_validations_is_denser_at_the_beginning(steps, every
     assert due == training.replace(validate_every=every, validations=0).validation_steps(9)
     assert len(chosen) == len({*chosen}) == most < len(due)
     assert {*chosen} <= {*due}
-    assert (chosen[0], chosen[-1]) == (due[0], steps)
+    assert chosen[0] < steps / most
+    assert chosen[-1] == steps
     assert chosen == sorted(chosen)
     assert chosen[(most - 1) // 2] < steps / 2
 
