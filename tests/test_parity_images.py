@@ -169,6 +169,7 @@ def test_every_method_of_the_preset_trains_on_such_crops(method, context, studie
             running.set_learning_rates(step)
             running.update(running.load(step), step)
         running.save()
+        running.states.wait()
         found.append(encoder.state_dict())
     assert running.start == 2
     for name, tensor in found[0].items():

@@ -1,14 +1,16 @@
 """The training loop: schedule, parameter groups, resume, selection, stops."""
 
+import dataclasses
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
 from refers import config
 from refers.errors import UserError
-from refers.training import optim, trainer
+from refers.training import optim, resume, trainer
 from refers.training.precision import Precision
 from refers.training.task import Task, batch_rows, pinned
 from torch import nn
@@ -211,3 +213,53 @@ def test_the_loop_validates_at_the_steps_of_the_settings(tmp_path):
     validated = [record["step"] for record in records if "validation" in record]
     assert validated == [0, *training.validation_steps(1)]
     assert len(validated) == 5
+
+
+def test_the_loop_goes_on_while_a_state_is_written(tmp_path, monkeypatch):
+    """The state is the one of its step, however long it takes to reach the disk."""
+    unbroken, later, kept = toy_task(), threading.Event(), []
+    write = resume.save_state
+
+    def slowly(target, fingerprint, state):
+        if not kept:
+            assert later.wait(60)
+            kept.append(tmp_path / "kept" / target.name)
+            kept[0].parent.mkdir()
+            write(kept[0], fingerprint, state)
+        write(target, fingerprint, state)
+
+    def load(step):
+        if step == 8:  # the state of step 5 is still being written
+            later.set()
+        return unbroken.load(step)
+
+    monkeypatch.setattr(resume, "save_state", slowly)
+    task = dataclasses.replace(unbroken, load=load)
+    training = settings(checkpoint_every=5, validate_every=5)
+    trainer.fit(task, training, CPU, tmp_path, "x")
+    resumed = toy_task()
+    assert trainer.fit(resumed, training, CPU, kept[0].parent, "x")["resumed_at"] == 5
+    for name, tensor in unbroken.module.state_dict().items():
+        assert torch.equal(resumed.module.state_dict()[name], tensor), name
+
+
+def test_a_state_that_cannot_be_written_ends_the_run_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise UserError("resume.pt: No space left on device")
+
+    monkeypatch.setattr(resume, "save_state", full)
+    with pytest.raises(UserError, match="No space left"):
+        trainer.fit(toy_task(), settings(checkpoint_every=5), CPU, tmp_path, "x")
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_tied_weights_are_one_tensor_in_the_state(tmp_path):
+    tied = torch.zeros(1000)
+    with resume.StateWriter(tmp_path / "resume.pt", "x") as writer:
+        for value in (1.0, 2.0):
+            tied.fill_(value)
+            writer.write({"module": {"one": tied, "two": tied, "other": torch.ones(3)}}, {"step": int(value)})
+    state = resume.load_state(tmp_path / "resume.pt", "x")
+    assert state["step"] == 2
+    assert torch.equal(state["module"]["one"], tied)
+    assert state["module"]["one"].data_ptr() == state["module"]["two"].data_ptr()

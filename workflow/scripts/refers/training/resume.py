@@ -3,10 +3,13 @@
 import os
 import re
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from errno import EINVAL
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from refers.errors import UserError
 from refers.files import atomic_path
@@ -25,6 +28,62 @@ def save_state(target: Path, fingerprint: str, state: dict) -> None:
     """
     with atomic_path(target) as path, open(path, "wb") as opened, as_os_error():
         torch.save({"version": STATE_VERSION, "fingerprint": fingerprint, "state": state}, opened)
+
+
+class StateWriter:
+    """Writes the resume states of a run in a thread while the run goes on, one at a time.
+
+    Until a state is complete, the previous one is on disk. The copy of the tensors in the host's memory is kept for the next
+    state, since fresh memory would cost more than the copying; `with` ends when the last state is on disk.
+    """
+
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        self.target, self.fingerprint = target, fingerprint
+        self.thread = ThreadPoolExecutor(1)
+        self.pending: Future[None] | None = None
+        self.copies: dict[tuple, Tensor] = {}
+
+    def __enter__(self) -> "StateWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        self.thread.shutdown()
+        if kind is None:
+            self.wait()
+
+    def write(self, tensors: Any, rest: dict) -> None:
+        """Copy nested `tensors` and begin to write them, with `rest`, which nobody changes from now on.
+
+        Raises:
+            UserError: the previous state could not be written.
+        """
+        self.wait()
+        state = self._copy(tensors, {}) | rest
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.pending = self.thread.submit(save_state, self.target, self.fingerprint, state)
+
+    def wait(self) -> None:
+        """Wait until the last state is on disk; raises what `save_state` did."""
+        pending, self.pending = self.pending, None
+        if pending:
+            pending.result()
+
+    def _copy(self, value: Any, seen: dict[tuple, Tensor]) -> Any:
+        if isinstance(value, dict):
+            return {key: self._copy(each, seen) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._copy(each, seen) for each in value)
+        if not isinstance(value, Tensor):
+            return value
+        # tied weights are one tensor in the file too
+        same = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if same not in seen:
+            key = (len(seen), value.shape, value.dtype)
+            if key not in self.copies:
+                self.copies[key] = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+            seen[same] = self.copies[key].copy_(value.detach(), non_blocking=True)
+        return seen[same]
 
 
 def load_state(source: Path, fingerprint: str) -> dict | None:

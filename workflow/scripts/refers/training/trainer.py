@@ -21,7 +21,7 @@ from refers.files import write_json, write_text
 from refers.provenance import run_record
 from refers.training import distributed, optim
 from refers.training.precision import Precision
-from refers.training.resume import RESUME, load_state, save_state
+from refers.training.resume import RESUME, StateWriter, load_state
 from refers.training.runtime import Termination, oom_as_user_error, seed_torch
 from refers.training.step import TooLarge, micro_batch_note, more_micro_batches, train_step
 from refers.training.task import TORCH, Batch, Task, pinned
@@ -99,6 +99,7 @@ class Trainer:
             raise UserError("training.micro_batches is for one process; set it to auto, or gpu to 1")
         # losses of the steps since the last log line, to find the first non-finite one
         self.recent: list[Tensor] = []
+        self.states = StateWriter(self.folder / RESUME, self.fingerprint)
         self.restore()
         self.start = self.progress.step
         # The digest is taken now and cached: files that are edited while the run lasts are not the code that runs.
@@ -114,7 +115,7 @@ class Trainer:
         """Train to the last step; what the function `fit` returns and raises."""
         settings, progress = self.settings, self.progress
         began = time.monotonic()
-        with ThreadPoolExecutor(1) as reader, Termination() as termination:
+        with ThreadPoolExecutor(1) as reader, self.states, Termination() as termination:
             try:
                 ahead = reader.submit(self.load, self.start)
                 self.module.train()
@@ -146,6 +147,7 @@ class Trainer:
                         self.save()
             except Preempted:
                 self.save()
+                self.states.wait()
                 where = f"at step {progress.step} of {settings.steps}"
                 after = "the state is saved, rerun the same command to resume"
                 distributed.raise_on_all_ranks(termination.preempted(f"{where}; {after}"))
@@ -280,10 +282,10 @@ class Trainer:
         print(f"resumed at step {self.progress.step} of {self.settings.steps}", flush=True)
 
     def save(self) -> None:
-        """Write the resume state; in the main process alone."""
+        """Begin to write the resume state; in the main process alone."""
         if not distributed.is_main_process():
             return
-        state = {
+        tensors = {
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "precision": self.precision.state_dict(),
@@ -291,9 +293,13 @@ class Trainer:
         }
         # After the last validation only the selected weights are of use.
         if self.progress.validated(self.settings.steps):
-            state = {}
-        state |= {each.name: getattr(self.progress, each.name) for each in fields(Progress)}
-        save_state(self.folder / RESUME, self.fingerprint, state | {"history": self.history()})
+            tensors = {}
+        tensors["tally"] = self.progress.tally
+        rest = {each.name: getattr(self.progress, each.name) for each in fields(Progress)}
+        # The loop appends to the records, but replaces the best weights as a whole.
+        rest |= {"records": [*self.progress.records], "history": self.history()}
+        del rest["tally"]
+        self.states.write(tensors, rest)
 
     def history(self) -> list[dict]:
         """The processes of the run, this one last."""
