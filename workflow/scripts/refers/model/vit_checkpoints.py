@@ -75,6 +75,26 @@ AUTHORS_EMBEDDING = {
     "encoder.encoder_norm.weight": "norm.weight",
     "encoder.encoder_norm.bias": "norm.bias",
 }
+# Tensors by which a vision transformer is known, in timm's layout and in that of the authors.
+LAYOUTS = (
+    (
+        *(
+            "cls_token",
+            "pos_embed",
+            "patch_embed.proj.weight",
+            "patch_embed.proj.bias",
+            "norm.weight",
+            "norm.bias",
+        ),
+        *(
+            "blocks.0.norm1.weight",
+            "blocks.0.norm1.bias",
+            "blocks.0.attn.qkv.weight",
+            "blocks.0.mlp.fc1.weight",
+        ),
+    ),
+    *(tuple(prefix + name for name in AUTHORS_EMBEDDING) for prefix in AUTHORS),
+)
 
 
 def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:
@@ -146,6 +166,10 @@ def to_radiograph_transformer(
     if settings.activation != "gelu":
         raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
+    for name, rank in (("patch_embed.proj.weight", 4), ("pos_embed", 3), ("cls_token", 3)):
+        if name in left and left[name].ndim != rank:
+            wrong = f"{name} has {left[name].ndim} axes instead of {rank}"
+            raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint")
     try:
         kernel, bias = left.pop("patch_embed.proj.weight"), left.pop("patch_embed.proj.bias")
         position, token = left.pop("pos_embed")[0], left.pop("cls_token")[0, 0]
