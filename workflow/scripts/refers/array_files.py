@@ -171,7 +171,7 @@ def _reason(path: str | Path, error: Exception) -> str:
         return "damaged, or more than tensors in it"
     if isinstance(error, BadZipFile):
         return f"damaged: {first_line(error)}"
-    if _is_archive(path) and "constants.pkl" in _members(path):
+    if "constants.pkl" in _members(path):
         return "a TorchScript program; save its state_dict() instead"
     return first_line(error)
 
@@ -183,7 +183,7 @@ def _is_archive(path: str | Path) -> bool:
 
 
 def _members(path: str | Path) -> set[str]:
-    """Names of what a zip archive holds, without their folders."""
+    """Names of what a zip archive holds, without their folders; none of a file of another kind."""
     try:
         with ZipFile(path) as archive:
             return {Path(name).name for name in archive.namelist()}

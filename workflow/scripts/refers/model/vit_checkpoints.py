@@ -149,6 +149,21 @@ def resize_as_timm(positions: Tensor, grid: int) -> Tensor:
     return resample_abs_pos_embed(positions[None], [grid, grid], num_prefix_tokens=0)[0]
 
 
+def _check_axes(tensors: dict[str, Tensor], origin: str) -> None:
+    """Refuse a kernel that is not (D, C, P, P), positions that are not (1, N, D) and a class token that is not (1, 1, D)."""
+    width = None
+    for name, rank, axis in (("patch_embed.proj.weight", 4, 0), ("pos_embed", 3, 2), ("cls_token", 3, 2)):
+        if name not in tensors:
+            continue
+        shape = tensors[name].shape
+        wrong = f"{len(shape)} axes instead of {rank}" if len(shape) != rank else ""
+        if not wrong and width not in (None, shape[axis]):
+            wrong = f"a width of {shape[axis]} instead of {width}"
+        if wrong:
+            raise UserError(f"{origin}: {name} has {wrong}; use a plain ViT checkpoint")
+        width = shape[axis]
+
+
 def to_radiograph_transformer(
     tensors: dict[str, Tensor],
     settings: Transformer,
@@ -166,10 +181,7 @@ def to_radiograph_transformer(
     if settings.activation != "gelu":
         raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
-    for name, rank in (("patch_embed.proj.weight", 4), ("pos_embed", 3), ("cls_token", 3)):
-        if name in left and left[name].ndim != rank:
-            wrong = f"{name} has {left[name].ndim} axes instead of {rank}"
-            raise UserError(f"{origin}: {wrong}; use a plain ViT checkpoint")
+    _check_axes(left, origin)
     try:
         kernel, bias = left.pop("patch_embed.proj.weight"), left.pop("patch_embed.proj.bias")
         position, token = left.pop("pos_embed")[0], left.pop("cls_token")[0, 0]
