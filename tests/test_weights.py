@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,6 +127,31 @@ def test_no_code_unpickles():
             assert called != "torch.load" or given.get("weights_only") == "True", path
             assert called not in ("pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"), path
             assert given.get("allow_pickle", "False") == "False", path
+
+
+WRITE = """
+import sys, torch
+from pathlib import Path
+from refers import config
+from refers.model.encoder_file import save_encoder
+from refers.model.encoders import build_encoder
+torch.manual_seed(0)
+sizes = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 1, "heads": 3, "mlp_width": 64}
+encoder = build_encoder(config.load_model(sizes))
+for copy in range(4):
+    about = {"method": "m", "checkpoint": "c", "input": {"mean": [0.5]}}
+    save_encoder(Path(sys.argv[1]) / f"{copy}.safetensors", encoder, about)
+"""
+
+
+def test_equal_encoders_are_equal_files_in_every_process(tmp_path):
+    for seed in ("0", "1"):
+        (tmp_path / seed).mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "workflow/scripts")}
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / seed)], env=environment, check=True)
+    files = list(tmp_path.glob("*/*.safetensors"))
+    assert len(files) == 8
+    assert len({path.read_bytes() for path in files}) == 1
 
 
 # ---- the authors' layout

@@ -65,7 +65,7 @@ def read_torch(path: str | Path) -> Any:
         Exception: of many kinds, where the file is damaged; `one_line` makes them one.
     """
     import torch
-    from numpy._core.multiarray import scalar  # ty: ignore[unresolved-import]
+    from numpy._core.multiarray import scalar
 
     check_archive(path)
     # NumPy 1 and 2 name its module differently.
