@@ -447,6 +447,11 @@ def checkpoint_option(wildcards, input):
     return option("--checkpoint", input.checkpoint or checkpoint_name(wildcards))
 
 
+def checkpoint_key_option(wildcards):
+    """Which network of the checkpoint's file is imported, where the config says so."""
+    return option("--key", STUDY.method(wildcards.method).checkpoint_key)
+
+
 def init_encoder(wildcards):
     """The encoder that pre-training starts from: none, or ImageNet's."""
     start = STUDY.pretrain_settings(wildcards.method).init

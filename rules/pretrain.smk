@@ -127,7 +127,8 @@ rule import_encoder:
         config=lambda wildcards: as_json(STUDY.model_settings(wildcards.method)),
         name=checkpoint_name,
         checkpoint=checkpoint_option,
+        key=checkpoint_key_option,
         code=code_of("import_encoder"),
     shell:
         "python workflow/scripts/import_encoder.py --method {wildcards.method:q} {params.checkpoint:q}"
-        " --config {params.config:q} --out {output.encoder:q} &> {log:q}"
+        " {params.key:q} --config {params.config:q} --out {output.encoder:q} &> {log:q}"

@@ -1,6 +1,7 @@
 """What several test modules share: small downloads in the official layouts, image files, golden texts."""
 
 import gzip
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -229,3 +230,18 @@ def timms_features(network, grey):
     about = resolve_model_data_config(network)
     images = Normalize(about["mean"], about["std"])(grey.expand(-1, 3, -1, -1))
     return network.eval().forward_head(network.forward_features(images), pre_logits=True)
+
+
+def in_a_child(work):
+    """Run `work` in a forked process; its exit status, negative for a signal."""
+    import torch
+
+    child = os.fork()
+    if not child:
+        try:
+            torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

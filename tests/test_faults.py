@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
+from helpers import in_a_child
 from refers import config
 from refers.data import store, visual_words
 from refers.errors import Preempted, UserError
@@ -46,19 +47,6 @@ def weights_of(task):
 
 def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-def in_a_child(work):
-    """Run `work` in a forked process; its exit status, negative for a signal."""
-    child = os.fork()
-    if not child:
-        try:
-            torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def count_calls(limit=None):

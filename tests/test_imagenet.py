@@ -11,10 +11,11 @@ import torch
 from generate_checkpoint import random_arrays
 from refers import config
 from refers.errors import UserError
+from refers.model.checkpoint_file import read_content
 from refers.model.encoder_file import load_start, load_strictly, save_encoder
 from refers.model.encoders import build_encoder, load_encoder
-from refers.model.import_checkpoint import import_encoder, read_tensors
-from refers.model.vit_checkpoints import resize_positions, to_radiograph_transformer
+from refers.model.import_checkpoint import import_encoder
+from refers.model.vit_checkpoints import from_google, resize_positions, to_radiograph_transformer
 from safetensors.torch import save_file
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torchvision.transforms import Normalize
@@ -156,7 +157,7 @@ def test_positions_of_another_size_are_resized_as_timm_does(tmp_path):
 
 def test_googles_npz_holds_the_same_weights_as_timms_own_reader_finds(tmp_path, timm_vit):
     np.savez(tmp_path / "vit.npz", **random_arrays(SETTINGS, seed=0))
-    ours = read_tensors(str(tmp_path / "vit.npz"))
+    ours = from_google(read_content(str(tmp_path / "vit.npz")))
     model = timm_vit(classes=10)
     model.load_pretrained(str(tmp_path / "vit.npz"))
     ours = {name: tensor for name, tensor in ours.items() if not name.startswith("head.")}

@@ -19,10 +19,11 @@ from refers.config import objective
 from refers.errors import UserError
 from refers.evaluation.class_activation import load_classifier
 from refers.methods import build_objective
+from refers.model.checkpoint_file import read_content
 from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder, load_encoder
-from refers.model.import_checkpoint import AT_INPUT, FOLDED, import_encoder, read_tensors
+from refers.model.import_checkpoint import AT_INPUT, FOLDED, import_encoder
 from refers.model.layers import MEAN, STD
 from refers.reporting.page import facts_of_runs
 from refers.study.availability import Availability
@@ -212,7 +213,7 @@ class Malicious:
 def test_a_file_that_is_not_a_checkpoint_is_one_line_and_executes_nothing(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match="not a checkpoint in npz, safetensors or torch's format") as caught:
-        read_tensors(str(tmp_path / name))
+        read_content(str(tmp_path / name))
     assert "\n" not in str(caught.value)
     assert "executed" not in capsys.readouterr().out
 

@@ -9,9 +9,8 @@ from refers import config
 from refers.errors import UserError
 from refers.methods import context_restoration, model_genesis, transvw
 from refers.methods.common import distortions
-from refers.methods.common.restoration import Restoration
+from refers.methods.common.restoration import Restoration, RestorationDecoder
 from refers.model.encoders import build_encoder
-from refers.model.restoration_decoder import RestorationDecoder
 
 SIDE = 224
 CPU = torch.device("cpu")

@@ -1,7 +1,9 @@
 """The text encoder: a real one in a Python package, folders that are damaged, and the small one built from the reports."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 
 import build_text_encoder
@@ -12,6 +14,7 @@ import pytest
 import tokenize_reports
 import torch
 from build_text_encoder import SPECIAL, write_vocabulary
+from helpers import in_a_child
 from refers import config
 from refers.errors import UserError
 from refers.methods import Context, build_objective
@@ -66,6 +69,46 @@ def test_neither_vocabulary_nor_tokens_come_of_a_malformed_table(tmp_path, monke
     with pytest.raises(UserError, match=rf"reports\.parquet: {says}.*clean_reports\.py"):
         script.main()
     assert not out.exists()
+
+
+def test_a_build_that_is_killed_leaves_the_old_files_and_the_next_one_leaves_nothing_of_it(
+    tmp_path, monkeypatch
+):
+    """The vocabulary of reports stands in the folder of the BERT alone, whenever the build is killed."""
+    from transformers import BertModel
+
+    table, out = tmp_path / "reports.parquet", tmp_path / "interim/bert"
+    pd.DataFrame({"study_id": ["s1", "s2"], "text": ["no effusion", "clear lungs"]}).to_parquet(table)
+    sizes = {
+        "vocabulary": 60,
+        "width": 8,
+        "depth": 1,
+        "heads": 2,
+        "max_length": 12,
+        "dropout": 0.1,
+        "seed": 0,
+    }
+    words = ["build", "--reports", str(table), "--out", str(out), "--config", json.dumps(sizes)]
+    monkeypatch.setattr(sys, "argv", words)
+    build_text_encoder.main()
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer.json"} <= first.keys()
+
+    def killed(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def build_and_die():
+        BertModel.save_pretrained = killed
+        build_text_encoder.main()
+
+    assert in_a_child(build_and_die) == -signal.SIGKILL
+    left = {path.name for path in out.iterdir()} - first.keys()
+    assert left == {build_text_encoder.UNFINISHED}
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == first
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    build_text_encoder.main()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
 @pytest.fixture

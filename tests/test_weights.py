@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import torch
 from refers import config
 from refers.data.store import open_store
 from refers.errors import UserError
+from refers.model.checkpoint_file import read_content
 from refers.model.encoder_file import read_encoder
-from refers.model.import_checkpoint import import_encoder, read_tensors
+from refers.model.import_checkpoint import import_encoder
 from refers.model.text_encoder import TextEncoder
 from refers.training.resume import load_state
 from safetensors.torch import save_file
@@ -71,7 +73,7 @@ def test_a_malicious_checkpoint_is_refused_in_one_line_and_does_nothing(tmp_path
     path = tmp_path / ("net.npz" if kind == "npz" else "net.pth")
     poisoned(kind, path, tmp_path / "mark")
     with pytest.raises(UserError, match=r"not a checkpoint in npz, safetensors or torch's format") as caught:
-        read_tensors(str(path))
+        read_content(str(path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "mark").exists()
     if kind != "npz":  # the trap is real
@@ -95,7 +97,7 @@ def test_a_malicious_resume_state_is_moved_away_and_does_nothing(tmp_path, capsy
         {"version": 2, "fingerprint": "x", "state": Malicious(tmp_path / "mark")}, tmp_path / "resume.pt"
     )
     assert load_state(tmp_path / "resume.pt", "x") is None
-    assert "refused, the file is damaged (UnpicklingError)" in capsys.readouterr().err
+    assert "refused, the file is damaged (MoreThanTensors)" in capsys.readouterr().err
     assert not (tmp_path / "mark").exists()
 
 
@@ -125,6 +127,31 @@ def test_no_code_unpickles():
             assert called != "torch.load" or given.get("weights_only") == "True", path
             assert called not in ("pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"), path
             assert given.get("allow_pickle", "False") == "False", path
+
+
+WRITE = """
+import sys, torch
+from pathlib import Path
+from refers import config
+from refers.model.encoder_file import save_encoder
+from refers.model.encoders import build_encoder
+torch.manual_seed(0)
+sizes = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 1, "heads": 3, "mlp_width": 64}
+encoder = build_encoder(config.load_model(sizes))
+for copy in range(4):
+    about = {"method": "m", "checkpoint": "c", "input": {"mean": [0.5]}}
+    save_encoder(Path(sys.argv[1]) / f"{copy}.safetensors", encoder, about)
+"""
+
+
+def test_equal_encoders_are_equal_files_in_every_process(tmp_path):
+    for seed in ("0", "1"):
+        (tmp_path / seed).mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT / "workflow/scripts")}
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / seed)], env=environment, check=True)
+    files = list(tmp_path.glob("*/*.safetensors"))
+    assert len(files) == 8
+    assert len({path.read_bytes() for path in files}) == 1
 
 
 # ---- the authors' layout

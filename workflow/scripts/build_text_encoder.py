@@ -1,23 +1,24 @@
 """Build a small BERT for runs without a downloaded one: WordPiece vocabulary from the reports, random weights.
 
 In: reports.parquet. Out: a folder with config.json, model.safetensors and the tokenizer, as transformers reads it.
-The published study never runs this; it reads the BERT checkpoint that `text.encoder` names.
+The published study never runs this; it reads the BERT checkpoint that `text.encoder` names. The files are made in a folder
+inside that one, whose vocabulary is that of reports, and every one is put in place whole.
 """
 
 import argparse
 import json
 import shutil
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import torch
 from refers.errors import run
-from refers.files import read_parquet
+from refers.files import atomic_path, read_parquet
 
 # sets the offline switches before transformers is imported
 from refers.model.text_encoder import load_tokenizer
 
+UNFINISHED = ".part"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -56,10 +57,11 @@ def main() -> None:
 
     sizes = args.config
     texts = read_parquet(args.reports, "reports", ["text"])["text"].tolist()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.out.parent) as temporary:
-        folder = Path(temporary) / "text_encoder"
-        folder.mkdir()
+    # Always the same name, so that the next build removes what a killed one left.
+    folder = args.out / UNFINISHED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
         write_vocabulary(texts, sizes["vocabulary"], folder)
         torch.manual_seed(sizes["seed"])
         model = BertModel(
@@ -75,8 +77,11 @@ def main() -> None:
             )
         )
         model.save_pretrained(folder)
-        shutil.rmtree(args.out, ignore_errors=True)
-        folder.rename(args.out)
+        for source in sorted(folder.iterdir()):
+            with atomic_path(args.out / source.name) as path:
+                shutil.copyfile(source, path)
+    finally:
+        shutil.rmtree(folder)
     print(f"BERT with {sum(p.numel() for p in model.parameters()):,} parameters, written to {args.out}")
 
 

@@ -51,6 +51,7 @@ def main() -> None:
     settings = config.load_json(config.Features, args.config, "probe.features")
     device = choose_device(args.device)
     store = open_store(args.store, file_digest(args.index))
+    inputs = {"encoder": run_record.check_output(args.encoder, "encoder")}
     encoder, about = load_encoder(args.encoder)
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)
@@ -67,7 +68,6 @@ def main() -> None:
             found = evaluate(model, part, how, settings.batch_size, size, device)
             features[start : start + len(part)] = found.numpy()
         features.flush()
-    inputs = {"encoder": run_record.file_digest(args.encoder)}
     # The manifest has the digest of the store, which `open_store` compared.
     manifest = args.store.with_suffix(".json")
     inputs |= {"manifest": run_record.file_digest(manifest)} if manifest.exists() else {}

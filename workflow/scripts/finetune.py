@@ -55,11 +55,12 @@ def main() -> None:
     classes = [name.removeprefix(LABEL) for name in frame.columns if name.startswith(LABEL)]
     splits = {name: LabelledImages(store, frame[frame["split"] == name], classes) for name in ("val", "test")}
     subsets = {seed: read_subset(args.subset, frame, args.split, seed) for seed in args.seeds}
-    files = {name: getattr(args, name) for name in ("encoder", "split", "subset")}
+    files = {name: getattr(args, name) for name in ("split", "subset")}
     # The manifest has the digest of the store, which `open_store` compared.
     manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: run_record.file_digest(path) for name, path in files.items()}
+    inputs["encoder"] = run_record.check_output(args.encoder, "encoder")
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")

@@ -23,6 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", required=True)
     parser.add_argument("--checkpoint", required=True, help="path, timm:NAME or random")
+    parser.add_argument("--key", help="where the network stands in a file that has several")
     parser.add_argument("--config", required=True, help="architecture as JSON (refers.config.Model)")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
@@ -33,10 +34,14 @@ def main() -> None:
     where = f"{args.method}.model"
     settings = config.load_model(config.parse_json(args.config, where), where)
     seed_torch(SEED)
-    encoder, report = import_encoder(settings, args.checkpoint)
+    encoder, report = import_encoder(settings, args.checkpoint, args.key)
     facts = report.pop("input")
     print(f"{args.checkpoint}: {report['read']} tensors read, {report['loaded']} loaded")
     print(f"left out: {names_text(report['left_out'])}; {args.out.with_name('run.json')} names them")
+    if "stripped" in report:
+        print(f"stripped from the names: {', '.join(report['stripped'])}")
+    if "others" in report:
+        print(f"other networks in the file: {', '.join(report['others'])}; checkpoint_key chooses")
     print(f"input: {input_text(facts)}")
     is_file = Path(args.checkpoint).is_file()
     origin = run_record.file_digest(Path(args.checkpoint)) if is_file else args.checkpoint

@@ -1,6 +1,7 @@
 """Errors that a user can correct: one line on the terminal and exit code 1, never a traceback."""
 
 import difflib
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -35,9 +36,21 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+# What libraries advise where a file would have to be trusted.
+ADVICE_TO_TRUST = re.compile(
+    "allow_pickle|weights_only|weights only|trust_remote_code|safe_globals|pickled|pickle\\.", re.IGNORECASE
+)
+
+
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its class name where the message is empty."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The first line of an error's message; where that is empty or advises to trust a file, what it means.
+
+    A user who follows such advice lets the file run any program.
+    """
+    lines = str(error).strip().splitlines()
+    if ADVICE_TO_TRUST.search(str(error)):
+        return "damaged, or more than numbers in it"
+    return lines[0] if lines else type(error).__name__
 
 
 def run(main: Callable[[], None]) -> None:

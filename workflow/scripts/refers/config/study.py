@@ -232,6 +232,11 @@ class Method(Section):
         " has learnt nothing. Added to a method that has `pretrain` settings too, it makes these of no use, as preflight and a"
         " footnote of the tables say.",
     )
+    checkpoint_key: Text | None = Field(
+        None,
+        description="Beside a checkpoint that is a file with several networks: where the one that is meant stands, such as"
+        " `teacher`, `state_dict_ema` or `model.encoder`; `.` is the file itself.",
+    )
     encoder_of: Name | None = Field(
         None,
         description="Fine-tune the encoder of this method, with its fine-tuning settings below one's own; nothing is"
@@ -253,6 +258,10 @@ class Method(Section):
 
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
+        if self.checkpoint_key and (
+            self.checkpoint in (None, "random") or self.checkpoint.startswith("timm:")
+        ):
+            raise ValueError("checkpoint_key is of a checkpoint that is a file; remove it, or name the file")
         others = [name for name in ("checkpoint", "like", "model", "pretrain") if getattr(self, name)]
         if self.encoder_of and others:
             raise ValueError(

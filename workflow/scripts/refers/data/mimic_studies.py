@@ -14,7 +14,7 @@ from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import expect_rows, open_store, read_quarantine
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 from refers.files import file_digest
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
@@ -252,4 +252,6 @@ def _read_tokens(path: Path) -> dict[str, np.ndarray]:
         BadZipFile,
         zlib.error,
     ) as error:
-        raise UserError(f"{path}: not tokens ({error}); delete it and rerun tokenize_reports.py") from None
+        raise UserError(
+            f"{path}: not tokens ({first_line(error)}); delete it and rerun tokenize_reports.py"
+        ) from None

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refers.array_files import open_npy
 from refers.data import images
 from refers.errors import UserError
 from refers.files import (
@@ -101,11 +102,7 @@ def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | Non
 
 
 def _open(path: str | Path) -> np.memmap:
-    try:
-        store = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        text = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: not an image store ({text}); create it with pack_images.py") from None
+    store = open_npy(path, "not an image store", "create it with pack_images.py")
     stack = isinstance(store, np.memmap) and store.dtype == np.uint8 and store.ndim == 3
     if not stack or store.shape[1] != store.shape[2]:
         raise UserError(f"{path}: does not hold square uint8 images; delete it and rerun pack_images.py")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from refers.array_files import open_npy
 from refers.config import ProbeRule
 from refers.errors import UserError
 from refers.evaluation.metrics import auc
@@ -87,12 +88,7 @@ def open_features(path: Path) -> np.memmap:
         UserError: the file is missing or holds something else.
     """
     remedy = "delete it and rerun extract_features.py"
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{path}: not features ({getattr(error, 'strerror', None) or error}); {remedy}"
-        ) from None
+    found = open_npy(path, "not features", remedy)
     if not isinstance(found, np.memmap) or found.dtype != np.float32 or found.ndim != 2:
         raise UserError(f"{path}: does not hold float32 features, one row per image; {remedy}")
     return found

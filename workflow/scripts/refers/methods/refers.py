@@ -16,10 +16,10 @@ from its own tokens and is contrasted with the same reports of the batch as v wo
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,6 +63,16 @@ class Settings(StudySettings):
         True, description="Keep the transposed loss out of the gradient, as the code does."
     )
     temperature: float = Field(0.1, ge=1e-3, le=10, description="Temperature of equation 2.")
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> Self:
+        transposed = self.text_to_image and not self.detach_text_to_image
+        if not (self.generation or self.image_to_text or transposed):
+            idle = " (text_to_image is detached)" if self.text_to_image else ""
+            raise ValueError(
+                f"no loss has a gradient{idle}, so nothing would be learnt; give generation or image_to_text a weight"
+            )
+        return self
 
 
 def language_loss(logits: Tensor, targets: Tensor, reports: int, reduction: str) -> Tensor:

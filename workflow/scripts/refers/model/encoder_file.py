@@ -1,25 +1,35 @@
-"""Encoders on disk: safetensors with their architecture as metadata, loaded strictly."""
+"""Encoders on disk: safetensors with their architecture and a digest of it all as metadata, loaded strictly.
 
+The format has no checksums of its own. Its library writes the keys of the metadata in another order every time, so there
+is one, and equal encoders are equal files.
+"""
+
+import hashlib
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from refers import config
+from refers.array_files import one_line, read_safetensors
 from refers.errors import UserError
 from refers.files import atomic_path
 from refers.model.vit import Encoder
 
+# The key of an encoder's metadata.
+RECORD = "encoder"
+REMAKE = "delete it and rerun"
+
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Load `tensors` into `module`; every key and shape must match.
+    """Load `tensors` into `module`; every key and shape must match, and every number be finite.
 
     Raises:
-        UserError: lists missing, unexpected and mismatched keys.
+        UserError: lists missing, unexpected and mismatched keys, or names a tensor with NaN or Inf.
     """
     wanted = module.state_dict()
     mismatched = [
@@ -39,33 +49,70 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
             if keys
         )
         raise UserError(f"{origin}: does not fit the model ({report}); use a checkpoint of this architecture")
+    check_finite(tensors, origin)
     module.load_state_dict(tensors)
 
 
+def check_finite(tensors: dict[str, Tensor], origin: str) -> None:
+    """Refuse weights that are NaN or Inf, which no training recovers from.
+
+    Raises:
+        UserError: names the first such tensor.
+    """
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"{origin}: {name} has non-finite weights (NaN or Inf); use another checkpoint")
+
+
 def save_encoder(target: Path, encoder: Encoder, about: dict) -> None:
-    """Write an encoder in fp32 with, as metadata, the settings that rebuild it and `about`, its origin."""
-    metadata = {"settings": json.dumps(config.to_dict(encoder.settings)), "about": json.dumps(about)}
-    state = encoder.state_dict()
-    tensors = {name: state[name].detach().cpu().float().contiguous() for name in state}
+    """Write an encoder in fp32 with, as metadata, the settings that rebuild it, `about`, its origin, and a digest."""
+    # Copies: safetensors refuses tensors that share memory.
+    tensors = {
+        name: tensor.detach().cpu().float().clone().contiguous()
+        for name, tensor in encoder.state_dict().items()
+    }
+    facts = {"settings": config.to_dict(encoder.settings), "about": about}
+    record = json.dumps(facts | {"sha256": _digest(tensors, facts)}, sort_keys=True)
     with atomic_path(target) as path, as_os_error():
-        save_file(tensors, path, metadata)
+        save_file(tensors, path, {RECORD: record})
 
 
 def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
     """Tensors, architecture settings and `about` of an encoder file.
 
     Raises:
-        UserError: the file is missing, is not safetensors, or has no settings.
+        UserError: the file is missing or damaged, is not safetensors, or has no settings.
     """
-    try:
-        with safe_open(source, "pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{source}: cannot be read as an encoder ({error}); delete it and rerun") from None
-    if "settings" not in metadata:
+    with one_line(source, "cannot be read as an encoder", REMAKE):
+        tensors, metadata = read_safetensors(source)
+        facts = read_record(metadata)
+    if facts is None:
         raise UserError(f"{source}: has no architecture settings; use an encoder written by this pipeline")
-    return tensors, json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
+    known = facts.pop("sha256", "")
+    if known is not None and known != _digest(tensors, facts):
+        raise UserError(f"{source}: damaged, it differs from the digest inside it; {REMAKE}")
+    return tensors, facts["settings"], facts["about"]
+
+
+def read_record(metadata: dict[str, str]) -> dict | None:
+    """What the metadata of a safetensors file say of an encoder; None where it is not one of this pipeline."""
+    if RECORD in metadata:
+        return json.loads(metadata[RECORD])
+    # Earlier versions wrote two keys and no digest.
+    if "settings" in metadata:
+        settings, about = json.loads(metadata["settings"]), json.loads(metadata.get("about", "{}"))
+        return {"settings": settings, "about": about, "sha256": None}
+    return None
+
+
+def _digest(tensors: dict[str, Tensor], facts: dict) -> str:
+    """SHA-256 of names, types, shapes and bytes of tensors, and of facts about them."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array)
+    return found.hexdigest()
 
 
 def load_start(encoder: Encoder, source: Path) -> None:

@@ -10,26 +10,24 @@ convolutions, whose border would change, the network keeps its channels and the 
 """
 
 import os
-import pickle
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from refers import config
+from refers.array_files import one_line, read_metadata
 from refers.errors import UserError, first_line
-from refers.model.encoder_file import load_strictly
+from refers.model.checkpoint_file import KEY, NPZ, REMEDY, WHAT, Network, read_content, read_network
+from refers.model.encoder_file import load_strictly, read_record
 from refers.model.encoders import build_encoder, load_encoder, pretrained_cfg, size_option
 from refers.model.layers import IMAGENET, MEAN, STD, InputChannels
 from refers.model.vit import Encoder
 from refers.model.vit_checkpoints import (
+    LAYOUTS,
     from_authors,
     from_google,
     is_of_authors,
@@ -38,10 +36,9 @@ from refers.model.vit_checkpoints import (
     to_radiograph_transformer,
 )
 
-DOWNLOAD, RANDOM, NPZ = "timm:", "random", ".npz"
+DOWNLOAD, RANDOM = "timm:", "random"
 VIT_HEAD = ("head.", "pre_logits.", "fc_norm.")
 VIT_KERNEL = "patch_embed.proj.weight"
-WRAPPERS = ("state_dict", "model")
 GREY = config.InputStatistics(mean=(MEAN,), std=(STD,))
 # of Google's vision transformers, whose pixels are scaled to [-1, 1]
 GOOGLE = config.InputStatistics(mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -50,41 +47,67 @@ FOLDED, AT_INPUT, UNCHANGED = "folded into the first kernel", "at the input", "u
 TOLERANCE = 1e-4
 
 
-def import_encoder(settings: config.Model, source: str) -> tuple[Encoder, dict]:
+def import_encoder(settings: config.Model, source: str, key: str | None = None) -> tuple[Encoder, dict]:
     """The encoder of `settings` with the weights at `source`, and the report of the import.
 
-    The report has the number of tensors read and loaded, the names of those left out, and `input`: mean and deviation of
-    the input that the weights were trained with, from where these are known, and how they are applied. What is not folded
-    is in the encoder's settings. An encoder that this pipeline wrote has its own architecture, which is used instead of
-    `settings`. `random` keeps the initialisation.
+    The report has the number of tensors read and loaded, the names of those left out, the wrappers that were stripped from
+    their names, the places of other networks in the file, and `input`: mean and deviation of the input that the weights
+    were trained with, from where these are known, and how they are applied. What is not folded is in the encoder's
+    settings. An encoder that this pipeline wrote has its own architecture, which is used instead of `settings`. `random`
+    keeps the initialisation. `key` says which network of a file is meant, where there are several.
 
     Raises:
-        UserError: the file is missing or in no known format, tensors do not fit (they are listed), nothing says what
-            input the weights were trained with, or a downloaded network computes something else than the encoder.
+        UserError: the file is missing or in no known format, tensors do not fit (they are listed) or are non-finite, it has
+            several networks, nothing says what input the weights were trained with, or a downloaded network computes
+            something else than the encoder.
     """
     if source == RANDOM or _is_of_this_pipeline(source):
-        if settings.input:
-            raise UserError(f"{source}: takes the images of this pipeline; remove model.input")
+        if settings.input or key:
+            name = "model.input" if settings.input else KEY
+            raise UserError(f"{source}: takes the images of this pipeline; remove {name}")
         encoder = build_encoder(settings) if source == RANDOM else load_encoder(Path(source))[0]
         count = 0 if source == RANDOM else len(encoder.state_dict())
         own = encoder.channels.statistics
         facts = _facts(own or GREY, "this pipeline", AT_INPUT if own else UNCHANGED)
-        return encoder, {"read": count, "loaded": count, "left_out": [], "input": facts}
+        return encoder, _report(count, [], [], []) | {"input": facts}
     network = None
     if source.startswith(DOWNLOAD):
         network = _download(source.removeprefix(DOWNLOAD), settings.image_size)
-    tensors = network.state_dict() if network else read_tensors(source)
-    known, origin = _input_of(settings, source, tensors, network)
+        file = Network(network.state_dict(), {}, [], [])
+    else:
+        file = _read(settings, source, key)
+    known, origin = _input_of(settings, source, file.tensors, network)
     settings = settings.replace(input=known)
     if isinstance(settings, config.Transformer):
-        encoder, left_out = _transformer(settings, tensors, source)
+        encoder, left_out = _transformer(settings, file.tensors, source)
     else:
-        encoder, left_out = _network(settings, tensors, source)
+        encoder, left_out = _network(settings, file.tensors, source)
     if network:
         _check_download(encoder, network, known, source)
-    report = {"read": len(tensors), "loaded": len(tensors) - len(left_out), "left_out": left_out}
+    left_out = sorted([*left_out, *file.outside])
     applied = AT_INPUT if encoder.channels.statistics == known else FOLDED
+    report = _report(len(file.tensors) + len(file.outside), left_out, file.stripped, file.others)
     return encoder, report | {"input": _facts(known, origin, applied)}
+
+
+def _report(read: int, left_out: list[str], stripped: list[str], others: list[str]) -> dict:
+    found = {"read": read, "loaded": read - len(left_out), "left_out": left_out}
+    # Most files have neither.
+    return found | {name: value for name, value in (("stripped", stripped), ("others", others)) if value}
+
+
+def _read(settings: config.Model, source: str, key: str | None) -> Network:
+    """The network in a checkpoint file that has the architecture of `settings`, Google's under timm's names."""
+    if Path(source).suffix == NPZ:
+        if key:
+            raise UserError(f"{source}: has one network; remove {KEY}")
+        arrays = read_content(source)
+        with one_line(source, WHAT, REMEDY):
+            return Network(from_google(arrays), {}, [], [])
+    if isinstance(settings, config.Transformer):
+        return read_network(source, LAYOUTS, key)
+    network = build_encoder(settings.replace(input=None)).get_submodule("network")
+    return read_network(source, [_without(network.state_dict(), _ends(network)[0])[0]], key)
 
 
 def _facts(input: config.InputStatistics, origin: str, applied: str) -> dict:
@@ -215,35 +238,6 @@ def _check_channels(kernel: Tensor | None, channels: int, source: str) -> None:
         raise UserError(f"{source}: {wrong}; set model.input with one mean and one std per channel")
 
 
-def read_tensors(source: str) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint file by name; Google's arrays under timm's names.
-
-    Raises:
-        UserError: as `import_encoder`.
-    """
-    path = Path(source)
-    try:
-        if path.suffix == NPZ:
-            with np.load(path, allow_pickle=False) as archive:
-                return from_google({name: torch.from_numpy(archive[name]) for name in archive.files})
-        if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            # torch warns of pickles, which are refused in one line below.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = torch.load(path, map_location="cpu", weights_only=True)
-            for wrapper in WRAPPERS:
-                found = found.get(wrapper, found)
-        return {name.removeprefix("module."): tensor.float() for name, tensor in found.items()}
-    except pickle.UnpicklingError:
-        reason = "damaged, or more than tensors in it"
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, EOFError, SafetensorError) as error:
-        reason = first_line(error)
-    wrong = f"not a checkpoint in npz, safetensors or torch's format ({reason})"
-    raise UserError(f"{source}: {wrong}; download it again")
-
-
 def _download(name: str, size: int) -> Any:
     """A network of timm with its weights, for images of `size` pixels: timm itself resizes positions."""
     import timm
@@ -277,9 +271,9 @@ def _tensors_only() -> Generator[None]:
 
 def _is_of_this_pipeline(source: str) -> bool:
     try:
-        with safe_open(source, "pt") as opened:
-            return "settings" in (opened.metadata() or {})
-    except (OSError, SafetensorError):
+        return read_record(read_metadata(source)) is not None
+    except Exception:
+        # What is wrong with the file is said where it is read.
         return False
 
 

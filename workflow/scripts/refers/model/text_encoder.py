@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from refers.config.settings import BERT_FILES
 from refers.errors import UserError, first_line
-from refers.model.import_checkpoint import read_tensors
+from refers.model.checkpoint_file import as_floats, read_network
+from refers.model.encoder_file import check_finite
 from refers.model.layers import Dropout
 
 # A training job never downloads: weights are put in place by hand.
@@ -26,8 +27,11 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 UNUSED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
 # names of the first BERT files
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-# beginnings of files that stand where weights were meant to be
-NOT_WEIGHTS = {b"version https://git-lfs": "a git-lfs pointer", b"<": "an HTML page", b"": "an empty file"}
+# tensors by which a BERT is known, the names of its norms apart
+LAYOUT = (
+    *(f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")),
+    *(f"encoder.layer.0.attention.self.{name}.weight" for name in ("query", "key", "value")),
+)
 
 
 def load_tokenizer(folder: Path):
@@ -109,21 +113,16 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     path = weights_file(folder)
     if not path.is_file():
         raise UserError(f"{path} not found; place a BERT there (docs/data.md says which)")
-    with open(path, "rb") as opened:
-        start = opened.read(64).lstrip()
-    for begin, what in NOT_WEIGHTS.items():
-        if start == begin or (begin and start.startswith(begin)):
-            raise UserError(f"{path}: {what}, not weights; download the file itself")
+    network = read_network(str(path), [LAYOUT])
     found = {}
-    for name, tensor in read_tensors(str(path)).items():
+    for name, tensor in (network.tensors | network.outside).items():
         name = name.removeprefix("bert.")
         for old, new in OLD_NAMES.items():
             name = name.replace(old, new)
-        if name.startswith(UNUSED):
-            continue
-        if not bool(tensor.isfinite().all()):
-            raise UserError(f"{path}: {name} has non-finite weights (NaN or Inf); use another checkpoint")
-        found[name] = tensor
+        if not name.startswith(UNUSED):
+            found[name] = tensor
+    found = as_floats(found, str(path))
+    check_finite(found, str(path))
     return found
 
 

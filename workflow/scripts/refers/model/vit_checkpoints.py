@@ -75,6 +75,26 @@ AUTHORS_EMBEDDING = {
     "encoder.encoder_norm.weight": "norm.weight",
     "encoder.encoder_norm.bias": "norm.bias",
 }
+# Tensors by which a vision transformer is known, in timm's layout and in that of the authors.
+LAYOUTS = (
+    (
+        *(
+            "cls_token",
+            "pos_embed",
+            "patch_embed.proj.weight",
+            "patch_embed.proj.bias",
+            "norm.weight",
+            "norm.bias",
+        ),
+        *(
+            "blocks.0.norm1.weight",
+            "blocks.0.norm1.bias",
+            "blocks.0.attn.qkv.weight",
+            "blocks.0.mlp.fc1.weight",
+        ),
+    ),
+    *(tuple(prefix + name for name in AUTHORS_EMBEDDING) for prefix in AUTHORS),
+)
 
 
 def from_authors(tensors: dict[str, Tensor], origin: str) -> tuple[dict[str, Tensor], list[str]]:
@@ -129,6 +149,21 @@ def resize_as_timm(positions: Tensor, grid: int) -> Tensor:
     return resample_abs_pos_embed(positions[None], [grid, grid], num_prefix_tokens=0)[0]
 
 
+def _check_axes(tensors: dict[str, Tensor], origin: str) -> None:
+    """Refuse a kernel that is not (D, C, P, P), positions that are not (1, N, D) and a class token that is not (1, 1, D)."""
+    width = None
+    for name, rank, axis in (("patch_embed.proj.weight", 4, 0), ("pos_embed", 3, 2), ("cls_token", 3, 2)):
+        if name not in tensors:
+            continue
+        shape = tensors[name].shape
+        wrong = f"{len(shape)} axes instead of {rank}" if len(shape) != rank else ""
+        if not wrong and width not in (None, shape[axis]):
+            wrong = f"a width of {shape[axis]} instead of {width}"
+        if wrong:
+            raise UserError(f"{origin}: {name} has {wrong}; use a plain ViT checkpoint")
+        width = shape[axis]
+
+
 def to_radiograph_transformer(
     tensors: dict[str, Tensor],
     settings: Transformer,
@@ -146,6 +181,7 @@ def to_radiograph_transformer(
     if settings.activation != "gelu":
         raise UserError(f"{origin}: was trained with GELU; set model.activation: gelu for this method")
     left = dict(tensors)
+    _check_axes(left, origin)
     try:
         kernel, bias = left.pop("patch_embed.proj.weight"), left.pop("patch_embed.proj.bias")
         position, token = left.pop("pos_embed")[0], left.pop("cls_token")[0, 0]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refers.array_files import read_torch
 from refers.errors import UserError
 from refers.files import atomic_path
 from refers.model.encoder_file import as_os_error
@@ -136,12 +137,12 @@ def _short(fingerprint: str) -> str:
 def _read_state(source: Path, fingerprint: str) -> tuple[dict | None, str, str]:
     """The state in a file or None, why it is refused, and the label it is kept under; no reason where there is no file."""
     try:
-        saved = torch.load(source, map_location="cpu", weights_only=True)
+        saved = read_torch(source)
         version, owner, state = int(saved["version"]), str(saved["fingerprint"]), saved["state"]
     except FileNotFoundError:
         return None, "", ""
     except Exception as error:
-        # torch.load raises many kinds of errors on a damaged file, and on one that holds more than tensors.
+        # A damaged file raises many kinds of errors, and so does one that holds more than tensors.
         if cause := _external_cause(error):
             raise UserError(
                 f"{source}: cannot be read now ({cause}) and is left as it is; run again, or delete it to start over"

@@ -18,7 +18,7 @@ from refers.training.pretraining import pretraining_task
 from refers.training.runtime import seed_torch
 from refers.training.task import Task
 
-HASHED = ("index", "manifest", "tokens", "init", "words")
+HASHED = ("index", "manifest", "tokens", "words")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,14 @@ class Inputs:
         return data
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the files by name; the store is known by its manifest."""
+        """SHA-256 of the files by name; the store is known by its manifest.
+
+        Raises:
+            UserError: the encoder to start from is not that of its record.
+        """
         found = {name: run_record.file_digest(path) for name in HASHED if (path := getattr(self, name))}
+        if self.init:
+            found["init"] = run_record.check_output(self.init, "encoder")
         text = self.text_encoder and weights_file(self.text_encoder)
         return found | ({"text_encoder": run_record.file_digest(text)} if text and text.exists() else {})
 
