@@ -4,12 +4,17 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 
 from refers.config.parse import canonical, merge
 from refers.errors import UserError, first_line
+
+DEEPEST = 100  # lists and maps inside each other
+MOST_VALUES = 1_000_000  # of a file, with its aliases written out
+MOST_DIGITS = 18
+KINDS = ("null", "bool", "int", "float", "str", "seq", "map", "merge", "ambiguous")  # of values
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -31,7 +36,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def refuse(self, node: yaml.Node, problem: str) -> None:
+    def refuse(self, node: yaml.Node | yaml.Event, problem: str) -> NoReturn:
         """Raise a UserError about a node of the file."""
         raise UserError(f"{self.name}, line {node.start_mark.line + 1}: {problem}")
 
@@ -75,14 +80,61 @@ def read_text(text: str | bytes, name: str) -> Any:
     """The content of YAML or JSON text; `name` says in messages where it comes from.
 
     Raises:
-        UserError: it is no YAML, a key is there twice in a map, or a number may be read in two ways.
+        UserError: it is no YAML, a key is no text or there twice in a map, a number may be read in two ways, or aliases have
+            no end or stand for too much.
     """
     loader = _Loader(text)
     loader.name = name
     try:
-        return loader.get_single_data()
+        _check_depth(text, name)
+        if (root := loader.get_single_node()) is None:
+            return None
+        _check_nodes(loader, root, set(), {})
+        return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def _check_depth(text: str | bytes, name: str) -> None:
+    """Refuse lists and maps so deep inside each other that reading them would exhaust the stack."""
+    depth, events = 0, _Loader(text)
+    events.name = name
+    try:
+        while events.check_event():
+            event = events.get_event()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                events.refuse(event, f"more than {DEEPEST} lists and maps inside each other; write fewer")
+    finally:
+        events.dispose()
+
+
+def _check_nodes(loader: _Loader, node: yaml.Node, above: set[int], sizes: dict[int, int]) -> int:
+    """Values that a node stands for, aliases written out; tags and numbers that are no settings are refused."""
+    if id(node) in above:
+        loader.refuse(node, "an alias inside what it stands for has no end; write the values out")
+    if id(node) in sizes:
+        return sizes[id(node)]
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind not in KINDS:
+        loader.refuse(node, f"tag {node.tag} is no setting; leave it out")
+    sizes[id(node)] = 1
+    if isinstance(node, yaml.ScalarNode):
+        _check_scalar(loader, node, kind)
+    else:
+        parts = sum(node.value, ()) if isinstance(node, yaml.MappingNode) else node.value
+        sizes[id(node)] += sum(_check_nodes(loader, part, above | {id(node)}, sizes) for part in parts)
+    if sizes[id(node)] > MOST_VALUES:
+        loader.refuse(node, f"aliases stand for more than {MOST_VALUES:,} values; write fewer")
+    return sizes[id(node)]
+
+
+def _check_scalar(loader: _Loader, node: yaml.ScalarNode, kind: str) -> None:
+    meant = loader.resolve(yaml.ScalarNode, node.value, (True, False)).removeprefix("tag:yaml.org,2002:")
+    if kind not in ("str", meant) and (kind, meant) != ("float", "int"):
+        loader.refuse(node, f"{node.value!r} is no {kind}; write it without a tag")
+    if kind == "int" and len(node.value) > MOST_DIGITS:
+        loader.refuse(node, f"a number of {len(node.value)} digits; write a smaller one")
 
 
 def read_file(path: Path) -> Any:

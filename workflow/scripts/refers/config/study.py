@@ -52,8 +52,10 @@ Text = Annotated[str, Field(min_length=1)]
 Folder = Annotated[Text, AfterValidator(_check_folder)]  # or a file; blanks and quotes are fine
 Place = Annotated[Folder, AfterValidator(_check_spelling)]
 CellName = Annotated[str, Field(pattern=f"^{CELL}$")]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Amount = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Splits = Annotated[int, Field(ge=1, le=1000)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Some = Field(min_length=1)
@@ -78,7 +80,7 @@ class Release(Section):
 
     images: Count
     patients: Count | None = None
-    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
+    labels: dict[str, Amount] = Field({}, description="Positive images by class.")
 
 
 class Expected(Section):
@@ -87,8 +89,8 @@ class Expected(Section):
     images: Count | None = None
     patients: Count | None = None
     reports: Count | None = None
-    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
-    splits: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Images by official set.")
+    labels: dict[str, Amount] = Field({}, description="Positive images by class.")
+    splits: dict[str, Amount] = Field({}, description="Images by official set.")
     releases: dict[str, Release] = Field(
         {},
         description="Totals by release, of a download that grew; the one with as many images as its table lists counts.",
@@ -138,11 +140,11 @@ class Images(Section):
 class SmallBert(Section):
     """Sizes of the BERT that is built from the reports."""
 
-    vocabulary: int = Field(ge=100)
-    width: int = Field(ge=8)
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    max_length: int = Field(ge=4)
+    vocabulary: int = Field(ge=100, le=1_000_000)
+    width: int = Field(ge=8, le=4096)
+    depth: int = Field(ge=1, le=64)
+    heads: int = Field(ge=1, le=64)
+    max_length: int = Field(ge=4, le=512)
     dropout: float = Field(ge=0, le=0.9)
     seed: Seed
 
@@ -204,7 +206,7 @@ class Dataset(Section):
     ratios: Annotated[list[Percent], Some, Unique] = Field(
         [1, 10, 100], description="Label ratios in percent of its columns, where it is `own`."
     )
-    splits: Count | None = Field(None, description="Splits of it instead of study.splits, where it is `own`.")
+    splits: Splits | None = Field(None, description="Splits of it instead of study.splits, where it is `own`.")
 
 
 class Subset(Section):
@@ -295,13 +297,13 @@ class Columns(Section):
 
     dataset: str
     ratios: Annotated[list[Percent], Some, Unique] = Field(description="Label ratios in percent.")
-    splits: Count | None = Field(None, description="Splits of this dataset, instead of study.splits.")
+    splits: Splits | None = Field(None, description="Splits of this dataset, instead of study.splits.")
 
 
 class Bootstrap(Section):
     """Intervals over test images; whole patients are drawn where they are known."""
 
-    resamples: int = Field(ge=100)
+    resamples: int = Field(ge=100, le=1_000_000)
     seed: Seed
     undefined: Share = Field(
         description="Largest share of resamples that leave a class with one label only. With more of them no interval and no"
@@ -316,7 +318,7 @@ class Grid(Section):
     cells: list[Columns] = Field(
         [], description="Columns of the tables; those of datasets marked `own` follow by themselves."
     )
-    splits: Count = Field(
+    splits: Splits = Field(
         1,
         description="Splits drawn of every dataset, each with label subsets of its own; a cell averages over splits and seeds."
         " Split k is drawn with datasets.*.split.seed + k, its subsets with subset.seed + k. Official and released test"
@@ -328,6 +330,7 @@ class Grid(Section):
     minority_patients: int = Field(
         10,
         ge=0,
+        le=1_000_000,
         description="Patients with the rarer label of a class below which preflight and the check of a split warn.",
     )
     bootstrap: Bootstrap
@@ -368,7 +371,7 @@ class Plan(Section):
         le=1000,
         description="Real training steps that are timed on this machine for each kind of encoder; 0 times none.",
     )
-    gpus: Annotated[list[Count], Some] = Field(description="Numbers of GPUs to plan for.")
+    gpus: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Some, Unique] = Field(description="Numbers of GPUs to plan for.")
     images: dict[str, Count] = Field(
         description="Images by source, where none is indexed and sources.*.expected gives no number."
     )
@@ -533,7 +536,7 @@ class Verdict(Section):
 
     level: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the interval.")
     margin: float = Field(
-        1.0, gt=0, description="AUC points to either side that are no difference worth the name."
+        1.0, gt=0, le=100, description="AUC points to either side that are no difference worth the name."
     )
 
 
