@@ -15,9 +15,8 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers import devices
-from refers.config import Section, merge, to_dict
-from refers.config.parse import canonical
-from refers.config.read import read_arguments, read_files
+from refers.config import Section, to_dict
+from refers.config.read import merge_layers, read_arguments, read_settings
 from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
 from refers.files import file_digest
@@ -36,8 +35,8 @@ def checked_study():
     replaced = workflow.config_settings.replace_workflow_config
     base = [] if replaced else [path for path in workflow.configfiles if path not in overlays]
     try:
-        given = canonical(read_arguments(dict(workflow.config_settings.config)))
-        return check(merge(read_files(map(Path, [*base, *overlays])), given))
+        given = read_arguments(dict(workflow.config_settings.config))
+        return check(merge_layers([*map(read_settings, map(Path, [*base, *overlays])), given]))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

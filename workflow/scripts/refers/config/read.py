@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import yaml
 
 from refers.config.parse import canonical, merge
+from refers.config.study import Dataset
 from refers.errors import UserError, first_line
 
 DEEPEST = 100  # lists and maps inside each other
@@ -36,9 +37,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def refuse(self, node: yaml.Node | yaml.Event, problem: str) -> NoReturn:
-        """Raise a UserError about a node of the file."""
-        raise UserError(f"{self.name}, line {node.start_mark.line + 1}: {problem}")
+    def refuse(self, place: Any, problem: str) -> NoReturn:
+        """Raise a UserError about a node or an event of the file."""
+        raise UserError(f"{self.name}, line {place.start_mark.line + 1}: {problem}")
 
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
@@ -158,15 +159,87 @@ def read_files(paths: Iterable[Path]) -> dict:
     """The config of several files, each over those before it.
 
     Raises:
-        UserError: as `read_file`; or a file is not a map of settings.
+        UserError: as `read_settings`.
+    """
+    return merge_layers(map(read_settings, paths))
+
+
+def read_settings(path: Path) -> dict:
+    """The settings of one config file.
+
+    Raises:
+        UserError: as `read_file`; or the file is not a map.
+    """
+    values = read_file(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a map of settings; give a config file")
+    return values
+
+
+def merge_layers(layers: Iterable[dict]) -> dict:
+    """The config of several layers, each over those before it.
+
+    A layer may take columns away. What the others say of these alone is left out with them: settings of the cell, the
+    column of a table, numbers reported for it.
+
+    Raises:
+        UserError: both spellings of a key in one map, as `canonical`.
     """
     found: dict = {}
-    for path in paths:
-        values = read_file(path)
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: not a map of settings; give a config file")
+    listed: set[str] = set()
+    for values in layers:
         found = merge(found, canonical(values))
-    return found
+        listed |= _columns(found)
+    return _without(found, listed - _columns(found))
+
+
+def _columns(values: dict) -> set[str]:
+    """Columns of a config whose values are not checked yet, such as nih/1."""
+    study, datasets = values.get("study"), values.get("datasets")
+    entries = study.get("cells") if isinstance(study, dict) else None
+    columns = list(filter(_is_map, entries)) if isinstance(entries, list) else []
+    named = [entry.get("dataset") for entry in columns]
+    own = {"ratios": Dataset.model_fields["ratios"].default}
+    for name, entry in datasets.items() if isinstance(datasets, dict) else ():
+        if _is_map(entry) and entry.get("own") is True and name not in named:
+            columns.append(own | entry | {"dataset": name})
+    ratios = [(entry.get("dataset"), entry.get("ratios")) for entry in columns]
+    return {f"{name}/{ratio}" for name, found in ratios if isinstance(found, list) for ratio in found}
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _without(values: dict, cells: set[str]) -> dict:
+    """The config without what it says of these cells alone; what is no map or list is left to the check."""
+    kept = dict(values)
+    tuning, tables, reported = (values.get(kind) for kind in ("finetune", "tables", "reported"))
+    if _is_map(tuning) and _is_map(tuning.get("cells")):
+        rest = {name: entry for name, entry in tuning["cells"].items() if name not in cells}
+        kept["finetune"] = tuning | {"cells": rest}
+    if _is_map(tables):
+        found = {
+            name: _left(entry, "columns", lambda cell: str(cell) not in cells)
+            for name, entry in tables.items()
+        }
+        # a table that had columns and has none any more
+        kept["tables"] = {
+            name: entry for name, entry in found.items() if entry == tables[name] or entry["columns"]
+        }
+    if _is_map(reported):
+        kept["reported"] = {
+            name: _left(entry, "numbers", lambda each: not _is_map(each) or each.get("column") not in cells)
+            for name, entry in reported.items()
+        }
+    return kept
+
+
+def _left(entry: Any, key: str, stays: Callable[[Any], bool]) -> Any:
+    """An entry with what stays of a list in it."""
+    if not _is_map(entry) or not isinstance(entry.get(key), list):
+        return entry
+    return entry | {key: list(filter(stays, entry[key]))}
 
 
 def read_arguments(values: Any) -> Any:
