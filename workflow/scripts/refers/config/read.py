@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeGuard
 
 import yaml
 
@@ -207,7 +207,7 @@ def _columns(values: dict) -> set[str]:
     return {f"{name}/{ratio}" for name, found in ratios if isinstance(found, list) for ratio in found}
 
 
-def _is_map(value: Any) -> bool:
+def _is_map(value: Any) -> TypeGuard[dict]:
     return isinstance(value, dict)
 
 
@@ -215,8 +215,8 @@ def _without(values: dict, cells: set[str]) -> dict:
     """The config without what it says of these cells alone; what is no map or list is left to the check."""
     kept = dict(values)
     tuning, tables, reported = (values.get(kind) for kind in ("finetune", "tables", "reported"))
-    if _is_map(tuning) and _is_map(tuning.get("cells")):
-        rest = {name: entry for name, entry in tuning["cells"].items() if name not in cells}
+    if _is_map(tuning) and _is_map(settings := tuning.get("cells")):
+        rest = {name: entry for name, entry in settings.items() if name not in cells}
         kept["finetune"] = tuning | {"cells": rest}
     if _is_map(tables):
         found = {
