@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.cli import parse_args
@@ -15,12 +16,11 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers import devices
-from refers.config import Section, merge, to_dict
-from refers.config.parse import canonical
-from refers.config.read import read_arguments, read_files
+from refers.config import Section, to_dict
+from refers.config.read import merge_layers, read_arguments, read_settings
 from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
-from refers.files import file_digest
+from refers.files import file_digest, large_file_digest, read_json
 from refers.provenance.code_digests import code_of
 from refers.study import paths
 from refers.study.availability import Availability
@@ -36,8 +36,8 @@ def checked_study():
     replaced = workflow.config_settings.replace_workflow_config
     base = [] if replaced else [path for path in workflow.configfiles if path not in overlays]
     try:
-        given = canonical(read_arguments(dict(workflow.config_settings.config)))
-        return check(merge(read_files(map(Path, [*base, *overlays])), given))
+        given = read_arguments(dict(workflow.config_settings.config))
+        return check(merge_layers([*map(read_settings, map(Path, [*base, *overlays])), given]))
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -66,6 +66,18 @@ SPECS = Specs(AVAILABILITY)
 # A cluster sends SIGTERM, and Ctrl-C SIGINT, to every process of a job: the shell waits, so that a training job can
 # save its state.
 shell.prefix("set -euo pipefail; trap : TERM INT; ")
+
+
+def asked_too(rule, other):
+    """Let the threads and resources that a command or a profile sets for `other` hold for `rule` as well."""
+    for kind in ("overwrite_threads", "overwrite_resources"):
+        found = dict(getattr(workflow.resource_settings, kind))
+        if other in found and rule not in found:
+            setattr(workflow.resource_settings, kind, found | {rule: found[other]})
+
+
+# before the first rule, which takes its threads and resources from there
+asked_too("finetune_kept", "finetune")
 
 # For a job that reads a package beside Snakemake, in whatever environment it runs. A parameter would rerun the job where
 # only the place of Python differs.
@@ -211,6 +223,29 @@ def source_of(wildcards):
 def of_source(pattern):
     """Function of a dataset's wildcards: a file of its source."""
     return lambda wildcards: paths.fill(pattern, source=source_of(wildcards))
+
+
+@cache
+def is_as_packed(path):
+    """Whether an image store has the content that its manifest states; the digest is remembered by size and times."""
+    with contextlib.suppress(UserError, OSError, KeyError, TypeError):
+        return read_json(path.with_suffix(".json"))["sha256"] == large_file_digest(path)
+    return False
+
+
+def stores(question):
+    """Function of wildcards: the image stores of a pattern, or of such a function; the manifest must be an input too.
+
+    The date of a store that is as its manifest states says nothing. One that is not reruns what reads it, which refuses it.
+    """
+
+    def answer(wildcards):
+        found = question(wildcards) if callable(question) else paths.fill(question, **dict(wildcards.items()))
+        asked = [found] if isinstance(found, str) else found
+        given = [ancient(path) if is_as_packed(STUDY.resolve(path)) else path for path in asked]
+        return given[0] if isinstance(found, str) else given
+
+    return answer
 
 
 def of_mimic(pattern):

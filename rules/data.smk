@@ -89,7 +89,8 @@ rule check_split:
     input:
         split=paths.SPLIT,
         index=of_source(paths.INDEX),
-        store=of_source(paths.IMAGES),
+        store=stores(of_source(paths.IMAGES)),
+        manifest=of_source(paths.MANIFEST),
     output:
         paths.CHECK,
     log:

@@ -35,7 +35,8 @@ rule attend:
         classifier=classifier_of_figure,
         split=of_figure(paths.SPLIT),
         index=of_figure(paths.INDEX),
-        store=of_figure(paths.IMAGES),
+        store=stores(of_figure(paths.IMAGES)),
+        manifest=of_figure(paths.MANIFEST),
     output:
         maps=paths.MAPS,
         overlap=paths.OVERLAP,

@@ -6,7 +6,8 @@ rule finetune:
     """Fine-tune an encoder on a dataset at a label ratio; validation picks the weights, the test set is read once."""
     input:
         encoder=encoder_of_cell,
-        store=of_source(paths.IMAGES),
+        store=stores(of_source(paths.IMAGES)),
+        manifest=of_source(paths.MANIFEST),
         split=paths.SPLIT,
         subset=paths.SUBSET,
         check=paths.CHECK,
@@ -39,7 +40,7 @@ rule finetune:
 
 
 # Cells in a figure of class activation maps keep a classifier of their first split too. A rule has the same outputs for all wildcards, so this
-# is another rule, and `set-threads` and `set-resources` must name both.
+# is another rule; threads and resources that are set for `finetune` hold for both (`asked_too`).
 use rule finetune as finetune_kept with:
     output:
         **rules.finetune.output,

@@ -5,7 +5,7 @@ rule pilot:
     """Short pre-trainings of one method with each candidate of `pilots`; the best one's optimiser and rate."""
     input:
         index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
-        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        store=stores(to_pretrain(paths.IMAGES, paths.POOL_IMAGES)),
         manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
         tokens=tokens_of,
         text_encoder=text_encoder_of,

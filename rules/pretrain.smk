@@ -5,7 +5,7 @@ rule pool_images:
     """Images of several downloads to pre-train on, without those of the test sets of the study."""
     input:
         indexes=of_pool_sources(paths.INDEX),
-        stores=of_pool_sources(paths.IMAGES),
+        stores=stores(of_pool_sources(paths.IMAGES)),
         manifests=of_pool_sources(paths.MANIFEST),
         splits=lambda wildcards: [path for _, path in splits_of_pool(wildcards)],
     output:
@@ -36,7 +36,7 @@ rule discover_words:
     """Visual words of a method that learns from crops: the same place in radiographs that look alike."""
     input:
         index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
-        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        store=stores(to_pretrain(paths.IMAGES, paths.POOL_IMAGES)),
         manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
         tokens=tokens_of,
     output:
@@ -64,7 +64,7 @@ rule pretrain:
     """Pre-train the encoder of a method with its objective."""
     input:
         index=to_pretrain(paths.INDEX, paths.POOL_INDEX),
-        store=to_pretrain(paths.IMAGES, paths.POOL_IMAGES),
+        store=stores(to_pretrain(paths.IMAGES, paths.POOL_IMAGES)),
         manifest=to_pretrain(paths.MANIFEST, paths.POOL_MANIFEST),
         tokens=tokens_of,
         text_encoder=text_encoder_of,

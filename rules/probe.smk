@@ -7,7 +7,8 @@ rule extract_features:
     input:
         encoder=encoder_of_method,
         index=paths.INDEX,
-        store=paths.IMAGES,
+        store=stores(paths.IMAGES),
+        manifest=paths.MANIFEST,
     output:
         features=paths.FEATURES,
         record=paths.FEATURES_RECORD,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from refers.arguments import SEED, Arguments, number, whole
 from refers.columns import LABEL
 from refers.config import Augment
 from refers.data.adapters import read_boxes
@@ -27,7 +28,7 @@ BATCH = 64
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--classifier", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True)
@@ -37,9 +38,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--augment", type=json.loads, default={}, help="as in fine-tuning; says how an image is cropped"
     )
-    parser.add_argument("--images", type=int, required=True, help="images to draw")
-    parser.add_argument("--threshold", type=float, required=True, help="of a map from 0 to 1")
-    parser.add_argument("--seed", type=int, required=True, help="of the draw")
+    parser.add_argument("--images", type=whole(1), required=True, help="images to draw")
+    parser.add_argument(
+        "--threshold", type=number(0, 1, above=True), required=True, help="of a map from 0 to 1"
+    )
+    parser.add_argument("--seed", type=SEED, required=True, help="of the draw")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="maps.npz; iou.csv is written beside it")
     return parser.parse_args()

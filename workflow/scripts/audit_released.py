@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from refers.arguments import SEED, Arguments, whole
 from refers.audit.released import ResultFolder, read, read_lists
 from refers.audit.report import to_markdown
 from refers.audit.rows import AUC_FIELDS, PAIR_FIELDS, auc_rows, pair_rows
@@ -28,15 +29,15 @@ from refers.reporting.published import read_reported
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--released", type=Path, required=True, help="folder or archive of results")
     parser.add_argument("--lists", type=Path, help="folder or archive of lists")
     parser.add_argument("--spec", required=True, help="JSON, as described above")
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test set")
-    parser.add_argument("--bootstrap-seed", type=int, default=0)
+    parser.add_argument(
+        "--resamples", type=whole(1, 1_000_000), default=1000, help="bootstrap resamples of the test set"
+    )
+    parser.add_argument("--bootstrap-seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of auc.csv, pairs.csv and audit.md")
     return parser.parse_args()
 

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import atomic_path, read_parquet
 
@@ -23,7 +24,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, required=True)
     parser.add_argument(
         "--config", type=json.loads, required=True, help="vocabulary, width, depth, heads, max_length, seed"

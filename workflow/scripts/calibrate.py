@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from refers import config
+from refers.arguments import Arguments, whole
 from refers.config.read import read_files
 from refers.config.study import TrainingPart
 from refers.errors import UserError, run
@@ -24,13 +25,13 @@ from refers.training.runtime import choose_device
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--config", required=True, help="JSON of the part of the study's config that training steps depend on"
     )
     parser.add_argument("--methods", nargs="+", required=True, help="methods of the study that a plan prices")
     parser.add_argument(
-        "--steps", type=int, required=True, help="real steps to time per encoder; 0 times none"
+        "--steps", type=whole(0, 1000), required=True, help="real steps to time per encoder; 0 times none"
     )
     parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
     parser.add_argument("--out", type=Path, required=True, help="steps.json")

@@ -8,6 +8,7 @@ patients, so that differences between two methods' files are paired. Does not ne
 import argparse
 from pathlib import Path
 
+from refers.arguments import SEED, Arguments, whole
 from refers.errors import run
 from refers.evaluation.predictions import read_runs
 from refers.evaluation.statistics import Bootstrap, resample_columns, summarise
@@ -15,17 +16,21 @@ from refers.files import atomic_path, file_digest, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per run")
-    parser.add_argument("--splits", type=int, nargs="+", required=True, help="of each file, split by split")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", required=True, help="of each file, the same in each split"
+        "--splits", type=whole(), nargs="+", required=True, help="of each file, split by split"
+    )
+    parser.add_argument(
+        "--seeds", type=SEED, nargs="+", required=True, help="of each file, the same in each split"
     )
     parser.add_argument("--method", required=True)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--ratio", type=int, required=True, help="percent of the training labels")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
-    parser.add_argument("--bootstrap-seed", type=int, default=0)
+    parser.add_argument("--ratio", type=whole(1, 100), required=True, help="percent of the training labels")
+    parser.add_argument(
+        "--resamples", type=whole(1, 1_000_000), default=1000, help="bootstrap resamples of the test images"
+    )
+    parser.add_argument("--bootstrap-seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, required=True, help="auc.json; resamples.parquet goes beside it")
     return parser.parse_args()
 

@@ -7,6 +7,7 @@ targets, the cells that it compares; an adjusted one has those of its own column
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import write_text
 from refers.formatting import csv_text
@@ -16,7 +17,7 @@ HEADER = ["table", "row", "method", "column", "printed", "target"]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="csv files of table.py")
     parser.add_argument("--out", type=Path, required=True, help="cells.csv")
     return parser.parse_args()

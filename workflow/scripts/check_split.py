@@ -6,6 +6,7 @@ In: split.parquet, index.parquet and images.npy of a dataset. Out: check.json. L
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments, whole
 from refers.data.leakage import KINDS, check
 from refers.data.splits import read_split
 from refers.data.store import expect_rows, index_of, open_store
@@ -14,7 +15,7 @@ from refers.files import file_digest, read_parquet, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
@@ -22,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--accept", nargs="*", choices=KINDS, default=[], help="kinds of leakage to accept")
     parser.add_argument(
         "--minority-patients",
-        type=int,
+        type=whole(),
         default=0,
         help="warn of fewer patients with one label of a class in a set",
     )

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from refers.arguments import Arguments, number
 from refers.claims.claims import check_claims, read_claims, to_csv, to_markdown
 from refers.claims.evaluate import Overlap, our_numbers, paper_numbers
 from refers.claims.facts import read_facts
@@ -24,7 +25,7 @@ from refers.reporting.table_formats import read_csv
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--claims", type=Path, required=True, help="config/claims.yaml")
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="csv files of table.py")
     parser.add_argument(
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--undefined",
-        type=float,
+        type=number(0, 1),
         default=0,
         help="largest share of resamples in which an AUC may be undefined",
     )
@@ -68,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--within-points",
-        type=float,
+        type=number(0, 100, above=True),
         default=0,
         help="AUC points by which ours may miss a number that a claim states",
     )

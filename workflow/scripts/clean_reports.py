@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from refers.arguments import Arguments, whole
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
 from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report
@@ -40,12 +41,12 @@ class Batch(NamedTuple):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, required=True, help="folder mimic-cxr-reports")
     parser.add_argument("--index", type=Path, required=True, help="index.parquet of the images")
     parser.add_argument("--out", type=Path, required=True, help="reports.parquet")
     parser.add_argument("--funnel", type=Path, required=True, help="reports.json")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=whole(1, 1024), default=1, help="processes")
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.config.settings import BERT_FILES
 from refers.errors import run
 from refers.files import atomic_path
@@ -16,7 +17,7 @@ from refers.study.bert_files import BESIDE, package_files
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--package", required=True, help="package:PACKAGE/FOLDER, as text.encoder has it")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args()

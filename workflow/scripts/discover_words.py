@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from refers import config
+from refers.arguments import Arguments
 from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
 from refers.errors import run
@@ -14,7 +15,7 @@ from refers.files import write_text
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Words)")
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)

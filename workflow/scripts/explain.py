@@ -9,6 +9,7 @@ report text is read.
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments, whole
 from refers.config import parse_json
 from refers.config.read import read_files
 from refers.errors import run
@@ -18,13 +19,13 @@ from refers.study.check import check
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     config = parser.add_mutually_exclusive_group(required=True)
     config.add_argument("--config", help="the study's config as JSON")
     config.add_argument("--configfile", type=Path, nargs="+", help="or its files, in order")
     parser.add_argument("--method", required=True)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--ratio", type=int, required=True, help="percent of the training labels")
+    parser.add_argument("--ratio", type=whole(1, 100), required=True, help="percent of the training labels")
     parser.add_argument(
         "--command", default="snakemake TARGET --cores 8 --resources=gpu=1", help="how to make a target again"
     )

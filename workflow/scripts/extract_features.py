@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from refers import config
+from refers.arguments import Arguments
 from refers.data.store import expect_rows, open_store
 from refers.errors import run
 from refers.files import atomic_path, file_digest, read_parquet, write_json
@@ -35,7 +36,7 @@ class Pooled(nn.Module):
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Features)")
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True)

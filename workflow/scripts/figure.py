@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.evaluation import localisation
 from refers.evaluation.predictions import read_seeds
@@ -17,7 +18,7 @@ from refers.reporting import figures, rule_graph
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--spec", type=json.loads, required=True, help="refers.study.study.Study.figure as JSON"
     )

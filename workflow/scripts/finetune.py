@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from refers import config
+from refers.arguments import SEED, Arguments
 from refers.columns import LABEL
 from refers.data.splits import read_split, read_subset
 from refers.data.store import index_of, open_store
@@ -29,14 +30,14 @@ from refers.training.trainer import fit
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Finetune)")
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--subset", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--keep", type=int, help="seed whose classifier is kept, for class activation maps")
+    parser.add_argument("--seeds", type=SEED, nargs="+", required=True)
+    parser.add_argument("--keep", type=SEED, help="seed whose classifier is kept, for class activation maps")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs on this split")
     return parser.parse_args()

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from refers import config
+from refers.arguments import SEED, Arguments
 from refers.errors import run
 from refers.files import atomic_path
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="architecture as JSON (refers.config.Transformer)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 

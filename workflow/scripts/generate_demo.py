@@ -8,16 +8,22 @@ folder that the generator did not write is never changed.
 import argparse
 from pathlib import Path
 
+from refers.arguments import SEED, Arguments, number, whole
 from refers.demo.generate import generate
 from refers.errors import UserError, run
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="data root")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the datasets, 1 for the demo's")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=SEED, default=0)
+    parser.add_argument(
+        "--scale",
+        type=number(0, 1000, above=True),
+        default=1.0,
+        help="size of the datasets, 1 for the demo's",
+    )
+    parser.add_argument("--workers", type=whole(1, 1024), default=2)
     return parser.parse_args()
 
 

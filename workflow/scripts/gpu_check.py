@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from refers import config
+from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.files import read_json, write_json, write_text
 from refers.planning.gpu_report import failures, to_csv, to_markdown
@@ -15,7 +16,7 @@ from refers.study.check import check
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", help="the study's config as JSON")
     parser.add_argument("--steps", type=Path, help="steps.json")
     wanted = parser.add_mutually_exclusive_group(required=True)

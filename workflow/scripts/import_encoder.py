@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from refers import config
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import write_json
 from refers.formatting import input_text, names_text
@@ -20,7 +21,7 @@ SEED = 0  # of the weights where the checkpoint is `random`
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--method", required=True)
     parser.add_argument("--checkpoint", required=True, help="path, timm:NAME or random")
     parser.add_argument("--key", help="where the network stands in a file that has several")

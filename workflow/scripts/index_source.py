@@ -7,6 +7,7 @@ whatever was left out, by reason.
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.data.adapters import adapter
 from refers.data.index import summarise
 from refers.errors import run
@@ -14,7 +15,7 @@ from refers.files import write_json, write_parquet
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--layout", required=True, help="adapter: a module of refers.data.adapters")
     parser.add_argument("--folder", type=Path, required=True, help="official download")
     parser.add_argument("--source", required=True, help="name of the source, for the report")

@@ -8,19 +8,22 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from refers.arguments import SEED, Arguments, number
 from refers.data.splits import draw_subset, positives, read_split
 from refers.errors import run
 from refers.files import file_digest, write_json, write_text
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--ratio", type=float, required=True, help="percentage of the training images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--ratio", type=number(0, 100, above=True), required=True, help="percentage of the training images"
+    )
+    parser.add_argument("--seed", type=SEED, default=0)
     parser.add_argument(
         "--training-seeds",
-        type=int,
+        type=SEED,
         nargs="+",
         help="draw images for each of these seeds, not one list for all",
     )

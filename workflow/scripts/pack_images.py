@@ -8,6 +8,7 @@ With --verify, an existing store is compared with its manifest instead.
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments, number, whole
 from refers.data.store import INDEX_DIGEST, pack, verify
 from refers.errors import UserError, run
 from refers.files import file_digest, is_below, read_parquet, write_json
@@ -15,15 +16,17 @@ from refers.workers import progress_bar
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="official download behind the index")
-    parser.add_argument("--size", type=int, default=256, help="side of a stored image in pixels")
-    parser.add_argument("--tolerance", type=float, default=0.0, help="largest share of unreadable images")
+    parser.add_argument("--size", type=whole(8, 2048), default=256, help="side of a stored image in pixels")
+    parser.add_argument(
+        "--tolerance", type=number(0, 1), default=0.0, help="largest share of unreadable images"
+    )
     parser.add_argument("--out", type=Path, required=True, help="images.npy")
     parser.add_argument("--manifest", type=Path, required=True, help="images.json")
     parser.add_argument("--quarantine", type=Path, help="unreadable images [quarantine.csv beside --out]")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=whole(1, 1024), default=1, help="processes")
     parser.add_argument("--verify", action="store_true", help="check an existing store; decode nothing")
     return parser.parse_args()
 

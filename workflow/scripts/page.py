@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
 from refers.planning import gpu_report, plan
@@ -19,7 +20,7 @@ from refers.study import paths
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--title", required=True)
     parser.add_argument("--note", default="")
     parser.add_argument("--command", required=True, help="how to make a target again; TARGET stands for it")

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from refers import config
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import write_json
 from refers.methods.common.pilot import choose, try_candidates
@@ -18,7 +19,7 @@ from refers.training.runtime import choose_device
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--method", required=True)
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Pretrain)")
     parser.add_argument("--pilots", required=True, help="settings as JSON (refers.config.Pilots)")

@@ -8,6 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import read_json, write_text
 from refers.reporting import figures
@@ -15,7 +16,7 @@ from refers.reporting.pilots import to_csv, to_html, to_markdown
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--spec",
         type=json.loads,

@@ -10,6 +10,7 @@ import io
 import json
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import read_json, write_json, write_text
 from refers.planning.jobs import read_studies
@@ -17,7 +18,7 @@ from refers.planning.plan import report, to_markdown
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the study's config as JSON")
     parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
     parser.add_argument("--steps", type=Path, required=True, help="steps.json")

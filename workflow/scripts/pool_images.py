@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from refers.arguments import Arguments
 from refers.data.index import read_index
 from refers.data.mimic_studies import PoolSource, pool
 from refers.data.splits import read_split
@@ -19,7 +20,7 @@ IN_INDEX = ("image_id", "patient_id", "study_id", "view", "split")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--sources", nargs="+", required=True)
     parser.add_argument("--indexes", type=Path, nargs="+", required=True, help="of each source")
     parser.add_argument("--stores", type=Path, nargs="+", required=True, help="of each source")

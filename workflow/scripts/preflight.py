@@ -9,6 +9,7 @@ import csv
 import io
 from pathlib import Path
 
+from refers.arguments import Arguments, whole
 from refers.config import parse_json
 from refers.errors import UserError, run
 from refers.files import write_json, write_text
@@ -17,10 +18,10 @@ from refers.study.check import check
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the study's config as JSON")
     parser.add_argument("--full", action="store_true", help="decode every image")
-    parser.add_argument("--workers", type=int, default=1, help="processes that decode")
+    parser.add_argument("--workers", type=whole(1, 1024), default=1, help="processes that decode")
     parser.add_argument("--out", type=Path, required=True, help="preflight.json")
     parser.add_argument("--unreadable", type=Path, required=True, help="CSV of unreadable images")
     return parser.parse_args()

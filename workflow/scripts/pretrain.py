@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from refers import config
+from refers.arguments import Arguments, whole
 from refers.errors import UserError, run
 from refers.files import read_json, write_json
 from refers.methods.common.pretraining import Inputs, task_of
@@ -22,14 +23,17 @@ from refers.training.trainer import fit
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--method", required=True)
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Pretrain)")
     Inputs.add_options(parser)
     parser.add_argument("--pilot", type=Path, help="JSON of pilot.py, where settings say `rate: pilot`")
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument(
-        "--processes", type=int, default=1, help="one per GPU, started by torchrun; they share a batch"
+        "--processes",
+        type=whole(1, 1024),
+        default=1,
+        help="one per GPU, started by torchrun; they share a batch",
     )
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
     return parser.parse_args()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from refers import config
+from refers.arguments import Arguments
 from refers.columns import LABEL
 from refers.data.splits import read_split, read_subset, shuffle_labels
 from refers.errors import run
@@ -23,7 +24,7 @@ SEED = 0
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="settings as JSON (refers.config.Probe)")
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)

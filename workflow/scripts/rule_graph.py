@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.files import write_text
 from refers.reporting.rule_graph import read_dot, stages, to_csv
@@ -18,7 +19,7 @@ PATHVARS = ("results", "store", "interim", "logs", "benchmarks")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the study's config as JSON")
     parser.add_argument("--targets", nargs="+", required=True, help="targets of the graph")
     parser.add_argument("--rules", type=Path, nargs="+", required=True, help="rules/*.smk")

@@ -7,6 +7,7 @@ Out: split.parquet, and split.json with sizes, labels and whatever was left out,
 import argparse
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.config import load_json
 from refers.data.index import read_index
 from refers.data.splits import Split, make_split
@@ -16,7 +17,7 @@ from refers.files import file_digest, write_json, write_parquet
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--config", required=True, help="JSON of refers.data.splits.Split")
     parser.add_argument("--manifest", type=Path, help="images.json, which lists unreadable images")

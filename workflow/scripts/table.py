@@ -23,6 +23,7 @@ import json
 import sys
 from pathlib import Path
 
+from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.files import read_json, write_text
 from refers.reporting.build_table import build, index_results
@@ -31,9 +32,7 @@ from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdow
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", required=True, help="JSON, see above")
     parser.add_argument("--cells", type=Path, nargs="*", default=[], help="auc.json files")
     parser.add_argument("--ttests", type=Path, nargs="*", default=[])

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from refers.arguments import Arguments, whole
 from refers.errors import run
 from refers.files import atomic_path, read_parquet
 from refers.model.text_encoder import check_sizes, load_tokenizer
@@ -16,10 +17,12 @@ from refers.text.laterality import swap_sides
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, required=True)
     parser.add_argument("--text-encoder", type=Path, required=True, help="folder of a BERT checkpoint")
-    parser.add_argument("--max-length", type=int, default=100, help="tokens kept, start and end included")
+    parser.add_argument(
+        "--max-length", type=whole(4, 512), default=100, help="tokens kept, start and end included"
+    )
     parser.add_argument("--swap", choices=["word", "substring"], default="word")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()

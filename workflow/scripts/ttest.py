@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from refers.arguments import SEED, Arguments, whole
 from refers.errors import UserError, run
 from refers.evaluation.predictions import read_runs, same_images
 from refers.evaluation.statistics import Bootstrap, compare, compare_paired, over_splits
@@ -16,7 +17,7 @@ from refers.files import file_digest, read_json, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--reference", type=Path, required=True, help="auc.json of the method")
     parser.add_argument("--baseline", type=Path, required=True, help="auc.json of the baseline")
     parser.add_argument(
@@ -26,11 +27,15 @@ def parse_args() -> argparse.Namespace:
         "--baseline-predictions", type=Path, nargs="+", required=True, help="one file per run"
     )
     parser.add_argument(
-        "--splits", type=int, nargs="+", required=True, help="of each file, the same for both"
+        "--splits", type=whole(), nargs="+", required=True, help="of each file, the same for both"
     )
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of each file, the same for both")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the test images")
-    parser.add_argument("--bootstrap-seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=SEED, nargs="+", required=True, help="of each file, the same for both"
+    )
+    parser.add_argument(
+        "--resamples", type=whole(1, 1_000_000), default=1000, help="bootstrap resamples of the test images"
+    )
+    parser.add_argument("--bootstrap-seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 

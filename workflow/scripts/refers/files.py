@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -33,18 +34,21 @@ def atomic_path(target: str | Path) -> Generator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         for left in target.parent.glob(f".{escape(target.name)}.*.part"):
             left.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        # created as open() does, so that the umask and the folder's access lists decide who may read it
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        mode = os.fstat(handle).st_mode
         os.close(handle)
     except OSError as error:
         raise UserError(
             f"{target}: cannot be written ({error.strerror}); free space or choose a writable folder"
         ) from None
-    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
+        # a library may have replaced the file by one of its own
+        os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, target)
     except OSError as error:
         raise UserError(

@@ -31,6 +31,7 @@ WORDS = {
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "{found} does not match {pattern}",
 }
+LONGEST = 160  # characters of a value that a message repeats
 CLASSES = ("transformer", "resnet", "timm")  # of encoders; pydantic names the one that it tried
 
 
@@ -91,15 +92,25 @@ def _problem(item: Mapping[str, Any], where: str) -> str:
             f"{path}: {item['input']!r} must be one of {', '.join(known)}{did_you_mean(item['input'], known)}"
         )
     if item["type"] in WORDS:
-        return f"{path}: {WORDS[item['type']].format(found=repr(item['input']), **context)}"
+        return f"{path}: {WORDS[item['type']].format(found=_shown(item['input']), **context)}"
     return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a message repeats it, not longer than a line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python writes out no number of more than 4,300 digits
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def parse_json(text: str, where: str) -> dict:
     """The JSON map that a rule passes on the command line."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON ({error})") from None
 
 

@@ -2,14 +2,20 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, TypeGuard
 
 import yaml
 
 from refers.config.parse import canonical, merge
+from refers.config.study import Dataset
 from refers.errors import UserError, first_line
+
+DEEPEST = 100  # lists and maps inside each other
+MOST_VALUES = 1_000_000  # of a file, with its aliases written out
+MOST_DIGITS = 18
+KINDS = ("null", "bool", "int", "float", "str", "seq", "map", "merge", "ambiguous")  # of values
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -31,9 +37,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def refuse(self, node: yaml.Node, problem: str) -> None:
-        """Raise a UserError about a node of the file."""
-        raise UserError(f"{self.name}, line {node.start_mark.line + 1}: {problem}")
+    def refuse(self, place: Any, problem: str) -> NoReturn:
+        """Raise a UserError about a node or an event of the file."""
+        raise UserError(f"{self.name}, line {place.start_mark.line + 1}: {problem}")
 
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
@@ -75,14 +81,61 @@ def read_text(text: str | bytes, name: str) -> Any:
     """The content of YAML or JSON text; `name` says in messages where it comes from.
 
     Raises:
-        UserError: it is no YAML, a key is there twice in a map, or a number may be read in two ways.
+        UserError: it is no YAML, a key is no text or there twice in a map, a number may be read in two ways, or aliases have
+            no end or stand for too much.
     """
     loader = _Loader(text)
     loader.name = name
     try:
-        return loader.get_single_data()
+        _check_depth(text, name)
+        if (root := loader.get_single_node()) is None:
+            return None
+        _check_nodes(loader, root, set(), {})
+        return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def _check_depth(text: str | bytes, name: str) -> None:
+    """Refuse lists and maps so deep inside each other that reading them would exhaust the stack."""
+    depth, events = 0, _Loader(text)
+    events.name = name
+    try:
+        while events.check_event():
+            event = events.get_event()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                events.refuse(event, f"more than {DEEPEST} lists and maps inside each other; write fewer")
+    finally:
+        events.dispose()
+
+
+def _check_nodes(loader: _Loader, node: yaml.Node, above: set[int], sizes: dict[int, int]) -> int:
+    """Values that a node stands for, aliases written out; tags and numbers that are no settings are refused."""
+    if id(node) in above:
+        loader.refuse(node, "an alias inside what it stands for has no end; write the values out")
+    if id(node) in sizes:
+        return sizes[id(node)]
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind not in KINDS:
+        loader.refuse(node, f"tag {node.tag} is no setting; leave it out")
+    sizes[id(node)] = 1
+    if isinstance(node, yaml.ScalarNode):
+        _check_scalar(loader, node, kind)
+    else:
+        parts = sum(node.value, ()) if isinstance(node, yaml.MappingNode) else node.value
+        sizes[id(node)] += sum(_check_nodes(loader, part, above | {id(node)}, sizes) for part in parts)
+    if sizes[id(node)] > MOST_VALUES:
+        loader.refuse(node, f"aliases stand for more than {MOST_VALUES:,} values; write fewer")
+    return sizes[id(node)]
+
+
+def _check_scalar(loader: _Loader, node: yaml.ScalarNode, kind: str) -> None:
+    meant = loader.resolve(yaml.ScalarNode, node.value, (True, False)).removeprefix("tag:yaml.org,2002:")
+    if kind not in ("str", meant) and (kind, meant) != ("float", "int"):
+        loader.refuse(node, f"{node.value!r} is no {kind}; write it without a tag")
+    if kind == "int" and len(node.value) > MOST_DIGITS:
+        loader.refuse(node, f"a number of {len(node.value)} digits; write a smaller one")
 
 
 def read_file(path: Path) -> Any:
@@ -106,15 +159,87 @@ def read_files(paths: Iterable[Path]) -> dict:
     """The config of several files, each over those before it.
 
     Raises:
-        UserError: as `read_file`; or a file is not a map of settings.
+        UserError: as `read_settings`.
+    """
+    return merge_layers(map(read_settings, paths))
+
+
+def read_settings(path: Path) -> dict:
+    """The settings of one config file.
+
+    Raises:
+        UserError: as `read_file`; or the file is not a map.
+    """
+    values = read_file(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a map of settings; give a config file")
+    return values
+
+
+def merge_layers(layers: Iterable[dict]) -> dict:
+    """The config of several layers, each over those before it.
+
+    A layer may take columns away. What the others say of these alone is left out with them: settings of the cell, the
+    column of a table, numbers reported for it.
+
+    Raises:
+        UserError: both spellings of a key in one map, as `canonical`.
     """
     found: dict = {}
-    for path in paths:
-        values = read_file(path)
-        if not isinstance(values, dict):
-            raise UserError(f"{path}: not a map of settings; give a config file")
+    listed: set[str] = set()
+    for values in layers:
         found = merge(found, canonical(values))
-    return found
+        listed |= _columns(found)
+    return _without(found, listed - _columns(found))
+
+
+def _columns(values: dict) -> set[str]:
+    """Columns of a config whose values are not checked yet, such as nih/1."""
+    study, datasets = values.get("study"), values.get("datasets")
+    entries = study.get("cells") if isinstance(study, dict) else None
+    columns = list(filter(_is_map, entries)) if isinstance(entries, list) else []
+    named = [entry.get("dataset") for entry in columns]
+    own = {"ratios": Dataset.model_fields["ratios"].default}
+    for name, entry in datasets.items() if isinstance(datasets, dict) else ():
+        if _is_map(entry) and entry.get("own") is True and name not in named:
+            columns.append(own | entry | {"dataset": name})
+    ratios = [(entry.get("dataset"), entry.get("ratios")) for entry in columns]
+    return {f"{name}/{ratio}" for name, found in ratios if isinstance(found, list) for ratio in found}
+
+
+def _is_map(value: Any) -> TypeGuard[dict]:
+    return isinstance(value, dict)
+
+
+def _without(values: dict, cells: set[str]) -> dict:
+    """The config without what it says of these cells alone; what is no map or list is left to the check."""
+    kept = dict(values)
+    tuning, tables, reported = (values.get(kind) for kind in ("finetune", "tables", "reported"))
+    if _is_map(tuning) and _is_map(settings := tuning.get("cells")):
+        rest = {name: entry for name, entry in settings.items() if name not in cells}
+        kept["finetune"] = tuning | {"cells": rest}
+    if _is_map(tables):
+        found = {
+            name: _left(entry, "columns", lambda cell: str(cell) not in cells)
+            for name, entry in tables.items()
+        }
+        # a table that had columns and has none any more
+        kept["tables"] = {
+            name: entry for name, entry in found.items() if entry == tables[name] or entry["columns"]
+        }
+    if _is_map(reported):
+        kept["reported"] = {
+            name: _left(entry, "numbers", lambda each: not _is_map(each) or each.get("column") not in cells)
+            for name, entry in reported.items()
+        }
+    return kept
+
+
+def _left(entry: Any, key: str, stays: Callable[[Any], bool]) -> Any:
+    """An entry with what stays of a list in it."""
+    if not _is_map(entry) or not isinstance(entry.get(key), list):
+        return entry
+    return entry | {key: list(filter(stays, entry[key]))}
 
 
 def read_arguments(values: Any) -> Any:

@@ -226,7 +226,7 @@ def _kind_of_model(values: Any) -> str | None:
     """Tag of the class that a map of settings, or an object made of it, belongs to."""
     found = values.get("architecture", "transformer") if isinstance(values, Mapping) else None
     found = getattr(values, "architecture", found)
-    return {"resnet18": "resnet", "resnet50": "resnet", "resnet101": "resnet"}.get(found, found)
+    return "resnet" if found in ("resnet18", "resnet50", "resnet101") else found
 
 
 Model = Annotated[

@@ -32,6 +32,22 @@ def _nothing(fragment: Any) -> Any:
     return {} if fragment is None else fragment
 
 
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _check_pattern(pattern: str) -> str:
+    for part in pattern.split("|"):
+        names = part.split("/")
+        if not part or "\0" in part or names[0] == "" or ".." in names:
+            raise ValueError(f"{pattern!r} is no pattern of paths below the folder; write one, or this|that")
+        if any("**" in name and name != "**" for name in names):
+            raise ValueError(f"{pattern!r} has ** beside other letters; write it alone between two /")
+    return pattern
+
+
 def _check_folder(path: str) -> str:
     if found := re.search(r"[{}<>\x00-\x1f\x7f]", path):
         raise ValueError(f"{path!r} contains {found[0]!r}, which Snakemake takes for a pattern; rename it")
@@ -48,12 +64,16 @@ def _check_spelling(path: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]
+OptionalPattern = Annotated[str, AfterValidator(lambda text: text and _check_pattern(text))]
 Folder = Annotated[Text, AfterValidator(_check_folder)]  # or a file; blanks and quotes are fine
 Place = Annotated[Folder, AfterValidator(_check_spelling)]
 CellName = Annotated[str, Field(pattern=f"^{CELL}$")]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Amount = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Splits = Annotated[int, Field(ge=1, le=1000)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 Some = Field(min_length=1)
@@ -78,7 +98,7 @@ class Release(Section):
 
     images: Count
     patients: Count | None = None
-    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
+    labels: dict[str, Amount] = Field({}, description="Positive images by class.")
 
 
 class Expected(Section):
@@ -87,8 +107,8 @@ class Expected(Section):
     images: Count | None = None
     patients: Count | None = None
     reports: Count | None = None
-    labels: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Positive images by class.")
-    splits: dict[str, Annotated[int, Field(ge=0)]] = Field({}, description="Images by official set.")
+    labels: dict[str, Amount] = Field({}, description="Positive images by class.")
+    splits: dict[str, Amount] = Field({}, description="Images by official set.")
     releases: dict[str, Release] = Field(
         {},
         description="Totals by release, of a download that grew; the one with as many images as its table lists counts.",
@@ -100,16 +120,18 @@ class Source(Section):
 
     layout: Name = Field(description="Adapter: a file in workflow/scripts/refers/data/adapters/.")
     folder: Folder = Field(description="Folder below data_root.")
-    files: list[Text] = Field(
+    files: Annotated[list[Pattern], Unique] = Field(
         [],
         description="Tables that the index is made from; a pattern takes the last match by name, and `this|that` the first"
         " alternative that exists.",
     )
-    images: Text = Field(
+    images: Pattern = Field(
         description="Pattern that matches something where the images are in place, or alternatives with `|`."
     )
-    reports: str = Field("", description="The same for the reports, of a source that has some.")
-    boxes: str = Field("", description="The same for radiologists' boxes, of a source that has some.")
+    reports: OptionalPattern = Field("", description="The same for the reports, of a source that has some.")
+    boxes: OptionalPattern = Field(
+        "", description="The same for radiologists' boxes, of a source that has some."
+    )
     origin: str = Field("", description="Where to get it; preflight prints this.")
     credit: str = Field(
         "",
@@ -138,11 +160,11 @@ class Images(Section):
 class SmallBert(Section):
     """Sizes of the BERT that is built from the reports."""
 
-    vocabulary: int = Field(ge=100)
-    width: int = Field(ge=8)
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    max_length: int = Field(ge=4)
+    vocabulary: int = Field(ge=100, le=1_000_000)
+    width: int = Field(ge=8, le=4096)
+    depth: int = Field(ge=1, le=64)
+    heads: int = Field(ge=1, le=64)
+    max_length: int = Field(ge=4, le=512)
     dropout: float = Field(ge=0, le=0.9)
     seed: Seed
 
@@ -204,7 +226,9 @@ class Dataset(Section):
     ratios: Annotated[list[Percent], Some, Unique] = Field(
         [1, 10, 100], description="Label ratios in percent of its columns, where it is `own`."
     )
-    splits: Count | None = Field(None, description="Splits of it instead of study.splits, where it is `own`.")
+    splits: Splits | None = Field(
+        None, description="Splits of it instead of study.splits, where it is `own`."
+    )
 
 
 class Subset(Section):
@@ -304,13 +328,13 @@ class Columns(Section):
 
     dataset: str
     ratios: Annotated[list[Percent], Some, Unique] = Field(description="Label ratios in percent.")
-    splits: Count | None = Field(None, description="Splits of this dataset, instead of study.splits.")
+    splits: Splits | None = Field(None, description="Splits of this dataset, instead of study.splits.")
 
 
 class Bootstrap(Section):
     """Intervals over test images; whole patients are drawn where they are known."""
 
-    resamples: int = Field(ge=100)
+    resamples: int = Field(ge=100, le=1_000_000)
     seed: Seed
     undefined: Share = Field(
         description="Largest share of resamples that leave a class with one label only. With more of them no interval and no"
@@ -325,7 +349,7 @@ class Grid(Section):
     cells: list[Columns] = Field(
         [], description="Columns of the tables; those of datasets marked `own` follow by themselves."
     )
-    splits: Count = Field(
+    splits: Splits = Field(
         1,
         description="Splits drawn of every dataset, each with label subsets of its own; a cell averages over splits and seeds."
         " Split k is drawn with datasets.*.split.seed + k, its subsets with subset.seed + k. Official and released test"
@@ -337,12 +361,16 @@ class Grid(Section):
     minority_patients: int = Field(
         10,
         ge=0,
+        le=1_000_000,
         description="Patients with the rarer label of a class below which preflight and the check of a split warn.",
     )
     bootstrap: Bootstrap
 
     @model_validator(mode="after")
-    def _check_splits(self) -> Self:
+    def _check_cells(self) -> Self:
+        names = [f"{columns.dataset}/{ratio}" for columns in self.cells for ratio in columns.ratios]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"cells: {', '.join(twice)} is listed twice; keep one of the two")
         found: dict[str, int | None] = {}
         for columns in self.cells:
             if found.setdefault(columns.dataset, columns.splits) != columns.splits:
@@ -356,12 +384,14 @@ class Tier(Section):
     """A part of the study to add up: rows and columns of it, all by default."""
 
     title: Text
-    methods: Annotated[list[str], Some] | None = None
-    cells: Annotated[list[CellName], Some] | None = None
+    methods: Annotated[list[str], Some, Unique] | None = None
+    cells: Annotated[list[CellName], Some, Unique] | None = None
     checkpoints: dict[str, Text] = Field(
         {}, description="Methods that this part imports instead of pre-training them, each from a checkpoint."
     )
-    add: list[str] = Field([], description="Methods that this part runs beyond those of the study.")
+    add: Annotated[list[str], Unique] = Field(
+        [], description="Methods that this part runs beyond those of the study."
+    )
 
 
 class Plan(Section):
@@ -377,7 +407,9 @@ class Plan(Section):
         le=1000,
         description="Real training steps that are timed on this machine for each kind of encoder; 0 times none.",
     )
-    gpus: Annotated[list[Count], Some] = Field(description="Numbers of GPUs to plan for.")
+    gpus: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Some, Unique] = Field(
+        description="Numbers of GPUs to plan for."
+    )
     images: dict[str, Count] = Field(
         description="Images by source, where none is indexed and sources.*.expected gives no number."
     )
@@ -461,7 +493,9 @@ class Table(Section):
         description="Dataset whose classes are printed one by one, with a p-value each; without it a number is the mean over"
         " classes.",
     )
-    marks: dict[str, list[str]] = Field({}, description="By row: the parts in place, printed as check marks.")
+    marks: dict[str, Annotated[list[str], Unique]] = Field(
+        {}, description="By row: the parts in place, printed as check marks."
+    )
     independent: bool = Field(
         False,
         description="Print what others report for its rows and columns (`reported`) below the methods.",
@@ -476,6 +510,8 @@ class Table(Section):
     def _check_pair(self) -> Self:
         if self.reference and not self.baseline:
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
+        if self.reference and self.reference == self.baseline:
+            raise ValueError(f"reference and baseline are both {self.baseline}; name two rows, or best")
         if self.against and (self.reference or self.per_class or self.protocol == "probe"):
             raise ValueError(
                 "against compares fine-tuned rows with one method; leave out reference, per_class and protocol"
@@ -522,7 +558,9 @@ class Figure(Section):
     threshold: PositiveShare | None = Field(
         None, description="attention: where a map from 0 to 1 becomes a box."
     )
-    methods: Annotated[list[str], Some] | None = Field(None, description="Lines; the first one is ours.")
+    methods: Annotated[list[str], Some, Unique] | None = Field(
+        None, description="Lines; the first one is ours."
+    )
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -542,7 +580,7 @@ class Verdict(Section):
 
     level: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the interval.")
     margin: float = Field(
-        1.0, gt=0, description="AUC points to either side that are no difference worth the name."
+        1.0, gt=0, le=100, description="AUC points to either side that are no difference worth the name."
     )
 
 

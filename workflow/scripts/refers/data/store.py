@@ -194,7 +194,6 @@ def _pack(paths, size, out, quarantine, workers, tolerance, progress) -> dict:
             progress(done := done + chunk.count)
     _check_quarantine([item for chunk in chunks for item in chunk.unreadable], paths, quarantine, tolerance)
     sha256 = _checksum(part, size, chunks, out)
-    os.chmod(part, 0o644)
     os.replace(part, out)
     remember_digest(out, sha256)
     journal.unlink()

@@ -1,6 +1,7 @@
 """The whole check of a config before any work: every key, every name that refers to another entry, every job's settings."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,9 @@ def _contradictions(study: Study) -> Iterator[str]:
         yield "config.study.cells: the study has no column; list some, or mark a dataset as own: true"
     if "cells" in checked.tables:
         yield "config.tables.cells: cells.csv beside the tables lists every number; rename the table"
+    for name in checked.groups.keys() & checked.methods.keys():
+        yield f"config.groups.{name}: a method has this name too; rename one"
+    yield from _equal_titles(study)
     if PAPER in checked.reported:
         yield f"config.reported.{PAPER}: the paper's numbers need no entry; remove it or rename the source"
     for name, pattern in checked.audit.patients.items():
@@ -88,6 +92,18 @@ def _contradictions(study: Study) -> Iterator[str]:
     for name in filter(checked.datasets.get, study.datasets):
         if repeated := _repeated_run(study, name):
             yield f"config.study: {repeated}"
+
+
+def _equal_titles(study: Study) -> Iterator[str]:
+    """Entries that a reader could not tell apart."""
+    for kinds in (("methods", "groups"), ("datasets",), ("tables",), ("figures",), ("reported",)):
+        first: dict[str, str] = {}
+        for kind in kinds:
+            for name, entry in getattr(study.config, kind).items():
+                place = f"{kind}.{name}"
+                title = " ".join(unicodedata.normalize("NFC", entry.title).split())
+                if (other := first.setdefault(title, place)) != place:
+                    yield f"config.{place}.title: {title!r} is the title of {other} too; change one of the two"
 
 
 def _unusable_settings(study: Study) -> Iterator[str]:
@@ -189,10 +205,13 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         if figure.dataset:
             yield f"figures.{name}.dataset", "dataset", figure.dataset
     yield from (("finetune.datasets", "dataset", name) for name in checked.finetune.datasets)
-    # Settings may wait for a dataset that has no column yet; of one that has, they name its cells.
+    # Settings may wait for a column that the study does not have, of any dataset at one of its ratios.
     for name in checked.finetune.cells:
-        dataset = name.partition("/")[0]
-        yield "finetune.cells", *(("cell", name) if dataset in study.datasets else ("dataset", dataset))
+        dataset, _, ratio = name.partition("/")
+        if dataset not in study.datasets:
+            yield "finetune.cells", "dataset", dataset
+        elif ratio not in map(str, checked.datasets[dataset].ratios if dataset in checked.datasets else ()):
+            yield "finetune.cells", "cell", name
     for tier in checked.plan.tiers:
         names = [*(tier.methods or []), *tier.checkpoints, *tier.add]
         yield from (("plan.tiers", METHOD, name) for name in names)

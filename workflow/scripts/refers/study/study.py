@@ -48,7 +48,7 @@ class Study:
     @property
     def methods(self) -> list[str]:
         """Methods to run, in table order: the study's, then the user's own."""
-        return [*self.config.study.methods, *self.own_methods]
+        return list(dict.fromkeys([*self.config.study.methods, *self.own_methods]))
 
     @property
     def own_methods(self) -> list[str]:
