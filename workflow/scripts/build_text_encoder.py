@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from refers.errors import run
-from refers.files import read_parquet
 
 # sets the offline switches before transformers is imported
 from refers.model.text_encoder import load_tokenizer
+from refers.text.report_files import read_cleaned
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -55,7 +55,7 @@ def main() -> None:
     from transformers import BertConfig, BertModel
 
     sizes = args.config
-    texts = read_parquet(args.reports, "reports", ["text"])["text"].tolist()
+    texts = read_cleaned(args.reports)["text"].tolist()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.parent) as temporary:
         folder = Path(temporary) / "text_encoder"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.config import Split
+from refers.data.index import SIZES, are_sizes
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
 from refers.errors import UserError, first_line
 from refers.files import MAKERS, check_column, read_parquet
@@ -135,6 +136,11 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     check(~place.duplicated(), "row", "is duplicated")
     for name in ("image_id", "patient_id"):
         check(frame[name].map(type).eq(str), name, "is not text")
+        check(frame[name].ne(""), name, "is blank")
+    check(~frame["image_id"].duplicated(), "image_id", "is duplicated")
+    for name in SIZES:
+        if name in frame:
+            check(are_sizes(frame[name]), name, "is not a whole number of at least 0")
     check(frame["split"].isin(PARTS), "split", f"must be one of {', '.join(PARTS)}")
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if not labels:
