@@ -51,7 +51,8 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Features, args.config, "probe.features")
     device = choose_device(args.device)
-    store = open_store(args.store, file_digest(args.index))
+    index = file_digest(args.index)
+    store = open_store(args.store, index)
     encoder, about = load_encoder(args.encoder)
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)
@@ -68,7 +69,7 @@ def main() -> None:
             found = evaluate(model, part, how, settings.batch_size, size, device)
             features[start : start + len(part)] = found.numpy()
         features.flush()
-    inputs = {"encoder": run_record.file_digest(args.encoder)}
+    inputs = {"encoder": run_record.file_digest(args.encoder), "index": index}
     # The manifest has the digest of the store, which `open_store` compared.
     manifest = args.store.with_suffix(".json")
     inputs |= {"manifest": run_record.file_digest(manifest)} if manifest.exists() else {}

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from refers.errors import run
-from refers.files import read_json, write_json, write_text
+from refers.files import read_object, write_json, write_text
 from refers.planning.jobs import read_studies
 from refers.planning.plan import report, to_markdown
 
@@ -33,9 +33,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    measured = read_json(args.steps)
+    measured = read_object(args.steps, "step costs", ("steps", "speeds"))
     if args.gpu_check and args.gpu_check.exists():
-        measured["gpu_check"] = read_json(args.gpu_check)
+        measured["gpu_check"] = read_object(args.gpu_check, "GPU check", ("kind", "device"))
     plan = report(read_studies(args.config, args.demo), measured, args.resources)
     text, lines = to_markdown(plan), io.StringIO()
     rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]

@@ -227,14 +227,14 @@ def read_object(path: str | Path, kind: str, keys: Collection[str] = ()) -> dict
     return content
 
 
-def read_lines(path: str | Path, maker: str) -> list[str]:
-    """Lines of a UTF-8 text file without their ends.
+def read_utf8(path: str | Path, maker: str) -> str:
+    """Content of a text file.
 
     Raises:
         UserError: the file is missing or not UTF-8; `maker` is the script that writes it.
     """
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = why_unreadable(path, error)
         raise UserError(f"{path}: cannot be read ({reason}); delete it and rerun {maker}") from None
