@@ -20,13 +20,15 @@ from refers.data.source_check import Download, check_reports
 from refers.data.splits import read_split
 from refers.data.store import INDEX_DIGEST, open_store
 from refers.errors import UserError
-from refers.evaluation.cell_file import read_cell, read_test
+from refers.evaluation.cell_file import odd_input, read_cell, read_test
 from refers.evaluation.localisation import Maps, read_maps, write_maps
 from refers.evaluation.predictions import read_runs, read_seeds
 from refers.files import file_digest, read_object, write_parquet
 from refers.provenance.run_files import read_metrics, read_pilot
 from refers.provenance.ties import check_runs, record_of
 from refers.reporting.rule_graph import read_csv
+from refers.reporting.table_formats import FIELDS
+from refers.reporting.table_formats import read_csv as read_table
 from refers.text.report_files import read_cleaned
 
 from field import Case, refused
@@ -558,4 +560,108 @@ NOTED = [
     ),
 ]  # fmt: skip
 
-CASES = [*LISTS, *TEXTS, *RUNS, *FILES, *NOTED]
+
+def features_with(change: Callable[[dict], object] = lambda record: None, bias: float = 0) -> Callable:
+    """Features of 12 images with their record, and a split and a subset; `bias` is added to the features afterwards."""
+
+    def make(folder: Path) -> Path:
+        values = np.random.default_rng(0).random((12, 3), np.float32)
+        np.save(folder / "f.npy", values)
+        record = {"script": "extract_features.py", "settings": {}, "seed": 0}
+        record |= {
+            "inputs": {"encoder": "e" * 64, "index": "1" * 64},
+            "outputs": {"features": file_digest(folder / "f.npy")},
+        }
+        change(record)
+        (folder / "f.json").write_text(json.dumps(record))
+        np.save(folder / "f.npy", values + np.float32(bias))
+        names = [f"i{row:02d}" for row in range(12)]
+        frame = pd.DataFrame({"row": range(12), "image_id": names, "patient_id": names})
+        frame = frame.assign(
+            split=["train", "val", "test"] * 4, **{"label:A": np.float32([0, 0, 0, 1, 1, 1] * 2)}
+        )
+        frame.attrs[INDEX_DIGEST] = "1" * 64
+        write_parquet(folder / "split.parquet", frame)
+        frame[frame["split"] == "train"][["row", "image_id"]].to_csv(folder / "subset.csv", index=False)
+        return folder
+
+    return make
+
+
+def probed(folder: Path) -> dict:
+    """Inputs in the record of a probe, which must leave nothing where it is refused."""
+    files = [
+        "--features",
+        folder / "f.npy",
+        "--split",
+        folder / "split.parquet",
+        "--subset",
+        folder / "subset.csv",
+    ]
+    files += ["--cell", "refers", "nih", 1, 0, "--out", folder / "out"]
+    try:
+        script("probe", "--config", json.dumps({"labels": "own"}), *files)
+    except UserError:
+        assert not (folder / "out").exists()
+        raise
+    record = json.loads((folder / "out/run.json").read_text())
+    return {"cell": record["cell"], "encoder": record["inputs"]["encoder"]}
+
+
+def of_another_index(record: dict) -> None:
+    record["inputs"]["index"] = "2" * 64
+
+
+def with_other_rows(folder: Path) -> Path:
+    """A subset whose row numbers are those of other images."""
+    features_with()(folder)
+    (folder / "subset.csv").write_text("row,image_id\n3,i00\n0,i03\n")
+    return folder
+
+
+OF_CELL = {"method": "refers", "dataset": "nih", "ratio": 1, "split": 0}
+PROBES = [
+    Case("features", features_with(), probed, {"cell": OF_CELL, "encoder": "e" * 64}),
+    Case("features of another index than the split", features_with(of_another_index), probed, refused("f.npy", "another index", "extract_features.py")),
+    Case("features beside another record", features_with(bias=1), probed, refused("f.npy", "f.json", "extract_features.py")),
+    Case("a record of features that is a list", lambda folder: json_file("f.json", [])(features_with()(folder)).parent, probed, refused("f.json", "list")),
+    Case("features that are a git-lfs pointer", lambda folder: pointer("f.npy")(features_with()(folder)).parent, probed, refused("f.npy", "extract_features.py")),
+    Case("a subset with the rows of other images", with_other_rows, probed, refused("subset.csv", "i00", "split.parquet")),
+]  # fmt: skip
+
+
+# ---- what tables, plans and the page read
+
+
+def table_of_split(digest: str) -> Callable[[Path], Path]:
+    """auc.json of two methods, the second one's runs of another split or of the same."""
+
+    def make(folder: Path) -> Path:
+        for method, split in (("refers", "s"), ("c2l", digest)):
+            made = {"made_from": {"split": [split] * 2, "subset": ["u", None]}}
+            json_file(f"{method}.json", AUC | made | {"method": method})(folder)
+        return folder
+
+    return make
+
+
+def odd(folder: Path) -> str:
+    return odd_input(*(read_cell(folder / f"{method}.json") for method in ("refers", "c2l")))
+
+
+def planned(path: Path) -> str:
+    return script("plan", "--config", "{}", "--steps", path, "--out", path.parent / "plan/plan.json")
+
+
+READ = [
+    Case("cells of one split", table_of_split("s"), odd, ""),
+    Case("cells of two splits", table_of_split("t"), odd, "split 0"),
+    Case("a table with another header", json_file("table.csv", "a,b\n"), read_table, refused("table.csv", "row 1", "table.py")),
+    Case("a table that is cut", json_file("table.csv", ",".join(FIELDS) + "\na,b\n"), read_table, refused("table.csv", "row 2", "table.py")),
+    Case("a table that is no text", lambda folder: (folder / "table.csv").write_bytes(b"\xff") and folder / "table.csv", read_table, refused("table.csv", "table.py")),
+    Case("step costs that are cut", json_file("steps.json", '{"steps": {'), planned, refused("steps.json", "calibrate.py")),
+    Case("step costs without speeds", json_file("steps.json", {"steps": {}}), planned, refused("steps.json", "speeds", "calibrate.py")),
+    Case("step costs that are numbers", json_file("steps.json", {"steps": {"a": 1}, "speeds": {}}), planned, refused("steps.json", "calibrate.py")),
+]  # fmt: skip
+
+CASES = [*LISTS, *TEXTS, *RUNS, *FILES, *NOTED, *PROBES, *READ]

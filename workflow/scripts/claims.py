@@ -93,10 +93,15 @@ class Samples:
         if (key := (method, dataset, ratio)) not in self.cells:
             return "its auc.json was not given"
         path, cell = self.cells[key]
-        if key not in self.resamples:
-            self._check_test_set(path, cell)
-            self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
-        return sample(cell, self.resamples[key], name, self.undefined)
+        try:
+            if key not in self.resamples:
+                self._check_test_set(path, cell)
+                self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
+            return sample(cell, self.resamples[key], name, self.undefined)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: incomplete ({type(error).__name__} {error}); delete it and rerun cell.py"
+            ) from None
 
     def _check_test_set(self, path: str, cell: dict[str, Any]) -> None:
         """Cells of a dataset are paired by test patient, over label ratios too, so that they need one test set."""

@@ -61,6 +61,19 @@ def cells_of(test: Path, folders: dict[str, str]) -> list[str]:
     return [paths.locate(paths.CELL, folders, method=method, **where).as_posix() for method in methods]
 
 
+def read_record(path: Path) -> dict:
+    """A run.json of which the page can show the facts."""
+    found = read_object(path, "run record", FACTS)
+    try:
+        facts_of_runs([found])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise UserError(
+            f"{path}: not a run record ({reason}); delete it and rerun the job that wrote it"
+        ) from None
+    return found
+
+
 def section(path: Path | None, kind: str, to_html: Callable[[dict], str]) -> str:
     """What the page shows of a file; nothing where it does not exist."""
     if not path or not path.exists():
@@ -78,7 +91,7 @@ def main() -> None:
     folders = {"results": args.out.parent.as_posix()}
     runs = defaultdict(list)
     for path in args.records:
-        runs[cell_of(path, folders)].append(read_object(path, "run record", FACTS))
+        runs[cell_of(path, folders)].append(read_record(path))
     claims = read_verdicts(args.claims) if args.claims else []
     figures = [
         (args.captions.get(path.stem, path.stem), path.relative_to(args.out.parent).as_posix())

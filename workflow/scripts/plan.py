@@ -10,7 +10,7 @@ import io
 import json
 from pathlib import Path
 
-from refers.errors import run
+from refers.errors import UserError, run
 from refers.files import read_object, write_json, write_text
 from refers.planning.jobs import read_studies
 from refers.planning.plan import report, to_markdown
@@ -36,6 +36,13 @@ def main() -> None:
     measured = read_object(args.steps, "step costs", ("steps", "speeds"))
     if args.gpu_check and args.gpu_check.exists():
         measured["gpu_check"] = read_object(args.gpu_check, "GPU check", ("kind", "device"))
+    for name in ("steps", "speeds"):
+        if not isinstance(measured[name], dict) or not all(
+            isinstance(each, dict) for each in measured[name].values()
+        ):
+            raise UserError(
+                f"{args.steps}: {name} are not costs by kind of step; delete it and rerun calibrate.py"
+            )
     plan = report(read_studies(args.config, args.demo), measured, args.resources)
     text, lines = to_markdown(plan), io.StringIO()
     rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]

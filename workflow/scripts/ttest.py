@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from refers.errors import UserError, run
-from refers.evaluation.cell_file import read_cell
+from refers.evaluation.cell_file import odd_input, read_cell
 from refers.evaluation.predictions import read_runs, same_images
 from refers.evaluation.statistics import Bootstrap, compare, compare_paired, over_splits
 from refers.files import file_digest, write_json
@@ -72,17 +72,12 @@ def main() -> None:
     ):
         if cell.get("predictions_sha256") != [file_digest(each) for each in files]:
             raise UserError(f"{path}: made from other predictions; delete it and rerun cell.py")
-    made = [
+    for cell, files in ((reference, args.reference_predictions), (baseline, args.baseline_predictions)):
         check_runs(files, *runs, {name: cell[name] for name in ("method", "dataset", "ratio")})
-        for cell, files in ((reference, args.reference_predictions), (baseline, args.baseline_predictions))
-    ]
-    for name in ("split", "subset"):
-        if any(
-            None not in pair and len({*pair}) > 1 for pair in zip(*(each[name] for each in made), strict=True)
-        ):
-            raise UserError(
-                f"{args.baseline}: trained with another {name} than {args.reference}; rerun the older fine-tune"
-            )
+    if odd := odd_input(reference, baseline):
+        raise UserError(
+            f"{args.baseline}: trained with another {odd} than {args.reference}; rerun the older fine-tune"
+        )
     tests = [[split.test for split in each] for each in (first, second)]
     bootstrap = Bootstrap([each.patients for each in tests[0]], args.resamples, args.bootstrap_seed)
     result = compare(*(over_splits(values, args.seeds) for values in samples.values()))

@@ -121,7 +121,14 @@ class MimicStudies:
         try:
             table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not visual words ({error}); {WORDS_REMEDY}") from None
+            raise UserError(
+                f"{path}: not visual words ({why_unreadable(path, error)}); {WORDS_REMEDY}"
+            ) from None
+        whole = all(table[name].dtype.kind == "i" and table[name].ge(0).all() for name in columns[1:5])
+        if table.empty or not whole or not table["split"].isin(["train", "val"]).all():
+            raise UserError(
+                f"{path}: not visual words (x, y, size and label must be whole numbers, split train or val); {WORDS_REMEDY}"
+            )
         known = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows])
         place = known.reindex(table["image_id"])
         if place.isna().any():

@@ -243,12 +243,12 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
     for line in lines:
         try:
             chunk = Chunk(*json.loads(line))
-        except ValueError:
+            written = rows[chunk.start : chunk.start + chunk.count]
+            if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
+                kept[chunk.start] = chunk
+        except (ValueError, TypeError):
             # A killed run may leave an incomplete last line.
             break
-        written = rows[chunk.start : chunk.start + chunk.count]
-        if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
-            kept[chunk.start] = chunk
     write_text(journal, "".join(json.dumps(line) + "\n" for line in (key, *kept.values())))
     return list(kept.values())
 

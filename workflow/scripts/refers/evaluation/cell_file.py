@@ -34,6 +34,30 @@ def read_test(path: Path) -> dict[str, Any]:
     return test
 
 
+def inputs_of(cell: dict[str, Any]) -> dict[tuple[str, int], str]:
+    """SHA-256 of what the runs of a cell share with those of every other method, by (split or subset, number of the split)."""
+    made = cell.get("made_from", {})
+    return {
+        (name, split): digest
+        for name in ("split", "subset")
+        for split, digest in zip(cell["splits"], made.get(name, []), strict=False)
+        if digest is not None
+    }
+
+
+def odd_input(first: dict[str, Any], other: dict[str, Any]) -> str:
+    """What two cells of a dataset and ratio must share and do not, by their records; empty where nothing is known to differ."""
+    one, two = inputs_of(first), inputs_of(other)
+    return next(
+        (
+            f"{name} {split}"
+            for name, split in one.keys() & two.keys()
+            if one[name, split] != two[name, split]
+        ),
+        "",
+    )
+
+
 def _expect(path: Path, kind: str, fault_of: Callable[[], str]) -> None:
     try:
         fault = fault_of()
