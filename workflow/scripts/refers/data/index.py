@@ -104,18 +104,35 @@ def _check_values(frame: pd.DataFrame, origin: str | Path) -> None:
             check_column(good(frame[name]), origin, frame, name, what, "index the source again")
 
     for name in TEXT_COLUMNS:
-        check(name, lambda values: values.map(type).eq(str), "is not text")
+        check(name, are_texts, "is not text")
     for name in ("image_id", "patient_id", "study_id"):
         check(name, lambda values: values.ne(""), "is blank")
     check("view", lambda values: values.isin(VIEWS), f"must be one of {', '.join(VIEWS)}")
     check("split", lambda values: values.isin(SPLITS), "is not an official set")
-    check("path", lambda values: values.map(is_below), "is not a path below the source's folder")
+    check("path", _are_below, "is not a path below the source's folder")
     for name in ("image_id", "path"):
         check(name, lambda values: ~values.duplicated(), "is duplicated")
     for name in SIZES:
         check(name, are_sizes, "is not an int32 of at least 0")
     for name in (name for name in frame.columns if name.startswith(LABEL)):
         check(name, _are_labels, "is not a float32 label of 1, 0, -1 or NaN")
+
+
+def are_texts(values: pd.Series) -> pd.Series:
+    """Whether each value is text."""
+    # Ten times faster than to ask every value, which only a message needs.
+    if pd.api.types.infer_dtype(values, skipna=False) in ("string", "empty"):
+        return pd.Series(True, values.index)
+    return values.map(type).eq(str)
+
+
+def _are_below(values: pd.Series) -> pd.Series:
+    """Whether each of some texts is a path below the source's folder."""
+    # A path that leads out has one of these marks; to ask every path takes twenty times as long.
+    joined = "\n".join(["", *values, ""])
+    if not any(mark in joined for mark in ("..", "\\", "\0", "\n/", "\n\n", "\n.\n")):
+        return pd.Series(True, values.index)
+    return values.map(is_below)
 
 
 def are_sizes(values: pd.Series) -> pd.Series:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.config import Split
-from refers.data.index import SIZES, are_sizes
+from refers.data.index import SIZES, are_sizes, are_texts
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
 from refers.errors import UserError
 from refers.files import MAKERS, check_column, read_parquet, why_unreadable
@@ -135,7 +135,7 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is not a row of the index")
     check(~place.duplicated(), "row", "is duplicated")
     for name in ("image_id", "patient_id"):
-        check(frame[name].map(type).eq(str), name, "is not text")
+        check(are_texts(frame[name]), name, "is not text")
         check(frame[name].ne(""), name, "is blank")
     check(~frame["image_id"].duplicated(), "image_id", "is duplicated")
     for name in SIZES:
