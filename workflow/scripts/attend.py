@@ -17,7 +17,7 @@ from refers.data.adapters import read_boxes
 from refers.data.index import aspects, read_index
 from refers.data.splits import read_split
 from refers.data.store import index_of, open_store
-from refers.errors import run
+from refers.errors import UserError, run
 from refers.evaluation import class_activation, localisation
 from refers.files import file_digest, write_text
 from refers.provenance.ties import expect_inputs, record_of
@@ -54,8 +54,8 @@ def main() -> None:
     made_from = {"classifier": file_digest(args.classifier), "split": file_digest(args.split)}
     record = record_of(args.classifier, "classifier")
     expect_inputs(args.classifier, record, {"split": args.split, "manifest": args.store.with_suffix(".json")})
-    if record:
-        made_from["predictions"] = record["outputs"]["predictions"]
+    if predictions := record.get("outputs", {}).get("predictions"):
+        made_from["predictions"] = predictions
     index = read_index(args.index, ("image_id", "width", "height"))
     store = open_store(args.store, file_digest(args.index), index_of(args.split))
     frame = read_split(args.split, len(store))
@@ -78,6 +78,10 @@ def main() -> None:
         scales = torch.stack([params.scale_x, params.scale_y], 1).cpu().numpy()
         pixels = augment.apply(params, images.to(device), side)
         maps = class_activation.class_activation(model, pixels).cpu().numpy()
+        if maps.shape[1] != len(classes):
+            raise UserError(
+                f"{args.classifier}: of {maps.shape[1]} classes, but {args.split} has {len(classes)}; rerun finetune.py"
+            )
         grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
         for place, ((name, label), outlined) in enumerate(part):
             evidence = maps[place, classes.index(label)]

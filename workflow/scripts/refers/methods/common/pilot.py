@@ -108,9 +108,10 @@ def choice_of(path: Path, method: str, settings: config.Pretrain, inputs: dict[s
     again = "delete it and rerun pilot.py"
     if pilot["method"] != method:
         raise UserError(f"{path}: the pilot of {pilot['method']}, not of {method}; {again}")
-    if pilot["settings"].get("pretrain") != config.to_dict(settings):
+    # A tuple of the settings is a list in JSON.
+    if digest(pilot["settings"].get("pretrain")) != digest(config.to_dict(settings)):
         raise UserError(f"{path}: a pilot with other settings of {method}; {again}")
-    if odd := [name for name, digest in inputs.items() if pilot["inputs"].get(name, digest) != digest]:
+    if odd := [name for name, found in inputs.items() if pilot["inputs"].get(name, found) != found]:
         raise UserError(f"{path}: a pilot with another {odd[0]}; {again}")
     return config.load(config.Candidate, pilot["chosen"], str(path))
 
