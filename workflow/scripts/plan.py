@@ -8,7 +8,9 @@ import argparse
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from refers.errors import UserError, run
 from refers.files import read_object, write_json, write_text
@@ -31,18 +33,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_measured(steps: Path, gpu_check: Path | None) -> dict[str, Any]:
+    """Content of steps.json, with that of gpu_check.json under `gpu_check` where there is one.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    measured = read_object(steps, "step costs", ("steps", "speeds"))
+    for name, keys in (("steps", ()), ("speeds", ("kind", "device", "threads"))):
+        if not isinstance(measured[name], dict) or not all(map(partial(_has, keys), measured[name].values())):
+            raise UserError(
+                f"{steps}: {name} are not costs by kind of step; delete it and rerun calibrate.py"
+            )
+    if gpu_check and gpu_check.exists():
+        measured["gpu_check"] = found = read_object(gpu_check, "GPU check", ("kind", "device", "rows"))
+        if not isinstance(found["rows"], list) or not all(
+            map(partial(_has, ("key", "compile")), found["rows"])
+        ):
+            raise UserError(f"{gpu_check}: rows are not those of steps; delete it and rerun gpu_check.py")
+    return measured
+
+
+def _has(keys: tuple[str, ...], entry: object) -> bool:
+    return isinstance(entry, dict) and all(key in entry for key in keys)
+
+
 def main() -> None:
     args = parse_args()
-    measured = read_object(args.steps, "step costs", ("steps", "speeds"))
-    if args.gpu_check and args.gpu_check.exists():
-        measured["gpu_check"] = read_object(args.gpu_check, "GPU check", ("kind", "device"))
-    for name in ("steps", "speeds"):
-        if not isinstance(measured[name], dict) or not all(
-            isinstance(each, dict) for each in measured[name].values()
-        ):
-            raise UserError(
-                f"{args.steps}: {name} are not costs by kind of step; delete it and rerun calibrate.py"
-            )
+    measured = read_measured(args.steps, args.gpu_check)
     plan = report(read_studies(args.config, args.demo), measured, args.resources)
     text, lines = to_markdown(plan), io.StringIO()
     rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]
