@@ -36,7 +36,7 @@ rule finetune:
     shell:
         "python workflow/scripts/finetune.py --config {params.config:q} --encoder {input.encoder:q} --store {input.store:q}"
         " --split {input.split:q} --subset {input.subset:q} --seeds {params.seeds:q} {params.keep:q} --device {params.device:q}"
-        " --out {params.folder:q} &> {log:q}"
+        " --cell {wildcards.method:q} {wildcards.dataset:q} {wildcards.ratio:q} {wildcards.split:q} --out {params.folder:q} &> {log:q}"
 
 
 # Cells in a figure of class activation maps keep a classifier of their first split too. A rule has the same outputs for all wildcards, so this

@@ -59,4 +59,5 @@ rule probe:
         code=code_of("probe"),
     shell:
         "python workflow/scripts/probe.py --config {params.config:q} --features {input.features:q} --split {input.split:q}"
-        " --subset {input.subset:q} --out {params.folder:q} &> {log:q}"
+        " --subset {input.subset:q} --cell {wildcards.method:q} {wildcards.dataset:q} {wildcards.ratio:q} {wildcards.split:q}"
+        " --out {params.folder:q} &> {log:q}"

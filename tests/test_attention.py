@@ -1,10 +1,21 @@
 """Class activation maps: exact for the classifier that they explain, and boxes in the pixels of its crop."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from helpers import NIH_ROWS, make_nih
 from refers import config
+from refers.data.adapters import adapter
 from refers.errors import UserError
 from refers.evaluation import class_activation
+from refers.evaluation.localisation import read_maps, read_overlap
+from refers.files import file_digest, write_parquet
 from refers.model.classifier import Classifier
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
@@ -58,3 +69,61 @@ def test_a_network_that_does_not_read_the_mean_of_its_tokens_has_no_map(name):
     model = Classifier(build_encoder(config.Timm(name=name, image_size=64)), 3, 0.0).eval()
     with pytest.raises(UserError, match="feature is not the mean of its tokens"):
         class_activation.class_activation(model, torch.randn(1, 1, 64, 64))
+
+
+@pytest.fixture
+def attend(small_model, tmp_path):
+    """Runs attend.py on three images of NIH, one of them with a box, and a classifier with its record."""
+    download = make_nih(tmp_path / "nih")
+    row = f"{NIH_ROWS[2][0]},Mass,0,0,512,512\n"
+    (download / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + row)
+    index, _ = adapter("nih")(download)
+    write_parquet(tmp_path / "index.parquet", index)
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 255, (3, 32, 32), np.uint8))
+    split = index[["image_id", "patient_id"]].assign(
+        row=range(3), split=["train", "val", "test"], **{"label:Mass": np.float32([0, 1, 1])}
+    )
+    write_parquet(tmp_path / "split.parquet", split)
+    torch.manual_seed(0)
+    classifier = tmp_path / "classifier.safetensors"
+    save_encoder(classifier, Classifier(build_encoder(small_model), 1, 0.0), {"classes": 1})
+    record = {"script": "finetune.py", "settings": {}, "seed": 0}
+    record["outputs"] = {"classifier": file_digest(classifier), "predictions": "1" * 64}
+    record["inputs"] = {"split": file_digest(tmp_path / "split.parquet")}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    script = Path(__file__).parents[1] / "workflow/scripts/attend.py"
+    files = ["classifier.safetensors", "split.parquet", "index.parquet", "images.npy", "nih", "out/maps.npz"]
+    names = ("classifier", "split", "index", "store", "download", "out")
+    given = [word for name, file in zip(names, files, strict=True) for word in (f"--{name}", tmp_path / file)]
+    given += ["--layout=nih", "--images", 1, "--threshold", 0.5, "--seed", 0, "--device", "cpu"]
+    return lambda: subprocess.run(
+        list(map(str, [sys.executable, script, *given])), capture_output=True, text=True
+    )
+
+
+def test_maps_name_what_they_were_made_from(attend, tmp_path):
+    done = attend()
+    assert done.returncode == 0, done.stderr
+    overlap = tmp_path / "out/iou.csv"
+    found = read_maps(tmp_path / "out/maps.npz", overlap)
+    assert read_overlap(overlap)["image_id"].tolist() == [fact["image_id"] for fact in found.facts]
+    assert found.about == {
+        "classifier": file_digest(tmp_path / "classifier.safetensors"),
+        "split": file_digest(tmp_path / "split.parquet"),
+        "predictions": "1" * 64,
+        "overlap": file_digest(overlap),
+    }
+
+
+@pytest.mark.parametrize("other", ["split.parquet", "classifier.safetensors"])
+def test_a_classifier_of_another_split_or_run_gives_no_map(attend, small_model, tmp_path, other):
+    if other == "split.parquet":
+        frame = pd.read_parquet(tmp_path / other)
+        write_parquet(tmp_path / other, frame.assign(split=["val", "train", "test"]))
+    else:
+        save_encoder(tmp_path / other, Classifier(build_encoder(small_model), 1, 0.0), {"classes": 1})
+    done = attend()
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "classifier.safetensors: " in done.stderr
+    assert "rerun finetune.py" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -732,6 +732,8 @@ def test_the_script_writes_both_files_and_names_a_bad_claim(tmp_path, monkeypatc
         cell = cell_of(path.parent.name, [mean - 0.001, mean + 0.001], classes=classes)
         drawn = dict.fromkeys(("mean", *classes), mean + normal(0.01, 200))
         cell["test"]["bootstrap"]["mean"] = interval(drawn["mean"])
+        cell["test"] |= {"mean": mean, "undefined": []}
+        cell["validation"] = {"mean": mean}
         for each in cell["test"]["per_class"].values():
             each |= {"positives": 40, "negatives": 160}
         path.write_text(json.dumps(cell))

@@ -245,7 +245,7 @@ def test_a_probe_writes_what_a_fine_tune_writes_and_needs_no_torch(world, featur
     record = json.loads((world / "probe/run.json").read_text())
     assert record["images"] == {"val": 15, "test": 25, "train": 20}
     assert record["strengths"]["Bright"] in PROBE.strengths
-    assert record["inputs"].keys() == {"features", "split", "subset"}
+    assert record["inputs"].keys() == {"features", "split", "subset", "encoder"}
     done = probe(world, features, "shuffled", labels="shuffled")
     assert done.returncode == 0, done.stderr
     other = read_seeds([world / "shuffled/predictions.parquet"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from refers.evaluation import localisation
+from refers.evaluation.localisation import Maps
 from refers.reporting import figures
 from sklearn.metrics import roc_auc_score
 
@@ -86,7 +87,7 @@ def test_boxes_and_maps_stand_out_from_any_background_in_grey_print(ground, show
         heat[20:40, 20:40] = 1
     else:
         fact[shown] = [[16, 16, 30, 30]]
-    maps = {"images": np.full((1, 64, 64), ground, np.uint8), "maps": heat[None], "facts": json.dumps([fact])}
+    maps = Maps(np.full((1, 64, 64), ground, np.uint8), heat[None], [fact], {})
     figure = figures.attention_figure(SPEC | {"threshold": 0.5}, maps, np.array([0.1]))
     figure.set_dpi(200)
     figure.canvas.draw()
@@ -99,14 +100,8 @@ def test_boxes_and_maps_stand_out_from_any_background_in_grey_print(ground, show
 
 def test_every_kind_becomes_a_pdf_and_a_png_that_open(tmp_path):
     curve = [{"step": 0, "validation": {"loss": 2.0}}, {"step": 5, "train": {"loss": 1.0}}]
-    maps = {
-        "images": np.zeros((2, 8, 8), np.uint8),
-        "maps": np.zeros((2, 8, 8)),
-        "facts": json.dumps(
-            [{"image_id": "a", "class": "Mass", "score": 0.5, "iou": 0.1, "red": [[1, 1, 4, 4]], "green": []}]
-            * 2
-        ),
-    }
+    fact = {"image_id": "a", "class": "Mass", "score": 0.5, "iou": 0.1, "red": [[1, 1, 4, 4]], "green": []}
+    maps = Maps(np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8)), [fact] * 2, {})
     drawn = {
         "ratios": figures.ratio_figure(SPEC, [cell("ours", 1, 0.7), cell("ours", 100, 0.8)]),
         "curves": figures.curves_figure(SPEC, {"ours": curve, "other": curve}),

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from browser import BROWSERS, browser
 from PIL import Image
+from refers.claims.claims import to_csv
 from refers.reporting.page import facts_of_runs, render
 
 TARGET = "results/cells/refers/nih/1pct/auc.json"
@@ -207,10 +208,11 @@ def test_a_phone_scrolls_tables_and_nothing_else_sideways(tab, tmp_path):
 def study(tmp_path):
     """Arguments of page.py for a study of two cells and their t-test."""
     results = tmp_path / "results"
-    files = {"claims.csv": ",".join(CLAIM) + "\n", "tables/table1.html": TABLE}
+    files = {"claims.csv": to_csv([]), "tables/table1.html": TABLE}
     for method in ("refers", "c2l"):
         files[f"runs/{method}/nih/1pct/split0/seed0/run.json"] = json.dumps(RECORD)
-    test = {"reference": "refers", "baseline": "c2l", "dataset": "nih", "ratio": 1}
+    test = {"reference": "refers", "baseline": "c2l", "dataset": "nih", "ratio": 1, "student": {"p": None}}
+    test |= {"reference_auc": [0.8], "baseline_auc": [0.7], "difference": 0.1}
     files["ttests/nih/1pct/refers_vs_c2l.json"] = json.dumps(test)
     for name, text in files.items():
         (results / name).parent.mkdir(parents=True, exist_ok=True)

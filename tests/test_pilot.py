@@ -155,7 +155,7 @@ def test_a_tie_goes_to_the_first_and_the_edge_of_the_grid_is_said():
 def record_of(method, *rows, trivial=None):
     tried = tried_of(*rows)
     about = {"method": method, "steps": 20, "batch_size": 96, "trivial": trivial, "candidates": tried}
-    return about | pilot.choose(tried)
+    return about | pilot.choose(tried) | {"settings": {}, "inputs": {}}
 
 
 def test_the_table_says_what_a_reader_of_a_choice_must_know(call, tmp_path):
@@ -283,6 +283,13 @@ def test_pretraining_takes_and_records_the_rate_of_its_pilot(small_model, small_
     done = run("pretrain", "--out", tmp_path / "a/encoder.safetensors")
     assert done.returncode == 1
     assert "rate is pilot, but no --pilot" in done.stderr
+    for spoil in ({"method": "c2l"}, {"settings": {"pretrain": {}}}, {"inputs": {"tokens": "0" * 64}}):
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(found | spoil))
+        done = run("pretrain", "--pilot", other, "--out", tmp_path / "b/encoder.safetensors")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"{other}: " in done.stderr
+    assert not (tmp_path / "b").exists()
     done = run("pretrain", "--pilot", out, "--out", tmp_path / "b/encoder.safetensors")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "b/run.json").read_text())

@@ -290,14 +290,25 @@ def line_of_reports(folder, reports):
     return mimic_lines(folder, reports)["mimic reports"]
 
 
-def mimic_lines(folder, reports):
+def mimic_lines(folder, reports, full=False):
     """Lines by name, with these reports beside the images."""
     for name in reports:
         write_text(folder / f"mimic/mimic-cxr-reports/files/p10/{name}.txt", "FINDINGS: a b c")
     values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     values["sources"]["mimic"] |= {"expected": {"images": 3, "reports": 2}}
-    lines = preflight.report(merged(values, {"data_root": str(folder)}), progress=lambda _: None)["lines"]
+    study = merged(values, {"data_root": str(folder)})
+    lines = preflight.report(study, full, progress=lambda _: None)["lines"]
     return {line["name"]: line for line in lines}
+
+
+def test_a_report_of_another_patient_than_its_images_is_found_by_the_full_check(tmp_path):
+    make_mimic(tmp_path / "mimic")
+    reports = ["p10000033/s50000001", "p10000033/s50000002", "p10000033/s50000003"]
+    assert mimic_lines(tmp_path, reports)["mimic reports"]["state"] == "complete"
+    line = mimic_lines(tmp_path, reports, full=True)["mimic reports"]
+    assert line["state"] == "broken"
+    assert "p10000033/s50000001.txt" in line["next"]
+    assert "p10000032" in line["next"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from refers.data.index import read_index
 from refers.data.splits import read_split, read_subset
 from refers.evaluation.predictions import read_seeds
 from refers.evaluation.statistics import Bootstrap
-from refers.reporting.figures import read_metrics
+from refers.provenance.run_files import read_metrics
 
 from field import Case, refused
 

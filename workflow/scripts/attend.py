@@ -18,9 +18,10 @@ from refers.data.adapters import read_boxes
 from refers.data.index import aspects, read_index
 from refers.data.splits import read_split
 from refers.data.store import index_of, open_store
-from refers.errors import run
+from refers.errors import UserError, run
 from refers.evaluation import class_activation, localisation
-from refers.files import atomic_path, file_digest, write_text
+from refers.files import file_digest, write_text
+from refers.provenance.ties import expect_inputs, record_of
 from refers.training import augment
 from refers.training.runtime import choose_device
 
@@ -53,6 +54,11 @@ def main() -> None:
     device = choose_device(args.device)
     model = class_activation.load_classifier(args.classifier).to(device)
     side = model.encoder.settings.image_size
+    made_from = {"classifier": file_digest(args.classifier), "split": file_digest(args.split)}
+    record = record_of(args.classifier, "classifier")
+    expect_inputs(args.classifier, record, {"split": args.split, "manifest": args.store.with_suffix(".json")})
+    if predictions := record.get("outputs", {}).get("predictions"):
+        made_from["predictions"] = predictions
     index = read_index(args.index, ("image_id", "width", "height"))
     store = open_store(args.store, file_digest(args.index), index_of(args.split))
     frame = read_split(args.split, len(store))
@@ -75,6 +81,10 @@ def main() -> None:
         scales = torch.stack([params.scale_x, params.scale_y], 1).cpu().numpy()
         pixels = augment.apply(params, images.to(device), side)
         maps = class_activation.class_activation(model, pixels).cpu().numpy()
+        if maps.shape[1] != len(classes):
+            raise UserError(
+                f"{args.classifier}: of {maps.shape[1]} classes, but {args.split} has {len(classes)}; rerun finetune.py"
+            )
         grey = ((pixels.cpu() * augment.STD + augment.MEAN) * 255).round().byte().numpy()[:, 0]
         for place, ((name, label), outlined) in enumerate(part):
             evidence = maps[place, classes.index(label)]
@@ -92,27 +102,23 @@ def main() -> None:
             rows.append({"image_id": name, "class": label, "score": score, "iou": value, "area": area})
             if start + place in drawn:
                 kept.append({"image": grey[place], "map": heat, "red": red, "green": green} | rows[-1])
-    with atomic_path(args.out) as path, open(path, "wb") as opened:
-        np.savez_compressed(
-            opened,
-            images=np.array([entry["image"] for entry in kept], np.uint8).reshape(-1, side, side),
-            maps=np.array([entry["map"] for entry in kept], np.float16).reshape(-1, side, side),
-            facts=json.dumps(
-                [
-                    {
-                        "image_id": e["image_id"],
-                        "class": e["class"],
-                        "score": e["score"],
-                        "iou": e["iou"],
-                        "red": e["red"].tolist(),
-                        "green": e["green"].tolist(),
-                    }
-                    for e in kept
-                ]
-            ),
-        )
     table = pd.DataFrame(rows, columns=localisation.OVERLAP)
-    write_text(args.out.with_name("iou.csv"), table.to_csv(index=False))
+    overlap = args.out.with_name("iou.csv")
+    write_text(overlap, table.to_csv(index=False))
+    facts = [
+        {name: each[name] for name in ("image_id", "class", "score", "iou")}
+        | {name: each[name].tolist() for name in ("red", "green")}
+        for each in kept
+    ]
+    localisation.write_maps(
+        args.out,
+        localisation.Maps(
+            np.array([entry["image"] for entry in kept], np.uint8).reshape(-1, side, side),
+            np.array([entry["map"] for entry in kept], np.float16).reshape(-1, side, side),
+            facts,
+            made_from | {"overlap": file_digest(overlap)},
+        ),
+    )
     found = f"median IoU {table['iou'].median():.2f}, above 0.5: {100 * (table['iou'] > 0.5).mean():.0f} %"
     print(
         f"{len(table)} boxed findings of {table['image_id'].nunique()} test images, {found if rows else localisation.NO_BOX}"

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from refers.arguments import Arguments
 from refers.errors import run
-from refers.files import atomic_path, read_parquet
+from refers.files import atomic_path
 
 # sets the offline switches before transformers is imported
 from refers.model.text_encoder import load_tokenizer
+from refers.text.report_files import read_cleaned
 
 UNFINISHED = ".part"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -57,7 +58,7 @@ def main() -> None:
     from transformers import BertConfig, BertModel
 
     sizes = args.config
-    texts = read_parquet(args.reports, "reports", ["text"])["text"].tolist()
+    texts = read_cleaned(args.reports)["text"].tolist()
     # Always the same name, so that the next build removes what a killed one left.
     folder = args.out / UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)

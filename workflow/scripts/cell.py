@@ -13,6 +13,7 @@ from refers.errors import run
 from refers.evaluation.predictions import read_runs
 from refers.evaluation.statistics import Bootstrap, resample_columns, summarise
 from refers.files import atomic_path, file_digest, write_json
+from refers.provenance.ties import check_runs
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,10 +49,12 @@ def main() -> None:
     about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
     content = about | {"classes": classes, "splits": args.splits, "seeds": args.seeds}
     content["predictions_sha256"] = [file_digest(path) for path in args.predictions]
+    content["made_from"] = check_runs(args.predictions, args.splits, args.seeds, about)
     content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
-    with atomic_path(args.out.with_name("resamples.parquet")) as path:
+    beside = args.out.with_name("resamples.parquet")
+    with atomic_path(beside) as path:
         pyarrow.parquet.write_table(pyarrow.table(resample_columns(resamples, test, classes)), path)
-    write_json(args.out, content)
+    write_json(args.out, content | {"resamples_sha256": file_digest(beside)})
     mean = "undefined" if test["mean"] is None else f"{100 * test['mean']:.2f}"
     error = test["se"]["total"]
     mean += "" if error is None else f", standard error {100 * error:.2f}"

@@ -7,11 +7,12 @@ import argparse
 from pathlib import Path
 
 from refers.arguments import Arguments, whole
+from refers.data.index import read_index
 from refers.data.leakage import KINDS, check
 from refers.data.splits import read_split
 from refers.data.store import expect_rows, index_of, open_store
 from refers.errors import run
-from refers.files import file_digest, read_parquet, write_json
+from refers.files import file_digest, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    views = read_parquet(args.index, "index", ["view"])["view"]
+    views = read_index(args.index, ["view"])["view"]
     store = open_store(args.store, file_digest(args.index), index_of(args.split))
     expect_rows(args.store, store, args.index, len(views))
     split = read_split(args.split, len(store))

@@ -15,10 +15,11 @@ from refers.claims.claims import check_claims, read_claims, to_csv, to_markdown
 from refers.claims.evaluate import Overlap, our_numbers, paper_numbers
 from refers.claims.facts import read_facts
 from refers.errors import UserError, run
+from refers.evaluation.cell_file import read_cell
 from refers.evaluation.intervals import Sample, sample
 from refers.evaluation.localisation import NO_BOX, read_overlap
 from refers.evaluation.statistics import interval
-from refers.files import read_json, read_parquet, write_text
+from refers.files import file_digest, read_object, read_parquet, write_text
 from refers.reporting.build_table import index_results
 from refers.reporting.published import read_reported
 from refers.reporting.table_formats import read_csv
@@ -84,7 +85,7 @@ class Samples:
     """Samples of the cells' AUCs, each file read once and only if a claim may need it."""
 
     def __init__(self, files: list[Path], undefined: float) -> None:
-        self.cells = index_results([(str(path), read_json(path)) for path in files], "method")
+        self.cells = index_results([(str(path), read_cell(path)) for path in files], "method")
         self.undefined, self.resamples = undefined, {}
         self.rows: int | None = None
         self.test_sets: dict[str, tuple[str, Any]] = {}
@@ -93,10 +94,15 @@ class Samples:
         if (key := (method, dataset, ratio)) not in self.cells:
             return "its auc.json was not given"
         path, cell = self.cells[key]
-        if key not in self.resamples:
-            self._check_test_set(path, cell)
-            self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
-        return sample(cell, self.resamples[key], name, self.undefined)
+        try:
+            if key not in self.resamples:
+                self._check_test_set(path, cell)
+                self.resamples[key] = self._read(Path(path).with_name("resamples.parquet"), cell)
+            return sample(cell, self.resamples[key], name, self.undefined)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: incomplete ({type(error).__name__} {error}); delete it and rerun cell.py"
+            ) from None
 
     def _check_test_set(self, path: str, cell: dict[str, Any]) -> None:
         """Cells of a dataset are paired by test patient, over label ratios too, so that they need one test set."""
@@ -111,6 +117,8 @@ class Samples:
 
     def _read(self, path: Path, cell: dict[str, Any]) -> dict[str, Any]:
         frame = read_parquet(path, "resamples", ("mean", *cell["classes"]))
+        if cell.get("resamples_sha256", digest := file_digest(path)) != digest:
+            raise UserError(f"{path}: not of the auc.json beside it; delete both and rerun cell.py")
         self.rows = self.rows or len(frame)
         if len(frame) != self.rows:
             raise UserError(
@@ -132,7 +140,7 @@ def main() -> None:
         overlaps[path.parent.name] = Overlap(*columns, "" if len(found) else NO_BOX, path.as_posix())
     rows = [row for path in args.tables for row in read_csv(path)]
     samples = Samples(args.cells, args.undefined)
-    reports = [(path.as_posix(), read_json(path)) for path in args.reports]
+    reports = [(path.as_posix(), read_object(path, "report")) for path in args.reports]
     facts = read_facts(reports, [cell for _, cell in samples.cells.values()], args.incomparable)
     ours = our_numbers(rows, samples, args.within_points, args.incomparable, overlaps, facts)
     try:
@@ -140,7 +148,8 @@ def main() -> None:
     except UserError as error:
         raise UserError(f"{args.claims}: {error}") from None
     markdown = to_markdown(lines, args.note)
-    write_text(args.out_csv, to_csv(lines))
+    text = to_csv(lines)
+    write_text(args.out_csv, text)
     write_text(args.out_md, markdown)
     print(markdown)
 

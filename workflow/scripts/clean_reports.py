@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from refers.arguments import Arguments, whole
+from refers.data.index import read_index
 from refers.errors import UserError, run
 from refers.files import atomic_path, write_json
 from refers.text.cleaning import DROPPED, MIN_TOKENS, RULES, clean_report
-from refers.text.report_files import list_patients, read_reports
+from refers.text.report_files import expect_own_reports, list_patients, read_reports
 from refers.workers import process_pool
 
 SCHEMA = pa.schema([("study_id", pa.string()), ("patient_id", pa.string()), ("text", pa.string())])
@@ -86,7 +86,7 @@ def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, 
             writer.write_table(batch.kept)
             studies.append(batch.studies)
             patients.append(batch.patients)
-            kept.append(study_numbers(batch.kept["study_id"]))
+            kept.append(numbers_of(batch.kept["study_id"].to_pylist()))
             counts.update(batch.counts)
             counts["reports"] += len(batch.studies)
             if counts["reports"] // PROGRESS > printed:
@@ -96,9 +96,9 @@ def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, 
     return *(np.concatenate([empty, *parts]) for parts in (studies, patients, kept)), counts
 
 
-def study_numbers(names: pa.ChunkedArray) -> np.ndarray:
+def numbers_of(names: Iterable[str]) -> np.ndarray:
     """Study ids "s50000001", or patient ids "p10000001", as int64."""
-    return pc.utf8_slice_codeunits(names, 1).cast(pa.int64()).to_numpy()
+    return np.array([int(name[1:]) for name in names], np.int64)
 
 
 class Indexed(NamedTuple):
@@ -111,29 +111,14 @@ class Indexed(NamedTuple):
 
 def indexed_studies(index: Path) -> Indexed:
     """The studies of an index of MIMIC."""
+    frame = read_index(index, ["study_id", "patient_id", "split"])
     try:
-        table = pq.read_table(index, columns=["study_id", "patient_id", "split"])
-        numbers, patients = (study_numbers(table[name]) for name in ("study_id", "patient_id"))
-    except (OSError, KeyError, ValueError) as error:
+        numbers, patients = (numbers_of(frame[name].to_numpy()) for name in ("study_id", "patient_id"))
+    except ValueError as error:
         raise UserError(f"{index}: not an index of MIMIC ({error}); create it with index_source.py") from None
     studies, first = np.unique(numbers, return_index=True)
-    held_out = pc.is_in(table["split"], pa.array(["val", "test"])).to_numpy(zero_copy_only=False)
+    held_out = frame["split"].isin(["val", "test"]).to_numpy()
     return Indexed(studies, held_out[first], patients[first])
-
-
-def expect_own_reports(folder: Path, studies: np.ndarray, patients: np.ndarray, indexed: Indexed) -> None:
-    """Raise a UserError naming the first report that is filed under another patient than the images of its study."""
-    if not len(indexed.studies):
-        return
-    place = np.minimum(np.searchsorted(indexed.studies, studies), len(indexed.studies) - 1)
-    odd = (indexed.studies[place] == studies) & (indexed.patients[place] != patients)
-    if odd.any():
-        study, patient = studies[odd][0], patients[odd][0]
-        path = next(iter(folder.glob(f"files/p*/p{patient}/s{study}.txt")), folder)
-        raise UserError(
-            f"{path}: its images are those of patient p{indexed.patients[place][odd][0]} ({odd.sum()} such reports); move it"
-            " to its patient's folder or unpack the zip again"
-        )
 
 
 def expect_one_report_each(folder: Path, studies: np.ndarray) -> None:
@@ -175,7 +160,7 @@ def main() -> None:
         studies, patients, kept, counts = write(clean(args.reports, args.workers), path)
         expect_one_report_each(args.reports, studies)
         indexed = indexed_studies(args.index)
-        expect_own_reports(args.reports, studies, patients, indexed)
+        expect_own_reports(args.reports, (studies, patients), (indexed.studies, indexed.patients))
         funnel = count(studies, kept, counts, indexed)
         if not len(kept):
             raise UserError(

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from refers import config
 from refers.arguments import Arguments
+from refers.data.index import SIZES, read_index
 from refers.data.store import expect_rows, open_store
 from refers.errors import run
-from refers.files import atomic_path, file_digest, read_parquet, write_json
+from refers.files import atomic_path, file_digest, write_json
 from refers.model.encoders import load_encoder
 from refers.model.vit import Encoder
 from refers.provenance import run_record
@@ -51,13 +52,14 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Features, args.config, "probe.features")
     device = choose_device(args.device)
-    store = open_store(args.store, file_digest(args.index))
-    inputs = {"encoder": run_record.check_output(args.encoder, "encoder")}
+    index = file_digest(args.index)
+    store = open_store(args.store, index)
+    inputs = {"encoder": run_record.check_output(args.encoder, "encoder"), "index": index}
     encoder, about = load_encoder(args.encoder)
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)
     how = config.Augment(evaluation=settings.evaluation)
-    frame = read_parquet(args.index, "index", ("width", "height"))
+    frame = read_index(args.index, SIZES)[list(SIZES)]
     expect_rows(args.store, store, args.index, len(frame))
     frame.insert(0, "row", np.arange(len(store)))
     memory = oom_as_user_error("in a forward pass", "lower probe.features.batch_size")

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from refers.arguments import Arguments
-from refers.errors import run
+from refers.errors import UserError, run
 from refers.evaluation import localisation
+from refers.evaluation.cell_file import read_cell
 from refers.evaluation.predictions import read_seeds
+from refers.provenance.run_files import read_metrics
+from refers.provenance.ties import check_runs, record_of
 from refers.reporting import figures, rule_graph
 
 
@@ -36,23 +39,35 @@ def draw(spec: dict, inputs: list[Path]):
     if spec["kind"] == "rules":
         return figures.rules_figure(spec, *rule_graph.read_csv(inputs[0]))
     if spec["kind"] == "ratios":
-        return figures.ratio_figure(spec, [json.loads(path.read_text(encoding="utf-8")) for path in inputs])
+        return figures.ratio_figure(spec, [read_cell(path) for path in inputs])
     if spec["kind"] == "attention":
         ious = localisation.read_overlap(inputs[1])["iou"].to_numpy()
         if not len(ious):
             return figures.absent_figure(spec | {"methods": [{"status": localisation.NO_BOX}]})
-        return figures.attention_figure(spec, np.load(inputs[0], allow_pickle=False), ious)
+        return figures.attention_figure(spec, localisation.read_maps(*inputs), ious)
     if spec["kind"] == "curves":
-        records = {
-            method: figures.read_metrics(path) for method, path in zip(spec["sources"], inputs, strict=True)
-        }
+        records = {method: curve(method, path) for method, path in zip(spec["sources"], inputs, strict=True)}
         return figures.curves_figure(spec, records)
     curves, classes = {}, []
     for method in dict.fromkeys(spec["sources"]):
-        found = read_seeds([path for of, path in zip(spec["sources"], inputs, strict=True) if of == method])
+        files = [path for of, path in zip(spec["sources"], inputs, strict=True) if of == method]
+        found = read_seeds(files)
+        # A figure shows the first split.
+        if seeds := spec.get("seeds"):
+            check_runs(files, [0] * len(files), seeds, {"method": method} | spec["cell"])
         classes = found.classes
         curves[method] = np.mean([_curves(found.test.labels, scores) for scores in found.test.scores], axis=0)
     return figures.roc_figure(spec, classes, curves)
+
+
+def curve(method: str, path: Path) -> list[dict]:
+    """Lines of the metrics.jsonl of a method's pre-training."""
+    record = record_of(path, "metrics")
+    if record.get("method", method) != method:
+        raise UserError(
+            f"{path}: of the training of {record['method']}, not of {method}; put the right files there"
+        )
+    return read_metrics(path)
 
 
 def _curves(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:

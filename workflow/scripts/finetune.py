@@ -8,6 +8,7 @@ resume.pt stays there until the last seed is done, so that a killed job repeats 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--subset", type=Path, required=True)
     parser.add_argument("--seeds", type=SEED, nargs="+", required=True)
     parser.add_argument("--keep", type=SEED, help="seed whose classifier is kept, for class activation maps")
+    run_record.add_cell_option(parser)
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs on this split")
     return parser.parse_args()
@@ -62,14 +64,13 @@ def main() -> None:
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: run_record.file_digest(path) for name, path in files.items()}
     inputs["encoder"] = run_record.check_output(args.encoder, "encoder")
+    cell = run_record.cell_of(args)
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})
         settings = config.load(config.Finetune, seeded, "finetune")
         folder = args.out / f"seed{seed}"
         splits["train"] = LabelledImages(store, subsets[seed], classes)
-        model = finetune(settings, args.encoder, splits, inputs, device, folder)
-        if seed == args.keep:
-            save_encoder(folder / "classifier.safetensors", model, {"classes": len(classes), "seed": seed})
+        finetune(settings, args.encoder, splits, inputs, device, folder, seed == args.keep, **cell)
     for seed in args.seeds:
         clear_resume(args.out / f"seed{seed}")
 
@@ -81,8 +82,13 @@ def finetune(
     inputs: dict[str, str],
     device: torch.device,
     folder: Path,
-) -> Classifier:
-    """Train with the seed in `settings` from the encoder at `source`; write predictions and record to `folder`."""
+    keep: bool,
+    **facts: Any,
+) -> None:
+    """Train with the seed in `settings` from the encoder at `source`; write predictions and record to `folder`.
+
+    keep: write the classifier too; facts: more to record.
+    """
     started = time.monotonic()
     seed_torch(settings.training.seed)
     encoder, about = load_encoder(source)
@@ -101,19 +107,20 @@ def finetune(
             prediction_frame(splits[name], predict(model, splits[name], settings, size, device), name)
             for name in ("val", "test")
         ]
-    predictions = folder / "predictions.parquet"
-    write_parquet(predictions, pd.concat(frames, ignore_index=True))
-    facts = {
+    outputs = {"predictions": folder / "predictions.parquet", "metrics": folder / "metrics.jsonl"}
+    write_parquet(outputs["predictions"], pd.concat(frames, ignore_index=True))
+    if keep:
+        outputs["classifier"] = folder / "classifier.safetensors"
+        about_classifier = {"classes": classes, "seed": settings.training.seed}
+        save_encoder(outputs["classifier"], model, about_classifier)
+    facts |= {
         "encoder": about,
         "images": {name: len(splits[name]) for name in ("train", "val", "test")},
         "threads": torch.get_num_threads(),
         **outcome,
     }
-    record = run_record.run_record(
-        plain, settings.training.seed, inputs, {"predictions": predictions}, device, started, **facts
-    )
+    record = run_record.run_record(plain, settings.training.seed, inputs, outputs, device, started, **facts)
     write_json(folder / "run.json", record)
-    return model
 
 
 if __name__ == "__main__":

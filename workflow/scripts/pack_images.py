@@ -9,9 +9,10 @@ import argparse
 from pathlib import Path
 
 from refers.arguments import Arguments, number, whole
+from refers.data.index import read_index
 from refers.data.store import INDEX_DIGEST, pack, verify
 from refers.errors import UserError, run
-from refers.files import file_digest, is_below, read_parquet, write_json
+from refers.files import file_digest, write_json
 from refers.workers import progress_bar
 
 
@@ -31,28 +32,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_paths(index: Path) -> list[str]:
-    """Paths of an index's images, relative to the source's folder.
-
-    Raises:
-        UserError: the index cannot be read, or a path leads out of the folder.
-    """
-    names = read_parquet(index, "index", ["path"])["path"].tolist()
-    for row, name in enumerate(names):
-        if not isinstance(name, str) or not is_below(name):
-            raise UserError(
-                f"{index}: row {row}: path {name!r} is not below the source's folder; index the source again"
-            )
-    return names
-
-
 def main() -> None:
     args = parse_args()
     if not 8 <= args.size <= 4096:
         raise UserError(f"--size {args.size} is outside [8, 4096]")
     if not 0 <= args.tolerance <= 1:
         raise UserError(f"--tolerance {args.tolerance} is outside [0, 1]")
-    names = read_paths(args.index)
+    names = read_index(args.index, ["path"])["path"].tolist()
     if args.verify:
         found = verify(args.out, args.manifest)
         if found.get(INDEX_DIGEST) != file_digest(args.index):

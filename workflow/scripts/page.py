@@ -5,17 +5,18 @@ results, which opens from disk.
 """
 
 import argparse
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from refers.arguments import Arguments
+from refers.claims.claims import read_verdicts
 from refers.errors import UserError, run
-from refers.files import read_json, write_text
+from refers.evaluation.cell_file import read_test
+from refers.files import MAKERS, read_object, read_utf8, write_text
 from refers.planning import gpu_report, plan
-from refers.reporting.page import facts_of_runs, render
+from refers.reporting.page import FACTS, facts_of_runs, render
 from refers.study import paths
 
 
@@ -55,24 +56,35 @@ def cell_of(record: Path, folders: dict[str, str]) -> str:
 
 def cells_of(test: Path, folders: dict[str, str]) -> list[str]:
     """Targets of the two cells that a t-test compares."""
-    try:
-        found = read_json(test)
-        where = {"dataset": found["dataset"], "ratio": found["ratio"]}
-        methods = [found[name] for name in ("reference", "baseline")]
-    except (KeyError, TypeError):
-        raise UserError(f"{test}: not a t-test of two cells; make it again with ttest.py") from None
+    found = read_test(test)
+    where = {"dataset": found["dataset"], "ratio": found["ratio"]}
+    methods = [found[name] for name in ("reference", "baseline")]
     return [paths.locate(paths.CELL, folders, method=method, **where).as_posix() for method in methods]
 
 
-def read_claims(path: Path) -> list[dict[str, str]]:
-    """Lines of claims.csv."""
-    with open(path, encoding="utf-8", newline="") as opened:
-        return list(csv.DictReader(opened))
+def read_record(path: Path) -> dict:
+    """A run.json of which the page can show the facts."""
+    found = read_object(path, "run record", FACTS)
+    try:
+        facts_of_runs([found])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise UserError(
+            f"{path}: not a run record ({reason}); delete it and rerun the job that wrote it"
+        ) from None
+    return found
 
 
-def section(path: Path | None, to_html: Callable[[dict], str]) -> str:
+def section(path: Path | None, kind: str, to_html: Callable[[dict], str]) -> str:
     """What the page shows of a file; nothing where it does not exist."""
-    return to_html(read_json(path)) if path and path.exists() else ""
+    if not path or not path.exists():
+        return ""
+    try:
+        return to_html(read_object(path, kind))
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path}: not a {kind} ({type(error).__name__} {error}); delete it and rerun {MAKERS[kind]}"
+        ) from None
 
 
 def main() -> None:
@@ -80,8 +92,8 @@ def main() -> None:
     folders = {"results": args.out.parent.as_posix()}
     runs = defaultdict(list)
     for path in args.records:
-        runs[cell_of(path, folders)].append(read_json(path))
-    claims = read_claims(args.claims) if args.claims else []
+        runs[cell_of(path, folders)].append(read_record(path))
+    claims = read_verdicts(args.claims) if args.claims else []
     figures = [
         (args.captions.get(path.stem, path.stem), path.relative_to(args.out.parent).as_posix())
         for path in args.figures
@@ -90,7 +102,7 @@ def main() -> None:
     text = render(
         args.title,
         args.note,
-        [path.read_text(encoding="utf-8") for path in args.tables],
+        [read_utf8(path, MAKERS["table"]) for path in args.tables],
         figures,
         claims,
         cells,
@@ -99,8 +111,8 @@ def main() -> None:
             for path in args.ttests
         },
         args.command,
-        section(args.plan, plan.to_html),
-        section(args.gpu_check, gpu_report.to_html),
+        section(args.plan, "plan", plan.to_html),
+        section(args.gpu_check, "GPU check", gpu_report.to_html),
         args.credits,
     )
     write_text(args.out, text)

@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 
 from refers.arguments import Arguments
-from refers.errors import run
-from refers.files import read_json, write_text
+from refers.errors import UserError, run
+from refers.files import write_text
+from refers.provenance.run_files import read_pilot
 from refers.reporting import figures
 from refers.reporting.pilots import to_csv, to_html, to_markdown
 
@@ -32,11 +33,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    pilots = [read_json(path) for path in args.pilots]
-    write_text(args.out, to_csv(pilots))
-    markdown = to_markdown(args.spec, pilots)
+    pilots = [read_pilot(path) for path in args.pilots]
+    for path, pilot in zip(args.pilots, pilots, strict=True):
+        if pilot["method"] not in args.spec["titles"]:
+            raise UserError(
+                f"{path}: the pilot of {pilot['method']!r}, which is no method of the study; remove it"
+            )
+    text, markdown, html = to_csv(pilots), to_markdown(args.spec, pilots), to_html(args.spec, pilots)
+    write_text(args.out, text)
     write_text(args.out.with_suffix(".md"), markdown)
-    write_text(args.out.with_suffix(".html"), to_html(args.spec, pilots))
+    write_text(args.out.with_suffix(".html"), html)
     with figures.plt.rc_context(figures.STYLE):
         drawn = figures.pilots_figure(args.spec, pilots)
         figures.save(drawn, args.out.with_suffix(".pdf"), args.spec["note"])

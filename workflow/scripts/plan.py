@@ -8,11 +8,13 @@ import argparse
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from refers.arguments import Arguments
-from refers.errors import run
-from refers.files import read_json, write_json, write_text
+from refers.errors import UserError, run
+from refers.files import read_object, write_json, write_text
 from refers.planning.jobs import read_studies
 from refers.planning.plan import report, to_markdown
 
@@ -32,11 +34,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_measured(steps: Path, gpu_check: Path | None) -> dict[str, Any]:
+    """Content of steps.json, with that of gpu_check.json under `gpu_check` where there is one.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    measured = read_object(steps, "step costs", ("steps", "speeds"))
+    for name, keys in (("steps", ()), ("speeds", ("kind", "device", "threads"))):
+        if not isinstance(measured[name], dict) or not all(map(partial(_has, keys), measured[name].values())):
+            raise UserError(
+                f"{steps}: {name} are not costs by kind of step; delete it and rerun calibrate.py"
+            )
+    if gpu_check and gpu_check.exists():
+        measured["gpu_check"] = found = read_object(gpu_check, "GPU check", ("kind", "device", "rows"))
+        if not isinstance(found["rows"], list) or not all(
+            map(partial(_has, ("key", "compile")), found["rows"])
+        ):
+            raise UserError(f"{gpu_check}: rows are not those of steps; delete it and rerun gpu_check.py")
+    return measured
+
+
+def _has(keys: tuple[str, ...], entry: object) -> bool:
+    return isinstance(entry, dict) and all(key in entry for key in keys)
+
+
 def main() -> None:
     args = parse_args()
-    measured = read_json(args.steps)
-    if args.gpu_check and args.gpu_check.exists():
-        measured["gpu_check"] = read_json(args.gpu_check)
+    measured = read_measured(args.steps, args.gpu_check)
     plan = report(read_studies(args.config, args.demo), measured, args.resources)
     text, lines = to_markdown(plan), io.StringIO()
     rows = [target | {"needs": " ".join(target["needs"])} for target in plan["targets"]]

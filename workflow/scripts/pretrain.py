@@ -12,7 +12,8 @@ import torch
 from refers import config
 from refers.arguments import Arguments, whole
 from refers.errors import UserError, run
-from refers.files import read_json, write_json
+from refers.files import write_json
+from refers.methods.common.pilot import choice_of
 from refers.methods.common.pretraining import Inputs, task_of
 from refers.model.encoder_file import save_encoder
 from refers.provenance import run_record
@@ -47,9 +48,7 @@ def main() -> None:
     inputs = Inputs.of(args)
     data, digests = inputs.studies(settings.reports), inputs.digests()
     if args.pilot:
-        settings = settings.at(
-            config.load(config.Candidate, read_json(args.pilot).get("chosen"), str(args.pilot))
-        )
+        settings = settings.at(choice_of(args.pilot, args.method, settings, digests))
         digests["pilot"] = run_record.file_digest(args.pilot)
     elif settings.rate == "pilot":
         raise UserError(f"{args.method}: rate is pilot, but no --pilot names its result")
@@ -71,9 +70,8 @@ def main() -> None:
         **outcome,
     }
     save_encoder(args.out, encoder, {"method": args.method, "settings_sha256": run_record.digest(plain)})
-    record = run_record.run_record(
-        plain, settings.training.seed, digests, {"encoder": args.out}, device, **facts
-    )
+    outputs = {"encoder": args.out, "metrics": args.out.with_name("metrics.jsonl")}
+    record = run_record.run_record(plain, settings.training.seed, digests, outputs, device, **facts)
     write_json(args.out.with_name("run.json"), record)
     clear_resume(args.out.parent)
 

@@ -14,11 +14,13 @@ from refers import config
 from refers.arguments import Arguments
 from refers.columns import LABEL
 from refers.data.splits import read_split, read_subset, shuffle_labels
-from refers.errors import run
+from refers.data.store import index_of
+from refers.errors import UserError, run
 from refers.evaluation.predictions import frame_of
 from refers.evaluation.probe import fit, open_features
-from refers.files import write_json, write_parquet
+from refers.files import large_file_digest, write_json, write_parquet
 from refers.provenance import run_record
+from refers.provenance.ties import record_of
 
 SEED = 0
 
@@ -29,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--subset", type=Path, required=True)
+    run_record.add_cell_option(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of predictions.parquet and run.json")
     return parser.parse_args()
 
@@ -38,6 +41,13 @@ def main() -> None:
     args = parse_args()
     settings = config.load_json(config.Probe, args.config, "probe")
     features = open_features(args.features)
+    of_features = record_of(args.features, "features", args.features.with_suffix(".json"), large_file_digest)
+    made_from = of_features.get("inputs", {})
+    if len({made_from.get("index"), index_of(args.split)} - {None}) > 1:
+        raise UserError(
+            f"{args.features}: of the images of another index than {args.split}; delete both and rerun extract_features.py and"
+            " split_dataset.py"
+        )
     split = read_split(args.split, len(features))
     classes = [name.removeprefix(LABEL) for name in split.columns if name.startswith(LABEL)]
     sets = {name: split[split["split"] == name] for name in ("val", "test")}
@@ -53,8 +63,11 @@ def main() -> None:
     ]
     predictions = args.out / "predictions.parquet"
     write_parquet(predictions, pd.concat(frames, ignore_index=True))
-    inputs = {name: run_record.file_digest(getattr(args, name)) for name in ("features", "split", "subset")}
-    facts = {
+    inputs = {"features": large_file_digest(args.features)}
+    inputs |= {name: run_record.file_digest(getattr(args, name)) for name in ("split", "subset")}
+    # Of the encoder and the store, features are known by their record.
+    inputs |= {name: made_from[name] for name in ("encoder", "manifest") if name in made_from}
+    facts = run_record.cell_of(args) | {
         "images": {name: len(rows) for name, rows in (sets | learnt).items()},
         "strengths": dict(zip(classes, probe.strengths, strict=True)),
         "fits": probe.fits,

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from refers.arguments import Arguments
 from refers.errors import UserError, run
-from refers.files import read_json, write_text
+from refers.evaluation.cell_file import read_cell, read_test
+from refers.files import write_text
 from refers.reporting.build_table import build, index_results
 from refers.reporting.published import read_independent, read_reported
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
@@ -50,16 +51,14 @@ def main() -> None:
         spec = json.loads(args.spec)
     except ValueError as error:
         raise UserError(f"--spec: not JSON ({error})") from None
-    cells = index_results([(str(path), read_json(path)) for path in args.cells], "method")
-    tests = index_results([(str(path), read_json(path)) for path in args.ttests], "reference", "baseline")
+    cells = index_results([(str(path), read_cell(path)) for path in args.cells], "method")
+    tests = index_results([(str(path), read_test(path)) for path in args.ttests], "reference", "baseline")
     asked = {name: about for name, about in spec.get("independent", {}).items() if about.get("listed")}
     others = read_independent(args.reported, spec.get("protocol", "finetune"), asked) if asked else {}
     table = build(spec, cells, tests, read_reported(args.reported), others)
-    write_text(args.out_csv, to_csv(table))
-    write_text(args.out_tex, to_latex(table))
-    write_text(args.out_html, to_html(table))
-    markdown = to_markdown(table)
-    write_text(args.out_md, markdown)
+    texts = to_csv(table), to_latex(table), to_html(table), (markdown := to_markdown(table))
+    for path, text in zip((args.out_csv, args.out_tex, args.out_html, args.out_md), texts, strict=True):
+        write_text(path, text)
     print(markdown)
     methods = {method for row in table.rows for method in row.get("methods", [])}
     columns = {(column["dataset"], str(column["ratio"])) for column in table.columns}

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from refers.arguments import Arguments, whole
 from refers.errors import run
-from refers.files import atomic_path, read_parquet
+from refers.files import atomic_path
 from refers.model.text_encoder import check_sizes, load_tokenizer
 from refers.text.laterality import swap_sides
+from refers.text.report_files import read_cleaned
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +50,7 @@ def encode(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np
 def main() -> None:
     args = parse_args()
     tokenizer = load_tokenizer(args.text_encoder)
-    frame = read_parquet(args.reports, "reports", ["study_id", "text"])
+    frame = read_cleaned(args.reports)
     check_sizes(args.text_encoder, len(tokenizer), args.max_length)
     texts = frame["text"].tolist()
     tokens, lengths = encode(tokenizer, texts, args.max_length)

@@ -11,9 +11,11 @@ from typing import Any
 
 from refers.arguments import SEED, Arguments, whole
 from refers.errors import UserError, run
+from refers.evaluation.cell_file import odd_input, read_cell
 from refers.evaluation.predictions import read_runs, same_images
 from refers.evaluation.statistics import Bootstrap, compare, compare_paired, over_splits
-from refers.files import file_digest, read_json, write_json
+from refers.files import file_digest, write_json
+from refers.provenance.ties import check_runs
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,29 +42,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def identity_of(path: Path, cell: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in two cells: dataset, ratio, classes and test set.
-
-    Raises:
-        UserError: the file is not the auc.json of a cell, with a mean AUC (or None) for each of its runs.
-    """
-    try:
-        test, runs = cell["test"], len(cell["seeds"])
-        means = test["mean_auc"]
-        if len(means) != runs or not all(value is None or isinstance(value, float) for value in means):
-            raise TypeError
-        counts = {name: (part["positives"], part["negatives"]) for name, part in test["per_class"].items()}
-        facts = {name: cell[name] for name in ("dataset", "ratio", "classes")}
-        str(cell["method"])
-        return facts | {"test images": test["images"], "labels of the test set": counts}
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: not the auc.json of a cell; delete it and rerun cell.py") from None
+def identity_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in two cells: dataset, ratio, classes and test set."""
+    test = cell["test"]
+    counts = {name: (part["positives"], part["negatives"]) for name, part in test["per_class"].items()}
+    facts = {name: cell[name] for name in ("dataset", "ratio", "classes")}
+    return facts | {"test images": test["images"], "labels of the test set": counts}
 
 
 def main() -> None:
     args = parse_args()
-    reference, baseline = read_json(args.reference), read_json(args.baseline)
-    ours, theirs = identity_of(args.reference, reference), identity_of(args.baseline, baseline)
+    reference, baseline = read_cell(args.reference), read_cell(args.baseline)
+    ours, theirs = identity_of(reference), identity_of(baseline)
     for name, value in ours.items():
         if theirs[name] != value:
             raise UserError(
@@ -86,6 +77,12 @@ def main() -> None:
     ):
         if cell.get("predictions_sha256") != [file_digest(each) for each in files]:
             raise UserError(f"{path}: made from other predictions; delete it and rerun cell.py")
+    for cell, files in ((reference, args.reference_predictions), (baseline, args.baseline_predictions)):
+        check_runs(files, *runs, {name: cell[name] for name in ("method", "dataset", "ratio")})
+    if odd := odd_input(reference, baseline):
+        raise UserError(
+            f"{args.baseline}: trained with another {odd} than {args.reference}; rerun the older fine-tune"
+        )
     tests = [[split.test for split in each] for each in (first, second)]
     bootstrap = Bootstrap([each.patients for each in tests[0]], args.resamples, args.bootstrap_seed)
     result = compare(*(over_splits(values, args.seeds) for values in samples.values()))

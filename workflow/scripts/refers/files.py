@@ -11,13 +11,18 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from refers.errors import UserError
+from refers.errors import UserError, first_line
 
-# Scripts that write the Parquet files that jobs share.
+# Scripts that write the files that jobs share.
 MAKERS = {
     **{"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"},
-    "resamples": "cell.py",
+    **{"resamples": "cell.py", "cell": "cell.py", "t-test": "ttest.py", "claims": "claims.py"},
+    **{"pilot": "pilot.py", "plan": "plan.py", "step costs": "calibrate.py", "GPU check": "gpu_check.py"},
+    **{"manifest": "pack_images.py", "run record": "the job that wrote it"},
+    **{"report": "the job that wrote it", "rule graph": "rule_graph.py", "table": "table.py"},
 }
+# First bytes of a file that a download left in place of the wanted one.
+STAND_INS = {b"version https://git-lfs": "a git-lfs pointer", b"<": "an HTML page", b"": "an empty file"}
 
 
 @contextmanager
@@ -138,18 +143,25 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
         rest: read the other columns too.
 
     Raises:
-        UserError: the file is missing, truncated or not Parquet, or lacks one of the columns.
+        UserError: the file is missing, truncated or not Parquet, or lacks one of the columns or has one twice.
     """
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as opened:
-            if absent := set(columns) - set(opened.schema_arrow.names):
+            names = opened.schema_arrow.names
+            if absent := set(columns) - set(names):
                 raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise UserError(
+                    f"{path}: column {twice!r} is there twice; delete it and rerun {MAKERS[kind]}"
+                )
             return opened.read(None if rest else list(columns)).to_pandas()
-    # Arrow's own errors are ValueErrors.
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: unreadable {kind} file ({error}); create it with {MAKERS[kind]}") from None
+    # Arrow's own errors are ValueErrors, but for columns that pandas cannot hold.
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"{path}: unreadable {kind} file ({why_unreadable(path, error)}); create it with {MAKERS[kind]}"
+        ) from None
 
 
 def parquet_attributes(path: str | Path) -> dict[str, Any]:
@@ -171,15 +183,65 @@ def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: s
         raise UserError(f"{origin}: row {row}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, maker: str = "the job that writes it") -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        maker: the script that writes it, for the message.
 
     Raises:
         UserError: the file is missing or not JSON.
     """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"it contains {constant}")
+
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = why_unreadable(path, error)
+        raise UserError(f"{path}: cannot be read as JSON ({reason}); delete it and rerun {maker}") from None
+
+
+def read_object(path: str | Path, kind: str, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Read a JSON file that a job wrote.
+
+    Args:
+        path: the file.
+        kind: what it is, a key of MAKERS.
+        keys: keys that it must have.
+
+    Raises:
+        UserError: the file is missing, not JSON, not an object, or lacks one of the keys.
+    """
+    maker = MAKERS[kind]
+    content = read_json(path, maker)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a {kind} but a {type(content).__name__}; delete it and rerun {maker}")
+    if absent := [key for key in keys if key not in content]:
+        raise UserError(f"{path}: not a {kind}, it lacks {absent[0]!r}; delete it and rerun {maker}")
+    return content
+
+
+def read_utf8(path: str | Path, maker: str) -> str:
+    """Content of a text file.
+
+    Raises:
+        UserError: the file is missing or not UTF-8; `maker` is the script that writes it.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read as JSON ({error}); delete it and rerun the job that writes it"
-        ) from None
+        reason = why_unreadable(path, error)
+        raise UserError(f"{path}: cannot be read ({reason}); delete it and rerun {maker}") from None
+
+
+def why_unreadable(path: str | Path, error: Exception) -> str:
+    """Why a file cannot be read, in one line: what lies in its place, or else the first line of the reader's error."""
+    with suppress(OSError), open(path, "rb") as opened:
+        start = opened.read(64)
+        for head, what in STAND_INS.items():
+            if start.startswith(head) if head else not start:
+                return what
+    return getattr(error, "strerror", None) or first_line(error)

@@ -44,7 +44,7 @@ def read_facts(
     for path, content in reports:
         try:
             facts = _facts_of(content)
-        except (KeyError, TypeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{path}: no count {error} in this report; delete it and rerun") from None
         for name, value in facts.items():
             known = not isinstance(value, str)

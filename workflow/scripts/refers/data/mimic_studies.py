@@ -1,25 +1,26 @@
 """What pre-training learns from: studies of MIMIC-CXR-JPG with report tokens and labels (paper §4), or a pool of other images."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from refers.array_files import read_npz
 from refers.columns import LABEL
 from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import expect_rows, open_store, read_quarantine
-from refers.errors import UserError, first_line
-from refers.files import file_digest
+from refers.errors import UserError
+from refers.files import file_digest, why_unreadable
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
 RADIOGRAPHS, HELD_OUT = ("frontal", "lateral"), 0.05
+# Columns of an index that tell the sources of a pool apart.
+IN_POOL = {"image_id", "patient_id", "study_id", "path"}
 TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
 WORDS_REMEDY = "delete it and rerun discover_words.py"
 
@@ -121,7 +122,14 @@ class MimicStudies:
         try:
             table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not visual words ({error}); {WORDS_REMEDY}") from None
+            raise UserError(
+                f"{path}: not visual words ({why_unreadable(path, error)}); {WORDS_REMEDY}"
+            ) from None
+        whole = all(table[name].dtype.kind == "i" and table[name].ge(0).all() for name in columns[1:5])
+        if table.empty or not whole or not table["split"].isin(["train", "val"]).all():
+            raise UserError(
+                f"{path}: not visual words (x, y, size and label must be whole numbers, split train or val); {WORDS_REMEDY}"
+            )
         known = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows])
         place = known.reindex(table["image_id"])
         if place.isna().any():
@@ -164,7 +172,7 @@ class PoolSource:
 def pool(sources: Sequence[PoolSource]) -> tuple[pd.DataFrame, list[np.ndarray], dict[str, dict[str, int]]]:
     """Images of several downloads to pre-train on: (index, rows of each store in the order of the index, counts by source).
 
-    Names, patients and studies get the source in front; a label that a source does not have is NaN. Left out are unreadable
+    Names, patients, studies and paths get the source in front; a label that a source does not have is NaN. Left out are unreadable
     images, CT slices and unknown views, and what would let a test set of the study into pre-training: its images, further
     images of its patients, the download's own test images, and pictures that are identical to a test image. Validation
     images of the study, and further images of their patients, are `val`, as is a twentieth of the patients of a download
@@ -183,7 +191,7 @@ def pool(sources: Sequence[PoolSource]) -> tuple[pd.DataFrame, list[np.ndarray],
                 f"pretrain.sources: no image of {source.name} is left to train on (left out: {left_out}); name another source"
             )
         frame = source.index[kept].assign(split=part[kept])
-        for name in ("image_id", "patient_id", "study_id"):
+        for name in IN_POOL & {*frame.columns}:
             frame[name] = f"{source.name}/" + frame[name]
         frames.append(frame)
         rows.append(np.flatnonzero(kept))
@@ -237,21 +245,38 @@ def _read_tokens(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a tokens.npz.
 
     Raises:
-        UserError: the file is missing, truncated or does not hold them.
+        UserError: the file is missing or truncated, or an array is absent or does not fit the others.
     """
-    try:
-        with np.load(path) as opened:
-            return {name: opened[name] for name in TOKENS}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f"{path}: not tokens ({first_line(error)}); delete it and rerun tokenize_reports.py"
-        ) from None
+    remedy = "delete it and rerun tokenize_reports.py"
+    found = read_npz(path, "not tokens", remedy, TOKENS)
+    if fault := _fault_of_tokens(found):
+        raise UserError(f"{path}: {fault}; {remedy}")
+    return found
+
+
+def _fault_of_tokens(found: dict[str, np.ndarray]) -> str:
+    """What is wrong with the arrays of a tokens.npz, in one line; empty where nothing is."""
+    names, tokens, swapped, lengths, vocabulary = (found[name] for name in TOKENS)
+    if vocabulary.shape or vocabulary.dtype.kind not in "iu" or vocabulary < 1:
+        return "vocabulary is not a positive whole number"
+    if names.ndim != 1 or names.dtype.kind != "U" or not len(names):
+        return "study_id is not a list of names"
+    for name in ("tokens", "swapped", "lengths"):
+        if found[name].dtype.kind not in "iu":
+            return f"{name} are of type {found[name].dtype}, not whole numbers"
+    if tokens.ndim != 2 or tokens.shape[0] != len(names) or not tokens.shape[1]:
+        return f"tokens have the shape {tokens.shape}, but there are {len(names)} studies"
+    if swapped.shape != tokens.shape or lengths.shape != (len(names),):
+        return f"swapped {swapped.shape} and lengths {lengths.shape} do not fit tokens {tokens.shape}"
+    if (twice := len(names) - len(np.unique(names))) > 0:
+        return f"{twice} studies are there twice"
+    for name, ids in (("tokens", tokens), ("swapped", swapped)):
+        if ids.min() < 0 or ids.max() >= vocabulary:
+            return f"{name} have ids from {ids.min()} to {ids.max()}, outside the vocabulary of {vocabulary}"
+    if lengths.min() < 0 or lengths.max() > tokens.shape[1]:
+        return f"lengths are from {lengths.min()} to {lengths.max()}, but there are {tokens.shape[1]} tokens"
+    # The longest row that a batch may be cut to must hold every token.
+    padding = np.arange(tokens.shape[1]) >= lengths[:, None]
+    if (odd := ((tokens != 0) | (swapped != 0)) & padding).any():
+        return f"study {names[odd.any(1)][0]} has tokens behind its length"
+    return ""

@@ -19,7 +19,7 @@ from refers.data.images import decode
 from refers.data.leakage import THUMBNAIL, near_copies, thumbnail
 from refers.data.splits import make_split, minority_warnings, positives
 from refers.errors import UserError
-from refers.text.report_files import FOLDER, list_reports
+from refers.text.report_files import FOLDER, expect_own_reports, list_reports
 from refers.workers import process_pool, progress_bar
 
 CHUNK = 64  # images a worker takes at a time
@@ -83,13 +83,12 @@ def check_source(
     absent = [pattern for pattern in source.missing if pattern != entry.reports]
     known = expected.images
     line = report_line(source.name, folder, expected=known, store=(known or 0) * size**2)
-    studies = None
+    index = None
     if absent:
         line["next"] = how_to_get(entry, folder, absent)
     else:
         try:
             index, counts = adapter(entry.layout)(folder)
-            studies = index["study_id"]
             facts, differs, thumbnails = check_images(index, counts, folder, expected, full, workers)
             line |= facts | {"store": len(index) * size**2}
             line["splits"], line["copies"] = split_warnings(
@@ -101,7 +100,7 @@ def check_source(
                 line["next"] += packed(entry, folder, entry.images)
         except UserError as error:
             line |= {"state": "broken", "next": str(error)}
-    return [line, *([check_reports(source, studies)] if entry.reports else [])]
+    return [line, *([check_reports(source, index, full)] if entry.reports else [])]
 
 
 def check_images(
@@ -224,25 +223,44 @@ def concluded(line: dict, missing: int, tolerance: float, differs: bool) -> dict
     return line | {"state": "complete", "next": advice}
 
 
-def check_reports(source: Download, studies: pd.Series | None) -> dict[str, Any]:
-    """The line of a source's reports; `studies`: study ids of its images, where there are images."""
+def check_reports(source: Download, index: pd.DataFrame | None, full: bool) -> dict[str, Any]:
+    """The line of a source's reports.
+
+    Args:
+        source: the download.
+        index: of its images, where there are some.
+        full: compare the patient of every report with that of its study's images.
+    """
     folder, pattern = source.folder / FOLDER, source.entry.reports
     expected = (source.entry.expected or Expected()).reports
     line = report_line(f"{source.name} reports", folder, expected=expected)
     if pattern in source.missing:
         return line | {"next": how_to_get(source.entry, source.folder, [pattern])}
     try:
-        found = {name[: -len(".txt")] for _, name in list_reports(folder)}
+        owners = {name[: -len(".txt")]: patient.partition("/")[2] for patient, name in list_reports(folder)}
+        if full and index is not None:
+            expect_own_reports(folder, _numbered(owners), _numbered(owners_of(index)))
     except UserError as error:
         return line | {"state": "broken", "next": str(error)}
-    line |= {"state": "complete", "found": len(found)}
-    without = 0
-    if studies is not None and (without := int((~studies.drop_duplicates().isin(found)).sum())):
-        line["remarks"] = [f"{without:,} of {studies.nunique():,} studies with images have no report"]
-    if without or len(found) < (expected or 0):
+    line |= {"state": "complete", "found": len(owners)}
+    without, studies = 0, owners_of(index) if index is not None else {}
+    if without := len(studies.keys() - owners.keys()):
+        line["remarks"] = [f"{without:,} of {len(studies):,} studies with images have no report"]
+    if without or len(owners) < (expected or 0):
         effect = f"pre-training leaves out {without:,} studies without a report; " if without else ""
         line |= {"state": "partial", "next": f"{effect}unpack mimic-cxr-reports.zip into {folder} again"}
     return line
+
+
+def owners_of(index: pd.DataFrame) -> dict[str, str]:
+    """Patient of every study of an index, sorted by study."""
+    return dict(sorted(zip(index["study_id"], index["patient_id"], strict=True)))
+
+
+def _numbered(owners: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of studies "s50000001" and of their patients "p10000001", (N,) int64 each."""
+    studies, patients = ([int(name[1:]) for name in names] for names in (owners.keys(), owners.values()))
+    return np.array(studies, np.int64), np.array(patients, np.int64)
 
 
 def empty_files(folder: Path, paths: list[str]) -> list[tuple[str, str]]:

@@ -14,9 +14,10 @@ import pandas as pd
 
 from refers.columns import LABEL
 from refers.config import Split
+from refers.data.index import SIZES, are_sizes, are_texts
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
-from refers.errors import UserError, first_line
-from refers.files import MAKERS, check_column, read_parquet
+from refers.errors import UserError
+from refers.files import MAKERS, check_column, read_parquet, why_unreadable
 
 PARTS = ("train", "val", "test")
 LABELS = {"positive": 1, "negative": 0}
@@ -134,7 +135,12 @@ def read_split(path: Path, images: int | None = None) -> pd.DataFrame:
     check((place >= 0) & (place < (np.inf if images is None else images)), "row", "is not a row of the index")
     check(~place.duplicated(), "row", "is duplicated")
     for name in ("image_id", "patient_id"):
-        check(frame[name].map(type).eq(str), name, "is not text")
+        check(are_texts(frame[name]), name, "is not text")
+        check(frame[name].ne(""), name, "is blank")
+    check(~frame["image_id"].duplicated(), "image_id", "is duplicated")
+    for name in SIZES:
+        if name in frame:
+            check(are_sizes(frame[name]), name, "is not a whole number of at least 0")
     check(frame["split"].isin(PARTS), "split", f"must be one of {', '.join(PARTS)}")
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if not labels:
@@ -160,7 +166,7 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
     try:
         subset = pd.read_csv(path, dtype={"image_id": str}, index_col=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a label subset ({first_line(error)}); {remedy}") from None
+        raise UserError(f"{path}: not a label subset ({why_unreadable(path, error)}); {remedy}") from None
     if "image_id" not in subset:
         raise UserError(f"{path}: no column 'image_id'; {remedy}")
     if "seed" in subset and len(subset):
@@ -174,7 +180,21 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
         raise UserError(
             f"{path}: {min(unknown, key=str)} is not a training image of {origin}; delete the subset and rerun"
         )
-    return split[split["image_id"].isin(subset["image_id"])]
+    chosen = split[split["image_id"].isin(subset["image_id"])]
+    if "row" in subset:
+        rows = subset.set_index("image_id")["row"].reindex(chosen["image_id"])
+        if odd := next(
+            (
+                name
+                for name, row in zip(rows.index, rows.to_numpy() == chosen["row"].to_numpy(), strict=True)
+                if not row
+            ),
+            "",
+        ):
+            raise UserError(
+                f"{path}: row {rows[odd]} is not that of {odd} in {origin}; delete the subset and rerun"
+            )
+    return chosen
 
 
 def shuffle_labels(rows: pd.DataFrame, seed: int) -> pd.DataFrame:

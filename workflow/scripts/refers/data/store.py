@@ -27,7 +27,7 @@ from refers.files import (
     file_digest,
     large_file_digest,
     parquet_attributes,
-    read_json,
+    read_object,
     remember_digest,
     write_text,
 )
@@ -67,6 +67,7 @@ def open_store(path: str | Path, *indexes: str | None) -> np.memmap:
     """
     store, manifest = _open(path), Path(path).with_suffix(".json")
     if not manifest.exists():
+        _check_index(path, {}, indexes)
         return store
     wanted = _read_manifest(manifest)
     if wanted.get("sha256", digest := large_file_digest(path)) != digest:
@@ -91,14 +92,15 @@ def index_of(split: str | Path) -> str | None:
 
 
 def _read_manifest(path: Path) -> dict:
-    content = read_json(path)
-    return content if isinstance(content, dict) else {}
+    return read_object(path, "manifest")
 
 
 def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | None]) -> None:
-    known = manifest.get(INDEX_DIGEST)
-    if known and any(digest not in (None, known) for digest in indexes):
-        raise UserError(f"{origin}: its rows are those of another index; delete it and rerun pack_images.py")
+    if len({manifest.get(INDEX_DIGEST), *indexes} - {None}) > 1:
+        raise UserError(
+            f"{origin}: its rows are those of another index, or the split's are; delete both and rerun pack_images.py and"
+            " split_dataset.py"
+        )
 
 
 def _open(path: str | Path) -> np.memmap:
@@ -237,12 +239,12 @@ def _resume(part: Path, journal: Path, key: str) -> list[Chunk]:
     for line in lines:
         try:
             chunk = Chunk(*json.loads(line))
-        except ValueError:
+            written = rows[chunk.start : chunk.start + chunk.count]
+            if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
+                kept[chunk.start] = chunk
+        except (ValueError, TypeError):
             # A killed run may leave an incomplete last line.
             break
-        written = rows[chunk.start : chunk.start + chunk.count]
-        if not chunk.unreadable and zlib.crc32(written.data) == chunk.crc:
-            kept[chunk.start] = chunk
     write_text(journal, "".join(json.dumps(line) + "\n" for line in (key, *kept.values())))
     return list(kept.values())
 

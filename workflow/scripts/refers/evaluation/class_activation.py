@@ -23,8 +23,8 @@ def load_classifier(source: Path) -> Classifier:
         UserError: no such file, no classifier of this pipeline, or a classifier that does not read the mean of its tokens.
     """
     tensors, settings, about = read_encoder(source)
-    if "classes" not in about:
-        raise UserError(f"{source}: is an encoder without a classifier; rerun finetune.py with --keep")
+    if type(about.get("classes")) is not int:
+        raise UserError(f"{source}: an encoder, not a classifier; delete it and rerun finetune.py --keep")
     encoder = build_encoder(config.load_model(settings, str(source)))
     if getattr(encoder.settings, "classifier", "mean") != "mean":
         raise UserError(

@@ -1,15 +1,20 @@
 """Localisation: boxes predicted from class activation maps against radiologists' boxes (paper, Figure 3); no torch."""
 
+import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from refers.array_files import read_npz
 from refers.errors import UserError
+from refers.files import atomic_path, file_digest, why_unreadable
 
 # Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
 OVERLAP = ["image_id", "class", "score", "iou", "area"]
+AGAIN = "delete it and rerun attend.py"
 NO_BOX = "undefined: no test image has a radiologist's box"
 
 
@@ -60,6 +65,65 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray, side: int) ->
     return float((one & two).sum() / union) if union else 0.0
 
 
+class Maps(NamedTuple):
+    """Class activation maps that a figure draws.
+
+    images: (K, S, S) uint8; maps: (K, S, S) float16 in [0, 1]; facts: of each image its image_id, class, score and iou, and
+    the boxes `red` (radiologists') and `green` (predicted), (x, y, w, h) each.
+    about: SHA-256 by name of what the maps were made from, and of the overlaps beside them as `overlap`.
+    """
+
+    images: np.ndarray
+    maps: np.ndarray
+    facts: list[dict[str, Any]]
+    about: dict[str, str]
+
+
+def write_maps(path: Path, found: Maps) -> None:
+    """Write maps.npz."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as opened:
+        facts, about = json.dumps(found.facts), json.dumps(found.about)
+        np.savez_compressed(opened, images=found.images, maps=found.maps, facts=facts, about=about)
+
+
+def read_maps(path: Path, overlap: Path) -> Maps:
+    """The maps.npz of attend.py.
+
+    Raises:
+        UserError: the file is missing, damaged or something else, or of other overlaps than those in the file `overlap`.
+    """
+    arrays = read_npz(path, "not maps", AGAIN, ["images", "maps", "facts", "about"])
+    try:
+        texts = (json.loads(str(arrays[name])) for name in ("facts", "about"))
+        found = Maps(arrays["images"], arrays["maps"], *texts)
+        fault = _fault_of_maps(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        fault = f"{type(error).__name__} {error}"
+    if fault:
+        raise UserError(f"{path}: not maps of images with boxes ({fault}); {AGAIN}")
+    if found.about.get("overlap") != file_digest(overlap):
+        raise UserError(f"{path}: made with other overlaps than {overlap}; delete both and rerun attend.py")
+    return found
+
+
+def _fault_of_maps(found: Maps) -> str:
+    images, maps, facts = found.images, found.maps, found.facts
+    if images.dtype != np.uint8 or images.ndim != 3 or maps.shape != images.shape or maps.dtype.kind != "f":
+        return f"images are {images.dtype} {images.shape}, maps {maps.dtype} {maps.shape}"
+    if len(facts) != len(images):
+        return f"{len(images)} images, {len(facts)} descriptions"
+    if not ((maps >= 0) & (maps <= 1)).all():
+        return "a map has a value outside [0, 1]"
+    for fact in facts:
+        if not all(0 <= fact[name] <= 1 for name in ("score", "iou")) or not isinstance(fact["class"], str):
+            return f"image {fact['image_id']}: score or IoU outside [0, 1]"
+        for name in ("red", "green"):
+            boxes = np.array(fact[name], float).reshape(-1, 4)
+            if not np.isfinite(boxes).all():
+                return f"image {fact['image_id']}: a box is not finite"
+    return ""
+
+
 def read_overlap(path: Path) -> pd.DataFrame:
     """The iou.csv of attend.py: OVERLAP of every boxed finding (N rows); empty if no test image has a box.
 
@@ -69,10 +133,11 @@ def read_overlap(path: Path) -> pd.DataFrame:
     try:
         found = pd.read_csv(path, dtype={"image_id": str, "class": str, "iou": float, "area": float})
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete it and rerun attend.py") from None
+        raise UserError(f"{path}: cannot be read ({why_unreadable(path, error)}); {AGAIN}") from None
     shares = found[[name for name in ("iou", "area") if name in found]]
-    if list(found) != OVERLAP or not ((shares >= 0) & (shares <= 1)).to_numpy().all():
+    named = list(found) == OVERLAP and found[["image_id", "class"]].notna().to_numpy().all()
+    if not named or not ((shares >= 0) & (shares <= 1)).to_numpy().all():
         raise UserError(
-            f"{path}: expected columns {','.join(OVERLAP)}, IoU and area from 0 to 1; delete it and rerun attend.py"
+            f"{path}: expected columns {','.join(OVERLAP)}, IoU and area from 0 to 1, and names; {AGAIN}"
         )
     return found

@@ -8,6 +8,7 @@ import numpy as np
 
 from refers.columns import LABEL, SCORE
 from refers.errors import UserError
+from refers.files import why_unreadable
 
 RERUN = "delete it and rerun the fine-tune"
 
@@ -62,9 +63,24 @@ def read_seeds(paths: list[Path]) -> Predictions:
     for path in paths[1:]:
         other = _read(path)
         same_images(found, other, "the seeds of a split share its images; rerun the older fine-tune")
+        _expect_own_scores(found, other)
         found.test.scores += other.test.scores
         found.val.scores += other.val.scores
     return found
+
+
+def _expect_own_scores(found: Predictions, other: Predictions) -> None:
+    """Raise a UserError where the scores of one more seed are those of another one: a file was copied.
+
+    Scores that do not vary show nothing: a classifier may give the same constant with every seed.
+    """
+    for name in ("test", "val"):
+        mine = getattr(other, name).scores[0]
+        for scores in getattr(found, name).scores if np.ptp(mine, axis=0).any() else ():
+            if np.array_equal(scores, mine):
+                raise UserError(
+                    f"{other.path}: its {name} scores are those of another seed of {found.path}; {RERUN}"
+                )
 
 
 def read_runs(paths: list[Path], splits: list[int], seeds: list[int]) -> list[Predictions]:
@@ -132,7 +148,7 @@ def _read(path: Path) -> Predictions:
             table = opened.read()
     # pyarrow's errors are ValueErrors.
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = why_unreadable(path, error)
         raise UserError(f"{path}: cannot be read as Parquet ({reason}); {RERUN}") from None
     names = table.column_names
     classes = [name.removeprefix(LABEL) for name in names if name.startswith(LABEL)]
@@ -148,7 +164,10 @@ def _read(path: Path) -> Predictions:
             raise UserError(
                 f"{path}: column {name!r} is of type {table.schema.field(name).type}, not of numbers; {RERUN}"
             )
-    split, ids = table["split"].to_numpy(), table["image_id"].to_numpy().astype(str)
+    split, ids = table["split"].to_numpy(), table["image_id"].to_pylist()
+    if odd := [row for row, name in enumerate(ids) if not isinstance(name, str) or not name]:
+        raise UserError(f"{path}: row {odd[0]}: image_id {ids[odd[0]]!r} is not a name; {RERUN}")
+    ids = np.array(ids, str)
     known = table["patient_id"].to_pylist() if "patient_id" in names else []
     patients = np.array([str(patient or image) for patient, image in zip(known or ids, ids, strict=True)])
     labels = np.column_stack([table[LABEL + name].to_numpy() for name in classes])

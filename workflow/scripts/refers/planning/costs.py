@@ -12,13 +12,14 @@ from pathlib import Path
 from refers import config
 from refers.config.study import Expected
 from refers.errors import UserError
-from refers.files import read_json
+from refers.files import read_object
 from refers.planning.jobs import Job, finetune_key, pretrain_key, speed_key
 from refers.provenance.run_record import digest
 from refers.study import paths
 from refers.study.availability import trained_settings
 from refers.study.study import Study
 
+PARTS = ("train", "val", "test")
 # Assumed seconds of a job on one core: start and finish, and per image of its source (per report, per test image).
 CPU_SECONDS = {
     "index_source": (5, 1e-4),
@@ -153,7 +154,7 @@ class CostModel:
             return True
         for path, settings in wanted.items():
             try:
-                record = read_json(path)
+                record = read_object(path, "run record")
             except UserError:
                 return False
             if record.get("settings_sha256") != digest(settings) or record.get("resumed_at"):
@@ -341,7 +342,7 @@ class CostModel:
         """Images of a source: those of its index where that exists, else those that the config expects."""
         index = self.study.resolve(paths.INDEX_REPORT, source=source)
         if index.exists():
-            return read_json(index)["rows"]
+            return _count(index, "rows")
         expected = (self.study.source(source).expected or Expected()).images
         count = self.plan.images.get(source, expected)
         if count is None:
@@ -355,18 +356,26 @@ class CostModel:
     def studies(self) -> int:
         """Studies of MIMIC-CXR with images and a report."""
         path = self.study.resolve(paths.REPORTS_FUNNEL)
-        return read_json(path)["studies_with_images"] if path.exists() else self.plan.studies
+        return _count(path, "studies_with_images") if path.exists() else self.plan.studies
 
     def sizes(self, dataset: str) -> dict[str, int]:
         """Images of train, val and test: of the first split where it exists, else the configured shares of the source."""
         entry = self.study.dataset(dataset)
         path = self.study.resolve(paths.SPLIT_REPORT, dataset=dataset, split=0)
         if path.exists():
-            return read_json(path)["images"]
+            found = read_object(path, "report", ("images",))["images"]
+            if not isinstance(found, dict) or {type(found.get(part)) for part in PARTS} != {int}:
+                raise UserError(f"{path}: images are not counts of train, val and test; delete it and rerun")
+            return found
         total, shares = self.images(entry.source), entry.split.fractions
-        return {
-            name: round(total * share) for name, share in zip(("train", "val", "test"), shares, strict=True)
-        }
+        return {name: round(total * share) for name, share in zip(PARTS, shares, strict=True)}
+
+
+def _count(path: Path, key: str) -> int:
+    """A count in a report of the pipeline."""
+    if type(number := read_object(path, "report", (key,))[key]) is not int:
+        raise UserError(f"{path}: {key} is not a count; delete it and rerun the job that wrote it")
+    return number
 
 
 def timed_steps(measured: dict) -> dict[tuple[str, bool], dict]:

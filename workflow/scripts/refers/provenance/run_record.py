@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,8 @@ PACKAGES = (
 LIBRARY = Path(__file__).parents[1]
 SCHEMA = LIBRARY.parents[1] / "schemas/run.schema.json"
 VERSION = 2
+# What a fine-tune or a probe is of, beside its seed.
+CELL = ("method", "dataset", "ratio", "split")
 STARTED = time.monotonic()
 
 
@@ -74,6 +77,26 @@ def process_record(device: Any, started: float = STARTED) -> dict[str, Any]:
         found["device"] = torch.cuda.get_device_name(device)
         found["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated(device) >> 20
     return found
+
+
+def add_cell_option(parser: ArgumentParser) -> None:
+    """Add the option that names the cell which a script's predictions are of."""
+    names = [name.upper() for name in CELL]
+    parser.add_argument("--cell", nargs=len(CELL), metavar=tuple(names), help="to record what they are of")
+
+
+def cell_of(args: Namespace) -> dict[str, Any]:
+    """The fact `cell` of a run record by that option; nothing without it.
+
+    Raises:
+        UserError: ratio or split is not a whole number.
+    """
+    if not args.cell:
+        return {}
+    *names, ratio, split = args.cell
+    if not (ratio.isdecimal() and split.isdecimal()):
+        raise UserError(f"--cell {' '.join(args.cell)}: ratio and split must be whole numbers")
+    return {"cell": dict(zip(CELL, (*names, int(ratio), int(split)), strict=True))}
 
 
 def run_record(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from refers.errors import UserError
+from refers.evaluation.cell_file import odd_input
 from refers.evaluation.statistics import LEVEL, compare, holm, implied_sd, over_splits
 from refers.evaluation.verdict import (
     INCOMPARABLE,
@@ -193,16 +194,21 @@ class _Builder:
         return judge(*found, rule["margin"])
 
     def _check_test_labels(self, column: dict[str, Any]) -> None:
-        """The numbers of a column, and the tests between them, need one test set."""
+        """The numbers of a column, and the tests between them, need one test set, one split and one list of images."""
         first = None
         for entry in self._column(column):
             if entry.target:
-                per_class = self.cells[self._key(entry.method, column)][1]["test"]["per_class"]
+                cell = self.cells[self._key(entry.method, column)][1]
+                per_class = cell["test"]["per_class"]
                 labels = {name: (part["positives"], part["negatives"]) for name, part in per_class.items()}
-                first = first or (entry.target, labels)
+                first = first or (entry.target, labels, cell)
                 if labels != first[1]:
                     raise UserError(
                         f"{entry.target}: its test labels differ from those of {first[0]}; delete the older one and rerun"
+                    )
+                if odd := odd_input(first[2], cell):
+                    raise UserError(
+                        f"{entry.target}: of another {odd} than {first[0]}; delete the older one and rerun"
                     )
 
     def _key(self, method: str, column: dict[str, Any]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from refers import config
 from refers.errors import UserError
-from refers.files import file_digest, read_json
+from refers.files import file_digest, read_json, read_object
 from refers.formatting import markdown_table, size
 from refers.provenance.run_record import digest, library_digest, problem_of
 from refers.study import paths
@@ -109,7 +109,7 @@ class ProvenanceCheck:
         names = {"method": method, "dataset": dataset, "ratio": ratio}
         runs, cell = self.study.runs(dataset), self.study.resolve(paths.CELL, **names)
         self.compare("cell", cell, None)
-        content = read_json(cell) if cell.is_file() else {}
+        content = read_object(cell, "cell") if cell.is_file() else {}
         found = list(zip(content.get("splits", []), content.get("seeds", []), strict=False))
         recorded = dict(zip(found, content.get("predictions_sha256", []), strict=False))
         if content and found != runs:
@@ -132,6 +132,14 @@ class ProvenanceCheck:
             self.compare(
                 f"predictions of {_run_name(run)} as written", path, record["outputs"]["predictions"]
             )
+            stated = record.get("cell", {}) | {"seed": record["seed"]}
+            for name, value in (names | {"split": split, "seed": seed}).items():
+                if stated.get(name, value) != value:
+                    self.notes.append(f"{path}: its record is of {name} {stated[name]}, not {value}")
+            for name, pattern in (("metrics", paths.RUN_METRICS), ("classifier", paths.CLASSIFIER)):
+                if name in record["outputs"]:
+                    made_by = f"{name} of {_run_name(run)} as written"
+                    self.compare(made_by, self.study.resolve(pattern, **where), record["outputs"][name])
             for name, pattern in FINETUNE_INPUTS.items():
                 what = f"{name} of the fine-tunes"
                 self.compare(what, self.study.resolve(pattern, **made), record["inputs"].get(name))
@@ -153,6 +161,9 @@ class ProvenanceCheck:
             return found
         encoder = study.resolve(paths.ENCODER, method=method)
         self.compare(f"encoder of {method} as written", encoder, record["outputs"]["encoder"])
+        if "metrics" in record["outputs"]:
+            curve = study.resolve(paths.ENCODER_METRICS, method=method)
+            self.compare(f"metrics of {method} as written", curve, record["outputs"]["metrics"])
         if record["script"] == "import_encoder.py":
             generated = study.resolve(paths.RANDOM_VIT) if study.has_random_checkpoint(method) else None
             if path := study.checkpoint_file(method) or generated:
@@ -181,7 +192,7 @@ class ProvenanceCheck:
     def _images(self, source: str) -> None:
         """Check an image store and its index against the store's manifest."""
         path = self.study.resolve(paths.MANIFEST, source=source)
-        manifest = read_json(path) if path.is_file() else {}
+        manifest = read_object(path, "manifest") if path.is_file() else {}
         for what, pattern, key in (
             ("images", paths.IMAGES, "sha256"),
             ("index", paths.INDEX, "index_sha256"),

@@ -4,12 +4,10 @@ Lines differ in colour (Okabe and Ito's palette), dash and marker, so that they 
 colour blindness. Text in a PDF stays text, in embedded fonts.
 """
 
-import json
 import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from refers.errors import UserError, first_line
+from refers.evaluation.localisation import Maps
 from refers.files import atomic_path
 from refers.reporting import rule_graph
 
@@ -52,7 +50,6 @@ STYLE = {
 }
 # matplotlib measures wrapped text as mathematics whatever `text.parse_math` says, so every `$` in it is escaped.
 WRAPPED: dict[str, Any] = {"wrap": True, "parse_math": True}
-RETRAIN = "delete it and rerun the training that wrote it"
 # The legend of all panels. Below them it would overlap the axes' labels and the note.
 BESIDE = "outside right upper"
 # Side of a small panel in inches, and panels per row
@@ -295,22 +292,22 @@ def pilots_figure(spec: dict, pilots: list[dict]) -> Figure:
     return figure
 
 
-def attention_figure(spec: dict, maps: Any, ious: np.ndarray) -> Figure:
+def attention_figure(spec: dict, maps: Maps, ious: np.ndarray) -> Figure:
     """Radiographs with boxes beside their class activation maps, and the distribution of IoU over all boxed findings.
 
     Args:
         spec: `title` and `threshold`.
-        maps: `images` (K, S, S) uint8, `maps` (K, S, S) in [0, 1] and `facts`, as attend.py writes them.
+        maps: those to draw.
         ious: one per finding.
     """
-    facts = json.loads(str(maps["facts"]))
+    facts = maps.facts
     pairs = 3
     rows = -(-len(facts) // pairs)
     figure = plt.figure(figsize=(2 * 1.35 * pairs, 1.6 * rows + 1.5))
     grid = figure.add_gridspec(rows + 1, 2 * pairs, height_ratios=[1.6] * rows + [1.2])
     for place, fact in enumerate(facts):
         row, column = divmod(place, pairs)
-        image, heat = maps["images"][place], np.asarray(maps["maps"][place], float)
+        image, heat = maps.images[place], np.asarray(maps.maps[place], float)
         _draw_boxes(figure.add_subplot(grid[row, 2 * column]), image, fact)
         _draw_map(figure.add_subplot(grid[row, 2 * column + 1]), image, heat, spec["threshold"], fact)
     axes = figure.add_subplot(grid[rows, :])
@@ -423,42 +420,6 @@ def absent_figure(spec: dict) -> Figure:
     lines = [spec["title"], *dict.fromkeys(method["status"] for method in spec["methods"])]
     axes.text(0, 1, "\n".join(lines).replace("$", r"\$"), va="top", **WRAPPED)
     return figure
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """Lines of a metrics.jsonl.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not a record of a step and its losses; names file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({first_line(error)}); {RETRAIN}") from None
-    records: list[dict] = []
-    for number, line in enumerate(lines, 1):
-        record: Any = None
-        with suppress(ValueError, RecursionError):
-            record = json.loads(line)
-        if not _is_record(record):
-            raise UserError(
-                f"{path}: row {number}: {line[:60]!r} is not a record of a step and its loss; {RETRAIN}"
-            )
-        records.append(record)
-    if not records:
-        raise UserError(f"{path}: no rows; {RETRAIN}")
-    return records
-
-
-def _is_record(record: Any) -> bool:
-    if not isinstance(record, dict) or not _is_number(record.get("step")):
-        return False
-    parts = [record[kind] for kind in ("train", "validation") if kind in record]
-    return all(isinstance(part, dict) and _is_number(part.get("loss")) for part in parts)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def save(figure: Figure, out: Path, note: str) -> None:

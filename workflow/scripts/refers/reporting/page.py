@@ -17,6 +17,10 @@ VERDICTS = {
 }
 
 
+# Keys of a run record that the page shows.
+FACTS = ("seed", "settings_sha256", "library_sha256", "commit", "device", "wall_seconds", "versions")
+
+
 def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     """Facts of the run.json files behind one cell; where they differ, every value is named."""
     records = list(records)

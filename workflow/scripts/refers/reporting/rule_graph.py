@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from refers.errors import UserError
+from refers.files import MAKERS, read_utf8
 from refers.formatting import csv_text
 
 FIELDS = ["rule", "stage", "needs"]
@@ -52,10 +53,23 @@ def to_csv(graph: Graph, stage: dict[str, str]) -> str:
 
 
 def read_csv(path: Path) -> tuple[Graph, dict[str, str]]:
-    """What `to_csv` wrote: the graph and every rule's stage."""
-    with open(path, newline="", encoding="utf-8") as opened:
-        rows = list(csv.DictReader(opened))
-    graph = {row["rule"]: set(row["needs"].split()) for row in rows}
+    """What `to_csv` wrote: the graph and every rule's stage.
+
+    Raises:
+        UserError: the file cannot be read, or is something else.
+    """
+    reader = csv.DictReader(read_utf8(path, MAKERS["rule graph"]).splitlines())
+    try:
+        rows = list(reader)
+        graph = {row["rule"]: set(row["needs"].split()) for row in rows}
+        if reader.fieldnames != FIELDS or not rows or set().union(*graph.values()) - graph.keys():
+            raise KeyError
+        # A circle has no layers.
+        for rule in graph:
+            if rule in _above(graph, rule):
+                raise KeyError
+    except (KeyError, TypeError, AttributeError, csv.Error):
+        raise UserError(f"{path}: not a graph of rules; delete it and rerun {MAKERS['rule graph']}") from None
     return graph, {row["rule"]: row["stage"] for row in rows}
 
 

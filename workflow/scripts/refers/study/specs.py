@@ -163,6 +163,7 @@ class Specs:
             for method in entry.methods or self.study.methods
             if kind != "curves" or self.study.is_pretrained(method)
         ]
+        cell = {"dataset": entry.dataset, "ratio": entry.ratio}
         if kind == "curves":
             sources = [method["id"] for method in methods if not method["status"]]
         else:
@@ -175,6 +176,7 @@ class Specs:
                 filter(None, [self._first_split(name), self._credit(name), self.study.config.note])
             ),
             **({"threshold": entry.threshold} if kind == "attention" else {}),
+            **({"seeds": self.study.seeds, "cell": cell} if kind == "roc" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
         }

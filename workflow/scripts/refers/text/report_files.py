@@ -1,13 +1,16 @@
-"""List and read MIMIC-CXR's report files, files/pNN/pNNNNNNNN/sNNNNNNNN.txt."""
+"""List and read MIMIC-CXR's report files, files/pNN/pNNNNNNNN/sNNNNNNNN.txt, and the table of the cleaned ones."""
 
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from refers.columns import NUMBER
 from refers.errors import UserError
+from refers.files import MAKERS, check_column, read_parquet
 from refers.folders import UNFINISHED_DOWNLOAD, is_leftover, is_unfinished
 
 FOLDER = "mimic-cxr-reports"  # beside the images
@@ -78,6 +81,49 @@ def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
         yield ReportFile(name[:-4], patient.partition("/")[2], *_decode(content))
+
+
+def expect_own_reports(
+    folder: Path, reports: tuple[np.ndarray, np.ndarray], images: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Raise a UserError naming the first report that is filed under another patient than the images of its study.
+
+    Args:
+        folder: of the reports.
+        reports: study and patient numbers of every report, (N,) int64 each.
+        images: the same of every study with images, (M,) int64 each, sorted by study.
+    """
+    (studies, patients), (known, owners) = reports, images
+    if not len(known):
+        return
+    place = np.minimum(np.searchsorted(known, studies), len(known) - 1)
+    odd = (known[place] == studies) & (owners[place] != patients)
+    if odd.any():
+        study, patient = studies[odd][0], patients[odd][0]
+        path = next(iter(folder.glob(f"files/p*/p{patient}/s{study}.txt")), folder)
+        raise UserError(
+            f"{path}: its images are those of patient p{owners[place][odd][0]} ({odd.sum()} such reports); move it"
+            " to its patient's folder or unpack the zip again"
+        )
+
+
+def read_cleaned(path: Path) -> Any:
+    """The cleaned reports of clean_reports.py as a pandas frame of study_id and text, a row per study.
+
+    Raises:
+        UserError: the file is missing or damaged, has no row, or a value is not text or a study is there twice.
+    """
+    frame = read_parquet(path, "reports", ["study_id", "text"])
+    remedy = f"delete it and rerun {MAKERS['reports']}"
+    for name in frame:
+        # The message must not show the text of a report.
+        if not (good := frame[name].map(type).eq(str)).all():
+            row = int((~good).to_numpy().argmax())
+            raise UserError(f"{path}: row {row}: {name} is not text; {remedy}")
+    check_column(~frame["study_id"].duplicated(), path, frame, "study_id", "is duplicated", remedy)
+    if frame.empty:
+        raise UserError(f"{path}: no report; {remedy}")
+    return frame
 
 
 def _entries(folder: str | Path) -> list[str]:

@@ -4,7 +4,6 @@ All candidates start from the same weights and see the same batches in the same 
 of pre-training; test data take no part.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +14,8 @@ import torch
 
 from refers import config
 from refers.errors import Diverged, UserError
-from refers.files import read_json, write_json
+from refers.files import read_object, write_json
+from refers.provenance.run_files import read_metrics, read_pilot
 from refers.provenance.run_record import digest
 from refers.training.resume import clear_resume
 from refers.training.task import Task
@@ -58,7 +58,10 @@ def _try_one(
 ) -> dict[str, Any]:
     """Train one candidate, or return what an earlier process found of it."""
     path, started = folder / RESULT, time.monotonic()
-    if path.exists() and (saved := read_json(path)).get("fingerprint") == fingerprint:
+    if (
+        path.exists()
+        and (saved := read_object(path, "pilot", ("fingerprint", "found")))["fingerprint"] == fingerprint
+    ):
         print("finished by an earlier process", flush=True)
         return saved["found"] | {"earlier": True}
     loss, trivial, diverged, earlier = None, None, None, False
@@ -86,8 +89,31 @@ def _try_one(
 
 
 def _last_validation(metrics: Path) -> dict[str, float]:
-    records = map(json.loads, metrics.read_text(encoding="utf-8").splitlines())
-    return [record["validation"] for record in records if "validation" in record][-1]
+    return [record["validation"] for record in read_metrics(metrics) if "validation" in record][-1]
+
+
+def choice_of(path: Path, method: str, settings: config.Pretrain, inputs: dict[str, str]) -> config.Candidate:
+    """What the pilot of a method chose for its pre-training.
+
+    Args:
+        path: METHOD.json of pilot.py.
+        method: whose pre-training it is.
+        settings: of the pre-training, before the choice.
+        inputs: SHA-256 of what it reads, as `Inputs.digests` gives them.
+
+    Raises:
+        UserError: the file is damaged, or the pilot was of another method, of other settings or of other data.
+    """
+    pilot = read_pilot(path)
+    again = "delete it and rerun pilot.py"
+    if pilot["method"] != method:
+        raise UserError(f"{path}: the pilot of {pilot['method']}, not of {method}; {again}")
+    # A tuple of the settings is a list in JSON.
+    if digest(pilot["settings"].get("pretrain")) != digest(config.to_dict(settings)):
+        raise UserError(f"{path}: a pilot with other settings of {method}; {again}")
+    if odd := [name for name, found in inputs.items() if pilot["inputs"].get(name, found) != found]:
+        raise UserError(f"{path}: a pilot with another {odd[0]}; {again}")
+    return config.load(config.Candidate, pilot["chosen"], str(path))
 
 
 def choose(tried: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Read auc.json of a table cell and the JSON of a t-test, which every table, figure and claim is made of; no torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from refers.errors import UserError
+from refers.files import MAKERS, read_object
+
+CELL = ("method", "dataset", "ratio", "classes", "splits", "seeds", "test", "validation")
+TEST = ("reference", "baseline", "dataset", "ratio", "reference_auc", "baseline_auc", "difference", "student")
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """Content of auc.json.
+
+    Raises:
+        UserError: the file is missing, damaged or something else: a key is absent, or an AUC is not a number in [0, 1] or
+            None, one per run.
+    """
+    cell = read_object(path, "cell", CELL)
+    _expect(path, "cell", lambda: _fault_of_cell(cell))
+    return cell
+
+
+def read_test(path: Path) -> dict[str, Any]:
+    """Content of the JSON of ttest.py.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    test = read_object(path, "t-test", TEST)
+    _expect(path, "t-test", lambda: _fault_of_test(test))
+    return test
+
+
+def inputs_of(cell: dict[str, Any]) -> dict[tuple[str, int], str]:
+    """SHA-256 of what the runs of a cell share with those of every other method, by (split or subset, number of the split)."""
+    made = cell.get("made_from", {})
+    return {
+        (name, split): digest
+        for name in ("split", "subset")
+        for split, digest in zip(cell["splits"], made.get(name, []), strict=False)
+        if digest is not None
+    }
+
+
+def odd_input(first: dict[str, Any], other: dict[str, Any]) -> str:
+    """What two cells of a dataset and ratio must share and do not, by their records; empty where nothing is known to differ."""
+    one, two = inputs_of(first), inputs_of(other)
+    return next(
+        (
+            f"{name} {split}"
+            for name, split in one.keys() & two.keys()
+            if one[name, split] != two[name, split]
+        ),
+        "",
+    )
+
+
+def _expect(path: Path, kind: str, fault_of: Callable[[], str]) -> None:
+    try:
+        fault = fault_of()
+    except (KeyError, TypeError, AttributeError) as error:
+        fault = f"{type(error).__name__} {error}"
+    if fault:
+        raise UserError(f"{path}: not the result of a {kind} ({fault}); delete it and rerun {MAKERS[kind]}")
+
+
+def _fault_of_cell(cell: dict[str, Any]) -> str:
+    if not isinstance(cell["method"], str) or not isinstance(cell["dataset"], str):
+        return "method and dataset are not names"
+    runs, test = len(cell["seeds"]), cell["test"]
+    if (
+        not runs
+        or len(cell["splits"]) != runs
+        or not all(type(run) is int for run in cell["splits"] + cell["seeds"])
+    ):
+        return f"{len(cell['splits'])} splits for {runs} seeds"
+    if len(test["mean_auc"]) != runs or not all(map(_is_auc, test["mean_auc"])):
+        return f"mean_auc is not one AUC per run: {test['mean_auc']!r:.60}"
+    if not _is_auc(test["mean"]) or not _is_auc(cell["validation"]["mean"]):
+        return "mean is not an AUC"
+    if absent := [name for name in cell["classes"] if name not in test["per_class"]]:
+        return f"per_class lacks {absent[0]}"
+    for name, part in test["per_class"].items():
+        if not all(type(part[kind]) is int and part[kind] >= 0 for kind in ("positives", "negatives")):
+            return f"{name} has no counts of its labels"
+    test["sd"], test["undefined"]
+    return ""
+
+
+def _fault_of_test(test: dict[str, Any]) -> str:
+    for name in ("reference_auc", "baseline_auc"):
+        if not all(map(_is_auc, test[name])):
+            return f"{name} is not one AUC per run: {test[name]!r:.60}"
+    test["student"]["p"]
+    return ""
+
+
+def _is_auc(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
