@@ -1,8 +1,10 @@
 """Read and write files. Writes are atomic (temporary file, fsync, rename): an incomplete file never looks finished."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
@@ -53,6 +55,16 @@ def atomic_path(target: str | Path) -> Generator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def expect_regular(path: str | Path) -> None:
+    """Raise an OSError unless a path is that of a file: a pipe has no end for a reader, and a device may have none.
+
+    Raises:
+        OSError: there is nothing, or something else; its `strerror` says which.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def is_below(path: str) -> bool:
@@ -139,6 +151,7 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
     import pyarrow.parquet as pq
 
     try:
+        expect_regular(path)
         with pq.ParquetFile(path) as opened:
             if absent := set(columns) - set(opened.schema_arrow.names):
                 raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
@@ -153,6 +166,7 @@ def parquet_attributes(path: str | Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     with suppress(OSError, ValueError):
+        expect_regular(path)
         return json.loads((pq.read_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
     return {}
 
@@ -174,6 +188,7 @@ def read_json(path: str | Path) -> Any:
         UserError: the file is missing or not JSON.
     """
     try:
+        expect_regular(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(

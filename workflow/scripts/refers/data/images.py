@@ -1,7 +1,5 @@
 """Decode radiographs of any official format to grey uint8 (paper §4: resized to 256 x 256)."""
 
-import os
-import stat
 import warnings
 import zlib
 from collections import Counter
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from refers.errors import UserError
+from refers.files import expect_regular
 
 DICOM_SUFFIXES = (".dicom", ".dcm")
 # Regardless of the suffix. None of these formats makes PIL run another program.
@@ -50,7 +49,7 @@ def image_size(path: Path) -> tuple[int, int]:
         UserError: the file is not an image.
     """
     try:
-        _check_regular(path)
+        expect_regular(path)
         if is_dicom(path):
             header = _read_dicom(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
             width, height = int(header.Columns), int(header.Rows)
@@ -86,18 +85,12 @@ def decode(path: str | Path, enough: int | None = None, remarks: Counter[str] | 
     path = Path(path)
     remarks = Counter() if remarks is None else remarks
     try:
-        _check_regular(path)
+        expect_regular(path)
         return _decode_dicom(path, remarks) if is_dicom(path) else _decode_picture(path, enough)
     # PIL and pydicom raise many kinds of exceptions for broken files.
     except Exception as error:
         advice = _missing_packages(path, error) or "download it again"
         raise UserError(f"{path}: cannot be decoded ({_reason(error, path)}); {advice}") from None
-
-
-def _check_regular(path: Path) -> None:
-    # Opening a pipe would wait for ever, and a device may never end.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("not a regular file")
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -106,7 +99,7 @@ def _reason(error: Exception, path: Path) -> str:
         found = path.stat()
     except OSError as cause:
         return cause.strerror or str(cause)
-    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+    if path.is_file() and found.st_size == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "unknown image format"

@@ -16,6 +16,7 @@ import pandas as pd
 from refers.columns import NUMBER
 from refers.data.images import image_size
 from refers.errors import UserError
+from refers.files import expect_regular
 from refers.folders import UNFINISHED_DOWNLOAD, is_download, is_unfinished, name_key
 
 # What the decoder puts in place of bytes that are not UTF-8.
@@ -85,6 +86,7 @@ def _expect_equal_rows(path: Path, header: list[str], lines: list[int], widths: 
 def _read_text(path: Path) -> str:
     """Content of a text file, unpacked where it is gzipped; what is not UTF-8 is replaced by UNDECODABLE."""
     try:
+        expect_regular(path)
         content = path.read_bytes()
         if content.startswith(GZIP):
             content = gzip.decompress(content)

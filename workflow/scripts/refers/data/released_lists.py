@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from refers.errors import UserError
+from refers.files import expect_regular
 
 LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
 
@@ -16,6 +17,7 @@ def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
         UserError: the file cannot be read, or as for `parse_list`.
     """
     try:
+        expect_regular(path)
         text = path.read_bytes()
     except OSError as error:
         raise UserError(

@@ -23,6 +23,7 @@ from refers.data import images
 from refers.errors import UserError
 from refers.files import (
     atomic_path,
+    expect_regular,
     file_digest,
     large_file_digest,
     parquet_attributes,
@@ -102,6 +103,7 @@ def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | Non
 
 def _open(path: str | Path) -> np.memmap:
     try:
+        expect_regular(path)
         store = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         text = getattr(error, "strerror", None) or error

@@ -20,6 +20,7 @@ from refers.data.read_tables import (
     read_table,
 )
 from refers.errors import UserError
+from refers.files import expect_regular
 
 CLASSES = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -135,6 +136,7 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
     taken: set[str] = set()
     for split, file in LISTS.items():
         try:
+            expect_regular(folder / file)
             lines = (folder / file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{folder / file}: cannot be read ({error}); download it again") from None

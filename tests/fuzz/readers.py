@@ -1,0 +1,5 @@
+"""Every reader of the project."""
+
+from fuzz import sources
+
+READERS = (*sources.READERS,)
