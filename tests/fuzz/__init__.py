@@ -124,7 +124,9 @@ class Fuzzer:
 
     def _compare(self, found: tuple[dict, str], kind: str) -> tuple[str, str, str]:
         (values, counts), (wanted, told) = found, self.expected
-        where = next((name for name in {**wanted, **values} if _differ(wanted.get(name), values.get(name))), None)
+        where = next(
+            (name for name in {**wanted, **values} if _differ(wanted.get(name), values.get(name))), None
+        )
         if where is None:
             return EQUAL, kind, ""
         if counts != told:
@@ -176,7 +178,10 @@ def _short(value: np.ndarray | None) -> str:
 
 def _place(error: BaseException) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    own = next((each for each in reversed(traceback.extract_tb(error.__traceback__)) if "/refers/" in each.filename), frame)
+    own = next(
+        (each for each in reversed(traceback.extract_tb(error.__traceback__)) if "/refers/" in each.filename),
+        frame,
+    )
     text = " ".join(str(error).split())[:120]
     return f"{type(error).__name__}: {text} (in {Path(own.filename).name}, line {own.lineno})"
 

@@ -21,10 +21,28 @@ import pyarrow.parquet as pq
 
 Damage = Callable[[Random, Path], None]
 GZIP = b"\x1f\x8b"
-PAGE = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
+PAGE = (
+    b"<!DOCTYPE html><html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
+)
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-ODD_NUMBERS = ("NaN", "inf", "-inf", "-1", "0", "1", "2", "1e400", "9" * 30, "1.5", "", "x", "1,5", "0x10", "\u0661")
+ODD_NUMBERS = (
+    "NaN",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "1e400",
+    "9" * 30,
+    "1.5",
+    "",
+    "x",
+    "1,5",
+    "0x10",
+    "\u0661",
+)
 ODD_VALUES = (None, True, -1, 0, 2, 1.5, 1e308, 10**30, float("nan"), "", "x", "NaN", "\u0000", "../x", [], [None], {}, {"x": 1})  # fmt: skip
 
 
@@ -111,7 +129,9 @@ def closed(random: Random, path: Path) -> None:
 
 
 BYTES: dict[str, Damage] = {
-    **{change.__name__: on_bytes(change) for change in (flip, byte, insert, remove, zeros, head, repeat, cut)},
+    **{
+        change.__name__: on_bytes(change) for change in (flip, byte, insert, remove, zeros, head, repeat, cut)
+    },
 }
 WHOLE: dict[str, Damage] = {
     **{"empty": instead(b"\n"), "blank": lambda random, path: path.write_bytes(b"") and None},
@@ -389,7 +409,9 @@ def column_less(random: Random, table: pa.Table) -> pa.Table:
 
 def column_named(random: Random, table: pa.Table) -> pa.Table:
     place = random.randrange(table.num_columns)
-    return table.rename_columns([name + "x" * (place == each) for each, name in enumerate(table.column_names)])
+    return table.rename_columns(
+        [name + "x" * (place == each) for each, name in enumerate(table.column_names)]
+    )
 
 
 def column_twice(random: Random, table: pa.Table) -> pa.Table:

@@ -61,7 +61,7 @@ TABLES = (
     _table("nih", "Data_Entry_2017_v2020.csv", TABLE, CHARACTERS),
     _table("nih", "train_val_list.txt", LINES, ()),
     _table("nih", BOXES, TABLE, (*CHARACTERS, "columns")),
-    _table("vinbigdata", "train.csv", TABLE, CHARACTERS),
+    _table("vinbigdata", "train.csv", TABLE, (*CHARACTERS, "columns")),
     _table("shenzhen", "shenzhen_metadata.csv", TABLE, ()),
     _table("covid", "metadata.csv", TABLE, (*CHARACTERS, "columns")),
     _table("mimic", f"{JPG}metadata.csv.gz", TABLE, PACKED),

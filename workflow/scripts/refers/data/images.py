@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MAX_PIXELS = 2**27
 # Bytes that a deflated DICOM dataset may have: 32 bits for each of MAX_PIXELS.
 MAX_INFLATED = 4 * MAX_PIXELS
+PNG = b"\x89PNG\r\n\x1a\n"
 # EXIF tag; values 5 to 8 swap width and height.
 ORIENTATION = 0x0112
 # TIFF tags; 0 in the first says that zero is white, the others are the sides of a tile.
@@ -133,12 +134,26 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ORIENTATION, 1) if "exif" in image.info else 1
 
 
+def _check_png(path: Path) -> None:
+    """Raise a ValueError where a chunk of a PNG has not its checksum; PIL compares none of those of the pixels."""
+    with open(path, "rb") as opened:
+        if opened.read(len(PNG)) != PNG:
+            return
+        while len(head := opened.read(8)) == 8:
+            content = opened.read(int.from_bytes(head[:4], "big"))
+            if opened.read(4) != zlib.crc32(content, zlib.crc32(head[4:])).to_bytes(4, "big"):
+                raise ValueError(f"damaged: chunk {head[4:]!r} does not have its checksum")
+
+
 def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
+    _check_png(path)
     with Image.open(path, formats=FORMATS) as image:
         _check_size(*image.size)
         tags = getattr(image, "tag_v2", {})
         # A tile is decoded whole, whatever part of it the image shows.
         _check_size(*(int(tags.get(tag, 1)) for tag in TIFF_TILE))
+        if image.format == "GIF" and image.tile[0].extents != (0, 0, *image.size):
+            raise ValueError("its frame does not fill the image")
         if enough and image.format == "JPEG":
             image.draft("L", (2 * enough, 2 * enough))
         if _orientation(image) != 1:

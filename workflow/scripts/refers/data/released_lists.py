@@ -1,9 +1,11 @@
 """The split lists of the authors' repository: which image is in which set, and its labels."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
+from refers.columns import CONTROL
 from refers.errors import UserError
 from refers.files import expect_regular
 
@@ -42,6 +44,8 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
         raise UserError(
             f"{path}: cannot be read ({error}); download the list from the authors' repository again"
         ) from None
+    if not text.strip():
+        raise UserError(f"{path}: lists no image; download the list from the authors' repository again")
     names, rows = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -49,7 +53,8 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
         # File names may contain spaces.
         name, *values = line.strip().rsplit(maxsplit=width)
         labels = [{"0": 0, "1": 1, "0.0": 0, "1.0": 1}.get(value, -1) for value in values]
-        if len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1):
+        wrong = len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1)
+        if wrong or re.search(CONTROL, name):
             what = "two one-hot columns" if classes == 1 else f"{width} labels of 0 or 1"
             raise UserError(
                 f"{path}: row {number}: expected an image and {what}, found {line.strip()[:80]!r}; download the list again"
