@@ -1,5 +1,5 @@
-"""Every reader of the project."""
+"""Every reader of the project, each with the files that it reads."""
 
-from fuzz import sources
+from fuzz import models, results, sources
 
-READERS = (*sources.READERS,)
+READERS = (*sources.READERS, *models.READERS, *results.READERS)
