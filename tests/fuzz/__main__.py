@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from fuzz import FAULTS, OUTCOMES, Fuzzer
 from fuzz.readers import READERS
@@ -45,6 +46,7 @@ def main() -> int:
     args = parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    logging.disable_progress_bar()
     # A file that claims to be large is one fault here, and not the end of this machine's memory.
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES * 2**30, resource.RLIM_INFINITY))
     readers = [reader for reader in READERS if args.readers in reader.name]

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from fuzz import Reader, Told
-from fuzz.damage import ARCHIVE, ARRAY, BYTES, JSON, LINES, TENSORS, WHOLE
+from fuzz.damage import ARCHIVE, BYTES, JSON, LINES, TENSORS, WHOLE
 
 SMALL = config.Transformer(
     image_size=16, patch_size=8, width=12, depth=1, heads=2, mlp_width=24, activation="gelu", dropout=0.0

@@ -30,7 +30,19 @@ CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 TEXT = ("letter", "number", "sign", "flip", "byte", "head", "insert", "remove")
 # Files of a valid form that another program could have written.
 ROWS = ("value", "row less", "row twice", "rows mixed", "column of", "column less")
-ANY_TEXT = (*TEXT, "repeat", "cut", "lines cut", "lines mixed", "line less", "line twice", "node", "columns", "nul", "zeros")
+ANY_TEXT = (
+    *TEXT,
+    "repeat",
+    "cut",
+    "lines cut",
+    "lines mixed",
+    "line less",
+    "line twice",
+    "node",
+    "columns",
+    "nul",
+    "zeros",
+)
 
 
 # ---- what pre-training reads
@@ -58,7 +70,18 @@ def _studies(file: str) -> Callable[[Path], Path]:
 def _read_studies(file: Path) -> dict[str, Any]:
     paths = (file.with_name(name) for name in ("index.parquet", "images.npy", "tokens.npz", "images.json"))
     studies = MimicStudies(*paths)
-    names = ("rows", "first", "count", "tokens", "swapped", "lengths", "labels", "image_ids", "frontal", "splits")
+    names = (
+        "rows",
+        "first",
+        "count",
+        "tokens",
+        "swapped",
+        "lengths",
+        "labels",
+        "image_ids",
+        "frontal",
+        "splits",
+    )
     return {name: getattr(studies, name) for name in names} | {"store": np.array(studies.store)}
 
 
@@ -79,7 +102,10 @@ def _split(folder: Path) -> Path:
     names = [f"a{row}" for row in rows]
     parts = np.array(["train", "val", "test"])[np.minimum(rows // 4, 2)]
     frame = pd.DataFrame({"row": rows, "image_id": names, "patient_id": names, "split": parts})
-    write_parquet(folder / "split.parquet", frame.assign(**{"label:A": (rows % 2).astype(np.float32), "width": np.int32(9)}))
+    write_parquet(
+        folder / "split.parquet",
+        frame.assign(**{"label:A": (rows % 2).astype(np.float32), "width": np.int32(9)}),
+    )
     return folder / "split.parquet"
 
 
@@ -117,13 +143,17 @@ def _predictions(folder: Path) -> Path:
     scores = np.random.default_rng(0).random((8, 2), np.float32)
     frame = pd.DataFrame({"split": ["test"] * 5 + ["val"] * 3, "image_id": names, "patient_id": names})
     frame = frame.assign(**{"label:A": np.int8([0, 1] * 4), "label:B": np.int8([1, 0] * 4)})
-    write_parquet(folder / "predictions.parquet", frame.assign(**{"score:A": scores[:, 0], "score:B": scores[:, 1]}))
+    write_parquet(
+        folder / "predictions.parquet", frame.assign(**{"score:A": scores[:, 0], "score:B": scores[:, 1]})
+    )
     return folder / "predictions.parquet"
 
 
 def _read_predictions(file: Path) -> Any:
     found = read_seeds([file])
-    return found.classes, [(each.ids, each.patients, each.labels, each.scores) for each in (found.test, found.val)]
+    return found.classes, [
+        (each.ids, each.patients, each.labels, each.scores) for each in (found.test, found.val)
+    ]
 
 
 def _written(name: str, content: str) -> Callable[[Path], Path]:

@@ -44,8 +44,6 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
         raise UserError(
             f"{path}: cannot be read ({error}); download the list from the authors' repository again"
         ) from None
-    if not text.strip():
-        raise UserError(f"{path}: lists no image; download the list from the authors' repository again")
     names, rows = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
