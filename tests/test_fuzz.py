@@ -97,6 +97,11 @@ def test_a_reader_that_waits_is_stopped(tmp_path, monkeypatch):
     os.close(waits)
 
 
+def test_a_reader_that_waits_for_a_pipe_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "PIPE_SECONDS", 0.2)
+    assert number_of(tmp_path, lambda text: 1, damage=WHOLE["pipe"]) == HANG
+
+
 def test_a_text_stays_packed_where_it_was(tmp_path):
 
     path = tmp_path / "a.csv.gz"

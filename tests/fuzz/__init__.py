@@ -3,6 +3,7 @@
 `readers.py` lists the readers, `damage.py` what happens to their files. An input is known by seed, reader and number.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -26,7 +27,7 @@ SILENT, TRACEBACK, HANG, MEMORY = "silent", "traceback", "hang", "memory"
 OUTCOMES = (EQUAL, REFUSED, TOLD, VALID, SILENT, TRACEBACK, HANG, MEMORY)
 FAULTS = (SILENT, TRACEBACK, HANG, MEMORY)
 # By the clock, since a pipe costs no time of the processor; more than a busy machine needs.
-SECONDS, MEBIBYTES = 60, 1024
+SECONDS, PIPE_SECONDS, MEBIBYTES = 60, 10, 1024
 # What a message must not tell a user to do.
 ADVICE = re.compile(r"allow_pickle\s*=\s*True|weights_only|trust_remote_code|Traceback")
 PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -101,9 +102,9 @@ class Fuzzer:
     def attempt(self, number: int) -> Outcome:
         """What the reader makes of an input."""
         path, kind = self.write(number)
-        before = _peak()
+        before, ended = _peak(), bool
         try:
-            with _limit(SECONDS):
+            with _limit(SECONDS), _ended(path, min(SECONDS, PIPE_SECONDS)) as ended:
                 found = _split(self.reader.read(path))
         except UserError as error:
             text = str(error)
@@ -119,6 +120,8 @@ class Fuzzer:
             outcome = Outcome(TRACEBACK, kind, _place(error))
         else:
             outcome = Outcome(*self._compare(found, kind))
+        if ended():
+            return Outcome(HANG, kind, f"over {PIPE_SECONDS} s")
         if (more := _peak() - before) > MEBIBYTES:
             return Outcome(MEMORY, kind, f"{more} MiB more")
         return outcome
@@ -199,6 +202,29 @@ def _limit(seconds: float):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _ended(path: Path, seconds: float):
+    """Another process that ends a pipe after some time: a library written in C waits for one and hears no signal.
+
+    Yields a function that says whether it had to.
+    """
+    if not path.is_fifo():
+        yield bool
+        return
+    if not (child := os.fork()):
+        # The alarm ends the pause, not the process.
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.pause()
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        os._exit(0)
+    try:
+        yield lambda: status[0] == 0
+    finally:
+        os.kill(child, signal.SIGKILL)
+        status = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
 
 
 def _peak() -> int:

@@ -29,7 +29,7 @@ from fuzz.damage import ARCHIVE, ARRAY, BYTES, JSON, LINES, PARQUET, TABLE, WHOL
 CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 TEXT = ("letter", "number", "sign", "flip", "byte", "head", "insert", "remove")
 # Files of a valid form that another program could have written.
-ROWS = ("value", "row less", "row twice", "rows mixed", "column of", "column less")
+ROWS = ("value", "row less", "row twice", "rows mixed", "column of", "column less", "column named")
 ANY_TEXT = (
     *TEXT,
     "repeat",

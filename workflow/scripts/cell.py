@@ -45,7 +45,8 @@ def main() -> None:
     content["predictions_sha256"] = [file_digest(path) for path in args.predictions]
     content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
     with atomic_path(args.out.with_name("resamples.parquet")) as path:
-        pyarrow.parquet.write_table(pyarrow.table(resample_columns(resamples, test, classes)), path)
+        drawn = pyarrow.table(resample_columns(resamples, test, classes))
+        pyarrow.parquet.write_table(drawn, path, write_page_checksum=True)
     write_json(args.out, content)
     mean = "undefined" if test["mean"] is None else f"{100 * test['mean']:.2f}"
     error = test["se"]["total"]

@@ -131,9 +131,9 @@ def write_json(target: str | Path, content: Any) -> None:
 
 
 def write_parquet(target: str | Path, frame: Any) -> None:
-    """Write a pandas frame atomically as Parquet, without its row index but with its `attrs`."""
+    """Write a pandas frame atomically as Parquet with checksums, without its row index but with its `attrs`."""
     with atomic_path(target) as path:
-        frame.to_parquet(path, index=False)
+        frame.to_parquet(path, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest: bool = False) -> Any:
@@ -152,7 +152,7 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
 
     try:
         expect_regular(path)
-        with pq.ParquetFile(path) as opened:
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             if absent := set(columns) - set(opened.schema_arrow.names):
                 raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
             return opened.read(None if rest else list(columns)).to_pandas()
