@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
@@ -213,18 +214,21 @@ def _ended(path: Path, seconds: float):
     if not path.is_fifo():
         yield bool
         return
+    parent = os.getpid()
     if not (child := os.fork()):
-        # The alarm ends the pause, not the process.
-        signal.signal(signal.SIGALRM, lambda *_: None)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        signal.pause()
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        # Again and again, since a reader may open it more than once.
+        with suppress(BaseException):
+            signal.signal(signal.SIGALRM, lambda *_: os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK)))
+            signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 20)
+            while os.getppid() == parent:
+                signal.pause()
         os._exit(0)
+    started = time.monotonic()
     try:
-        yield lambda: status[0] == 0
+        yield lambda: time.monotonic() - started > seconds
     finally:
         os.kill(child, signal.SIGKILL)
-        status = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+        os.waitpid(child, 0)
 
 
 def _peak() -> int:
