@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from helpers import DOWNLOADS, NIH_ROWS, write_dicom, write_text
+from helpers import DOWNLOADS, NIH_ROWS, VBD, write_dicom, write_text
 from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
@@ -36,9 +36,25 @@ def _nih(folder: Path) -> Path:
     return folder
 
 
+def _vinbigdata(folder: Path) -> Path:
+    """Every image is read by three radiologists."""
+    DOWNLOADS["vinbigdata"](folder)
+    rows = [
+        "a,No finding,14,R1,,,,",
+        "a,No finding,14,R2,,,,",
+        "a,ILD,5,R3,1,2,3,4",
+        "b,Nodule/Mass,8,R1,1,2,3,4",
+    ]
+    rows += ["b,No finding,14,R2,,,,", "b,Cardiomegaly,3,R4,2,2,8,9", "c,ILD,5,R3,1,2,3,4"]
+    write_text(folder / "train.csv", VBD + "\n".join(rows))
+    return folder
+
+
+MAKERS = DOWNLOADS | {"nih": _nih, "vinbigdata": _vinbigdata}
+
+
 def _download(layout: str, file: str) -> Callable[[Path], Path]:
-    make = _nih if layout == "nih" else DOWNLOADS[layout]
-    return lambda folder: make(folder) / file
+    return lambda folder: MAKERS[layout](folder) / file
 
 
 def _index(layout: str, depth: int) -> Callable[[Path], Told]:

@@ -155,10 +155,19 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             if absent := set(columns) - set(opened.schema_arrow.names):
                 raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
+            expect_own_names(opened.schema_arrow)
             return opened.read(None if rest else list(columns)).to_pandas()
     # Arrow's own errors are ValueErrors.
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable {kind} file ({error}); create it with {MAKERS[kind]}") from None
+
+
+def expect_own_names(schema: Any) -> None:
+    """Raise a ValueError where the columns of a Parquet file are not those that pandas saved: no checksum covers names."""
+    about = schema.pandas_metadata or {}
+    saved = about.get("columns", []) if isinstance(about, dict) else []
+    if about and [each.get("field_name") for each in saved if isinstance(each, dict)] != schema.names:
+        raise ValueError("damaged: its columns contradict each other")
 
 
 def parquet_attributes(path: str | Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def load_tokenizer(folder: Path):
         raise UserError(
             f"{folder}: no vocabulary, neither {' nor '.join(names)}; place it there (docs/data.md says which)"
         )
+    _expect_own_pieces(folder, names)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -60,6 +61,27 @@ def load_tokenizer(folder: Path):
     if not set(known) - set(tokenizer.all_special_tokens):
         raise UserError(f"{folder}: its vocabulary has no word; place the one that belongs to the weights")
     return tokenizer
+
+
+def _expect_own_pieces(folder: Path, names: list[str]) -> None:
+    """Raise a UserError naming a piece that a plain vocabulary has twice: the pieces behind it have other ids than they had.
+
+    names: of the files of a vocabulary; where another one exists, the plain one is not read.
+    """
+    plain, others = folder / names[0], [folder / name for name in names[1:]]
+    if not plain.is_file() or any(path.is_file() for path in others):
+        return
+    try:
+        pieces = plain.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:
+        raise UserError(_advice(folder, error)) from None
+    seen: set[str] = set()
+    for number, piece in enumerate(pieces, 1):
+        if piece in seen and piece:
+            raise UserError(
+                f"{plain}: row {number}: {piece[:40]!r} is there twice; place the vocabulary of the weights"
+            )
+        seen.add(piece)
 
 
 def check_sizes(folder: Path, vocabulary: int, max_length: int) -> None:

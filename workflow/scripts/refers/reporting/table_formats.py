@@ -16,6 +16,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.evaluation.verdict import sign
+from refers.files import expect_regular
 from refers.formatting import column_widths, csv_text, markdown_table, markdown_text
 from refers.reporting.table import TESTS, Entry, Table
 
@@ -74,17 +75,23 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows that `to_csv` wrote.
 
     Raises:
-        UserError: the file cannot be read or has another header.
+        UserError: the file cannot be read, or has another header or a row of another length.
     """
     try:
+        expect_regular(path)
         with open(path, newline="", encoding="utf-8") as opened:
-            reader = csv.DictReader(opened)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); delete it and rerun") from None
-    if reader.fieldnames != FIELDS:
+            header, *rows = csv.reader(opened, strict=True)
+    except (OSError, ValueError, csv.Error) as error:
+        text = "it is empty" if not isinstance(error, OSError | UnicodeDecodeError | csv.Error) else error
+        raise UserError(f"{path}: cannot be read ({text}); delete it and rerun") from None
+    if header != FIELDS:
         raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; delete it and rerun")
-    return rows
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(FIELDS):
+            raise UserError(
+                f"{path}: row {number}: {len(row)} values for {len(FIELDS)} columns; delete it and rerun"
+            )
+    return [dict(zip(FIELDS, row, strict=True)) for row in rows]
 
 
 def _record(entry: Entry) -> dict[str, Any]:
