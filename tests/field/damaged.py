@@ -31,6 +31,12 @@ def vocabulary(change: Callable[[list[str]], list[str]], beside: bool = False) -
     return make
 
 
+def with_pipe(folder: Path) -> Path:
+    vocabulary(list)(folder)
+    os.mkfifo(folder / "config.json")
+    return folder
+
+
 def size(folder: Path) -> int:
     return len(load_tokenizer(folder))
 
@@ -87,6 +93,7 @@ def names_of(path: Path) -> list[str]:
 CASES = [
     Case("a piece twice", vocabulary(lambda given: [*given[:9], *given[8:]]), size, refused("vocab.txt", "row 10")),
     Case("a piece twice that nothing reads", vocabulary(lambda given: [*given[:9], *given[8:]], beside=True), lambda folder: pieces(folder) - size(folder), 1),
+    Case("a pipe as config.json", with_pipe, size, refused("config.json", "regular")),
     Case("a comma less in a row of a table", table(lambda text: text[:-9] + text[-9:].replace(",", "", 1)), rows_of, refused("table1.csv", "row")),
     Case("an empty table", table(lambda text: ""), rows_of, refused("table1.csv", "empty")),
     Case("a pipe as a table", pipe, rows_of, refused("table1.csv", "regular")),

@@ -38,6 +38,7 @@ def load_tokenizer(folder: Path):
     """
     from transformers import AutoTokenizer
 
+    _expect_regular(folder)
     names = BERT_FILES[2].split("|")
     if not any((folder / name).is_file() for name in names):
         # transformers would return a tokenizer that knows no word
@@ -61,6 +62,13 @@ def load_tokenizer(folder: Path):
     if not set(known) - set(tokenizer.all_special_tokens):
         raise UserError(f"{folder}: its vocabulary has no word; place the one that belongs to the weights")
     return tokenizer
+
+
+def _expect_regular(folder: Path) -> None:
+    """Raise a UserError naming what is neither file nor folder, such as a pipe, which transformers would wait for."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: not a regular file; download it again")
 
 
 def _expect_own_pieces(folder: Path, names: list[str]) -> None:
@@ -108,6 +116,7 @@ def weights_file(folder: Path) -> Path:
 def _sizes(folder: Path):
     from transformers import BertConfig
 
+    _expect_regular(folder)
     try:
         # transformers takes BERT-base's sizes where there is no config.json, and those of another model as they are
         kind = json.loads((folder / BERT_FILES[0]).read_text(encoding="utf-8")).get("model_type", "bert")
