@@ -1,5 +1,6 @@
 """Damage that `make fuzz` found to pass, in files whose content can tell it."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pandas as pd
 from build_text_encoder import write_vocabulary
 from refers.data.index import read_index
 from refers.files import write_parquet
-from refers.model.text_encoder import load_tokenizer
+from refers.model.text_encoder import TextEncoder, load_tokenizer
 from refers.reporting.table_formats import read_csv, to_csv
+from transformers import BertConfig, BertModel
 
 from field import Case, refused
 
@@ -35,6 +37,19 @@ def with_pipe(folder: Path) -> Path:
     vocabulary(list)(folder)
     os.mkfifo(folder / "config.json")
     return folder
+
+
+def with_layers(number: int) -> Callable[[Path], Path]:
+    """A small BERT whose config.json states another number of layers than its weights have."""
+
+    def make(folder: Path) -> Path:
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        BertModel(BertConfig(vocab_size=9, max_position_embeddings=8, **sizes)).save_pretrained(folder)
+        about = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(about | {"num_hidden_layers": number}))
+        return folder
+
+    return make
 
 
 def size(folder: Path) -> int:
@@ -94,6 +109,7 @@ CASES = [
     Case("a piece twice", vocabulary(lambda given: [*given[:9], *given[8:]]), size, refused("vocab.txt", "row 10")),
     Case("a piece twice that nothing reads", vocabulary(lambda given: [*given[:9], *given[8:]], beside=True), lambda folder: pieces(folder) - size(folder), 1),
     Case("a pipe as config.json", with_pipe, size, refused("config.json", "regular")),
+    Case("layers without end", with_layers(10**30), TextEncoder, refused("config.json", "num_hidden_layers")),
     Case("a comma less in a row of a table", table(lambda text: text[:-9] + text[-9:].replace(",", "", 1)), rows_of, refused("table1.csv", "row")),
     Case("an empty table", table(lambda text: ""), rows_of, refused("table1.csv", "empty")),
     Case("a pipe as a table", pipe, rows_of, refused("table1.csv", "regular")),

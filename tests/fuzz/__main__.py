@@ -5,6 +5,7 @@ Every reader gets the same number of inputs, one after the other. A fault is pri
 """
 
 import argparse
+import re
 import resource
 import sys
 import tempfile
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--readers", default="", help="only readers whose name has this")
+    parser.add_argument("--readers", default="", help="only readers whose name has this regular expression")
     parser.add_argument("--only", type=int, help="only the input of this number")
     return parser.parse_args()
 
@@ -49,7 +50,7 @@ def main() -> int:
     logging.disable_progress_bar()
     # A file that claims to be large is one fault here, and not the end of this machine's memory.
     resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES * 2**30, resource.RLIM_INFINITY))
-    readers = [reader for reader in READERS if args.readers in reader.name]
+    readers = [reader for reader in READERS if re.search(args.readers, reader.name)]
     if not readers:
         print(f"no reader has {args.readers!r} in its name", file=sys.stderr)
         return 1

@@ -158,6 +158,21 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return found
 
 
+def _check_bounds(folder: Path, sizes: Any, found: dict[str, Tensor]) -> None:
+    """Refuse sizes in config.json beyond those of any weight: a model of them would be built before it is compared."""
+    largest = max((side for tensor in found.values() for side in tensor.shape), default=0)
+    bounds = dict.fromkeys(
+        ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size"),
+        largest,
+    )
+    for name, bound in (bounds | {"num_hidden_layers": len(found)}).items():
+        if not 0 < getattr(sizes, name) <= bound:
+            raise UserError(
+                f"{folder / BERT_FILES[0]}: {name} is {getattr(sizes, name)}, and no weight has this size;"
+                " use weights and config.json of one complete checkpoint"
+            )
+
+
 def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Refuse weights that are not, tensor by tensor, those of the architecture in config.json."""
     shared = found.keys() & expected.keys()
@@ -188,6 +203,7 @@ class TextEncoder(nn.Module):
         from transformers import BertModel
 
         sizes, weights = _sizes(folder), _weights(folder)
+        _check_bounds(folder, sizes, weights)
         # every weight is replaced: its first values must not move the random numbers of the parts built next
         try:
             with torch.random.fork_rng(devices=[]):
