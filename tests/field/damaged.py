@@ -107,6 +107,8 @@ def names_of(path: Path) -> list[str]:
 
 CASES = [
     Case("a piece twice", vocabulary(lambda given: [*given[:9], *given[8:]]), size, refused("vocab.txt", "row 10")),
+    Case("a special piece less", vocabulary(lambda given: [*given[:4], *given[5:]]), size, refused("[MASK]")),
+    Case("a control character in a piece", vocabulary(lambda given: [*given[:9], "a\0b", *given[10:]]), size, refused("vocab.txt", "row 10")),
     Case("a piece twice that nothing reads", vocabulary(lambda given: [*given[:9], *given[8:]], beside=True), lambda folder: pieces(folder) - size(folder), 1),
     Case("a pipe as config.json", with_pipe, size, refused("config.json", "regular")),
     Case("layers without end", with_layers(10**30), TextEncoder, refused("config.json", "num_hidden_layers")),

@@ -71,7 +71,7 @@ TEXT_ENCODERS = (
     Reader("BERT: pytorch_model.bin", _bert("pytorch_model.bin"), _encoded, BYTES | WHOLE | ARCHIVE, ("member byte", "member of another")),
     Reader(
         "BERT: vocab.txt", _bert("vocab.txt"), _encoded, BYTES | WHOLE | LINES,
-        ("letter", "number", "sign", "flip", "byte", "head", "insert", "remove", "lines mixed"), ("insert", "remove"),
+        contents=("letter", "number", "sign", "flip", "byte", "head", "insert", "remove", "lines mixed"),
     ),
     Reader(
         "BERT: tokenizer.json", _bert("tokenizer.json"), _encoded, BYTES | WHOLE | JSON,

@@ -61,7 +61,9 @@ def _index(layout: str, depth: int) -> Callable[[Path], Told]:
     def read(file: Path) -> Told:
         folder = file.parents[depth]
         index, counts = adapter(layout)(folder)
-        boxes = read_boxes(layout, folder, index) if layout in ("nih", "vinbigdata") else None
+        # Boxes have no order.
+        boxes = read_boxes(layout, folder, index) if layout in ("nih", "vinbigdata") else pd.DataFrame()
+        boxes = boxes.sort_values(list(boxes), ignore_index=True) if len(boxes) else boxes
         return Told((index, boxes), counts)
 
     return read

@@ -6,12 +6,14 @@ files. No code that a folder brings is run, and no pickle but for its tensors.
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refers.columns import CONTROL
 from refers.config.settings import BERT_FILES
 from refers.errors import UserError, first_line
 from refers.model.import_checkpoint import read_tensors
@@ -24,6 +26,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 # heads that a checkpoint was pre-trained or fine-tuned with, and indices that are no weights
 UNUSED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # names of the first BERT files
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 # beginnings of files that stand where weights were meant to be
@@ -72,7 +75,9 @@ def _expect_regular(folder: Path) -> None:
 
 
 def _expect_own_pieces(folder: Path, names: list[str]) -> None:
-    """Raise a UserError naming a piece that a plain vocabulary has twice: the pieces behind it have other ids than they had.
+    """Raise a UserError where a plain vocabulary has a piece twice, a special one not at all, or a control character.
+
+    The pieces behind it have other ids than they had when the weights were trained.
 
     names: of the files of a vocabulary; where another one exists, the plain one is not read.
     """
@@ -83,8 +88,15 @@ def _expect_own_pieces(folder: Path, names: list[str]) -> None:
         pieces = plain.read_text(encoding="utf-8").split("\n")
     except ValueError as error:
         raise UserError(_advice(folder, error)) from None
+    # transformers would append a special token that the file lacks, behind pieces that all moved up.
+    if lacking := [name for name in SPECIAL if name not in pieces]:
+        raise UserError(f"{folder}: no {lacking[0]} in its vocabulary; use a BERT WordPiece vocabulary")
     seen: set[str] = set()
     for number, piece in enumerate(pieces, 1):
+        if re.search(CONTROL, piece):
+            raise UserError(
+                f"{plain}: row {number}: a control character; place the vocabulary of the weights"
+            )
         if piece in seen and piece:
             raise UserError(
                 f"{plain}: row {number}: {piece[:40]!r} is there twice; place the vocabulary of the weights"
