@@ -4,6 +4,7 @@
 # make test    install and run every test
 # make install   the packages of uv.lock into .venv; CUDA=12: with torch for CUDA 12, as by itself where the driver is older than 580
 # make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
+# make fuzz    damaged files for every reader, ten minutes on one core: SECONDS=60 SEED=1 for another time and other damage
 # make container      build/Dockerfile, an image with the conda environment
 # make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
 # make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
@@ -35,7 +36,7 @@ export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 $(if $(findstring :,$(CURDIR)),$(error move the project to a folder without ":" in its path, which would end an entry of PATH))
 
-.PHONY: demo demo-full real test test-full test-kill test-install test-slurm container tools lint lock schema install install-slurm
+.PHONY: demo demo-full real test test-full test-kill test-install test-slurm container tools lint lock schema fuzz install install-slurm
 
 install: .venv/$(INSTALLED)
 
@@ -92,6 +93,13 @@ test-kill: install
 
 test-install: install
 	pytest -m install
+
+# SECONDS counts in bash
+FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),600)
+SEED := 0
+
+fuzz: install
+	PYTHONPATH=tests:workflow/scripts python -m fuzz --seconds $(FUZZ_SECONDS) --seed $(SEED)
 
 container: install
 	mkdir -p build

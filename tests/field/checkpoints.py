@@ -20,7 +20,7 @@ from refers.methods.refers import Settings
 from refers.model.encoder_file import read_encoder, save_encoder
 from refers.model.encoders import build_encoder, load_encoder
 from refers.model.import_checkpoint import import_encoder
-from refers.provenance.run_record import check_output
+from refers.provenance.ties import digest_of
 from refers.training.resume import load_state, save_state
 from safetensors.torch import save_file
 from torch import Tensor
@@ -405,8 +405,8 @@ OWN = [
     Case("an encoder with a flipped weight", flipped_encoder(lambda content: len(content) - 1000), load_encoder, refused("damaged", "digest")),
     Case("an encoder with a flipped setting", flipped_encoder(lambda content: content.index(b"image_size") + 14), load_encoder, refused("damaged", "digest")),
     Case("an encoder with NaN", nan_encoder, load_encoder, refused("encoder.safetensors", "non-finite")),
-    Case("another encoder under its record", moved_encoder, lambda path: check_output(path, "encoder"), refused("encoder.safetensors", "run.json")),
-    Case("an encoder without a record", alone, lambda path: len(check_output(path, "encoder")), 64),
+    Case("another encoder under its record", moved_encoder, lambda path: digest_of(path, "encoder"), refused("encoder.safetensors", "run.json")),
+    Case("an encoder without a record", alone, lambda path: len(digest_of(path, "encoder")), 64),
     Case("a resume state with a flipped bit", flipped_state, resumed, (None, False, True)),
     Case("weights of REFERS' losses at 0", lambda folder: {"generation": 0.0, "image_to_text": 0.0}, lambda given: config.load(Settings, given, "m"), refused("loss")),
     Case("a detached loss alone", lambda folder: {"generation": 0.0, "image_to_text": 0.0, "text_to_image": 1.0}, lambda given: config.load(Settings, given, "m"), refused("detached")),

@@ -87,6 +87,27 @@ def png_with(**chunks: Any) -> Callable[[Path], Path]:
     return picture(RAMP, pnginfo=text, icc_profile=profile)
 
 
+def flipped(values: np.ndarray) -> Callable[[Path], Path]:
+    """A PNG with one other bit among its pixels."""
+
+    def make(folder: Path) -> Path:
+        path = picture(values)(folder)
+        content = bytearray(path.read_bytes())
+        content[content.index(b"IDAT") + 40] ^= 1
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+def narrow_frame(folder: Path) -> Path:
+    """A GIF of 8 x 8 pixels with a frame of 8 x 4."""
+    Image.new("L", (8, 8)).save(folder / "a.gif")
+    content = (folder / "a.gif").read_bytes()
+    (folder / "a.gif").write_bytes(content.replace(b"\x2c\0\0\0\0\x08\0\x08\0", b"\x2c\0\0\0\0\x08\0\x04\0"))
+    return folder / "a.gif"
+
+
 def zero_is_white(folder: Path) -> Path:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[262] = 0
@@ -433,6 +454,16 @@ CASES = [
         refused("RLE"),
     ),
     Case("TIFF with a tile bomb", tile_bomb, decode, refused("a.tif", "40000 x 40000")),
+    Case("GIF whose frame does not fill it", narrow_frame, decode, refused("a.gif", "frame")),
+    *(
+        Case(
+            f"PNG of {values.itemsize} bytes with another bit",
+            flipped(values),
+            decode,
+            refused("a.png", "IDAT"),
+        )
+        for values in (RAMP, GREY * np.uint16(257))
+    ),
     Case("GIF with a frame bomb", frame_bomb, decode, refused("a.gif", "60000 x 60000")),
     *(
         Case(f"a pipe as PNG, {word}", pipe, read, refused("not a regular file"))

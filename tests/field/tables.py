@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pandas as pd
 from helpers import COVID, DOWNLOADS, NIH_ROWS, write_text
 from refers.data.adapters import adapter, read_boxes
 from refers.data.index import read_index
+from refers.data.released_lists import read_list
 from refers.data.splits import read_split, read_subset
 from refers.evaluation.predictions import read_seeds
 from refers.evaluation.statistics import Bootstrap
 from refers.provenance.run_files import read_metrics
+from refers.text.report_files import read_reports
 
 from field import Case, refused
 
@@ -94,12 +97,37 @@ def boxes_of_fewer_values(folder: Path) -> Path:
     return folder
 
 
+def with_boxes(patient: str, twice: bool = False) -> Callable[[Path], Path]:
+    """A box of an image that is there, perhaps twice, and one of an image of another patient."""
+
+    def make(folder: Path) -> Path:
+        DOWNLOADS["nih"](folder)
+        row = f"{NIH_ROWS[2][0]},Mass,0,0,512,512,,,\n"
+        rows = row * 2 if twice else f"{row}{patient}_000.png,Mass,0,0,512,512,,,\n"
+        write_text(folder / BOXES, "Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + rows)
+        return folder
+
+    return make
+
+
 def covid_with_notes(folder: Path) -> Path:
     """A wrong finding behind notes of several lines and a blank line."""
     DOWNLOADS["covid"](folder)
     rows = ['1,0,M,6,SARS,PA,X-ray,,a.jpg,"notes of\n\nthree lines",', "", "2,0,M,6,COVD,PA,X-ray,,b.png,,"]
     write_text(folder / "metadata.csv", COVID + "\n".join(rows) + "\n")
     return folder
+
+
+def pipe(make: Callable[[Path], Path], file: str) -> Callable[[Path], Path]:
+    """A pipe, which nothing ends, in the place of a file."""
+
+    def replaced(folder: Path) -> Path:
+        made = make(folder)
+        (folder / file).unlink()
+        os.mkfifo(folder / file)
+        return made
+
+    return replaced
 
 
 def nih(folder: Path):
@@ -112,6 +140,48 @@ def mimic(folder: Path):
 
 def boxes(folder: Path) -> int:
     return len(read_boxes("nih", folder, nih(folder)[0]))
+
+
+def vinbigdata(folder: Path):
+    return adapter("vinbigdata")(folder)
+
+
+def boxes_of_vinbigdata(folder: Path) -> int:
+    return len(read_boxes("vinbigdata", folder, vinbigdata(folder)[0]))
+
+
+def texts(folder: Path) -> list[str]:
+    return [report.text for report in read_reports(folder)]
+
+
+def a_report(folder: Path) -> Path:
+    write_text(folder / "files/p10/p10000032/s50000001.txt", "IMPRESSION: No effusion.")
+    return folder
+
+
+def a_list(*names: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        write_text(folder / "test.txt", "".join(f"{name} 0 1\n" for name in names))
+        return folder / "test.txt"
+
+    return make
+
+
+def names_of(path: Path) -> list[str]:
+    return read_list(path, 2)[0]
+
+
+def has(place: str, number: int) -> Callable[[tuple], None]:
+    """A count of an adapter, or among what it passed over."""
+
+    def expect(found: tuple) -> None:
+        assert (found[1]["skipped"] | found[1]).get(place, 0) == number
+
+    return expect
+
+
+def in_line(number: int, old: str, new: str) -> Callable[[str], str]:
+    return line(number, lambda row: row.replace(old, new))
 
 
 def has_unlabelled(number: int) -> Callable[[tuple], None]:
@@ -147,6 +217,20 @@ OFFICIAL = [
     Case("a column twice", edited("nih", NIH, lambda text: text.replace("Follow-up #", "Patient ID", 1)), nih, refused("row 1", "Patient ID")),
     Case("an open quotation mark", edited("nih", NIH, line(3, lambda row: row.replace(",", ',"', 1))), nih, refused(NIH)),
     Case("boxes without the header's last commas", boxes_of_fewer_values, boxes, 1),
+    Case("a row of boxes twice", with_boxes("", twice=True), boxes, 1),
+    Case("a box of an unknown image", with_boxes("00000003"), nih, has(f"box of an image not in {NIH}", 1)),
+    Case("a view that NIH does not have", edited("nih", NIH, in_line(3, ",AP,", ",A,")), nih, refused(NIH, "row 3", "'A'")),
+    Case("a row of a radiologist twice", edited("vinbigdata", "train.csv", line(3, lambda row: f"{row}\n{row}")), boxes_of_vinbigdata, 1),
+    Case("images of one and two radiologists", DOWNLOADS["vinbigdata"], vinbigdata, has("images_of_other_than_three_readers", 2)),
+    Case("a control character", edited("mimic", METADATA, in_line(2, "LATERAL", "LATE\0AL")), mimic, refused("metadata", "row 2", "control")),
+    *(
+        Case(f"a pipe as {file}", pipe(DOWNLOADS[layout], file), adapter(layout), refused(Path(file).name, "regular"))
+        for layout, file in (("nih", NIH), ("nih", "test_list.txt"), ("mimic", METADATA), ("covid", "metadata.csv"))
+    ),
+    Case("a pipe as a report", pipe(a_report, "files/p10/p10000032/s50000001.txt"), texts, refused("s50000001.txt")),
+    Case("a list", a_list("a.png", "b.png"), names_of, ["a.png", "b.png"]),
+    Case("a list with a control character", a_list("a.png", "b\0.png"), names_of, refused("test.txt", "row 2")),
+    Case("a pipe as a list", pipe(a_list("a.png"), "test.txt"), names_of, refused("test.txt", "regular")),
     Case("a row behind notes of several lines", covid_with_notes, adapter("covid"), refused("row 6", "COVD")),
 ]  # fmt: skip
 
@@ -196,6 +280,7 @@ LISTS = [
     Case("a split without labels", a_split, read_split, refused("split.parquet", "label:")),
     Case("a split with a label of 2", lambda folder: a_split(folder, **{"label:A": [0, 1, 2, 1]}), read_split, refused("row 2", "label:A")),
     Case("a split with dates", lambda folder: a_split(folder, **{"label:A": pd.to_datetime([0, 1, 0, 1])}), read_split, refused("row 0", "label:A")),
+    Case("a pipe as an index", pipe(lambda folder: an_index(folder, [1, 0]), "index.parquet"), labels_of, refused("index.parquet")),
     Case("a subset", subset("row,image_id\n1,b\n"), images_of, ["b"]),
     Case("a subset without its column", subset("row,name\n1,b\n"), images_of, refused("subset.csv", "image_id")),
     Case("a subset without rows", subset("row,image_id\n"), images_of, refused("subset.csv")),

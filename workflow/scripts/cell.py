@@ -53,7 +53,9 @@ def main() -> None:
     content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
     beside = args.out.with_name("resamples.parquet")
     with atomic_path(beside) as path:
-        pyarrow.parquet.write_table(pyarrow.table(resample_columns(resamples, test, classes)), path)
+        pyarrow.parquet.write_table(
+            pyarrow.table(resample_columns(resamples, test, classes)), path, write_page_checksum=True
+        )
     write_json(args.out, content | {"resamples_sha256": file_digest(beside)})
     mean = "undefined" if test["mean"] is None else f"{100 * test['mean']:.2f}"
     error = test["se"]["total"]

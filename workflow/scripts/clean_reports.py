@@ -81,7 +81,7 @@ def clean(folder: Path, workers: int) -> Iterator[Batch]:
 def write(batches: Iterable[Batch], out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, Counter]:
     """Write the kept reports batch by batch; return all study numbers, their patients', those kept, and the counts."""
     studies, patients, kept, counts, printed = [], [], [], Counter(), 0
-    with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"]) as writer:
+    with pq.ParquetWriter(out, SCHEMA, use_dictionary=["patient_id"], write_page_checksum=True) as writer:
         for batch in batches:
             writer.write_table(batch.kept)
             studies.append(batch.studies)

@@ -17,6 +17,7 @@ from refers.files import atomic_path, file_digest, write_json
 from refers.model.encoders import load_encoder
 from refers.model.vit import Encoder
 from refers.provenance import run_record
+from refers.provenance.ties import digest_of
 from refers.training.finetuning import LabelledImages, evaluate
 from refers.training.precision import Precision
 from refers.training.runtime import choose_device, oom_as_user_error
@@ -54,7 +55,7 @@ def main() -> None:
     device = choose_device(args.device)
     index = file_digest(args.index)
     store = open_store(args.store, index)
-    inputs = {"encoder": run_record.check_output(args.encoder, "encoder"), "index": index}
+    inputs = {"encoder": digest_of(args.encoder, "encoder"), "index": index}
     encoder, about = load_encoder(args.encoder)
     size = encoder.settings.image_size
     model = Pooled(encoder).to(device)

@@ -23,6 +23,7 @@ from refers.model.classifier import Classifier
 from refers.model.encoder_file import read_encoder, save_encoder
 from refers.model.encoders import load_encoder
 from refers.provenance import run_record
+from refers.provenance.ties import digest_of
 from refers.training.finetuning import LabelledImages, finetuning_task, predict, prediction_frame
 from refers.training.precision import Precision
 from refers.training.resume import clear_resume
@@ -63,7 +64,7 @@ def main() -> None:
     manifest = args.store.with_suffix(".json")
     files |= {"manifest": manifest} if manifest.exists() else {}
     inputs = {name: run_record.file_digest(path) for name, path in files.items()}
-    inputs["encoder"] = run_record.check_output(args.encoder, "encoder")
+    inputs["encoder"] = digest_of(args.encoder, "encoder")
     cell = run_record.cell_of(args)
     for seed in args.seeds:
         seeded = config.merge(values, {"training": {"seed": seed}})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refers.arguments import Arguments
 from refers.data.adapters import adapter
-from refers.data.index import summarise
+from refers.data.index import COUNTED, summarise
 from refers.errors import run
 from refers.files import write_json, write_parquet
 
@@ -33,8 +33,7 @@ def main() -> None:
     left_out = "".join(f"; {number} left out: {reason}" for reason, number in counts["skipped"].items())
     if unreadable := counts.get("unreadable_headers"):
         left_out += f"; {unreadable} with an unreadable header"
-    if unlabelled := counts.get("studies_without_labels"):
-        left_out += f"; studies without a row in the table of labels: {unlabelled}"
+    left_out += "".join(f"; {what}: {counts[name]}" for name, what in COUNTED.items() if name in counts)
     print(
         f"{args.source}: {report['rows']} images of {report['patients']} patients,"
         f" {report['missing_images']} listed but not on disk{left_out}"

@@ -19,9 +19,8 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from refers.errors import UserError, first_line
+from refers.files import stands_in
 
-# Beginnings of files that stand where an array was meant to be.
-NO_ARRAYS = {b"version https://git-lfs": "a git-lfs pointer", b"<": "an HTML page", b"": "an empty file"}
 # The types of NumPy's scalars, which a trained network's record often holds, and nothing that could hold an object.
 SCALARS = "?bBhHiIlLqQefd"
 SAVE_ALONE = 'in the program that wrote it save its tensors alone: torch.save({"state_dict": model.state_dict()}, path)'
@@ -131,7 +130,7 @@ def one_line(path: str | Path, what: str, remedy: str) -> Generator[None]:
         # A FIFO would hang, and a folder has no content.
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("not a regular file")
-        if standing := _stands_for(path):
+        if standing := stands_in(path):
             raise ValueError(standing)
         yield
     except UserError:
@@ -146,19 +145,6 @@ def one_line(path: str | Path, what: str, remedy: str) -> Generator[None]:
     except Exception as error:
         # NumPy, torch, zipfile and safetensors each raise errors of their own, more than could be listed.
         raise UserError(f"{path}: {what} ({_reason(path, error)}); {remedy}") from None
-
-
-def _stands_for(path: str | Path) -> str:
-    """What a file is that was meant to hold arrays, such as a page instead of a download; nothing where it may hold them."""
-    try:
-        with open(path, "rb") as opened:
-            start = opened.read(64).lstrip()
-    except OSError:
-        return ""
-    return next(
-        (text for begin, text in NO_ARRAYS.items() if start == begin or (begin and start.startswith(begin))),
-        "",
-    )
 
 
 def _reason(path: str | Path, error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Read and write files. Writes are atomic (temporary file, fsync, rename): an incomplete file never looks finished."""
 
+import errno
 import hashlib
 import json
 import os
@@ -62,6 +63,16 @@ def atomic_path(target: str | Path) -> Generator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def expect_regular(path: str | Path) -> None:
+    """Raise an OSError unless a path is that of a file: a pipe has no end for a reader, and a device may have none.
+
+    Raises:
+        OSError: there is nothing, or something else; its `strerror` says which.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def is_below(path: str) -> bool:
@@ -128,9 +139,9 @@ def write_json(target: str | Path, content: Any) -> None:
 
 
 def write_parquet(target: str | Path, frame: Any) -> None:
-    """Write a pandas frame atomically as Parquet, without its row index but with its `attrs`."""
+    """Write a pandas frame atomically as Parquet with checksums, without its row index but with its `attrs`."""
     with atomic_path(target) as path:
-        frame.to_parquet(path, index=False)
+        frame.to_parquet(path, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest: bool = False) -> Any:
@@ -148,7 +159,8 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as opened:
+        expect_regular(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             names = opened.schema_arrow.names
             if absent := set(columns) - set(names):
                 raise UserError(f"{path}: no column {min(absent)!r}; delete it and rerun {MAKERS[kind]}")
@@ -156,6 +168,7 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
                 raise UserError(
                     f"{path}: column {twice!r} is there twice; delete it and rerun {MAKERS[kind]}"
                 )
+            expect_own_names(opened.schema_arrow)
             return opened.read(None if rest else list(columns)).to_pandas()
     # Arrow's own errors are ValueErrors, but for columns that pandas cannot hold.
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
@@ -164,11 +177,20 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
         ) from None
 
 
+def expect_own_names(schema: Any) -> None:
+    """Raise a ValueError where the columns of a Parquet file are not those that pandas saved: no checksum covers names."""
+    about = schema.pandas_metadata or {}
+    saved = about.get("columns", []) if isinstance(about, dict) else []
+    if about and [each.get("field_name") for each in saved if isinstance(each, dict)] != schema.names:
+        raise ValueError("damaged: its columns contradict each other")
+
+
 def parquet_attributes(path: str | Path) -> dict[str, Any]:
     """`attrs` of the pandas frame in a Parquet file; none where it has none or cannot be read, which `read_parquet` says."""
     import pyarrow.parquet as pq
 
     with suppress(OSError, ValueError):
+        expect_regular(path)
         return json.loads((pq.read_schema(path).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
     return {}
 
@@ -198,6 +220,7 @@ def read_json(path: str | Path, maker: str = "the job that writes it") -> Any:
         raise ValueError(f"it contains {constant}")
 
     try:
+        expect_regular(path)
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
     except (OSError, ValueError, RecursionError) as error:
         reason = why_unreadable(path, error)
@@ -231,6 +254,7 @@ def read_utf8(path: str | Path, maker: str) -> str:
         UserError: the file is missing or not UTF-8; `maker` is the script that writes it.
     """
     try:
+        expect_regular(path)
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = why_unreadable(path, error)
@@ -239,9 +263,16 @@ def read_utf8(path: str | Path, maker: str) -> str:
 
 def why_unreadable(path: str | Path, error: Exception) -> str:
     """Why a file cannot be read, in one line: what lies in its place, or else the first line of the reader's error."""
-    with suppress(OSError), open(path, "rb") as opened:
-        start = opened.read(64)
+    return stands_in(path) or getattr(error, "strerror", None) or first_line(error)
+
+
+def stands_in(path: str | Path) -> str:
+    """What lies in the place of a file that was meant to be downloaded, such as a web page; empty where it may be the file."""
+    with suppress(OSError):
+        expect_regular(path)
+        with open(path, "rb") as opened:
+            start = opened.read(64).lstrip()
         for head, what in STAND_INS.items():
             if start.startswith(head) if head else not start:
                 return what
-    return getattr(error, "strerror", None) or first_line(error)
+    return ""

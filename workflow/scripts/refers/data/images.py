@@ -1,7 +1,5 @@
 """Decode radiographs of any official format to grey uint8 (paper §4: resized to 256 x 256)."""
 
-import os
-import stat
 import warnings
 import zlib
 from collections import Counter
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from refers.errors import UserError
+from refers.files import expect_regular
 
 DICOM_SUFFIXES = (".dicom", ".dcm")
 # Regardless of the suffix. None of these formats makes PIL run another program.
@@ -22,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MAX_PIXELS = 2**27
 # Bytes that a deflated DICOM dataset may have: 32 bits for each of MAX_PIXELS.
 MAX_INFLATED = 4 * MAX_PIXELS
+PNG = b"\x89PNG\r\n\x1a\n"
 # EXIF tag; values 5 to 8 swap width and height.
 ORIENTATION = 0x0112
 # TIFF tags; 0 in the first says that zero is white, the others are the sides of a tile.
@@ -50,7 +50,7 @@ def image_size(path: Path) -> tuple[int, int]:
         UserError: the file is not an image.
     """
     try:
-        _check_regular(path)
+        expect_regular(path)
         if is_dicom(path):
             header = _read_dicom(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
             width, height = int(header.Columns), int(header.Rows)
@@ -86,18 +86,12 @@ def decode(path: str | Path, enough: int | None = None, remarks: Counter[str] | 
     path = Path(path)
     remarks = Counter() if remarks is None else remarks
     try:
-        _check_regular(path)
+        expect_regular(path)
         return _decode_dicom(path, remarks) if is_dicom(path) else _decode_picture(path, enough)
     # PIL and pydicom raise many kinds of exceptions for broken files.
     except Exception as error:
         advice = _missing_packages(path, error) or "download it again"
         raise UserError(f"{path}: cannot be decoded ({_reason(error, path)}); {advice}") from None
-
-
-def _check_regular(path: Path) -> None:
-    # Opening a pipe would wait for ever, and a device may never end.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("not a regular file")
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -106,7 +100,7 @@ def _reason(error: Exception, path: Path) -> str:
         found = path.stat()
     except OSError as cause:
         return cause.strerror or str(cause)
-    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+    if path.is_file() and found.st_size == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         return "unknown image format"
@@ -140,12 +134,26 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ORIENTATION, 1) if "exif" in image.info else 1
 
 
+def _check_png(path: Path) -> None:
+    """Raise a ValueError where a chunk of a PNG has not its checksum; PIL compares none of those of the pixels."""
+    with open(path, "rb") as opened:
+        if opened.read(len(PNG)) != PNG:
+            return
+        while len(head := opened.read(8)) == 8:
+            content = opened.read(int.from_bytes(head[:4], "big"))
+            if opened.read(4) != zlib.crc32(content, zlib.crc32(head[4:])).to_bytes(4, "big"):
+                raise ValueError(f"damaged: chunk {head[4:]!r} does not have its checksum")
+
+
 def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
+    _check_png(path)
     with Image.open(path, formats=FORMATS) as image:
         _check_size(*image.size)
         tags = getattr(image, "tag_v2", {})
         # A tile is decoded whole, whatever part of it the image shows.
         _check_size(*(int(tags.get(tag, 1)) for tag in TIFF_TILE))
+        if image.format == "GIF" and image.tile[0].extents != (0, 0, *image.size):
+            raise ValueError("its frame does not fill the image")
         if enough and image.format == "JPEG":
             image.draft("L", (2 * enough, 2 * enough))
         if _orientation(image) != 1:

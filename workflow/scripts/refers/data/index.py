@@ -26,6 +26,11 @@ from refers.files import check_column, is_below, read_parquet
 TEXT_COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "path")
 COLUMNS = ("image_id", "patient_id", "study_id", "view", "split", "width", "height", "path")
 VIEWS = ("frontal", "lateral", "ct", "other")
+# What an adapter may count beside the images that it leaves out, in words.
+COUNTED = {
+    "studies_without_labels": "studies without a row in the table of labels",
+    "images_of_other_than_three_readers": "images with rows of other than three radiologists",
+}
 SPLITS = ("train", "val", "test", "train_val", "")
 SIZES = ("width", "height")
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refers.columns import NUMBER
+from refers.columns import CONTROL, NUMBER
 from refers.data.images import image_size
 from refers.errors import UserError
+from refers.files import expect_regular
 from refers.folders import UNFINISHED_DOWNLOAD, is_download, is_unfinished, name_key
 
 # What the decoder puts in place of bytes that are not UTF-8.
@@ -32,7 +34,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
 
     Raises:
         UserError: the file is missing, empty or not a CSV, lacks a column or has it twice, has a row of another length than
-            its header (the values behind a lost comma belong to other columns), or has a value that is not UTF-8.
+            its header (the values behind a lost comma belong to other columns), or has a value that is not UTF-8 or has a
+            control character.
     """
     columns = list(columns)
     try:
@@ -59,9 +62,12 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     _expect_equal_rows(path, header, lines, widths)
     table = pd.DataFrame(rows, index=pd.Index(lines), columns=pd.Index(columns), dtype=str)
     for name in columns:
-        if UNDECODABLE in "".join(table[name]):
-            good = ~table[name].str.contains(UNDECODABLE, regex=False)
-            expect(good, path, table[name], f"in column {name!r} is not UTF-8; save the file as UTF-8")
+        values, joined = table[name], "".join(table[name])
+        if UNDECODABLE in joined:
+            good = ~values.str.contains(UNDECODABLE, regex=False)
+            expect(good, path, values, f"in column {name!r} is not UTF-8; save the file as UTF-8")
+        if re.search(CONTROL, joined):
+            expect(~values.str.contains(CONTROL), path, values, f"in column {name!r} has a control character")
     return table
 
 
@@ -85,6 +91,7 @@ def _expect_equal_rows(path: Path, header: list[str], lines: list[int], widths: 
 def _read_text(path: Path) -> str:
     """Content of a text file, unpacked where it is gzipped; what is not UTF-8 is replaced by UNDECODABLE."""
     try:
+        expect_regular(path)
         content = path.read_bytes()
         if content.startswith(GZIP):
             content = gzip.decompress(content)

@@ -1,10 +1,13 @@
 """The split lists of the authors' repository: which image is in which set, and its labels."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
+from refers.columns import CONTROL
 from refers.errors import UserError
+from refers.files import expect_regular
 
 LIST_NAMES = {"train": ("train.txt",), "val": ("val.txt", "valid.txt"), "test": ("test.txt",)}
 
@@ -16,6 +19,7 @@ def read_list(path: Path, classes: int) -> tuple[list[str], np.ndarray]:
         UserError: the file cannot be read, or as for `parse_list`.
     """
     try:
+        expect_regular(path)
         text = path.read_bytes()
     except OSError as error:
         raise UserError(
@@ -47,7 +51,8 @@ def parse_list(text: bytes, path: str, classes: int) -> tuple[list[str], np.ndar
         # File names may contain spaces.
         name, *values = line.strip().rsplit(maxsplit=width)
         labels = [{"0": 0, "1": 1, "0.0": 0, "1.0": 1}.get(value, -1) for value in values]
-        if len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1):
+        wrong = len(values) != width or -1 in labels or (classes == 1 and sum(labels) != 1)
+        if wrong or re.search(CONTROL, name):
             what = "two one-hot columns" if classes == 1 else f"{width} labels of 0 or 1"
             raise UserError(
                 f"{path}: row {number}: expected an image and {what}, found {line.strip()[:80]!r}; download the list again"

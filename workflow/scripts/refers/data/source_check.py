@@ -16,6 +16,7 @@ from refers.config.study import Expected, Source
 from refers.data.adapters import adapter
 from refers.data.advice import how_to_get, packed
 from refers.data.images import decode
+from refers.data.index import COUNTED
 from refers.data.leakage import THUMBNAIL, near_copies, thumbnail
 from refers.data.splits import make_split, minority_warnings, positives
 from refers.errors import UserError
@@ -131,17 +132,12 @@ def check_images(
             *([f"{missing:,} images of the official table not found"] if missing else []),
             *(f"{count:,} left out: {reason}" for reason, count in counts["skipped"].items()),
             *(f"{count:,} images: {remark}" for remark, count in sorted(decoded.items())),
-            *_unlabelled(counts),
+            *(f"{what}: {counts[name]:,}" for name, what in COUNTED.items() if name in counts),
             *differing,
         ],
     }
     # A download whose release is not known keeps the entry with all releases.
     return facts, bool(differing or expected.releases), thumbnails
-
-
-def _unlabelled(counts: dict) -> list[str]:
-    number = counts.get("studies_without_labels")
-    return [f"studies without a row in the table of labels: {number:,}"] if number else []
 
 
 def split_warnings(

@@ -144,7 +144,7 @@ def _read(path: Path) -> Predictions:
     import pyarrow.parquet as parquet
 
     try:
-        with parquet.ParquetFile(path) as opened:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as opened:
             table = opened.read()
     # pyarrow's errors are ValueErrors.
     except (OSError, ValueError) as error:

@@ -6,12 +6,15 @@ files. No code that a folder brings is run, and no pickle but for its tensors.
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refers.columns import CONTROL
 from refers.config.settings import BERT_FILES
 from refers.errors import UserError, first_line
 from refers.model.checkpoint_file import as_floats, read_network
@@ -25,6 +28,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 # heads that a checkpoint was pre-trained or fine-tuned with, and indices that are no weights
 UNUSED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # names of the first BERT files
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 # tensors by which a BERT is known, the names of its norms apart
@@ -42,12 +46,14 @@ def load_tokenizer(folder: Path):
     """
     from transformers import AutoTokenizer
 
+    _expect_regular(folder)
     names = BERT_FILES[2].split("|")
     if not any((folder / name).is_file() for name in names):
         # transformers would return a tokenizer that knows no word
         raise UserError(
             f"{folder}: no vocabulary, neither {' nor '.join(names)}; place it there (docs/data.md says which)"
         )
+    _expect_own_pieces(folder, names)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -64,6 +70,43 @@ def load_tokenizer(folder: Path):
     if not set(known) - set(tokenizer.all_special_tokens):
         raise UserError(f"{folder}: its vocabulary has no word; place the one that belongs to the weights")
     return tokenizer
+
+
+def _expect_regular(folder: Path) -> None:
+    """Raise a UserError naming what is neither file nor folder, such as a pipe, which transformers would wait for."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: not a regular file; download it again")
+
+
+def _expect_own_pieces(folder: Path, names: Sequence[str]) -> None:
+    """Raise a UserError where a plain vocabulary has a piece twice, a special one not at all, or a control character.
+
+    The pieces behind it have other ids than they had when the weights were trained.
+
+    names: of the files of a vocabulary; where another one exists, the plain one is not read.
+    """
+    plain, others = folder / names[0], [folder / name for name in names[1:]]
+    if not plain.is_file() or any(path.is_file() for path in others):
+        return
+    try:
+        pieces = plain.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:
+        raise UserError(_advice(folder, error)) from None
+    # transformers would append a special token that the file lacks, behind pieces that all moved up.
+    if lacking := [name for name in SPECIAL if name not in pieces]:
+        raise UserError(f"{folder}: no {lacking[0]} in its vocabulary; use a BERT WordPiece vocabulary")
+    seen: set[str] = set()
+    for number, piece in enumerate(pieces, 1):
+        if re.search(CONTROL, piece):
+            raise UserError(
+                f"{plain}: row {number}: a control character; place the vocabulary of the weights"
+            )
+        if piece in seen and piece:
+            raise UserError(
+                f"{plain}: row {number}: {piece[:40]!r} is there twice; place the vocabulary of the weights"
+            )
+        seen.add(piece)
 
 
 def check_sizes(folder: Path, vocabulary: int, max_length: int) -> None:
@@ -90,6 +133,7 @@ def weights_file(folder: Path) -> Path:
 def _sizes(folder: Path):
     from transformers import BertConfig
 
+    _expect_regular(folder)
     try:
         # transformers takes BERT-base's sizes where there is no config.json, and those of another model as they are
         kind = json.loads((folder / BERT_FILES[0]).read_text(encoding="utf-8")).get("model_type", "bert")
@@ -126,6 +170,21 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return found
 
 
+def _check_bounds(folder: Path, sizes: Any, found: dict[str, Tensor]) -> None:
+    """Refuse sizes in config.json beyond those of any weight: a model of them would be built before it is compared."""
+    largest = max((side for tensor in found.values() for side in tensor.shape), default=0)
+    bounds = dict.fromkeys(
+        ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size"),
+        largest,
+    )
+    for name, bound in (bounds | {"num_hidden_layers": len(found)}).items():
+        if not 0 < getattr(sizes, name) <= bound:
+            raise UserError(
+                f"{folder / BERT_FILES[0]}: {name} is {getattr(sizes, name)}, and no weight has this size;"
+                " use weights and config.json of one complete checkpoint"
+            )
+
+
 def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Refuse weights that are not, tensor by tensor, those of the architecture in config.json."""
     shared = found.keys() & expected.keys()
@@ -156,6 +215,7 @@ class TextEncoder(nn.Module):
         from transformers import BertModel
 
         sizes, weights = _sizes(folder), _weights(folder)
+        _check_bounds(folder, sizes, weights)
         # every weight is replaced: its first values must not move the random numbers of the parts built next
         try:
             with torch.random.fork_rng(devices=[]):

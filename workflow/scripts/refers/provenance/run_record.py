@@ -151,28 +151,6 @@ def run_record(
     return record
 
 
-def check_output(path: Path, name: str) -> str:
-    """SHA-256 of a file that a job wrote, compared with what the run.json beside it records as its output `name`.
-
-    A file without a run.json beside it passes: it was moved on purpose, and its reader records its digest.
-
-    Raises:
-        UserError: the file is missing, or it is another one than run.json describes.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; rerun the job that writes it")
-    found, beside = file_digest(path), path.with_name("run.json")
-    record = read_json(beside) if beside.is_file() else {}
-    outputs = record.get("outputs") if isinstance(record, dict) else None
-    known = outputs.get(name) if isinstance(outputs, dict) else None
-    if known not in (None, found):
-        raise UserError(
-            f"{path}: is not the {name} that {beside.name} beside it describes; put back the one that is, or delete"
-            " both and rerun"
-        )
-    return found
-
-
 def problem_of(record: Any) -> str:
     """Where a record departs from the schema of run.json, in one line; empty where it follows the schema."""
     # its import takes a twentieth of a second, and few processes write or read a record

@@ -43,6 +43,15 @@ def record_of(
     return found
 
 
+def digest_of(result: Path, output: str) -> str:
+    """SHA-256 of a result that a job reads, compared with the record beside it; errors as `record_of`, and a missing file."""
+    if not result.is_file():
+        raise UserError(f"{result}: there is no such file; rerun the job that writes it")
+    found = file_digest(result)
+    record_of(result, output, digest=lambda _path: found)
+    return found
+
+
 def expect_inputs(result: Path, record: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Raise a UserError where a file that exists is not the one that a result was made from, by the record of the result."""
     for name, path in files.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from refers.columns import NUMBER
 from refers.errors import UserError
-from refers.files import MAKERS, check_column, read_parquet
+from refers.files import MAKERS, check_column, expect_regular, read_parquet
 from refers.folders import UNFINISHED_DOWNLOAD, is_leftover, is_unfinished
 
 FOLDER = "mimic-cxr-reports"  # beside the images
@@ -76,6 +76,7 @@ def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
     for patient, name in list_reports(folder, patients):
         path = f"{files}/{patient}/{name}"
         try:
+            expect_regular(path)
             with open(path, "rb", buffering=0) as opened:
                 content = opened.read()
         except OSError as error:

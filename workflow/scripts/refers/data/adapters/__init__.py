@@ -2,7 +2,7 @@
 
 `refers.data.adapters.<layout>` has a function `read_index(folder) -> (index, counts)`; `refers.data.index` describes the
 index. counts: {"missing_images": rows of the official table without an image on disk, "skipped": {reason: count}}, and
-"unreadable_headers" and "studies_without_labels" where there are any. A new download needs one more module with that
+"unreadable_headers", "studies_without_labels" and "images_of_other_than_three_readers" where there are any. A new download needs one more module with that
 function; one with radiologists' boxes also has `read_boxes(folder, index)`, see `read_boxes` below.
 """
 

@@ -20,12 +20,14 @@ from refers.data.read_tables import (
     read_table,
 )
 from refers.errors import UserError
+from refers.files import expect_regular
 
 CLASSES = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
 NONE = "No Finding"
+FRONTAL = ("PA", "AP")  # of every image
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the newer first: it corrects some labels
 # "OriginalImage[Width,Height]" in the header is two columns to a CSV reader.
 WIDTH, HEIGHT = "OriginalImage[Width", "Height]"
@@ -51,6 +53,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     names, patients = table["Image Index"], digits(path, table["Patient ID"], "Patient ID")
     _expect_own_images(path, names, patients)
     labels = _labels(path, table["Finding Labels"])
+    views = table["View Position"]
+    expect(views.isin(FRONTAL), path, views, f"is not a view of NIH ({', '.join(FRONTAL)})")
     for name, column in (("width", WIDTH), ("height", HEIGHT)):
         # not used, but what is damaged here may be elsewhere too
         numbers(path, table[column], name)
@@ -61,7 +65,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             "patient_id": patients,
             # A follow-up number has one image.
             "study_id": names.str.removesuffix(".png"),
-            "view": np.where(table["View Position"].isin(["PA", "AP"]), "frontal", "other"),
+            "view": "frontal",
             "split": _splits(folder, names, path.name),
             "path": match_names(names, found),
             "width": SIDE,
@@ -71,17 +75,23 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     frame = pd.concat([frame, labels], axis=1)
     exists = frame["path"].notna()
     skipped[f"image not in {path.name}"] = len(found) - int(exists.sum())
-    index, counts = finish(frame[exists], folder, path, int((~exists).sum()), skipped)
     if (folder / BOXES).exists():
         # An error in the boxes is raised now, not when the figure is drawn.
-        read_boxes(folder, index)
-    return index, counts
+        skipped[f"box of an image not in {path.name}"] = int(
+            (~_boxes(folder / BOXES)["image_id"].isin(names)).sum()
+        )
+    return finish(frame[exists], folder, path, int((~exists).sum()), skipped)
 
 
 def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     """Boxes of BBox_List_2017.csv, with "Infiltrate" spelled as the class; see `refers.data.adapters.read_boxes`."""
-    path = folder / BOXES
-    table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS)
+    boxes = _boxes(folder / BOXES)
+    return boxes[boxes["image_id"].isin(index["image_id"])].reset_index(drop=True)
+
+
+def _boxes(path: Path) -> pd.DataFrame:
+    """Boxes of all images, each once."""
+    table = read_table(path, BOX_COLUMNS).rename(columns=BOX_COLUMNS).drop_duplicates()
     expect_file_names(path, table["image_id"])
     table["class"] = table["class"].replace({"Infiltrate": "Infiltration"})
     expect(
@@ -91,8 +101,7 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
         f"is not a class of NIH ({CLASSES[0]}, ...)",
     )
     square = pd.Series(SIDE, table.index)
-    boxes = checked_boxes(path, table, square, square)
-    return boxes[boxes["image_id"].isin(index["image_id"])].reset_index(drop=True)
+    return checked_boxes(path, table, square, square)
 
 
 def _expect_own_images(path: Path, names: pd.Series, patients: pd.Series) -> None:
@@ -135,6 +144,7 @@ def _splits(folder: Path, names: pd.Series, table: str) -> pd.Series:
     taken: set[str] = set()
     for split, file in LISTS.items():
         try:
+            expect_regular(folder / file)
             lines = (folder / file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{folder / file}: cannot be read ({error}); download it again") from None

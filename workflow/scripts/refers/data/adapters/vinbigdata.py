@@ -17,6 +17,7 @@ CLASSES = (
 # The authors' spelling, which can also be a file name.
 RENAMED = {"Nodule/Mass": "Nodule-Mass"}
 NONE = "No finding"
+READERS = 3  # radiologists who marked each image
 CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 # In order of preference: a converted image is used where the DICOM is absent.
 SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
@@ -25,7 +26,8 @@ SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images in `folder`/train; see `refers.data.index`.
 
-    A class is present if any radiologist marked it. Patients are not published: every image counts as its own patient.
+    A class is present if any radiologist marked it; images that not three of them read are counted, since rows of theirs are
+    lost. Patients are not published: every image counts as its own patient.
 
     Raises:
         UserError: a table or an image folder is wrong; names file, row and what is wrong.
@@ -64,6 +66,9 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         "same image in another format": len(files) - len(found),
     }
     index, counts = finish(frame[exists], folder, path, int((~exists).sum()), skipped)
+    readers = table.groupby("image_id")["rad_id"].nunique()
+    if other := int((readers[index["image_id"]] != READERS).sum()):
+        counts["images_of_other_than_three_readers"] = other
     # An error in the boxes is raised now, not when the figure is drawn.
     _boxes(path, table)
     return index, counts
@@ -77,7 +82,8 @@ def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    table = read_table(path, ["image_id", "class_name", *CORNERS])
+    # A row that is there twice is one mark of one radiologist.
+    table = read_table(path, ["image_id", "class_name", "rad_id", *CORNERS]).drop_duplicates()
     expect_file_names(path, table["image_id"])
     names = table["class_name"] = table["class_name"].replace(RENAMED)
     expect(

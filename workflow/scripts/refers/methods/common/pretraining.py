@@ -14,6 +14,7 @@ from refers.model.encoder_file import load_start
 from refers.model.encoders import build_encoder
 from refers.model.text_encoder import weights_file
 from refers.provenance import run_record
+from refers.provenance.ties import digest_of
 from refers.training.pretraining import pretraining_task
 from refers.training.runtime import seed_torch
 from refers.training.task import Task
@@ -69,7 +70,7 @@ class Inputs:
         """
         found = {name: run_record.file_digest(path) for name in HASHED if (path := getattr(self, name))}
         if self.init:
-            found["init"] = run_record.check_output(self.init, "encoder")
+            found["init"] = digest_of(self.init, "encoder")
         text = self.text_encoder and weights_file(self.text_encoder)
         return found | ({"text_encoder": run_record.file_digest(text)} if text and text.exists() else {})
 

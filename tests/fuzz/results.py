@@ -1,0 +1,192 @@
+"""Readers of what the pipeline writes: indexes, stores, tokens, splits, subsets, predictions, results; and the config."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import made_tables
+import numpy as np
+import pandas as pd
+from helpers import write_studies
+from refers import config
+from refers.config.read import read_files
+from refers.config.study import StudyConfig
+from refers.data.index import read_index
+from refers.data.mimic_studies import MimicStudies
+from refers.data.splits import read_split, read_subset
+from refers.data.store import INDEX_DIGEST
+from refers.evaluation.localisation import read_overlap
+from refers.evaluation.predictions import read_seeds
+from refers.evaluation.probe import open_features
+from refers.files import file_digest, read_json, write_parquet
+from refers.reporting.figures import read_metrics
+from refers.reporting.table_formats import read_csv, to_csv, to_markdown
+
+from fuzz import Reader
+from fuzz.damage import ARCHIVE, ARRAY, BYTES, JSON, LINES, PARQUET, TABLE, WHOLE
+
+CONFIG = Path(__file__).parents[2] / "config/config.yaml"
+TEXT = ("letter", "number", "sign", "flip", "byte", "head", "insert", "remove")
+# Files of a valid form that another program could have written.
+ROWS = ("value", "row less", "row twice", "rows mixed", "column of", "column less", "column named")
+ANY_TEXT = (
+    *TEXT,
+    "repeat",
+    "cut",
+    "lines cut",
+    "lines mixed",
+    "line less",
+    "line twice",
+    "node",
+    "columns",
+    "nul",
+    "zeros",
+)
+
+
+# ---- what pre-training reads
+
+
+def _studies(file: str) -> Callable[[Path], Path]:
+    """Index, store with its manifest, and tokens of eight studies."""
+
+    def make(folder: Path) -> Path:
+        random = np.random.default_rng(0)
+        images = random.integers(0, 256, (16, 6, 6), dtype=np.uint8)
+        tokens = random.integers(5, 50, (8, 6)).astype(np.uint16)
+        labels = {"Edema": random.choice([1, 0, -1, np.nan], 8), "Mass": random.choice([1, 0], 8)}
+        write_studies(folder, [2] * 8, ["train"] * 5 + ["val"] * 3, images, tokens, labels)
+        index, store = folder / "index.parquet", folder / "images.npy"
+        write_parquet(index, pd.read_parquet(index))
+        manifest = {"count": 16, "size": 6, "sha256": file_digest(store), "quarantined": [3]}
+        manifest |= {"remarks": {}, INDEX_DIGEST: file_digest(index)}
+        (folder / "images.json").write_text(json.dumps(manifest, indent=1))
+        return folder / file
+
+    return make
+
+
+def _read_studies(file: Path) -> dict[str, Any]:
+    paths = (file.with_name(name) for name in ("index.parquet", "images.npy", "tokens.npz", "images.json"))
+    studies = MimicStudies(*paths)
+    names = (
+        "rows",
+        "first",
+        "count",
+        "tokens",
+        "swapped",
+        "lengths",
+        "labels",
+        "image_ids",
+        "frontal",
+        "splits",
+    )
+    return {name: getattr(studies, name) for name in names} | {"store": np.array(studies.store)}
+
+
+PRETRAINING = (
+    Reader("index and store: index.parquet", _studies("index.parquet"), _read_studies, BYTES | WHOLE | PARQUET),
+    Reader("index and store: images.npy", _studies("images.npy"), _read_studies, BYTES | WHOLE | ARRAY),
+    Reader("index and store: images.json", _studies("images.json"), _read_studies, BYTES | WHOLE | JSON, contents=(*TEXT, "node", "absent")),
+    Reader("tokens.npz", _studies("tokens.npz"), _read_studies, BYTES | WHOLE | ARCHIVE, contents=("member byte", "member of another")),
+    Reader("index alone", _studies("index.parquet"), lambda file: read_index(file, ("image_id", "study_id", "view", "split")), BYTES | WHOLE | PARQUET, contents=ROWS),
+)  # fmt: skip
+
+
+# ---- what fine-tuning reads
+
+
+def _split(folder: Path) -> Path:
+    rows = np.arange(12)
+    names = [f"a{row}" for row in rows]
+    parts = np.array(["train", "val", "test"])[np.minimum(rows // 4, 2)]
+    frame = pd.DataFrame({"row": rows, "image_id": names, "patient_id": names, "split": parts})
+    write_parquet(
+        folder / "split.parquet",
+        frame.assign(**{"label:A": (rows % 2).astype(np.float32), "width": np.int32(9)}),
+    )
+    return folder / "split.parquet"
+
+
+def _subset(folder: Path) -> Path:
+    _split(folder)
+    (folder / "subset.csv").write_text("row,image_id,seed\n0,a0,0\n1,a1,0\n2,a2,0\n0,a0,1\n3,a3,1\n")
+    return folder / "subset.csv"
+
+
+def _read_subset(file: Path) -> pd.DataFrame:
+    split = file.with_name("split.parquet")
+    return read_subset(file, read_split(split), split, 0)
+
+
+def _features(folder: Path) -> Path:
+    np.save(folder / "features.npy", np.random.default_rng(0).random((5, 3), np.float32))
+    return folder / "features.npy"
+
+
+FINETUNING = (
+    Reader("split", _split, read_split, BYTES | WHOLE | PARQUET, contents=ROWS),
+    Reader("subset", _subset, _read_subset, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
+    Reader(
+        "features", _features, lambda file: np.array(open_features(file)), BYTES | WHOLE | ARRAY,
+        contents=("flip", "byte", "head", "zeros", "insert", "remove", "repeat", "array"),
+    ),
+)  # fmt: skip
+
+
+# ---- results
+
+
+def _predictions(folder: Path) -> Path:
+    names = [f"a{row}" for row in range(8)]
+    scores = np.random.default_rng(0).random((8, 2), np.float32)
+    frame = pd.DataFrame({"split": ["test"] * 5 + ["val"] * 3, "image_id": names, "patient_id": names})
+    frame = frame.assign(**{"label:A": np.int8([0, 1] * 4), "label:B": np.int8([1, 0] * 4)})
+    write_parquet(
+        folder / "predictions.parquet", frame.assign(**{"score:A": scores[:, 0], "score:B": scores[:, 1]})
+    )
+    return folder / "predictions.parquet"
+
+
+def _read_predictions(file: Path) -> Any:
+    found = read_seeds([file])
+    return found.classes, [
+        (each.ids, each.patients, each.labels, each.scores) for each in (found.test, found.val)
+    ]
+
+
+def _written(name: str, content: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_text(content)
+        return folder / name
+
+    return make
+
+
+def _table(file: Path) -> str:
+    return to_markdown(made_tables.table_of([read_json(file), made_tables.C2L], tests=[]))
+
+
+AUC = json.dumps(made_tables.REFERS, indent=1)
+METRICS = "".join(json.dumps({"step": step, "train": {"loss": 1 / step}}) + "\n" for step in range(1, 6))
+OVERLAP = "image_id,class,score,iou,area\n" + "".join(f"a{row},Mass,0.{row},0.2,0.1\n" for row in range(4))
+RESULTS = (
+    Reader("predictions", _predictions, _read_predictions, BYTES | WHOLE | PARQUET, contents=ROWS),
+    Reader("auc.json", _written("auc.json", AUC), _table, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("metrics.jsonl", _written("metrics.jsonl", METRICS), read_metrics, BYTES | WHOLE | LINES, contents=ANY_TEXT),
+    Reader("table as CSV", _written("table1.csv", to_csv(made_tables.table_of([made_tables.REFERS, made_tables.C2L]))), read_csv, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
+    Reader("iou.csv", _written("iou.csv", OVERLAP), read_overlap, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
+)  # fmt: skip
+
+
+# ---- config
+
+
+def _study(file: Path) -> Any:
+    return config.to_dict(config.load(StudyConfig, read_files([file])))
+
+
+CONFIGS = (Reader("config", _written("config.yaml", CONFIG.read_text()), _study, BYTES | WHOLE | LINES, contents=ANY_TEXT),)  # fmt: skip
+
+READERS = (*PRETRAINING, *FINETUNING, *RESULTS, *CONFIGS)
