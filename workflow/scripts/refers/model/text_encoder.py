@@ -7,6 +7,7 @@ files. No code that a folder brings is run, and no pickle but for its tensors.
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _expect_regular(folder: Path) -> None:
             raise UserError(f"{path}: not a regular file; download it again")
 
 
-def _expect_own_pieces(folder: Path, names: list[str]) -> None:
+def _expect_own_pieces(folder: Path, names: Sequence[str]) -> None:
     """Raise a UserError where a plain vocabulary has a piece twice, a special one not at all, or a control character.
 
     The pieces behind it have other ids than they had when the weights were trained.
