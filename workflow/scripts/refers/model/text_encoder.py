@@ -170,21 +170,6 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _check_bounds(folder: Path, sizes: Any, found: dict[str, Tensor]) -> None:
-    """Refuse sizes in config.json beyond those of any weight: a model of them would be built before it is compared."""
-    largest = max((side for tensor in found.values() for side in tensor.shape), default=0)
-    bounds = dict.fromkeys(
-        ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "type_vocab_size"),
-        largest,
-    )
-    for name, bound in (bounds | {"num_hidden_layers": len(found)}).items():
-        if not 0 < getattr(sizes, name) <= bound:
-            raise UserError(
-                f"{folder / BERT_FILES[0]}: {name} is {getattr(sizes, name)}, and no weight has this size;"
-                " use weights and config.json of one complete checkpoint"
-            )
-
-
 def _check_tensors(folder: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Refuse weights that are not, tensor by tensor, those of the architecture in config.json."""
     shared = found.keys() & expected.keys()
@@ -215,14 +200,22 @@ class TextEncoder(nn.Module):
         from transformers import BertModel
 
         sizes, weights = _sizes(folder), _weights(folder)
-        _check_bounds(folder, sizes, weights)
+        # These alone would be built one by one for ever.
+        if sizes.num_hidden_layers > len(weights):
+            raise UserError(
+                f"{folder / BERT_FILES[0]}: num_hidden_layers is {sizes.num_hidden_layers}, the weights have fewer;"
+                " use weights and config.json of one complete checkpoint"
+            )
         # every weight is replaced: its first values must not move the random numbers of the parts built next
         try:
             with torch.random.fork_rng(devices=[]):
+                # Without memory first: sizes of a damaged config.json may ask for more than there is.
+                with torch.device("meta"):
+                    plan = BertModel._from_config(sizes, attn_implementation="sdpa")
+                _check_tensors(folder, weights, plan.state_dict())
                 self.bert = BertModel._from_config(sizes, attn_implementation="sdpa")
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
             raise UserError(_advice(folder, error)) from None
-        _check_tensors(folder, weights, self.bert.state_dict())
         self.bert.load_state_dict(weights)
         self.hidden = self.bert.config.hidden_size
         for part in list(self.bert.modules()):
