@@ -19,7 +19,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from refers.errors import UserError, first_line
-from refers.files import stands_in
+from refers.files import expect_regular, stands_in
 
 # The types of NumPy's scalars, which a trained network's record often holds, and nothing that could hold an object.
 SCALARS = "?bBhHiIlLqQefd"
@@ -101,6 +101,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of a safetensors file; it raises as `read_safetensors`."""
     from safetensors import safe_open
 
+    expect_regular(path)
     with safe_open(path, "pt") as opened:
         return opened.metadata() or {}
 
@@ -171,6 +172,7 @@ def _is_archive(path: str | Path) -> bool:
 def _members(path: str | Path) -> set[str]:
     """Names of what a zip archive holds, without their folders; none of a file of another kind."""
     try:
+        expect_regular(path)
         with ZipFile(path) as archive:
             return {Path(name).name for name in archive.namelist()}
     except (OSError, BadZipFile):
