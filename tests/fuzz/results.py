@@ -20,7 +20,7 @@ from refers.evaluation.localisation import read_overlap
 from refers.evaluation.predictions import read_seeds
 from refers.evaluation.probe import open_features
 from refers.files import file_digest, read_json, write_parquet
-from refers.reporting.figures import read_metrics
+from refers.provenance.run_files import read_metrics
 from refers.reporting.table_formats import read_csv, to_csv, to_markdown
 
 from fuzz import Reader

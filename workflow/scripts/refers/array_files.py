@@ -53,7 +53,11 @@ def read_npz(path: str | Path, what: str, remedy: str, names: Collection[str] = 
         with np.load(path, allow_pickle=False) as opened:
             if lacking := [name for name in names if name not in opened.files]:
                 raise ValueError(f"no array {lacking[0]}")
-            return {name: opened[name] for name in names or opened.files}
+            found = {name: opened[name] for name in names or opened.files}
+        # NumPy returns the bytes of a member that is no array.
+        if odd := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{odd[0]} is no array")
+        return found
 
 
 def read_torch(path: str | Path) -> Any:

@@ -14,7 +14,7 @@ from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import expect_rows, open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import file_digest, why_unreadable
+from refers.files import expect_regular, file_digest, why_unreadable
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
@@ -120,6 +120,7 @@ class MimicStudies:
     def _read_words(self, path: Path, owner: np.ndarray) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
         columns = ["image_id", "x", "y", "size", "label", "split"]
         try:
+            expect_regular(path)
             table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
         except (OSError, ValueError) as error:
             raise UserError(

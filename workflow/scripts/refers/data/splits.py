@@ -17,7 +17,7 @@ from refers.config import Split
 from refers.data.index import SIZES, are_sizes, are_texts
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
 from refers.errors import UserError
-from refers.files import MAKERS, check_column, read_parquet, why_unreadable
+from refers.files import MAKERS, check_column, expect_regular, read_parquet, why_unreadable
 
 PARTS = ("train", "val", "test")
 LABELS = {"positive": 1, "negative": 0}
@@ -164,6 +164,7 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
     """
     remedy = "delete it and rerun label_subset.py"
     try:
+        expect_regular(path)
         subset = pd.read_csv(path, dtype={"image_id": str}, index_col=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a label subset ({why_unreadable(path, error)}); {remedy}") from None

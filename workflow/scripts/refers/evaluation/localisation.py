@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from refers.array_files import read_npz
 from refers.errors import UserError
-from refers.files import atomic_path, file_digest, why_unreadable
+from refers.files import atomic_path, expect_regular, file_digest, why_unreadable
 
 # Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
 OVERLAP = ["image_id", "class", "score", "iou", "area"]
@@ -131,6 +131,7 @@ def read_overlap(path: Path) -> pd.DataFrame:
         UserError: the file cannot be read, has another header, or an IoU or area is not a number from 0 to 1.
     """
     try:
+        expect_regular(path)
         found = pd.read_csv(path, dtype={"image_id": str, "class": str, "iou": float, "area": float})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({why_unreadable(path, error)}); {AGAIN}") from None

@@ -8,7 +8,7 @@ import numpy as np
 
 from refers.columns import LABEL, SCORE
 from refers.errors import UserError
-from refers.files import why_unreadable
+from refers.files import expect_regular, why_unreadable
 
 RERUN = "delete it and rerun the fine-tune"
 
@@ -144,6 +144,7 @@ def _read(path: Path) -> Predictions:
     import pyarrow.parquet as parquet
 
     try:
+        expect_regular(path)
         with parquet.ParquetFile(path, page_checksum_verification=True) as opened:
             table = opened.read()
     # pyarrow's errors are ValueErrors.
