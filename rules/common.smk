@@ -20,7 +20,7 @@ from refers.config import Section, to_dict
 from refers.config.read import merge_layers, read_arguments, read_settings
 from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
-from refers.files import file_digest, large_file_digest, read_json
+from refers.files import file_digest, large_file_digest, read_json, remembered_digest
 from refers.provenance.code_digests import code_of
 from refers.study import paths
 from refers.study.availability import Availability
@@ -229,7 +229,11 @@ def of_source(pattern):
 def is_as_packed(path):
     """Whether an image store has the content that its manifest states; the digest is remembered by size and times."""
     with contextlib.suppress(UserError, OSError, KeyError, TypeError):
-        return read_json(path.with_suffix(".json"))["sha256"] == large_file_digest(path)
+        stated = read_json(path.with_suffix(".json"))["sha256"]
+        size = path.stat().st_size / 1e9
+        if size > 1 and not remembered_digest(path):
+            print(f"{path}: hashing {size:.1f} GB, once, to know whether it changed", file=sys.stderr)
+        return stated == large_file_digest(path)
     return False
 
 

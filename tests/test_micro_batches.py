@@ -1,10 +1,14 @@
 """A batch in micro-batches: losses, gradients, draws and queue of the whole batch, for every objective."""
 
+import dataclasses
+import json
+import math
+
 import pytest
 import torch
 from refers import config
 from refers.errors import UserError
-from refers.training import distributed, trainer
+from refers.training import augment, distributed, trainer
 from refers.training.precision import Precision
 from refers.training.runtime import seed_torch
 from refers.training.step import train_step
@@ -76,6 +80,29 @@ def test_no_part_is_larger_than_asked_or_than_the_memory(asked, parts, make_task
     outcome = trainer.fit(task, training, CPU, tmp_path, "x")
     assert outcome["micro_batches"] == parts
     assert max(seen[-parts:]) == -(-4 // parts)
+
+
+@pytest.mark.parametrize("name", ["refers", "model_genesis", "c2l"])
+def test_the_batch_is_augmented_and_distorted_once(name, make_task, monkeypatch):  # noqa: F811
+    task, seen = make_task(name), []
+    apply = augment.apply
+    monkeypatch.setattr(augment, "apply", lambda *given: (seen.append("augmented"), apply(*given))[1])
+    if name == "model_genesis":
+        distort = task.module.distort
+        task.module.distort = lambda images: (seen.append("distorted"), distort(images))[1]
+    step_of(task, 3)
+    assert seen == ["augmented", "distorted"][: len({*seen})]
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_a_batch_of_fewer_items_than_parts_has_one_part_an_item(sharded, make_task, tmp_path):  # noqa: F811
+    task = dataclasses.replace(make_task("lsp"), sharded=sharded)
+    training = config.Training(
+        steps=2, warmup_steps=0, batch_size=4, precision="fp32", micro_batches=9, log_every=1
+    )
+    trainer.fit(task, training, CPU, tmp_path, "x")
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(record["train"]["loss"]) for record in records if "train" in record)
 
 
 def test_dropout_draws_the_same_masks_in_both_passes_of_a_part_and_others_in_the_next(tmp_path):

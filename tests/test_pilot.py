@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,14 @@ def test_pretraining_takes_and_records_the_rate_of_its_pilot(small_model, small_
     optimiser = record["settings"]["training"]["optimiser"]
     assert {name: optimiser[name] for name in ("name", "lr")} == found["chosen"]
     assert {"pilot", "tokens"} <= record["inputs"].keys()
+
+
+def test_a_candidate_whose_held_out_loss_overflows_has_diverged(tmp_path):
+    def build(settings):
+        found = task()
+        if settings.training.optimiser.lr == 0.05:
+            found.validate = lambda: {"loss": math.inf, "trivial": 2.0, "score": -math.inf}
+        return found
+
+    tried = pilot.try_candidates(settings_of(), grid(("sgd", 0.05)), build, CPU, tmp_path, "x")
+    assert [(each["loss"] is None, each["diverged"]) for each in tried] == [(False, None), (True, 20)]

@@ -24,7 +24,7 @@ from refers.evaluation.cell_file import odd_input, read_cell, read_test
 from refers.evaluation.localisation import Maps, read_maps, write_maps
 from refers.evaluation.predictions import read_runs, read_seeds
 from refers.files import file_digest, read_object, write_parquet
-from refers.provenance.run_files import read_metrics, read_pilot
+from refers.provenance.run_files import read_pilot
 from refers.provenance.ties import check_runs, record_of
 from refers.reporting.rule_graph import read_csv
 from refers.reporting.table_formats import FIELDS
@@ -536,7 +536,6 @@ def maps_of(files: tuple[Path, Path]) -> tuple:
 
 
 NOTED = [
-    Case("metrics with NaN", json_file("metrics.jsonl", '{"step": 1, "train": {"loss": NaN}}\n'), read_metrics, refused("metrics.jsonl", "row 1")),
     Case("metrics of another training", curve, drawn, refused("metrics.jsonl", "run.json", "pretrain.py")),
     Case("metrics without a record", curve, record_of_curve, {}),
     Case("a pilot", json_file("c2l.json", PILOT), read_pilot, outcome),

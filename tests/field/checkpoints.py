@@ -277,6 +277,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\
 OBJECT = np.array([{}], dtype=object)
 REFUSED = {
     "student and teacher": (torch_file(lambda: {"student": under("module.backbone.", vit()), "teacher": under("backbone.", vit(1))}), ("student", "teacher", "checkpoint_key")),
+    "two sides of a network": (torch_file(lambda: under("visual.", vit()) | under("encoder.", vit(1))), ("visual", "encoder", "checkpoint_key")),
     "query and key encoders": (torch_file(lambda: under("module.encoder_q.", vit()) | under("module.encoder_k.", vit(1))), ("encoder_q", "encoder_k", "checkpoint_key")),
     "a place of another name": (torch_file(lambda: under("my_tower.", vit())), ("my_tower", "checkpoint_key")),
     "a key of no network": (torch_file(lambda: {"model": vit()}, key="teacher"), ("teacher", "model")),

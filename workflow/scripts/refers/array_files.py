@@ -135,8 +135,6 @@ def one_line(path: str | Path, what: str, remedy: str) -> Generator[None]:
         # A FIFO would hang, and a folder has no content.
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("not a regular file")
-        if standing := stands_in(path):
-            raise ValueError(standing)
         yield
     except UserError:
         raise
@@ -156,6 +154,9 @@ def _reason(path: str | Path, error: Exception) -> str:
     """Why a file cannot be read, in few words."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    # Only of a file that cannot be read: the first bytes of a good one may be anything.
+    if standing := stands_in(path):
+        return standing
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
     if isinstance(error, pickle.UnpicklingError):

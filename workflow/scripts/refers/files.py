@@ -92,16 +92,22 @@ def large_file_digest(path: str | Path) -> str:
 
     The change time is one of them, which no program can set: bytes that were changed under an old date are noticed.
     """
-    memory = _digest_memory(path)
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        remembered = json.loads(memory.read_text(encoding="utf-8"))
-        if remembered["state"] == _file_state(path):
-            return str(remembered["sha256"])
+    if known := remembered_digest(path):
+        return known
     digest = file_digest(path)
     # A folder that cannot be written costs the next job the time of a digest.
     with suppress(UserError):
         remember_digest(path, digest)
     return digest
+
+
+def remembered_digest(path: str | Path) -> str:
+    """SHA-256 that is remembered of a file as it is; empty where none is."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        remembered = json.loads(_digest_memory(path).read_text(encoding="utf-8"))
+        if remembered["state"] == _file_state(path):
+            return str(remembered["sha256"])
+    return ""
 
 
 def remember_digest(path: str | Path, digest: str) -> None:
@@ -178,10 +184,13 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
 
 
 def expect_own_names(schema: Any) -> None:
-    """Raise a ValueError where the columns of a Parquet file are not those that pandas saved: no checksum covers names."""
+    """Raise a ValueError where a Parquet file lacks a column that pandas saved: no checksum covers names.
+
+    Other programs may have added columns or changed their order.
+    """
     about = schema.pandas_metadata or {}
     saved = about.get("columns", []) if isinstance(about, dict) else []
-    if about and [each.get("field_name") for each in saved if isinstance(each, dict)] != schema.names:
+    if {each.get("field_name") for each in saved if isinstance(each, dict)} - {*schema.names}:
         raise ValueError("damaged: its columns contradict each other")
 
 

@@ -47,6 +47,8 @@ WRAPPERS = frozenset(
     )
 )
 # Of weights averaged over a training, which stand beside those of its last step.
+# Names of the two sides of a network of images and text, and of the trained one of two.
+PARTS = re.compile(r"(^|_)(visual|vision|image|img|online)(_|$)")
 AVERAGED = re.compile(r"(^|_)(ema|swa|averaged)(_|$)")
 # Put around any part of a network, anywhere in a name, by torch.compile, FSDP, activation checkpointing and DeepSpeed.
 TRANSPARENT = frozenset(
@@ -55,6 +57,8 @@ TRANSPARENT = frozenset(
 ROOT = "."
 DEEPEST = 8
 KEY = "checkpoint_key"
+KEYED = f"set {KEY} to the one that is meant"
+ALONE = "save that network's tensors alone"
 
 
 class Network(NamedTuple):
@@ -72,13 +76,16 @@ class Network(NamedTuple):
     others: list[str]
 
 
-def read_network(source: str, layouts: Collection[Collection[str]], key: str | None = None) -> Network:
+def read_network(
+    source: str, layouts: Collection[Collection[str]], key: str | None = None, has_key: bool = True
+) -> Network:
     """The network of one of these layouts in a checkpoint file.
 
     Args:
         source: a file in npz, safetensors or torch's format, read without executing pickles.
         layouts: each the names of tensors by which a network is known.
         key: words of the place of the network that is meant, such as `teacher`, where a file has several.
+        has_key: whether the config has such a key for this file, to be named in messages.
 
     Raises:
         UserError: the file is missing, damaged, in another format or holds no tensors by name; or it has several networks
@@ -91,7 +98,7 @@ def read_network(source: str, layouts: Collection[Collection[str]], key: str | N
         raise UserError(f"{source}: holds no weights{alone}; use a checkpoint of a network")
     tensors, removed = _without_transparent(tensors, source)
     places = _places(tensors, layouts)
-    place, others = _choose(places, tensors, source, key)
+    place, others = _choose(places, tensors, source, key, KEYED if has_key else ALONE)
     if place is None:
         place = _best_guess(tensors, maps)
     found = _at(place, others, tensors, maps, removed)
@@ -189,7 +196,7 @@ def _places(tensors: dict[str, Tensor], layouts: Collection[Collection[str]]) ->
 
 
 def _choose(
-    places: list[str], tensors: dict[str, Tensor], source: str, key: str | None
+    places: list[str], tensors: dict[str, Tensor], source: str, key: str | None, remedy: str
 ) -> tuple[str | None, list[str]]:
     """The place of the network that is meant, None where none is known, and all other places."""
     if key:
@@ -200,13 +207,15 @@ def _choose(
     else:
         chosen = [place for place in places if all(word in WRAPPERS for word in _words(place))]
         if places and not chosen:
-            raise UserError(f"{source}: its network stands at {_names(places)}; set {KEY} to that")
+            raise UserError(f"{source}: its network stands at {_names(places)}; {remedy}")
     last = [place for place in chosen if not any(map(AVERAGED.search, _words(place)))]
     chosen = last or chosen
-    differing = [place for place in chosen[1:] if not _equal(tensors, chosen[0], place)]
+    # Behind a word that says which of several networks it is, such as `visual`, may be the one that is meant.
+    rivals = [] if key else [place for place in places if any(map(PARTS.search, _words(place)))]
+    differing = [place for place in [*chosen[1:], *rivals] if not _equal(tensors, chosen[0], place)]
     if differing:
         raise UserError(
-            f"{source}: has several networks, {_names([chosen[0], *differing])}; set {KEY} to the one that is meant"
+            f"{source}: has several networks, {_names([chosen[0], *dict.fromkeys(differing)])}; {remedy}"
         )
     if not chosen:
         return None, []

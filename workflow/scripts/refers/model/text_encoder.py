@@ -157,7 +157,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     path = weights_file(folder)
     if not path.is_file():
         raise UserError(f"{path} not found; place a BERT there (docs/data.md says which)")
-    network = read_network(str(path), [LAYOUT])
+    network = read_network(str(path), [LAYOUT], has_key=False)
     found = {}
     for name, tensor in (network.tensors | network.outside).items():
         name = name.removeprefix("bert.")

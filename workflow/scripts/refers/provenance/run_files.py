@@ -28,7 +28,7 @@ def read_metrics(path: Path) -> list[dict]:
     """Lines of a metrics.jsonl.
 
     Raises:
-        UserError: the file cannot be read, or a line is not a record of a step and its finite losses; names file and line.
+        UserError: the file cannot be read, or a line is not a record of a step and its losses; names file and line.
     """
     records: list[dict] = []
     for number, line in enumerate(read_utf8(path, TRAINING).splitlines(), 1):
@@ -49,7 +49,8 @@ def _is_record(record: Any) -> bool:
     if not isinstance(record, dict) or not _is_number(record.get("step")):
         return False
     parts = [record[kind] for kind in ("train", "validation") if kind in record]
-    return all(isinstance(part, dict) and _is_number(part.get("loss")) for part in parts)
+    # A loss that overflowed is a fact of its training, and whoever reads it says what follows.
+    return all(isinstance(part, dict) and type(part.get("loss")) in (int, float) for part in parts)
 
 
 def _is_number(value: Any) -> bool:

@@ -155,14 +155,15 @@ class Turns:
 
     def __init__(self, count: int) -> None:
         self.count, self.seed = count, torch.initial_seed()
-        self.number, self.calls, self.items, self.noting = 0, 0, 0, True
+        self.number, self.calls, self.makings, self.items, self.noting = 0, 0, 0, 0, True
         self.noted: list[list[Tensor]] = [[] for _ in range(count)]
+        self.made: dict[int, tuple[Any, Tensor, Tensor | None]] = {}
 
     @contextmanager
     def turn(self, number: int, noting: bool) -> Generator[None]:
         """The pass of one part; all random numbers of the step are drawn anew in it."""
         global _turns
-        self.number, self.noting, self.calls = number, noting, 0
+        self.number, self.noting, self.calls, self.makings = number, noting, 0, 0
         torch.manual_seed(self.seed)
         _turns = self
         try:
@@ -181,6 +182,21 @@ class Turns:
             return [value.detach()]
         self.calls += 1
         return [values[self.calls - 1] for values in self.noted]
+
+    def once(self, work: Callable[[], Result]) -> Result:
+        """What `work` returned in the first pass; the random numbers after it are those that followed it there."""
+        self.makings += 1
+        on_gpu = torch.cuda.is_initialized()
+        if self.makings not in self.made:
+            result = work()
+            after = torch.cuda.get_rng_state() if on_gpu else None
+            self.made[self.makings] = (result, torch.get_rng_state(), after)
+            return result
+        result, host, gpu = self.made[self.makings]
+        torch.set_rng_state(host)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu)
+        return result
 
     def gather(self, rows: Tensor) -> Tensor:
         everyone = self.note(rows)
@@ -233,6 +249,11 @@ class _Gather(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(_size)[_rank]
+
+
+def once(work: Callable[[], Result]) -> Result:
+    """Result of work on the whole batch that needs no gradient, such as its augmentation; done once for all parts of it."""
+    return _turns.once(work) if _turns else work()
 
 
 def gather(rows: Tensor) -> Tensor:

@@ -115,12 +115,16 @@ class Batches:
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a training batch."""
+        return self.objective(distributed.once(lambda: self.for_training(batch)))
+
+    def for_training(self, batch: Batch) -> Batch:
+        """A training batch with the augmentation that is drawn for it."""
         params, settings = self.params(batch, augment.sample_params), self.objective.settings
         if self.by_study and settings.flip == "study":
             params = augment.repeat_flip(params, self.views)
         if "place" in batch:
             params = augment.crop_at(params, batch["place"], settings.zoom, settings.shift)
-        return self.objective(self.augmented(batch, params))
+        return self.augmented(batch, params)
 
     def held_out(self) -> Iterator[Batch]:
         """Batches of the held-out items, without augmentation; of several crops the first one is without."""

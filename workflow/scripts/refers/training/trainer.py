@@ -8,6 +8,7 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from refers.training import distributed, optim
 from refers.training.precision import Precision
 from refers.training.resume import RESUME, StateWriter, load_state
 from refers.training.runtime import Termination, oom_as_user_error, seed_torch
-from refers.training.step import TooLarge, micro_batch_note, more_micro_batches, train_step
+from refers.training.step import TooLarge, item_count, micro_batch_note, more_micro_batches, train_step
 from refers.training.task import TORCH, Batch, Task, pinned
 
 
@@ -115,7 +116,7 @@ class Trainer:
         """Train to the last step; what the function `fit` returns and raises."""
         settings, progress = self.settings, self.progress
         began = time.monotonic()
-        with ThreadPoolExecutor(1) as reader, self.states, Termination() as termination:
+        with Termination() as termination, ThreadPoolExecutor(1) as reader, self.states:
             try:
                 ahead = reader.submit(self.load, self.start)
                 self.module.train()
@@ -146,6 +147,9 @@ class Trainer:
                     if saving:
                         self.save()
             except Preempted:
+                # whatever became of the state that was being written, this one is tried
+                with suppress(UserError):
+                    self.states.wait()
                 self.save()
                 self.states.wait()
                 where = f"at step {progress.step} of {settings.steps}"
@@ -175,7 +179,9 @@ class Trainer:
             # Micro-batches that take turns do so in Python, which a compiled loss does not see.
             task = self.task if progress.parts == 1 or not self.task.sharded else self.uncompiled
             try:
-                losses = train_step(task, batch, self.precision, self.optimiser, clip, progress.parts)
+                # The last batch of an epoch may have fewer items than the others have parts.
+                parts = min(progress.parts, item_count(batch))
+                losses = train_step(task, batch, self.precision, self.optimiser, clip, parts)
                 break
             except TooLarge:
                 # The traceback still holds the step's tensors: memory is free only after this block.

@@ -73,7 +73,7 @@ class Restoration(PretrainingObjective):
         """Losses of normalised images (B, 1, S, S), and the encoder's features of this rank's distorted ones."""
         clean = images * STD + MEAN
         with torch.no_grad():
-            distorted = self.distort(clean)
+            distorted = distributed.once(lambda: self.distort(clean))
             changed = distorted != clean
         clean, distorted, changed = distributed.local_shard(clean, distorted, changed)
         features = self.encoder((distorted - MEAN) / STD)
