@@ -406,9 +406,9 @@ def test_malformed_images_are_refused(tmp_path, monkeypatch, capsys, file, row, 
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--size", 0, r"--size 0 is outside"),
-        ("--tolerance", 2, r"--tolerance 2\.0 is outside"),
-        ("--tolerance", "nan", r"--tolerance nan is outside"),
+        ("--size", 0, r"--size: must be from 8 to 2048, found 0"),
+        ("--tolerance", 2, r"--tolerance: must be from 0 to 1, found 2"),
+        ("--tolerance", "nan", r"--tolerance: must be from 0 to 1, found nan"),
         ("--folder", "nowhere", "nowhere: no such folder; place"),
         ("--out", "0.png/images.npy", "0.png.*free space or choose a writable folder"),
     ],
@@ -595,8 +595,8 @@ def test_a_split_is_not_checked_against_files_that_do_not_fit(
         (absent("split.parquet"), 1, "unreadable split file"),
         (cut("split.parquet"), 1, "unreadable split file"),
         (value("image_id", 2, None), 1, r"row 2: image_id None is not text"),
-        (names(["0.png"]), 0, "ratio 0.0"),
-        (names(["0.png"]), 101, "ratio 101.0"),
+        (names(["0.png"]), 0, "--ratio: must be above 0"),
+        (names(["0.png"]), 101, "--ratio: must be from 0 to 100, found 101"),
     ],
     ids=["absent split", "cut split", "missing image", "ratio zero", "ratio above 100"],
 )

@@ -127,7 +127,11 @@ def test_vinbigdata_takes_any_reader_and_images_converted_beforehand(tmp_path):
     assert frame["label:Nodule-Mass"].tolist() == [0, 1]
     assert frame.filter(like="label:").sum(axis=1).tolist() == [0, 1]
     assert frame[["width", "height"]].to_numpy().tolist() == [[20, 30], [20, 30]]
-    assert counts == {"missing_images": 1, "skipped": {"image not in train.csv": 1}}
+    assert counts == {
+        "missing_images": 1,
+        "skipped": {"image not in train.csv": 1},
+        "images_of_other_than_three_readers": 2,
+    }
     write_text(tmp_path / "train.csv", VBD + "a,Cold,14,R1,,,,")
     with pytest.raises(UserError, match="row 2: 'Cold' is not a class"):
         adapter("vinbigdata")(tmp_path)

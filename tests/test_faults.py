@@ -12,7 +12,6 @@ import resource
 import runpy
 import signal
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -516,7 +515,7 @@ def test_a_read_only_folder_is_one_line(tmp_path, monkeypatch, name):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     writers = write_all(tmp_path)
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(
         UserError, match=rf"{name}: cannot be written \(Read-only file system\); free space or choose"
     ):

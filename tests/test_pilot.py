@@ -307,4 +307,4 @@ def test_a_candidate_whose_held_out_loss_overflows_has_diverged(tmp_path):
         return found
 
     tried = pilot.try_candidates(settings_of(), grid(("sgd", 0.05)), build, CPU, tmp_path, "x")
-    assert [(each["loss"] is None, each["diverged"]) for each in tried] == [(False, None), (True, 20)]
+    assert [(each["loss"] is None, each["diverged"]) for each in tried] == [(False, None), (True, 30)]

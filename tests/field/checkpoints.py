@@ -372,7 +372,17 @@ def moved_encoder(folder: Path) -> Path:
     from refers.files import file_digest
 
     path = encoder_file(folder)
-    (folder / "run.json").write_text(json.dumps({"outputs": {"encoder": file_digest(path)}}))
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                "script": "pretrain.py",
+                "settings": {},
+                "seed": 0,
+                "inputs": {},
+                "outputs": {"encoder": file_digest(path)},
+            }
+        )
+    )
     return encoder_file(folder, seed=1)
 
 

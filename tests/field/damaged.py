@@ -113,7 +113,7 @@ CASES = [
     Case("a pipe as config.json", with_pipe, size, refused("config.json", "regular")),
     Case("layers without end", with_layers(10**30), TextEncoder, refused("config.json", "num_hidden_layers")),
     Case("a comma less in a row of a table", table(lambda text: text[:-9] + text[-9:].replace(",", "", 1)), rows_of, refused("table1.csv", "row")),
-    Case("an empty table", table(lambda text: ""), rows_of, refused("table1.csv", "empty")),
+    Case("an empty table", table(lambda text: ""), rows_of, refused("table1.csv", "header")),
     Case("a pipe as a table", pipe, rows_of, refused("table1.csv", "regular")),
     Case("an index", index(bytes), names_of, ["image_id", LABEL.decode()]),
     Case("an index with another name for a label", index(other_name), names_of, refused("index.parquet")),

@@ -140,9 +140,11 @@ def _check_png(path: Path) -> None:
         if opened.read(len(PNG)) != PNG:
             return
         while len(head := opened.read(8)) == 8:
-            content = opened.read(int.from_bytes(head[:4], "big"))
+            length = int.from_bytes(head[:4], "big")
+            if len(content := opened.read(length)) < length:
+                raise ValueError("truncated")
             if opened.read(4) != zlib.crc32(content, zlib.crc32(head[4:])).to_bytes(4, "big"):
-                raise ValueError(f"damaged: chunk {head[4:]!r} does not have its checksum")
+                raise ValueError(f"damaged: chunk {head[4:].decode('latin-1')!r} differs from its checksum")
 
 
 def _decode_picture(path: Path, enough: int | None) -> np.ndarray:

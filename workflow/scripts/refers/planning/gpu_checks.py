@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from refers import config, devices
 from refers.config.study import Reports
@@ -26,7 +26,6 @@ from refers.planning import stand_in
 from refers.planning.step_costs import context_of
 from refers.planning.step_times import NEVER, Timed, time_steps
 from refers.training.runtime import choose_device
-from refers.training.step import item_count
 from refers.training.task import Batch, Task
 from refers.training.trainer import fit
 
@@ -251,20 +250,23 @@ def out_of_memory(place: Place, settings: config.Pretrain) -> dict[str, Any]:
             limit / torch.cuda.get_device_properties(device).total_memory, device
         )
     else:
-        task = replace(task, loss=_refusing(task.loss, settings.training.batch_size))
+        task.keep.register_forward_hook(_refuse_once())
     split = time_steps(task, settings.training, device, place.folder / "scarce", 2, 0)
     if split.micro_batches < 2:
         raise UserError(f"a batch in {limit or 0:.0f} bytes was not split into micro-batches; report this")
     return {"micro_batches": split.micro_batches, "limit_bytes": limit, "seconds_per_step": split.median}
 
 
-def _refusing(loss: Callable[[Batch], dict[str, Tensor]], size: int) -> Callable[[Batch], dict[str, Tensor]]:
-    def refuses(batch: Batch) -> dict[str, Tensor]:
-        if item_count(batch) == size:
-            raise torch.OutOfMemoryError("out of memory, by hand")
-        return loss(batch)
+def _refuse_once() -> Callable[..., None]:
+    """A hook of a network that refuses its first training batch."""
+    refused: list[bool] = []
 
-    return refuses
+    def hook(network: nn.Module, *_given: Any) -> None:
+        if network.training and not refused:
+            refused.append(True)
+            raise torch.OutOfMemoryError("out of memory, by hand")
+
+    return hook
 
 
 # ---- the lock of a GPU
