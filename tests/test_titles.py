@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import jinja2
 import pytest
 from docutils.core import publish_parts
+from field.artefacts import AUC
 from made_tables import C2L, COLUMNS, REFERS, ROWS, auc_of, compiled, table_of
 from markdown_it import MarkdownIt
 from refers.claims import claims
@@ -166,7 +167,7 @@ def test_figures_show_titles_as_they_are(tmp_path):
 
 
 def test_the_script_draws_such_titles(tmp_path, call):
-    cell = {"method": "a", "ratio": 100, "test": {"mean": 0.7, "sd": 0.01}}
+    cell = AUC | {"method": "a", "ratio": 100}
     (tmp_path / "auc.json").write_text(json.dumps(cell))
     spec = {"kind": "ratios", "title": "$$", "note": "$x", "sources": ["a"]}
     spec["methods"] = [{"id": "a", "title": "_ours", "status": ""}]
