@@ -170,6 +170,7 @@ def _reason(path: str | Path, error: Exception) -> str:
 
 def _is_archive(path: str | Path) -> bool:
     """Whether a file begins as a zip archive does."""
+    expect_regular(path)
     with open(path, "rb") as opened:
         return opened.read(4) == b"PK\3\4"
 
