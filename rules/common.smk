@@ -68,12 +68,12 @@ SPECS = Specs(AVAILABILITY)
 shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
-def asked_too(rule, other):
-    """Let the threads and resources that a command or a profile sets for `other` hold for `rule` as well."""
+def asked_too(name, other):
+    """Let the threads and resources that a command or a profile sets for rule `other` hold for rule `name` as well."""
     for kind in ("overwrite_threads", "overwrite_resources"):
         found = dict(getattr(workflow.resource_settings, kind))
-        if other in found and rule not in found:
-            setattr(workflow.resource_settings, kind, found | {rule: found[other]})
+        if other in found and name not in found:
+            setattr(workflow.resource_settings, kind, found | {name: found[other]})
 
 
 # before the first rule, which takes its threads and resources from there
