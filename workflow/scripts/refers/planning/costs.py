@@ -49,6 +49,8 @@ PARALLEL = ("pack_images", "clean_reports", "discover_words")
 TRAINING = ("pilot", "pretrain", "finetune")
 GPU_RULES = (*TRAINING, "attend", "extract_features")
 CELL_RULES = ("cell", "probe_cell", "ttest")
+# what the entry of a counted step has
+STEP = {"flops", "forward_flops", "parameters", "gpu_bytes", "batch", "encoder_parameters"}
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
 ROW_BYTES, LABEL_BYTES = 24, 9  # of predictions.parquet: the ids of a row, and a label with its score
 MOMENTS = {"sgd": 1, "adam": 2}
@@ -232,11 +234,12 @@ class CostModel:
         return None if asked is None else asked * 1e6 / 2**20
 
     def _step(self, key: str) -> dict:
-        if key not in self.steps:
+        found = self.steps.get(key)
+        if not isinstance(found, dict) or not (UNCOUNTED in found or found.keys() >= STEP):
             raise UserError(
                 f"steps.json has no {key}: it is of other settings; make it again with `snakemake plan -R calibrate`"
             )
-        return self.steps[key]
+        return found
 
     def _pretraining(self, job: Job) -> Cost:
         method = job.wildcards["method"]
