@@ -188,6 +188,8 @@ REFERENCES = [
     rejected(name, text, *words)
     for name, text, *words in (
         ("a reference without a baseline", "tables: {table1: {baseline: ~}}", "tables.table1", "baseline"),
+        ("a baseline that is no row", "tables: {table1: {baseline: random}}", "tables.table1", "rows"),
+        ("a title that rings", 'methods: {refers: {title: "a\\x07b"}}', "methods.refers.title", "invisible"),
         ("a row against itself", "tables: {table1: {baseline: refers}}", "tables.table1", "both refers"),
         ("settings of no ratio", "finetune: {cells: {nih/2: {}}}", "no cell 'nih/2'"),
         ("settings of no dataset", "finetune: {cells: {nhi/1: {}}}", "no dataset 'nhi'"),

@@ -44,6 +44,18 @@ def is_inverted_ramp(grey: np.ndarray) -> None:
     is_ramp(255 - grey)
 
 
+def is_falling(grey: np.ndarray) -> None:
+    flat = grey.astype(int).ravel()
+    assert (np.diff(flat) <= 0).all()
+    assert (flat[0], flat[-1]) == (255, 0)
+
+
+def turned(folder: Path) -> Path:
+    """Stored a quarter turn from how it is seen, uncompressed."""
+    Image.fromarray(RAMP).save(folder / "a.tif", tiffinfo={274: 6})
+    return folder / "a.tif"
+
+
 def remarked(path: Path) -> tuple[np.ndarray, dict[str, int]]:
     remarks: Counter[str] = Counter()
     return decode(path, remarks=remarks), dict(remarks)
@@ -350,6 +362,10 @@ CASES = [
         decode,
         refused("a.tif", "not finite"),
     ),
+    Case("float TIFF that overshoots 255", picture(RAMP * np.float32(255.7 / 255), "a.tif"), decode, is_ramp),
+    Case(
+        "a turned TIFF", turned, decode, lambda grey: np.testing.assert_array_equal(grey, np.rot90(RAMP, -1))
+    ),
     Case("16-bit TIFF whose zero is white", zero_is_white, decode, is_ramp),
     Case("1-bit PNG", picture(Image.fromarray(RAMP >= 128)), decode, is_two_tone),
     Case("1-bit DICOM", one_bit, decode, is_two_tone),
@@ -381,6 +397,21 @@ CASES = [
         is_two_tone,
     ),
     Case("window of 0.9", window(127.5, 0.9), remarked, is_threshold_at_128),
+    *(
+        Case(
+            f"a window of {function} behind a slope of -1",
+            dicom(
+                RescaleSlope=-1,
+                RescaleIntercept=255,
+                VOILUTFunction=function,
+                WindowCenter=128,
+                WindowWidth=256,
+            ),
+            decode,
+            is_falling,
+        )
+        for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    ),
     Case("window width NaN", with_raw(WindowWidth="NaN "), decode, refused("a.dcm", "not finite")),
     Case(
         "window center Inf", with_raw(WindowCenter="Inf ", WindowWidth="256 "), decode, refused("not finite")
@@ -470,7 +501,7 @@ CASES = [
         for word, read in READERS.items()
     ),
     Case("a pipe as DICOM", lambda folder: pipe(folder, "a.dcm"), decode, refused("not a regular file")),
-    Case("a folder as PNG", directory, decode, refused("not a regular file")),
+    Case("a folder as PNG", directory, decode, refused("directory")),
     Case("text as DICOM", text, decode, refused("a.dcm", "not a DICOM image")),
     Case("empty file", lambda folder: text(folder, ""), decode, refused("empty file")),
 ]

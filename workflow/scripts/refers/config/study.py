@@ -35,6 +35,8 @@ def _nothing(fragment: Any) -> Any:
 def _check_text(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
+    if odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]", text):
+        raise ValueError(f"contains the invisible character {odd[0]!r}; remove it")
     return text
 
 
@@ -512,6 +514,11 @@ class Table(Section):
             raise ValueError("reference needs a baseline to be compared with: a row, or best")
         if self.reference and self.reference == self.baseline:
             raise ValueError(f"reference and baseline are both {self.baseline}; name two rows, or best")
+        for key, row in (("reference", self.reference), ("baseline", self.baseline)):
+            if row not in (None, "best", *self.rows):
+                raise ValueError(
+                    f"{key} {row} is not one of its rows; add it, or name one of {', '.join(self.rows)}"
+                )
         if self.against and (self.reference or self.per_class or self.protocol == "probe"):
             raise ValueError(
                 "against compares fine-tuned rows with one method; leave out reference, per_class and protocol"

@@ -149,7 +149,8 @@ def _check_png(path: Path) -> None:
 
 def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
     _check_png(path)
-    with Image.open(path, formats=FORMATS) as image:
+    # Of a path PIL would map an uncompressed TIFF into memory, with the sides that it has after it is turned.
+    with open(path, "rb") as opened, Image.open(opened, formats=FORMATS) as image:
         _check_size(*image.size)
         tags = getattr(image, "tag_v2", {})
         # A tile is decoded whole, whatever part of it the image shows.
@@ -184,7 +185,8 @@ def _full_range(values: np.ndarray, white_zero: bool = False) -> np.ndarray:
     if is_float and 1 < high < 128 and not np.array_equal(values, np.round(values)):
         raise ValueError(f"grey values from {low:g} to {high:g}, expected fractions up to 1 or grey levels")
     top = 1 if is_float and high <= 1 else 2 ** max(8, int(high).bit_length()) - 1
-    grey = np.round(values * np.float32(255 / top)).astype(np.uint8)
+    # 255.7, an overshoot of resizing, is 255
+    grey = np.round(values * np.float32(255 / top)).clip(0, 255).astype(np.uint8)
     return 255 - grey if white_zero else grey
 
 
@@ -400,6 +402,9 @@ def _shown(data: Any, values: np.ndarray, remarks: Counter[str]) -> np.ndarray:
         remarks[TABLE_IGNORED] += 1
     if _choose_window(data, remarks):
         shown = np.asarray(apply_windowing(values, data), np.float64)
+        # pydicom takes the range of its output through the slope, which turns it round; the values are rescaled already.
+        if "ModalityLUTSequence" not in data and float(data.get("RescaleSlope") or 1) < 0:
+            shown = shown.max() + shown.min() - shown
         if _shows(shown):
             return shown
         remarks[WINDOW_IGNORED] += 1

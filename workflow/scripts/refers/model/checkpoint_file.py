@@ -127,8 +127,10 @@ def as_floats(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         UserError: one is complex, quantised, sparse or without numbers.
     """
     for name, tensor in tensors.items():
+        # Whole numbers of 8 or 16 bits are codes of quantised weights; those of 64 count or index.
+        codes = tensor.dtype in (torch.int8, torch.uint8, torch.int16, torch.uint16)
         plain = tensor.layout == torch.strided and not (
-            tensor.is_complex() or tensor.is_quantized or tensor.is_meta
+            tensor.is_complex() or tensor.is_quantized or tensor.is_meta or codes
         )
         if not plain:
             raise UserError(f"{source}: {name} is not a plain tensor of real numbers; save it as one")

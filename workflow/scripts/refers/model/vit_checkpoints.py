@@ -150,7 +150,7 @@ def resize_as_timm(positions: Tensor, grid: int) -> Tensor:
 
 
 def _check_axes(tensors: dict[str, Tensor], origin: str) -> None:
-    """Refuse a kernel that is not (D, C, P, P), positions that are not (1, N, D) and a class token that is not (1, 1, D)."""
+    """Refuse a kernel that is not (D, C, P, P), positions that are not (1, N, D) of N > 1 and a class token that is not (1, 1, D)."""
     width = None
     for name, rank, axis in (("patch_embed.proj.weight", 4, 0), ("pos_embed", 3, 2), ("cls_token", 3, 2)):
         if name not in tensors:
@@ -159,6 +159,12 @@ def _check_axes(tensors: dict[str, Tensor], origin: str) -> None:
         wrong = f"{len(shape)} axes instead of {rank}" if len(shape) != rank else ""
         if not wrong and width not in (None, shape[axis]):
             wrong = f"a width of {shape[axis]} instead of {width}"
+        if (
+            not wrong
+            and rank == 3
+            and (shape[0] != 1 or (name == "cls_token") != (shape[1] == 1) or not shape[1])
+        ):
+            wrong = f"the shape {tuple(shape)}"
         if wrong:
             raise UserError(f"{origin}: {name} has {wrong}; use a plain ViT checkpoint")
         width = shape[axis]
