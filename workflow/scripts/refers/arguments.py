@@ -12,7 +12,7 @@ class Arguments(ArgumentParser):
     """argparse's parser, whose errors are UserErrors."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; see --help")
+        raise UserError(f"{self.prog}: {message}; correct it, --help lists all options")
 
 
 def whole(low: int = 0, high: int = 1_000_000_000) -> Callable[[str], int]:
