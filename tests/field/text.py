@@ -56,6 +56,34 @@ SIDES = {
     "leftward": ("shift leftward", "shift rightward"),
     "lobes": ("RUL nodule, LLL collapse", "LUL nodule, RLL collapse"),
     "letters": ("effusions L>R", "effusions R>L"),
+    "Rt and Lt": (
+        "Rt pleural effusion, Lt. lung clear, RT base, lt apex",
+        "Lt pleural effusion, Rt. lung clear, LT base, rt apex",
+    ),
+    "radiotherapy and technologists": (
+        "post RT changes, s/p RT, RT(R), RT-PCR, alert, &lt;",
+        "post RT changes, s/p RT, RT(R), RT-PCR, alert, &lt;",
+    ),
+    "lobes in small letters": ("rul nodule, lll collapse, Rml", "lul nodule, rll collapse, Lml"),
+    "small letters compared": ("l > r effusions, l>r, r=l, r<l", "r > l effusions, r>l, l=r, l<r"),
+    "capital and small letters compared": ("R > l effusion, 2 l > r", "L > r effusion, 2 l > r"),
+    "small letters alone": ("l effusion, r lung, r > 3 mm", "l effusion, r lung, r > 3 mm"),
+    "L for lateral": (
+        "PA and L views, AP & L, PA/L, PA + L chest, PA, L views",
+        "PA and L views, AP & L, PA/L, PA + L chest, PA, L views",
+    ),
+    "a side behind a view": (
+        "AP, L effusion; AP and L decubitus; PA and R base",
+        "AP, R effusion; AP and R decubitus; PA and L base",
+    ),
+    "an initial": (
+        "L. Smith MD. Read by R. Jones, L. A. Brown-Low, M.D.",
+        "L. Smith MD. Read by R. Jones, L. A. Brown-Low, M.D.",
+    ),
+    "a side at the end of a sentence": (
+        "Effusion on R. Stable. Worse on L. Smaller nodule. R. Clear.",
+        "Effusion on L. Stable. Worse on R. Smaller nodule. L. Clear.",
+    ),
     "a level of the spine": ("L1 fracture, L spine", "L1 fracture, L spine"),
 }
 
