@@ -5,6 +5,7 @@ from pathlib import Path
 
 from refers.text.cleaning import Cleaned, clean_report
 from refers.text.laterality import swap_sides
+from refers.text.report_files import read_reports
 
 from field import Case
 
@@ -14,6 +15,21 @@ SMALL = ("the lungs are clear.", "no acute process.")
 
 def written(text: str) -> Callable[[Path], str]:
     return lambda folder: text
+
+
+def stored(content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        file = folder / "files/p10/p10000001/s50000001.txt"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+        return folder
+
+    return make
+
+
+def read_only_one(folder: Path) -> tuple[str, bool]:
+    (report,) = read_reports(folder)
+    return report.text, report.is_utf8
 
 
 def has(findings: str, impression: str) -> Callable[[Cleaned], None]:
@@ -87,8 +103,23 @@ SIDES = {
     "a level of the spine": ("L1 fracture, L spine", "L1 fracture, L spine"),
 }
 
+ENCODED = "FINDINGS: 38 \u00b0C, clear lungs."
+ENCODINGS = {
+    "UTF-8 with a byte order mark": (ENCODED.encode("utf-8-sig"), (ENCODED, True)),
+    "UTF-16, little-endian": (b"\xff\xfe" + ENCODED.encode("utf-16-le"), (ENCODED, False)),
+    "UTF-16, big-endian": (b"\xfe\xff" + ENCODED.encode("utf-16-be"), (ENCODED, False)),
+    "UTF-32, little-endian": (b"\xff\xfe\0\0" + ENCODED.encode("utf-32-le"), (ENCODED, False)),
+    "UTF-32, big-endian": (b"\0\0\xfe\xff" + ENCODED.encode("utf-32-be"), (ENCODED, False)),
+    "UTF-16 with half a character at its end": (
+        b"\xff\xfe" + ENCODED.encode("utf-16-le") + b"a",
+        (ENCODED + "\ufffd", False),
+    ),
+    "Windows-1252": (ENCODED.encode("cp1252"), (ENCODED, False)),
+}
+
 CASES = [
     *(Case(name, written(text.format(*parts)), clean_report, has(*parts)) for name, (text, parts) in REPORTS.items()),
     *(Case(name, written(text), clean_report, has("", CLEAR[1])) for name, text in HISTORIES.items()),
+    *(Case(name, stored(content), read_only_one, expected) for name, (content, expected) in ENCODINGS.items()),
     *(Case(name, written(text), swap_sides, mirrored) for name, (text, mirrored) in SIDES.items()),
 ]  # fmt: skip

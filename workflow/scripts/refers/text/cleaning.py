@@ -18,7 +18,7 @@ from refers.text.markup import without_markup, without_page_breaks
 MIN_TOKENS = 3
 
 RULES = {
-    "not UTF-8": "a file that is not UTF-8 is read as Windows-1252",
+    "not UTF-8": "a file that is not UTF-8 is read as Windows-1252, one with a byte order mark of UTF-16 or UTF-32 as such",
     "Unicode": "non-ASCII characters are replaced by ASCII equivalents where there are any; control characters are removed",
     "markup": "HTML tags and entities and Markdown's emphasis, headings and rulers are removed; a title in them is a header",
     "page break": "(Over), (Cont) and the head of the page between them are removed",
