@@ -62,11 +62,58 @@ REPORTS = {
     "a history of two paragraphs": ("HISTORY: Cough.\n\nHeart failure and chest pain since May.\n\nFINDINGS: {0}\nIMPRESSION: {1}", CLEAR),
 }  # fmt: skip
 
+KEPT = {
+    "a title's word that wrapping put before a full stop": (
+        "FINDINGS: THE LUNGS ARE CLEAR AND THERE IS NO EFFUSION, AS EXPECTED FOR THE\nHISTORY. HEART NORMAL.",
+        "THE LUNGS ARE CLEAR AND THERE IS NO EFFUSION, AS EXPECTED FOR THE HISTORY. HEART NORMAL.",
+    ),
+    "PMH within Findings": (
+        "FINDINGS: Travelled. PMH: AF. Opacities in both lungs.",
+        "Travelled. PMH: AF. Opacities in both lungs.",
+    ),
+    "a differential diagnosis": (
+        "FINDINGS: Nodule. DIFFERENTIAL DIAGNOSIS: cancer.",
+        "Nodule. DIFFERENTIAL DIAGNOSIS: cancer.",
+    ),
+}
+
 HISTORIES = {
     "a history that goes on": "HISTORY: Cough.\n\nThe patient has had chest pain since May.\n\nIMPRESSION: No acute process.",
     "a reason that goes on": "REASON:\n\nCough.\n\nPlease evaluate for effusion.\n\nIMPRESSION: No acute process.",
     "a condition that goes on": "UNDERLYING CONDITION:\n\nSepsis.\n\nFever for three days.\n\nIMPRESSION: No acute process.",
 }
+
+# Each before a paragraph that reads as an observation.
+TITLES = (
+    *(
+        "CC:",
+        "HPI:",
+        "PMH:",
+        "RSN:",
+        "DX:",
+        "Diagnosis:",
+        "ORDERING DIAGNOSIS:",
+        "PREOPERATIVE DIAGNOSIS:",
+        "CLINICAL INFO:",
+    ),
+    *(
+        "BACKGROUND:",
+        "SIGNS AND SYMPTOMS:",
+        "EXAM REASON:",
+        "REASONS FOR EXAM:",
+        "HISTROY:",
+        "UNDERLYNG MEDICAL CONDITION:",
+    ),
+    *(
+        "HISTORY -",
+        "REASON -",
+        "INDICATION -",
+        "UNDERLYING MEDICAL CONDITION -",
+        "HISTORY.",
+        "CLINICAL HISTORY --",
+        "DX -",
+    ),
+)
 
 SIDES = {
     "leftward": ("shift leftward", "shift rightward"),
@@ -119,7 +166,10 @@ ENCODINGS = {
 
 CASES = [
     *(Case(name, written(text.format(*parts)), clean_report, has(*parts)) for name, (text, parts) in REPORTS.items()),
+    *(Case(name, written(text), clean_report, has(findings, "")) for name, (text, findings) in KEPT.items()),
     *(Case(name, written(text), clean_report, has("", CLEAR[1])) for name, text in HISTORIES.items()),
+    *(Case(f"after {title}", written(f"{title} Lung mass with effusion.\nIMPRESSION: {CLEAR[1]}"), clean_report, has("", CLEAR[1])) for title in TITLES),
+    *(Case(f"after {title} and before Findings", written(f"{title} Lung mass. FINDINGS: {CLEAR[0]}"), clean_report, has(CLEAR[0], "")) for title in TITLES),
     *(Case(name, stored(content), read_only_one, expected) for name, (content, expected) in ENCODINGS.items()),
     *(Case(name, written(text), swap_sides, mirrored) for name, (text, mirrored) in SIDES.items()),
 ]  # fmt: skip

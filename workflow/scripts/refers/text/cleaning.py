@@ -25,7 +25,7 @@ RULES = {
     "de-identification": "___, _ _ and [** ... **] are removed, with brackets that become empty; so are single [** and **]",
     "wet read": "a wet read or preliminary report before a FINAL REPORT is removed, whatever headers it has",
     "addendum": "an addendum is removed, except for a Findings or Impression section in it",
-    "no colon": "a known header without a colon is recognised alone on its line, and Findings or Impression before a dash or full stop too; other than these in capitals, only after a sentence or a blank line",
+    "no colon": "a known header without a colon is recognised alone on its line, and Findings, Impression or, in capitals, a section about the patient before a dash or full stop too; other than Findings and Impression in capitals, only after a sentence or a blank line",
     "small letters": "a known header with a colon may be in small letters, where no wrapping of the line before put it",
     "inside a line": "a known header with a colon is recognised within a line, in capitals (not as the end of a longer title) or after a full stop",
     "misspelt": "one letter of FINDINGS, IMPRESSION and other titles may be missing, added, changed or out of order",

@@ -61,11 +61,12 @@ _PLAN = r"(?:RECOMMENDATIONS?(?: ?\(S\))?|(?:DISPOSITION )?PLAN(?: OF CARE)?)"
 _CLINICAL = (
     r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PRESENTING|PERTINENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*"
     r"(?:HISTORY(?: OF (?:THE )?PRESENT ILLNESS)?|HX|ILLNESS)"
-    r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
+    r"|(?:CLINICAL )?(?:INDICATIONS?|INFO(?:RMATION)?|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
     r"|CLINICAL (?:CONTEXT|BACKGROUND|CONCERN|PRESENTATION|DETAILS|PROBLEM|NOTES?)"
     r"|(?:UNDERLYING )?MEDICAL (?:CONDITIONS?|PROBLEMS?)|UNDERLYING (?:CONDITIONS?|DISEASES?|DIAGNOS[EI]S)"
-    r"|(?:CHIEF |PRESENTING )?COMPLAINTS?|SYMPTOMS?"
-    r"|(?:CLINICAL|ADMITTING|ADMISSION|REFERRING|WORKING) DIAGNOS[EI]S|REASON(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?)"
+    r"|(?:CHIEF |PRESENTING )?COMPLAINTS?|SIGNS|SYMPTOMS?|BACKGROUND|CC|HPI|PMH|RSN"
+    r"|(?:(?:CLINICAL|ADMITTING|ADMISSION|REFERRING|WORKING|ORDERING|(?:PRE|POST)-?OP(?:ERATIVE)?) )?(?:DIAGNOS[EI]S|DX)"
+    r"|EXAM(?:INATION)? REASONS?|REASONS?(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?)"
 )
 # These and other sections without observations.
 _ASIDE = (
@@ -126,6 +127,10 @@ _BARE = re.compile(
     + rf"){_STOPPED})"
 )
 _BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED}", re.IGNORECASE)
+# These only in capitals, and as nothing that wrapping put at the start of a line.
+_BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}\s*[-.;]+(?=\s|$)")
+# Sentences have these before a colon too, so that they are headers only at the start of a line.
+_IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
 # A search for these costs a tenth of a match of the pattern.
 _OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
@@ -152,7 +157,7 @@ def _misspelt(word: str) -> set[str]:
 
 _MEANT = {
     wrong: word
-    for word in ("FINDINGS", "IMPRESSION", "CONCLUSION", "INDICATION", "COMPARISON", "COMPARISONS", "TECHNIQUE", "EXAMINATION")
+    for word in ("FINDINGS", "IMPRESSION", "CONCLUSION", "INDICATION", "HISTORY", "UNDERLYING", "COMPARISON", "COMPARISONS", "TECHNIQUE", "EXAMINATION")
     for wrong in _misspelt(word)
 }  # fmt: skip
 
@@ -239,6 +244,8 @@ def _without_colon(line: _Line) -> Header | None:
         kind = title_kind(bare["word"] or bare["words"])
         # FINAL REPORT and the like never have a colon.
         return Header(start, start + bare.end(), kind, ("no colon",) if kind in OPENS else ())
+    if first.isupper() and (line.chosen or line.outstanding) and (bare := _BARE_CLINICAL.match(text)):
+        return Header(start, start + bare.end(), "clinical", ("no colon",))
     if not first.isalpha() or ":" in text:
         return None
     # A line that wrapping may have begun with such a word is text.
@@ -264,7 +271,7 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
     begin = len(piece) - len(piece.lstrip())
     if opens_line and words[:1].isupper():
         title = words.upper()
-        if kind := title_kind(title):
+        if (kind := title_kind(title)) and (chosen or title not in _IN_SENTENCES):
             return begin, kind, ()
         if kind := title_kind(_WORD.sub(_meant, title)):
             return begin, kind, ("misspelt",)
@@ -276,7 +283,8 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
         if found := _INSIDE.search(spelt):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
-            if (kind in OPENS and kind not in STANDS_IN) or not _CAPITAL_WORD.search(spelt[:begin]):
+            named = kind in OPENS and kind not in STANDS_IN
+            if named or not (_CAPITAL_WORD.search(spelt[:begin]) or spelt[begin:].strip() in _IN_SENTENCES):
                 return begin, kind, ("inside a line", *rules)
     begin = max((stop.end() for stop in _STOP.finditer(piece)), default=0)
     sentence = piece[begin:].strip()
