@@ -60,12 +60,31 @@ REPORTS = {
     "a condition and a reason": ("UNDERLYING MEDICAL CONDITION:\n man with cough\nREASON FOR THIS EXAMINATION:\n r/o edema\n\nFINDINGS: {0}\nIMPRESSION: {1}", CLEAR),
     "a condition, a reason, and findings without a header": ("UNDERLYING MEDICAL CONDITION:\n\n Known COPD.\n\nREASON:\n\n Rule out pneumothorax.\n\n{0}\n\nIMPRESSION: {1}", CLEAR),
     "a history of two paragraphs": ("HISTORY: Cough.\n\nHeart failure and chest pain since May.\n\nFINDINGS: {0}\nIMPRESSION: {1}", CLEAR),
+    "two colons": ("FINDINGS:: {0}\nIMPRESSION : : {1}", CLEAR),
+    "no blanks": ("FINDINGS:{0}IMPRESSION:{1}", CLEAR),
+    "no blanks, small letters": ("Findings:{0}Impression:{1}", CLEAR),
+    "titles in quotation marks": ('"FINDINGS" {0}\n"Impression": {1}', CLEAR),
+    "titles in curly quotation marks": ("\u201cFindings\u201d\n{0}\n\u201cIMPRESSION:\u201d {1}", CLEAR),
+    "titles between signs": ("=== FINDINGS ===\n{0}\n-- Impression: -- {1}", CLEAR),
+    "titles before an arrow": ("FINDINGS -> {0}\nIMPRESSION => {1}", CLEAR),
+    "titles before a bar": ("FINDINGS | {0}\nImpression | {1}", CLEAR),
+    "line separators": ("FINDINGS\u2028{0}\u2028IMPRESSION\u2028{1}", CLEAR),
+    "next lines": ("FINDINGS\x85{0}\x85IMPRESSION\x85{1}", CLEAR),
+    "paragraph separators": ("HISTORY\u2029Cough.\u2029FINDINGS\u2029{0}\u2029IMPRESSION\u2029{1}", CLEAR),
+    "titles as tags": ("<CLINICAL_HISTORY>Mass.</CLINICAL_HISTORY><FINDINGS>{0}</FINDINGS>\n<impression>{1}</impression>", CLEAR),
+    "a mark of a date": ("FINDINGS: {0}\nIMPRESSION: {1}", ("Unlike <DATE> clear lungs.", "As on <DATE>.")),
+    "a comparison that looks like a tag": ("FINDINGS: {0}\nIMPRESSION: {1}", ("The nodule is <s 5 mm, which is > 3 mm.", "Nodule <b or >c.")),
+    "tags with attributes": ("<p class=x id='y'>FINDINGS: {0}</p><hr noshade/><font size=\"2\" color = red >IMPRESSION: {1}</font >", CLEAR),
 }  # fmt: skip
 
 KEPT = {
     "a title's word that wrapping put before a full stop": (
         "FINDINGS: THE LUNGS ARE CLEAR AND THERE IS NO EFFUSION, AS EXPECTED FOR THE\nHISTORY. HEART NORMAL.",
         "THE LUNGS ARE CLEAR AND THERE IS NO EFFUSION, AS EXPECTED FOR THE HISTORY. HEART NORMAL.",
+    ),
+    "a quoted word": (
+        'FINDINGS: Clear.\n"Findings" of the CT are old.',
+        'Clear. "Findings" of the CT are old.',
     ),
     "PMH within Findings": (
         "FINDINGS: Travelled. PMH: AF. Opacities in both lungs.",

@@ -118,9 +118,10 @@ _NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _T
 _TITLE = re.compile(_NAMED)
 _BULLET = r"(?:[-*#>=+•·▪●]+\s*|\d{1,2}[.)]\s+)?"
 _LEAD = re.compile(rf"\s*{_BULLET}")
-_INSIDE = re.compile(rf"(?:^|(?<=\s))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
+_INSIDE = re.compile(rf"(?:^|(?<=[\s.;?!]))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
 _OBSERVED = f"{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}"
-_STOPPED = r"\s*(?:[-.;]+(?=\s|$)|$)"
+_MARKED = r"\s*(?:[-.;]+|[-=]+>|→|\|)(?=\s|$)"
+_STOPPED = rf"(?:{_MARKED}|\s*$)"
 _BARE = re.compile(
     rf"\s*{_BULLET}(?:(?P<word>{_spaced('(?:FINAL )?ADDENDUM|WET READ')})\b(?!\s*:)|(?P<words>"
     + _spaced(rf"FINAL REPORT|PRELIMINARY REPORT|{_OBSERVED}")
@@ -128,13 +129,15 @@ _BARE = re.compile(
 )
 _BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED}", re.IGNORECASE)
 # These only in capitals, and as nothing that wrapping put at the start of a line.
-_BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}\s*[-.;]+(?=\s|$)")
+_BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}{_MARKED}")
 # Sentences have these before a colon too, so that they are headers only at the start of a line.
 _IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
 # A search for these costs a tenth of a match of the pattern.
 _OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
-_STOP = re.compile(r"[.;?!]\s+")
+_STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
+# "FINDINGS::"
+_COLONS = re.compile(r"(?:[^\S\n]*:)+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
@@ -222,7 +225,7 @@ def find_headers(text: str) -> list[Header]:
                     begin, kind, rules = header
                     begin += at + max(len(piece) - _REACH, 0)
                     if not found or begin >= found[-1].end:
-                        end = begin if kind == "topic as header" else at + len(piece) + 1
+                        end = begin if kind == "topic as header" else _past_colons(text, at + len(piece))
                         found.append(Header(begin, end, kind, rules))
                 at += len(piece) + 1
         if not line.strip():
@@ -234,6 +237,11 @@ def find_headers(text: str) -> list[Header]:
             found.insert(here, Header(begin, begin, "paragraph as header"))
             fresh = False
     return found
+
+
+def _past_colons(text: str, start: int) -> int:
+    found = _COLONS.match(text, start)
+    return found.end() if found else start
 
 
 def _without_colon(line: _Line) -> Header | None:
