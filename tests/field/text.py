@@ -64,6 +64,7 @@ REPORTS = {
     "no blanks": ("FINDINGS:{0}IMPRESSION:{1}", CLEAR),
     "no blanks, small letters": ("Findings:{0}Impression:{1}", CLEAR),
     "titles in quotation marks": ('"FINDINGS" {0}\n"Impression": {1}', CLEAR),
+    "quoted titles in one line": ('"FINDINGS:" {0} "IMPRESSION:" {1}', CLEAR),
     "titles in curly quotation marks": ("\u201cFindings\u201d\n{0}\n\u201cIMPRESSION:\u201d {1}", CLEAR),
     "titles between signs": ("=== FINDINGS ===\n{0}\n-- Impression: -- {1}", CLEAR),
     "titles before an arrow": ("FINDINGS -> {0}\nIMPRESSION => {1}", CLEAR),

@@ -37,7 +37,7 @@ _HEADING = re.compile(rf"^[ \t]*#{{1,6}}[ \t]*({_TITLED}){_END}#*[ \t]*$", re.MU
 _UNDERLINED = re.compile(rf"^[ \t]*({_TITLED}){_END}\n[ \t]*(?:-{{3,}}|={{3,}}|~{{3,}})[ \t]*$", re.MULTILINE)
 # A title between dashes or the like; one in quotation marks, in capitals or with a colon or alone on its line.
 _FRAMED = re.compile(rf"^[ \t]*([-=~+#])\1+[ \t]*({_TITLED}){_END}\1\1+[ \t]*:?", re.MULTILINE)
-_QUOTED = re.compile(rf"^[ \t]*([\"'])({_TITLED}){_END}\1([ \t]*:|[ \t]*$)?", re.MULTILINE)
+_QUOTED = re.compile(rf"(?:^[ \t]*|(?<=[.;?!] ))([\"'])({_TITLED}){_END}\1([ \t]*:|[ \t]*$)?", re.MULTILINE)
 # <FINDINGS> ... </FINDINGS>, in any case and with _ for a space.
 _TITLE_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z_ ]{0,60})>")
 _RULER = re.compile(r"^[ \t]*([-=*~#+])(?:[ \t]?\1){2,}[ \t]*$", re.MULTILINE)
@@ -83,7 +83,9 @@ def without_markup(text: str) -> str:
         text = _ENTITY.sub(_character, text)
     if '"' in text or "'" in text:
         text = _QUOTED.sub(
-            lambda found: found[0] if found[3] is None and not found[2].isupper() else _as_header(found, 2),
+            lambda found: (
+                found[0] if found[3] is None and not found[2].isupper() else _as_header(found, 2, "\n")
+            ),
             text,
         )
     if "*" in text or _SLANTED.search(text):
