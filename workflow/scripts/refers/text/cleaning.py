@@ -18,14 +18,14 @@ from refers.text.markup import without_markup, without_page_breaks
 MIN_TOKENS = 3
 
 RULES = {
-    "not UTF-8": "a file that is not UTF-8 is read as Windows-1252",
+    "not UTF-8": "a file that is not UTF-8 is read as Windows-1252, one with a byte order mark of UTF-16 or UTF-32 as such",
     "Unicode": "non-ASCII characters are replaced by ASCII equivalents where there are any; control characters are removed",
-    "markup": "HTML tags and entities and Markdown's emphasis, headings and rulers are removed; a title in them is a header",
+    "markup": "HTML tags and entities and Markdown's emphasis, headings and rulers are removed; a title in them, in quotation marks, between dashes or as a tag is a header",
     "page break": "(Over), (Cont) and the head of the page between them are removed",
     "de-identification": "___, _ _ and [** ... **] are removed, with brackets that become empty; so are single [** and **]",
     "wet read": "a wet read or preliminary report before a FINAL REPORT is removed, whatever headers it has",
     "addendum": "an addendum is removed, except for a Findings or Impression section in it",
-    "no colon": "a known header without a colon is recognised alone on its line, and Findings or Impression before a dash or full stop too; other than these in capitals, only after a sentence or a blank line",
+    "no colon": "a known header without a colon is recognised alone on its line, and Findings, Impression or, in capitals, a section about the patient before a dash, full stop, arrow or bar too; other than Findings and Impression in capitals, only after a sentence or a blank line",
     "small letters": "a known header with a colon may be in small letters, where no wrapping of the line before put it",
     "inside a line": "a known header with a colon is recognised within a line, in capitals (not as the end of a longer title) or after a full stop",
     "misspelt": "one letter of FINDINGS, IMPRESSION and other titles may be missing, added, changed or out of order",
@@ -88,6 +88,8 @@ _KEPT = _Kept(
 )
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
+# Unicode's ends of lines and paragraphs.
+_SEPARATORS = {0x85: "\n", 0x2028: "\n", 0x2029: "\n\n"}
 _BLANKS = re.compile(r"_(?:[ \t]?_)+|(?<!\S)_(?!\S)")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
@@ -188,9 +190,11 @@ def clean_report(text: str) -> Cleaned:
     No word is added or changed. Cleaned sections under their headers, cleaned again, stay the same.
     """
     rules: set[str] = set()
+    is_ascii = text.isascii()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text if is_ascii else text.translate(_SEPARATORS)
     unified = _fixpoint(text, _unify)
-    if not text.isascii() or len(unified) < len(text):
+    if not is_ascii or len(unified) < len(text):
         rules.add("Unicode")
     whole = without_page_breaks(unified)
     if whole != unified:

@@ -61,11 +61,12 @@ _PLAN = r"(?:RECOMMENDATIONS?(?: ?\(S\))?|(?:DISPOSITION )?PLAN(?: OF CARE)?)"
 _CLINICAL = (
     r"(?:(?:(?:CLINICAL|MEDICAL|SURGICAL|PAST|PRESENT|PRESENTING|PERTINENT|PATIENT|BRIEF|RELEVANT|SOCIAL|FAMILY|ONCOLOGIC) )*"
     r"(?:HISTORY(?: OF (?:THE )?PRESENT ILLNESS)?|HX|ILLNESS)"
-    r"|(?:CLINICAL )?(?:INDICATIONS?|INFORMATION|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
+    r"|(?:CLINICAL )?(?:INDICATIONS?|INFO(?:RMATION)?|STATEMENT|DATA|QUESTION)(?: FOR [A-Z]+(?: [A-Z]+)?)?"
     r"|CLINICAL (?:CONTEXT|BACKGROUND|CONCERN|PRESENTATION|DETAILS|PROBLEM|NOTES?)"
     r"|(?:UNDERLYING )?MEDICAL (?:CONDITIONS?|PROBLEMS?)|UNDERLYING (?:CONDITIONS?|DISEASES?|DIAGNOS[EI]S)"
-    r"|(?:CHIEF |PRESENTING )?COMPLAINTS?|SYMPTOMS?"
-    r"|(?:CLINICAL|ADMITTING|ADMISSION|REFERRING|WORKING) DIAGNOS[EI]S|REASON(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?)"
+    r"|(?:CHIEF |PRESENTING )?COMPLAINTS?|SIGNS|SYMPTOMS?|BACKGROUND|CC|HPI|PMH|RSN"
+    r"|(?:(?:CLINICAL|ADMITTING|ADMISSION|REFERRING|WORKING|ORDERING|(?:PRE|POST)-?OP(?:ERATIVE)?) )?(?:DIAGNOS[EI]S|DX)"
+    r"|EXAM(?:INATION)? REASONS?|REASONS?(?:(?: FOR)?(?: THIS)? [A-Z]+(?: [A-Z]+)?)?)"
 )
 # These and other sections without observations.
 _ASIDE = (
@@ -117,19 +118,26 @@ _NAMED = "|".join(f"(?P<{kind.replace(' ', '_')}>{title})" for kind, title in _T
 _TITLE = re.compile(_NAMED)
 _BULLET = r"(?:[-*#>=+•·▪●]+\s*|\d{1,2}[.)]\s+)?"
 _LEAD = re.compile(rf"\s*{_BULLET}")
-_INSIDE = re.compile(rf"(?:^|(?<=\s))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
+_INSIDE = re.compile(rf"(?:^|(?<=[\s.;?!]))(?:[-*]+\s*)?(?:{_spaced(_NAMED)})\s*$")
 _OBSERVED = f"{_BOTH}|{_SEEN}|{_MORE}|{_IMPRESSION}|{_CONCLUSION}"
-_STOPPED = r"\s*(?:[-.;]+(?=\s|$)|$)"
+_MARKED = r"\s*(?:[-.;]+|[-=]+>|→|\|)(?=\s|$)"
+_STOPPED = rf"(?:{_MARKED}|\s*$)"
 _BARE = re.compile(
     rf"\s*{_BULLET}(?:(?P<word>{_spaced('(?:FINAL )?ADDENDUM|WET READ')})\b(?!\s*:)|(?P<words>"
     + _spaced(rf"FINAL REPORT|PRELIMINARY REPORT|{_OBSERVED}")
     + rf"){_STOPPED})"
 )
 _BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED}", re.IGNORECASE)
+# These only in capitals, and as nothing that wrapping put at the start of a line.
+_BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}{_MARKED}")
+# Sentences have these before a colon too, so that they are headers only at the start of a line.
+_IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
 # A search for these costs a tenth of a match of the pattern.
 _OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
-_STOP = re.compile(r"[.;?!]\s+")
+_STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
+# "FINDINGS::"
+_COLONS = re.compile(r"(?:[^\S\n]*:)+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
@@ -152,7 +160,7 @@ def _misspelt(word: str) -> set[str]:
 
 _MEANT = {
     wrong: word
-    for word in ("FINDINGS", "IMPRESSION", "CONCLUSION", "INDICATION", "COMPARISON", "COMPARISONS", "TECHNIQUE", "EXAMINATION")
+    for word in ("FINDINGS", "IMPRESSION", "CONCLUSION", "INDICATION", "HISTORY", "UNDERLYING", "COMPARISON", "COMPARISONS", "TECHNIQUE", "EXAMINATION")
     for wrong in _misspelt(word)
 }  # fmt: skip
 
@@ -217,7 +225,7 @@ def find_headers(text: str) -> list[Header]:
                     begin, kind, rules = header
                     begin += at + max(len(piece) - _REACH, 0)
                     if not found or begin >= found[-1].end:
-                        end = begin if kind == "topic as header" else at + len(piece) + 1
+                        end = begin if kind == "topic as header" else _past_colons(text, at + len(piece))
                         found.append(Header(begin, end, kind, rules))
                 at += len(piece) + 1
         if not line.strip():
@@ -231,6 +239,11 @@ def find_headers(text: str) -> list[Header]:
     return found
 
 
+def _past_colons(text: str, start: int) -> int:
+    found = _COLONS.match(text, start)
+    return found.end() if found else start
+
+
 def _without_colon(line: _Line) -> Header | None:
     """The header without a colon at the start of a line, or None."""
     text, start = line.text, line.start
@@ -239,6 +252,8 @@ def _without_colon(line: _Line) -> Header | None:
         kind = title_kind(bare["word"] or bare["words"])
         # FINAL REPORT and the like never have a colon.
         return Header(start, start + bare.end(), kind, ("no colon",) if kind in OPENS else ())
+    if first.isupper() and (line.chosen or line.outstanding) and (bare := _BARE_CLINICAL.match(text)):
+        return Header(start, start + bare.end(), "clinical", ("no colon",))
     if not first.isalpha() or ":" in text:
         return None
     # A line that wrapping may have begun with such a word is text.
@@ -264,7 +279,7 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
     begin = len(piece) - len(piece.lstrip())
     if opens_line and words[:1].isupper():
         title = words.upper()
-        if kind := title_kind(title):
+        if (kind := title_kind(title)) and (chosen or title not in _IN_SENTENCES):
             return begin, kind, ()
         if kind := title_kind(_WORD.sub(_meant, title)):
             return begin, kind, ("misspelt",)
@@ -276,7 +291,8 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
         if found := _INSIDE.search(spelt):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
-            if (kind in OPENS and kind not in STANDS_IN) or not _CAPITAL_WORD.search(spelt[:begin]):
+            named = kind in OPENS and kind not in STANDS_IN
+            if named or not (_CAPITAL_WORD.search(spelt[:begin]) or spelt[begin:].strip() in _IN_SENTENCES):
                 return begin, kind, ("inside a line", *rules)
     begin = max((stop.end() for stop in _STOP.finditer(piece)), default=0)
     sentence = piece[begin:].strip()

@@ -1,5 +1,6 @@
 """List and read MIMIC-CXR's report files, files/pNN/pNNNNNNNN/sNNNNNNNN.txt, and the table of the cleaned ones."""
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,13 @@ FOLDER = "mimic-cxr-reports"  # beside the images
 _GROUP_NAME = re.compile(r"p[0-9]{2}")
 _REPORT_NAME = re.compile(rf"s{NUMBER}\.(?:txt|TXT)")
 _PATIENT_NAME = re.compile(rf"p{NUMBER}")
+# The mark of UTF-16 is the beginning of that of UTF-32.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _MOVE = "move it out of the folder or unpack the zip again"
 
 
@@ -143,6 +151,10 @@ def _entries(folder: str | Path) -> list[str]:
 
 
 def _decode(content: bytes) -> tuple[str, bool]:
+    """The text, and whether it is UTF-8. A byte order mark names UTF-16 and UTF-32; all else is Windows-1252."""
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace"), False
     try:
         return content.decode("utf-8-sig"), True
     except UnicodeDecodeError:
