@@ -107,6 +107,23 @@ def make_covid(folder: Path, extra: str = "") -> Path:
     return folder
 
 
+PNEUMONIA = tuple(
+    f"{part}/{name}.jpeg"
+    for part in ("train", "test")
+    for name in ("NORMAL/IM-0115-0001", "PNEUMONIA/person7_bacteria_24", "PNEUMONIA/person8_virus_25")
+)
+
+
+def make_pneumonia(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names or PNEUMONIA):
+        # Images of different sizes, for a person is known by equal ones.
+        write_image(folder / "chest_xray" / name, 12 + number)
+    for part in {"train", "test", *(name.partition("/")[0] for name in names)}:
+        for kind in ("NORMAL", "PNEUMONIA"):
+            (folder / "chest_xray" / part / kind).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def make_mimic(folder: Path) -> Path:
     jpg = folder / "mimic-cxr-jpg"
     rows = [
@@ -176,6 +193,7 @@ DOWNLOADS = {
     "shenzhen": make_shenzhen,
     "covid": make_covid,
     "mimic": make_mimic,
+    "pneumonia": make_pneumonia,
 }
 
 

@@ -335,6 +335,24 @@ def test_patients_of_a_list_with_the_same_labels_are_resampled(audit, results, t
     assert {row["unit"] for row in rows if row["status"] == "ok"} == {"image"}
 
 
+@pytest.mark.parametrize("path", ["NIH/Test.txt", "nih/test.txt", "NIH/test.TXT"])
+def test_a_list_in_another_spelling_is_found_and_said(audit, results, tmp_path, path):
+    write_list(results, tmp_path / "Lists/NIH")
+    _, wanted, _, plain = audit(lists=tmp_path / "Lists")
+    (tmp_path / f"Others/{path}").parent.mkdir(parents=True)
+    (tmp_path / "Lists/NIH/test.txt").rename(tmp_path / f"Others/{path}")
+    done, rows, _, text = audit(lists=tmp_path / "Others")
+    assert rows == wanted
+    assert {row["unit"] for row in rows if row["cell"] == "nih/1" and row["status"] == "ok"} == {"patient"}
+    assert f"- read as NIH/test.txt: {path}" in text
+    assert "read as" not in plain
+    assert "1 under another spelling" in done.stdout
+    write_list(results, tmp_path / "Others/N-I-H")
+    done, *_ = audit(lists=tmp_path / "Others")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "N-I-H/test.txt" in done.stderr
+
+
 def test_a_list_without_patients_is_one_line(audit, results, tmp_path):
     write_list(results, tmp_path / "Lists/NIH")
     spec = SPEC | {"lists": {"nih": SPEC["lists"]["nih"] | {"patient": "p[0-9]+"}}}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers import make_pneumonia
 from PIL import Image
 from refers import config
 from refers.config.read import read_files
@@ -225,15 +226,6 @@ def test_reports_need_mimic():
 
 
 # ---- the children's pneumonia set
-
-
-def make_pneumonia(folder, *names):
-    for number, name in enumerate(names):
-        write_image(folder / "chest_xray" / name, number)
-    for part in {"train", "test", *(name.partition("/")[0] for name in names)}:
-        for kind in ("NORMAL", "PNEUMONIA"):
-            (folder / "chest_xray" / part / kind).mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def test_pneumonia_reads_kind_and_number(tmp_path):

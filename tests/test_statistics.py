@@ -497,12 +497,12 @@ def test_images_of_one_patient_widen_the_interval():
 
 def test_resamples_that_lose_a_class_are_counted_and_left_out():
     labels = np.zeros((30, 2), int)
-    labels[0, 0] = 1
+    labels[:2, 0] = 1
     labels[::2, 1] = 1
     bootstrap = Bootstrap([np.arange(30)], 1000, 0)
     sets = [on_images(labels, [np.tile(np.linspace(1, 0, 30)[:, None], 2)])]
     paired = compare_paired(sets, sets, ["a", "b"], bootstrap)
-    assert 300 < paired["bootstrap"]["undefined_resamples"] < 440  # (1 - 1/30)^30 of 1000 is 362
+    assert 90 < paired["bootstrap"]["undefined_resamples"] < 165  # (1 - 2/30)^30 of 1000 is 126
     assert paired["bootstrap"]["interval"] == [0, 0]
     summary = summarise(sets, ["a", "b"], bootstrap.resample(sets))
     lost = summary["bootstrap"]["undefined_resamples"]
@@ -535,6 +535,27 @@ def test_one_patient_alone_has_no_interval_and_no_p():
         assert (paired["bootstrap"]["p"] is not None) == known
         assert (paired["per_class"]["A"]["interval"] is not None) == known
         assert found["mean"] is not None
+
+
+@pytest.mark.parametrize(
+    ("patients", "known"), [("ppppqqqq", False), ("ppppqrst", False), ("pqrstttt", False), ("ppqqppqq", True)]
+)
+def test_a_class_needs_two_patients_with_it_and_two_without_it(patients, known):
+    """Undefined where DeLong's variance is, and with the class the mean that it is a part of; another class stays."""
+    labels = np.array([[1, 1, 1, 1, 0, 0, 0, 0], [1, 0] * 4]).T
+    rng = np.random.default_rng(0)
+    sets = [[on_images(labels, rng.random((2, 8, 2)), np.array([*patients]))] for _ in range(2)]
+    bootstrap = Bootstrap([sets[0][0].patients], 200, 0)
+    found = summarise(sets[0], ["A", "B"], bootstrap.resample(sets[0]))
+    paired = compare_paired(*sets, ["A", "B"], bootstrap)
+    for each in (found, paired):
+        assert [each["per_class"][name]["interval"] is not None for name in "AB"] == [known, True]
+    assert [found["per_class"][name]["delong_se"] is not None for name in "AB"] == [known, True]
+    assert [found["per_class"][name]["se"]["images"] is not None for name in "AB"] == [known, True]
+    assert paired["per_class"]["A"]["delong"]["p"] is None or known
+    assert [paired["bootstrap"][name] is not None for name in ("interval", "p")] == [known] * 2
+    assert [found["bootstrap"]["mean"] is not None, found["se"]["images"] is not None] == [known] * 2
+    assert found["mean"] is not None
 
 
 @pytest.mark.parametrize("options", [["--resamples", 0], ["--resamples", -5], ["--bootstrap-seed", -1]])

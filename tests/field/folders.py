@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from helpers import COVID_ROWS, DOWNLOADS, make_covid, write_image, write_text
+from helpers import COVID_ROWS, DOWNLOADS, make_covid, make_pneumonia, write_image, write_text
 from refers import config
 from refers.config.study import StudyConfig
 from refers.data.adapters import adapter
@@ -100,6 +100,27 @@ def is_one_short(found: tuple) -> None:
     assert len(other) + sum(other_counts["skipped"].values()) == before - 1
 
 
+def of_pneumonia(*names: str) -> Callable[[Path], tuple[str, Path]]:
+    """Two pictures of the children's set, and these files beside them."""
+
+    def make(folder: Path) -> tuple[str, Path]:
+        make_pneumonia(folder, "train/PNEUMONIA/person9_virus_5.jpeg", "test/NORMAL/IM-0001-0001.jpeg")
+        for name in names:
+            write_text(folder / "chest_xray/train" / name, "x")
+        return "pneumonia", folder
+
+    return make
+
+
+def skips(**counts: int) -> Callable[[tuple[pd.DataFrame, dict]], None]:
+    def expect(found: tuple[pd.DataFrame, dict]) -> None:
+        assert len(found[0]) == 2
+        assert sorted(found[1]["skipped"].values()) == sorted(counts.values())
+        assert found[1]["skipped"].get(UNFINISHED_DOWNLOAD, 0) == counts.get("unfinished", 0)
+
+    return expect
+
+
 def decomposed(folder: Path) -> tuple[str, Path]:
     """A COVID image whose name a Mac decomposed, while the table has it composed."""
     rows = [f"2,,M,65,COVID-19,PA,X-ray,,{unicodedata.normalize('NFC', ACCENTED)},,"]
@@ -185,6 +206,18 @@ CASES = [
     ),
     Case("mimic: tables that a browser unpacked", changed("mimic", unpacked), indexed, is_the_same),
     Case("mimic: packed tables without the suffix", changed("mimic", packed), indexed, is_the_same),
+    Case(
+        "pneumonia: unfinished downloads",
+        of_pneumonia("PNEUMONIA/person9_virus_6.jpeg.part", "NORMAL/IM-0002-0001.jpeg_.gstmp"),
+        lambda given: adapter(given[0])(given[1]),
+        skips(unfinished=2),
+    ),
+    Case(
+        "pneumonia: pictures with another ending",
+        of_pneumonia("PNEUMONIA/person9_virus_6.jpg", "NORMAL/IM-9-1.png"),
+        lambda given: adapter(given[0])(given[1]),
+        skips(others=2),
+    ),
     Case("decomposed accents", decomposed, lambda given: adapter(given[0])(given[1]), is_found),
     Case("names that differ in case only", two_cases, lambda given: adapter(given[0])(given[1]), keeps_both),
     Case(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from helpers import COVID, DOWNLOADS, NIH_ROWS, write_text
+from helpers import COVID, COVID_ROWS, DOWNLOADS, NIH_ROWS, write_text
 from refers.data.adapters import adapter, read_boxes
 from refers.data.index import read_index
 from refers.data.released_lists import read_list
@@ -220,6 +220,14 @@ OFFICIAL = [
     Case("a row of boxes twice", with_boxes("", twice=True), boxes, 1),
     Case("a box of an unknown image", with_boxes("00000003"), nih, has(f"box of an image not in {NIH}", 1)),
     Case("a view that NIH does not have", edited("nih", NIH, in_line(3, ",AP,", ",A,")), nih, refused(NIH, "row 3", "'A'")),
+    Case("no finding beside a class", edited("nih", NIH, in_line(2, "Cardiomegaly|Hernia", "No Finding|Cardiomegaly")), nih, refused(NIH, "row 2", "No Finding|Cardiomegaly")),
+    *(
+        Case(f"a COVID finding that is {finding!r}", edited("covid", "metadata.csv", in_line(2, "COVID-19", finding)), adapter("covid"), refused("metadata.csv", "row 2", finding.strip('"')))
+        for finding in ("No COVID-19", '"Pneumonia, no COVID-19"', "no viral pneumonia", "No Finding/COVID-19", "/")
+    ),
+    Case("a COVID finding in capitals", edited("covid", "metadata.csv", lambda text: text.replace("No Finding", "NO FINDING")), adapter("covid"), has_images(len(COVID_ROWS))),
+    Case("view and modality exchanged", edited("covid", "metadata.csv", in_line(2, "PA,X-ray", "X-ray,PA")), adapter("covid"), refused("metadata.csv", "row 2", "PA")),
+    Case("a view that the collection does not have", edited("covid", "metadata.csv", in_line(2, "PA,", "AB,")), adapter("covid"), refused("metadata.csv", "row 2", "AB")),
     Case("a row of a radiologist twice", edited("vinbigdata", "train.csv", line(3, lambda row: f"{row}\n{row}")), boxes_of_vinbigdata, 1),
     Case("images of one and two radiologists", DOWNLOADS["vinbigdata"], vinbigdata, has("images_of_other_than_three_readers", 2)),
     Case("a control character", edited("mimic", METADATA, in_line(2, "LATERAL", "LATE\0AL")), mimic, refused("metadata", "row 2", "control")),

@@ -66,8 +66,9 @@ def main() -> None:
         raise UserError(f"--spec: {error!r}; see --help") from None
     reported = read_reported(args.reported)
     printed = {(row, column): value for (name, row, column), value in reported.items() if name == table}
-    lists = read_lists(args.lists, listed, wanted) if args.lists else {}
+    lists, renamed = read_lists(args.lists, listed, wanted) if args.lists else ({}, [])
     released = read(args.released, results, cells, methods, lists)
+    released.renamed += renamed
     rows = auc_rows(released, printed, reference, args.resamples, args.bootstrap_seed)
     pairs = pair_rows(released, gamma, kappa)
     write_text(args.out / "auc.csv", to_csv(AUC_FIELDS, rows))

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from refers.arguments import Arguments, whole
-from refers.errors import run
+from refers.errors import UserError, run
 from refers.files import atomic_path
 from refers.model.text_encoder import check_sizes, load_tokenizer
 from refers.text.laterality import swap_sides
 from refers.text.report_files import read_cleaned
+
+# Reports of a language or of letters that the vocabulary does not have show above it, rare words stay far below.
+MOST_UNKNOWN = 0.5
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +50,12 @@ def encode(tokenizer, texts: list[str], max_length: int) -> tuple[np.ndarray, np
     return ids, lengths
 
 
+def unknown_share(tokenizer, tokens: np.ndarray, lengths: np.ndarray) -> float:
+    """Share of [UNK] among the real tokens but start and end; 0 where there are none."""
+    pieces = int((lengths - 2).clip(0).sum(dtype=np.int64))
+    return int((tokens == tokenizer.unk_token_id).sum()) / pieces if pieces else 0.0
+
+
 def main() -> None:
     args = parse_args()
     tokenizer = load_tokenizer(args.text_encoder)
@@ -54,6 +63,12 @@ def main() -> None:
     check_sizes(args.text_encoder, len(tokenizer), args.max_length)
     texts = frame["text"].tolist()
     tokens, lengths = encode(tokenizer, texts, args.max_length)
+    unknown = unknown_share(tokenizer, tokens, lengths)
+    if unknown > MOST_UNKNOWN:
+        raise UserError(
+            f"{args.text_encoder}: {unknown:.0%} of the reports' tokens are [UNK]; check that its vocabulary is that of the"
+            f" weights, and the language and letters of {args.reports}"
+        )
     swapped, swapped_lengths = encode(
         tokenizer, [swap_sides(text, args.swap) for text in texts], args.max_length
     )
@@ -68,7 +83,7 @@ def main() -> None:
         )
     cut = int((lengths == args.max_length).sum())
     print(
-        f"{len(texts)} reports, {lengths.mean():.1f} tokens on average, {cut} reports with the maximum of {args.max_length}; vocabulary {len(tokenizer)}"
+        f"{len(texts)} reports, {lengths.mean():.1f} tokens on average, {cut} reports with the maximum of {args.max_length}; {unknown:.1%} [UNK]; vocabulary {len(tokenizer)}"
     )
 
 

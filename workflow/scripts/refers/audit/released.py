@@ -149,8 +149,10 @@ def _class_of(name: str, classes: tuple[str, ...]) -> str | None:
     return next((label for label in classes if alike(label) == stem), None)
 
 
-def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) -> dict[str, TestList]:
-    """Test lists by dataset, for the datasets whose list exists.
+def read_lists(
+    source: Path, top: str, wanted: dict[str, tuple[str, str, int]]
+) -> tuple[dict[str, TestList], list[tuple[str, str]]]:
+    """Test lists by dataset, for the datasets whose list exists; found whatever the spelling of their names, see `alike`.
 
     Args:
         source: the folder of lists, or an archive that contains it.
@@ -158,15 +160,26 @@ def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) 
         wanted: by dataset, the path of its list in the folder, a regular expression that finds the patient in an image's
             name, and the number of classes.
 
+    Returns:
+        the lists, and for each that was found under another spelling its path and the expected one.
+
     Raises:
-        UserError: the source cannot be read, a list has a wrong row, or a name in it does not match the expression.
+        UserError: the source cannot be read, a list is there in two spellings or has a wrong row, or a name in it does not
+            match the expression.
     """
-    paths = {path for path, *_ in wanted.values()}
-    texts = {path: text for path, text in _texts(source, top) if path in paths}
-    found = {}
-    for dataset, (path, pattern, classes) in wanted.items():
-        if path in texts:
-            images, labels = parse_list(texts[path], path, classes)
+    spellings = {alike(path) for path, *_ in wanted.values()}
+    texts: dict[str, tuple[str, bytes]] = {}
+    for path, text in _texts(source, top):
+        if (spelling := alike(path)) in spellings:
+            if spelling in texts:
+                raise UserError(f"{path}: a second list besides {texts[spelling][0]}; keep one")
+            texts[spelling] = path, text
+    found, renamed = {}, []
+    for dataset, (expected, pattern, classes) in wanted.items():
+        if alike(expected) in texts:
+            path, text = texts[alike(expected)]
+            renamed += [(path, expected)] if path != expected else []
+            images, labels = parse_list(text, path, classes)
             patients = []
             for row, image in enumerate(images, 1):
                 if not (match := re.search(pattern, image)):
@@ -175,7 +188,7 @@ def read_lists(source: Path, top: str, wanted: dict[str, tuple[str, str, int]]) 
                     )
                 patients.append(match[0])
             found[dataset] = TestList(labels == 1, np.array(patients))
-    return found
+    return found, renamed
 
 
 def _patients(listed: TestList | None, columns: list[int], labels: np.ndarray) -> np.ndarray | None:

@@ -38,7 +38,9 @@ class Bootstrap:
     Whole patients are drawn, since images of one patient are not independent: from all patients of the splits' test sets,
     once per resample, so that a patient that several splits test is drawn into all of them or none. This measures the
     variance that is due to the test images; the seeds show the variance of training. One patient alone (or one image, where
-    each is a patient) shows no variance: every resample is the sample itself, and all AUCs are undefined.
+    each is a patient) shows no variance: in every resample that keeps the label it is the sample itself. So all resampled AUCs
+    of a class are undefined in a test set where fewer than two patients have it or fewer than two have an image without it,
+    and with them those of a mean over classes or splits, since what this one varies by is a part of its variance.
 
     Args:
         patients: of every test set (N,), the patient of each of its images, any values.
@@ -74,14 +76,15 @@ class Bootstrap:
 
     def auc(self, labels: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> list[np.ndarray]:
         """AUC of every resample and class, (R, C) of each test set, for its labels and scores (N, C); NaN as above."""
-        if self._units < 2:
-            return [np.full((self._resamples, each.shape[1]), np.nan) for each in labels]
         resampled = [ResampledAuc(*each) for each in zip(labels, scores, strict=True)]
         blocks = [
             [measure(each) for measure, each in zip(resampled, counts, strict=True)]
             for counts in self.counts()
         ]
-        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        found = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        for each, patients, drawn in zip(labels, self._patients, found, strict=True):
+            drawn[:, ~_varies(each, patients)] = np.nan
+        return found
 
     def resample(self, sets: Sequence[SplitPredictions]) -> Resamples:
         """AUCs of a cell whose test sets have the images that this was made for."""
@@ -89,6 +92,13 @@ class Bootstrap:
         labels = [np.tile(each.labels, (1, seeds)) for each in sets]
         drawn = np.stack(self.auc(labels, [np.hstack(each.scores) for each in sets]), axis=1)
         return Resamples(self.about, drawn.reshape(len(drawn), len(sets), seeds, classes))
+
+
+def _varies(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Whether two or more patients (N,) have a positive of each class (N, C), and two or more a negative: (C,) bool."""
+    return np.array(
+        [min(len(np.unique(patients[column == side])) for side in (0, 1)) > 1 for column in labels.T], bool
+    )
 
 
 def interval(samples: np.ndarray) -> list[float] | None:

@@ -28,6 +28,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 # heads that a checkpoint was pre-trained or fine-tuned with, and indices that are no weights
 UNUSED = ("cls.", "classifier.", "qa_outputs.", "embeddings.position_ids")
+BOM = "\ufeff"
+# Some embeddings are padded for the matrix units of a GPU: to a multiple of 8 rows, by fewer than 128.
+PADDED_TO, PADDED_BY = 8, 128
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # names of the first BERT files
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -67,6 +70,11 @@ def load_tokenizer(folder: Path):
         raise UserError(
             f"{folder}: padding has id {tokenizer.pad_token_id}, 0 is expected; use a BERT WordPiece vocabulary"
         )
+    # A tokenizer.json states the id of every piece: one that was taken out leaves its id unused.
+    if len(set(known.values())) <= max(known.values()):
+        raise UserError(
+            f"{folder}: an id of its vocabulary has no piece; place the vocabulary of the weights"
+        )
     if not set(known) - set(tokenizer.all_special_tokens):
         raise UserError(f"{folder}: its vocabulary has no word; place the one that belongs to the weights")
     return tokenizer
@@ -80,7 +88,8 @@ def _expect_regular(folder: Path) -> None:
 
 
 def _expect_own_pieces(folder: Path, names: Sequence[str]) -> None:
-    """Raise a UserError where a plain vocabulary has a piece twice, a special one not at all, or a control character.
+    """Raise a UserError where a plain vocabulary has a piece twice, a special one not at all, a blank row or a control
+    character, or begins with a byte-order mark.
 
     The pieces behind it have other ids than they had when the weights were trained.
 
@@ -93,11 +102,15 @@ def _expect_own_pieces(folder: Path, names: Sequence[str]) -> None:
         pieces = plain.read_text(encoding="utf-8").split("\n")
     except ValueError as error:
         raise UserError(_advice(folder, error)) from None
+    if pieces[0].startswith(BOM):
+        raise UserError(f"{plain}: begins with a byte-order mark (BOM); save it as UTF-8 without one")
     # transformers would append a special token that the file lacks, behind pieces that all moved up.
     if lacking := [name for name in SPECIAL if name not in pieces]:
         raise UserError(f"{folder}: no {lacking[0]} in its vocabulary; use a BERT WordPiece vocabulary")
     seen: set[str] = set()
     for number, piece in enumerate(pieces, 1):
+        if not piece.strip(" \t") and number < len(pieces):
+            raise UserError(f"{plain}: row {number}: blank; place the vocabulary of the weights")
         if re.search(CONTROL, piece):
             raise UserError(
                 f"{plain}: row {number}: a control character; place the vocabulary of the weights"
@@ -110,10 +123,13 @@ def _expect_own_pieces(folder: Path, names: Sequence[str]) -> None:
 
 
 def check_sizes(folder: Path, vocabulary: int, max_length: int) -> None:
-    """Refuse a BERT that cannot take tokens of this vocabulary or reports of this length.
+    """Refuse a BERT that cannot take reports of this length, or whose embedding is not of a vocabulary of this size.
+
+    A vocabulary that lost pieces gives those behind them other ids than the weights were trained with. An embedding may have
+    more rows than there are pieces where it is padded (`PADDED_TO`).
 
     Raises:
-        UserError: its embedding or its positions are too few.
+        UserError: its positions are too few, or its embedding has fewer or more rows than the vocabulary pieces.
     """
     sizes = _sizes(folder)
     for what, wanted, found, remedy in (
@@ -122,6 +138,13 @@ def check_sizes(folder: Path, vocabulary: int, max_length: int) -> None:
     ):
         if found < wanted:
             raise UserError(f"{folder}: has {found} {what}, {wanted} are needed; {remedy}")
+    rows = sizes.vocab_size
+    padded = rows % PADDED_TO == 0 and rows - vocabulary < PADDED_BY
+    if rows > vocabulary and not padded:
+        raise UserError(
+            f"{folder}: its vocabulary has {vocabulary} tokens, its weights have {rows}; place the vocabulary that belongs"
+            " to the weights"
+        )
 
 
 def weights_file(folder: Path) -> Path:
@@ -214,7 +237,10 @@ class TextEncoder(nn.Module):
                     plan = BertModel._from_config(sizes, attn_implementation="sdpa")
                 _check_tensors(folder, weights, plan.state_dict())
                 self.bert = BertModel._from_config(sizes, attn_implementation="sdpa")
-        except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
+        # KeyError: an activation function that does not exist.
+        except (
+            ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, KeyError
+        ) as error:  # fmt: skip
             raise UserError(_advice(folder, error)) from None
         self.bert.load_state_dict(weights)
         self.hidden = self.bert.config.hidden_size

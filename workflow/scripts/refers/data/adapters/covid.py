@@ -26,13 +26,18 @@ BACTERIAL = (
 )
 # Every word of the findings in both versions of the table. An unknown or misspelt one would silently mean "not COVID-19".
 WORDS = {
-    "", "no", "finding", "todo", "unknown", "pneumonia", "viral", "bacterial", "fungal", "lipoid", "aspiration", "ards",
+    "todo", "unknown", "pneumonia", "viral", "bacterial", "fungal", "lipoid", "aspiration", "ards",
     "covid-19", "sars", "mers", "mers-cov", "influenza", "h1n1", "varicella", "herpes", "streptococcus", "klebsiella",
     "legionella", "mycoplasma", "e.coli", "e.", "e", "coli", "chlamydophila", "nocardia", "staphylococcus", "mrsa",
     "tuberculosis", "pneumocystis", "aspergillosis",
 }  # fmt: skip
+# Alone: in a longer finding "no" would deny what the other words say.
+NONE = "no finding"
 UNKNOWN = "(?:todo|unknown)?"
 FRONTAL = ("pa", "ap", "ap supine", "ap erect", "ap semi erect")
+# All that either version has; a view or modality of another column would silently be no frontal radiograph.
+VIEWS = (*FRONTAL, "l", "axial", "coronal", "?", "")
+MODALITIES = ("x-ray", "ct")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -54,13 +59,15 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     volumes = names.str.lower().str.endswith((".nii.gz", ".nii"))
     expect(names != "", path, table["patientid"], "(patientid) has no filename; complete or delete the row")
     expect_file_names(path, names)
-    known = table["finding"].map(lambda text: {*re.split(r"[/,\s]+", text.lower())} <= WORDS)
     expect(
-        known,
+        table["finding"].map(_is_known),
         path,
         table["finding"],
         "is not a known finding; correct it, or add the word to WORDS in refers/data/adapters/covid.py",
     )
+    for name, values in (("modality", MODALITIES), ("view", VIEWS)):
+        known = table[name].str.lower().isin(values)
+        expect(known, path, table[name], f"is not a {name} of the collection ({', '.join(values[:2])}, ...)")
     # pandas saves a column of numbers with blanks as 1.0, 2.0, ...
     patients = table["patientid"].str.replace(r"^(\d+)\.0$", r"\1", regex=True)
     expect(patients != "", path, names, "has no patientid; complete or delete the row")
@@ -90,6 +97,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         f"image not in {path.name}": len(files) - int(present.sum()),
     }
     return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
+
+
+def _is_known(finding: str) -> bool:
+    """Whether a finding is blank, says that there is none, or has words of the table alone."""
+    words = {*re.split(r"[/,\s]+", finding.lower())} - {""}
+    return finding.lower() in ("", NONE) or (bool(words) and words <= WORDS)
 
 
 def _views(modality: pd.Series, view: pd.Series) -> np.ndarray:

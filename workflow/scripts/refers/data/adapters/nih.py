@@ -118,7 +118,8 @@ def _labels(path: Path, findings: pd.Series) -> pd.DataFrame:
     """One column per class; only the few hundred distinct combinations of findings are parsed."""
     codes, combinations = pd.factorize(findings)
     parts = [{part.strip() for part in text.split("|")} for text in combinations]
-    good = np.array([bool(part) and part <= {*CLASSES, NONE} for part in parts], bool)
+    # "No Finding" beside a class contradicts it.
+    good = np.array([part == {NONE} or (bool(part) and part <= {*CLASSES}) for part in parts], bool)
     expect(
         pd.Series(good[codes], findings.index),
         path,

@@ -12,6 +12,7 @@ both are read as train_val, of which validation is drawn.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -21,9 +22,12 @@ from refers.data.index import finish
 from refers.data.read_tables import list_files, merged_patients
 from refers.errors import UserError
 from refers.files import file_digest
+from refers.folders import IMAGE_SUFFIXES, name_key
 
 FOLDER = "chest_xray"
 PARTS = {"train": "train_val", "val": "train_val", "test": "test"}
+SUFFIX = ".jpeg"
+IMAGES = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
 NAMES = {
     "NORMAL": re.compile(r"(?:NORMAL2-)?IM-(?P<number>\d+)(?:-\d+)+\.jpeg", re.IGNORECASE),
     "PNEUMONIA": re.compile(r"person(?P<number>\d+)_(?P<cause>bacteria|virus)(?:_\d+)+\.jpeg", re.IGNORECASE),
@@ -38,17 +42,21 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     Raises:
         UserError: a folder of the official layout is absent, or a file's name does not say what it shows.
     """
-    rows = [
-        _row(folder, part, kind, name)
+    skipped: Counter[str] = Counter()
+    found = [
+        (part, kind, name)
         for part in PARTS
         if part != "val" or (folder / FOLDER / part).is_dir()
         for kind in NAMES
-        for name in list_files(folder / FOLDER / part / kind, (".jpeg",))
+        for name in list_files(folder / FOLDER / part / kind, IMAGES, skipped)
     ]
+    # A converted copy is not the published picture, and a second one of the same would be in the data twice.
+    rows = [_row(folder, *each) for each in found if each[-1].lower().endswith(SUFFIX)]
+    skipped[f"image that is no {SUFFIX}"] = len(found) - len(rows)
     columns = ["image_id", "patient_id", "study_id", "split", "path", f"{LABEL}Pneumonia", f"{LABEL}Viral"]
     frame = pd.DataFrame(rows, columns=pd.Index(columns)).assign(view="frontal")
     frame["patient_id"] = merged_patients(_contents(folder, frame["path"]), frame["patient_id"])
-    return finish(frame, folder, folder / FOLDER, 0, {})
+    return finish(frame, folder, folder / FOLDER, 0, skipped)
 
 
 def _contents(folder: Path, paths: pd.Series) -> pd.Series:
@@ -67,8 +75,8 @@ def _row(folder: Path, part: str, kind: str, name: str) -> tuple[str, str, str, 
         raise UserError(f"{folder / path}: its name has not {what}; remove it or download it again")
     cause = "normal" if kind == "NORMAL" else found["cause"].lower()
     viral = {"virus": 1.0, "bacteria": 0.0, "normal": float("nan")}[cause]
-    # the same name may occur in two parts
-    image = f"{part}/{name}"
+    # The same name may occur in two parts; a suffix in capitals is no other image.
+    image = f"{part}/{name_key(name)}"
     return (
         image,
         f"{cause}-{int(found['number'])}",
