@@ -97,7 +97,8 @@ def project(tmp_path_factory, copy_project, small_bert):
     values = small_config()
     (folder / "config/config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     shutil.copytree(small_bert, folder / BERT)
-    write_vocabulary(["no pneumothorax", "the heart is large"], 50, folder / BERT)
+    # As many pieces as the BERT has rows, of letters that most words of the reports are made of.
+    write_vocabulary(["no pneumothorax", "the heart is large.", "clear of left and right"], 50, folder / BERT)
     data = folder / DATA
     generate(data, 0, 0.03)
     lists = data / LISTS / RELEASED
