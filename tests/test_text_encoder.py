@@ -347,7 +347,7 @@ def resize(folder, **sizes):
         (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.nan)), "pooler.dense.bias"),
         (lambda bert: reweight(bert, lambda t: t["pooler.dense.bias"].fill_(torch.inf)), "NaN or Inf"),
         (lambda bert: reweight(bert, lambda t: t.pop("pooler.dense.bias")), "1 tensors are missing"),
-        (lambda bert: resize(bert, num_hidden_layers=0), "num_hidden_layers is 0"),
+        (lambda bert: resize(bert, num_hidden_layers=0), "16 tensors have no place"),
         (lambda bert: resize(bert, num_hidden_layers=2), "16 tensors are missing"),
         (lambda bert: resize(bert, vocab_size=60), "1 tensors have other shapes"),
         (lambda bert: resize(bert, hidden_size=15), "not a BERT checkpoint"),

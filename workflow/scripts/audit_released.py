@@ -63,7 +63,7 @@ def main() -> None:
         lists = spec["lists"].items()
         wanted = {name: (each["list"], each["patient"], each["classes"]) for name, each in lists}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--spec: {error!r}; see --help") from None
+        raise UserError(f"--spec: {error!r}; correct it, --help says its form") from None
     reported = read_reported(args.reported)
     printed = {(row, column): value for (name, row, column), value in reported.items() if name == table}
     lists, renamed = read_lists(args.lists, listed, wanted) if args.lists else ({}, [])
