@@ -181,5 +181,6 @@ def _members(path: str | Path) -> set[str]:
         expect_regular(path)
         with ZipFile(path) as archive:
             return {Path(name).name for name in archive.namelist()}
-    except (OSError, BadZipFile):
+    # zipfile does not implement every version of the format
+    except (OSError, BadZipFile, NotImplementedError):
         return set()
