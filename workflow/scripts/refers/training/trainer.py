@@ -41,7 +41,8 @@ def fit(
 
     `folder` receives metrics.jsonl, and resume.pt, from which a rerun with the same `fingerprint` (a digest of settings and
     inputs) continues, in any number of processes; the caller ends with `resume.clear_resume`. A batch that does not fit
-    into the device's memory is split into micro-batches with accumulated gradients (`refers.training.step`). `started`, by `time.monotonic`, is when this process began with the run.
+    into the device's memory is split into micro-batches with accumulated gradients (`refers.training.step`). `started`, by
+    `time.monotonic`, is when this process began with the run.
 
     Returns the facts for run.json: the best score and its step, the steps done before this process, the history of the run
     by process, the number of micro-batches, and where these are several a note on what they change.
@@ -301,10 +302,11 @@ class Trainer:
         if self.progress.validated(self.settings.steps):
             tensors = {}
         tensors["tally"] = self.progress.tally
-        rest = {each.name: getattr(self.progress, each.name) for each in fields(Progress)}
+        rest = {
+            each.name: getattr(self.progress, each.name) for each in fields(Progress) if each.name != "tally"
+        }
         # The loop appends to the records, but replaces the best weights as a whole.
         rest |= {"records": [*self.progress.records], "history": self.history()}
-        del rest["tally"]
         self.states.write(tensors, rest)
 
     def history(self) -> list[dict]:
