@@ -9,6 +9,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from refers import config
+
+# timm's ViT at a small size.
+PLAIN_VIT = config.Transformer(
+    image_size=32,
+    patch_size=8,
+    width=48,
+    depth=2,
+    heads=3,
+    mlp_width=192,
+    activation="gelu",
+    position="add",
+    aggregation="add",
+    classifier="aggregation",
+    dropout=0.0,
+)
 
 NIH_2020 = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
 NIH_2017 = NIH_2020.strip() + ",\n"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers import PLAIN_VIT
 from refers import config
 from refers.data.store import open_store
 from refers.errors import UserError
@@ -27,19 +28,6 @@ from safetensors.torch import save_file
 from torchvision.transforms import Normalize
 
 ROOT = Path(__file__).parents[1]
-RELEASED = config.Transformer(
-    image_size=32,
-    patch_size=8,
-    width=48,
-    depth=2,
-    heads=3,
-    mlp_width=192,
-    activation="gelu",
-    position="add",
-    aggregation="add",
-    classifier="aggregation",
-    dropout=0.0,
-)
 
 
 class Malicious:
@@ -208,7 +196,7 @@ def released(plain, path, spoil=lambda tensors: None):
 
 
 def test_the_authors_checkpoint_computes_what_their_network_does(plain, tmp_path):
-    encoder, report = import_encoder(RELEASED, released(plain, tmp_path / "released.pth"))
+    encoder, report = import_encoder(PLAIN_VIT, released(plain, tmp_path / "released.pth"))
     assert report["left_out"] == ["fusion.fc1.weight", "textual.embedding.words.weight"]
     assert report["read"] == report["loaded"] + 2 == len(in_the_authors_layout(plain, "")) + 2
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -226,7 +214,7 @@ def test_the_authors_checkpoint_computes_what_their_network_does(plain, tmp_path
 def test_their_fine_tuned_network_is_read_too_without_its_classifier(plain, tmp_path):
     tensors = in_the_authors_layout(plain, "transformer.") | {"head.weight": torch.zeros(14, 48)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "tuned.safetensors")
-    _, report = import_encoder(RELEASED, str(tmp_path / "tuned.safetensors"))
+    _, report = import_encoder(PLAIN_VIT, str(tmp_path / "tuned.safetensors"))
     assert report["left_out"] == ["head.weight"]
     assert report["input"]["mean"] == [0.485, 0.456, 0.406]
 
@@ -234,7 +222,7 @@ def test_their_fine_tuned_network_is_read_too_without_its_classifier(plain, tmp_
 def test_what_is_left_out_is_told_by_part_and_recorded_by_name(plain, tmp_path, monkeypatch, capsys):
     more = {f"module.textual.layer{number}.weight": torch.zeros(1) for number in range(70)}
     source = released(plain, tmp_path / "released.pth", lambda tensors: tensors.update(more))
-    model, out = json.dumps(config.to_dict(RELEASED)), tmp_path / "out/encoder.safetensors"
+    model, out = json.dumps(config.to_dict(PLAIN_VIT)), tmp_path / "out/encoder.safetensors"
     arguments = ["--method", "m", "--checkpoint", source, "--config", model, "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["import_encoder.py", *arguments])
     script.main()
@@ -264,5 +252,5 @@ LAYER = "visual.vit.transformer.encoder.layer.1."
 )
 def test_a_partial_match_with_the_authors_layout_is_refused(plain, tmp_path, spoil, message):
     with pytest.raises(UserError, match=message) as caught:
-        import_encoder(RELEASED, released(plain, tmp_path / "released.pth", spoil))
+        import_encoder(PLAIN_VIT, released(plain, tmp_path / "released.pth", spoil))
     assert "\n" not in str(caught.value)

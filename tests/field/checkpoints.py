@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from generate_checkpoint import random_arrays
+from helpers import PLAIN_VIT
 from refers import config
 from refers.data.mimic_studies import _read_tokens
 from refers.data.store import open_store
@@ -27,20 +28,7 @@ from torch import Tensor
 
 from field import Case, refused
 
-VIT = config.Transformer(
-    image_size=32,
-    patch_size=8,
-    width=48,
-    depth=2,
-    heads=3,
-    mlp_width=192,
-    activation="gelu",
-    position="add",
-    aggregation="add",
-    classifier="aggregation",
-    dropout=0.0,
-    input=config.InputStatistics(mean=(0.5,) * 3, std=(0.5,) * 3),
-)
+VIT = PLAIN_VIT.replace(input=config.InputStatistics(mean=(0.5,) * 3, std=(0.5,) * 3))
 RESNET = config.ResNet(architecture="resnet18", image_size=32)
 Tensors = dict[str, Tensor]
 
