@@ -112,7 +112,7 @@ def test_a_path_that_no_command_can_carry_is_one_line(key, path):
         "results": {"pathvars": {"results": path}},
     }
     values = config.merge(read_files([ROOT / "config/config.yaml"]), over[key])
-    with pytest.raises(UserError, match=rf"config\..*{key}: .*; rename it") as raised:
+    with pytest.raises(UserError, match=rf"config\..*{key}: .*; (rename|remove) it") as raised:
         config.load(StudyConfig, values)
     assert len(str(raised.value).splitlines()) == 1
 
