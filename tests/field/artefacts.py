@@ -86,6 +86,12 @@ def index_with(**columns) -> Callable[[Path], Path]:
     return make
 
 
+def no_rows(folder: Path) -> Path:
+    path = index_with()(folder)
+    write_parquet(path, pd.read_parquet(path).head(0))
+    return path
+
+
 def has_rows(found: pd.DataFrame) -> None:
     assert len(found) == 2
 
@@ -133,6 +139,7 @@ def store_of_another_index(folder: Path) -> Path:
 
 LISTS = [
     Case("an index", index_with(), named, has_rows),
+    Case("an index without rows", no_rows, named, refused("index.parquet", "without rows")),
     *(
         Case(f"an index with {name}", index_with(**columns), named, refused("index.parquet", *words))
         for name, columns, words in (
@@ -611,11 +618,15 @@ def of_another_index(record: dict) -> None:
     record["inputs"]["index"] = "2" * 64
 
 
-def with_other_rows(folder: Path) -> Path:
-    """A subset whose row numbers are those of other images."""
-    features_with()(folder)
-    (folder / "subset.csv").write_text("row,image_id\n3,i00\n0,i03\n")
-    return folder
+def subset(text: str) -> Callable[[Path], Path]:
+    """Features and split beside another subset."""
+
+    def make(folder: Path) -> Path:
+        features_with()(folder)
+        (folder / "subset.csv").write_text(text)
+        return folder
+
+    return make
 
 
 OF_CELL = {"method": "refers", "dataset": "nih", "ratio": 1, "split": 0}
@@ -625,7 +636,11 @@ PROBES = [
     Case("features beside another record", features_with(bias=1), probed, refused("f.npy", "f.json", "extract_features.py")),
     Case("a record of features that is a list", lambda folder: json_file("f.json", [])(features_with()(folder)).parent, probed, refused("f.json", "list")),
     Case("features that are a git-lfs pointer", lambda folder: pointer("f.npy")(features_with()(folder)).parent, probed, refused("f.npy", "extract_features.py")),
-    Case("a subset with the rows of other images", with_other_rows, probed, refused("subset.csv", "i00", "split.parquet")),
+    Case("a subset with the rows of other images", subset("row,image_id\n3,i00\n0,i03\n"), probed, refused("subset.csv", "i00", "split.parquet")),
+    Case("a subset whose seeds have another name", subset("row,image_id,sead\n0,i00,0\n3,i03,1\n"), probed, refused("subset.csv", "row 1", "sead", "label_subset.py")),
+    Case("a subset with a value less", subset("row,image_id,seed\n0,i00,0\n3,i03\n"), probed, refused("subset.csv", "row 3", "label_subset.py")),
+    Case("a subset with a value more", subset("row,image_id\n0,i00,0\n3,i03\n"), probed, refused("subset.csv", "row 2", "label_subset.py")),
+    Case("a subset with half a seed", subset("row,image_id,seed\n0,i00,0\n3,i03,0.5\n"), probed, refused("subset.csv", "row 3", "0.5", "label_subset.py")),
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Config files as they are written by hand, merged or damaged: what is read, and what is refused before any work."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ def overlay(*texts: str | bytes) -> Callable[[Path], list[Path]]:
         return [CONFIG, *paths]
 
     return make
+
+
+def pipe(folder: Path) -> list[Path]:
+    os.mkfifo(folder / "a.yaml")
+    return [CONFIG, folder / "a.yaml"]
 
 
 def study(files: list[Path]) -> Study:
@@ -136,6 +142,10 @@ NUMBERS = [
         ("verdict", "margin", "-1", "above 0"),
     )
 ]
+PUBLISHED = (
+    "reported: {a: {title: A, citation: b, differs: c, numbers:"
+    " [{row: refers, column: nih/1, auc: 77}, {row: refers, column: nih/1, auc: 78}]}}"
+)
 TWICE = [
     rejected(name, text, *words, "keep one of the two")
     for name, text, *words in (
@@ -147,6 +157,7 @@ TWICE = [
         ("a line listed twice", "figures: {roc_nih: {methods: [refers, refers]}}", "figures.roc_nih"),
         ("a seed listed twice", "study: {seeds: [0, 0]}", "study.seeds"),
         ("a member listed twice", "groups: {a: {title: a, best_of: [refers, refers]}}", "groups.a"),
+        ("a published number twice", PUBLISHED, "reported.a", "numbers"),
         ("a GPU count twice", "plan: {gpus: [1, 1]}", "plan.gpus"),
     )
 ]  # fmt: skip
@@ -210,6 +221,7 @@ CASES = [
     *TITLES,
     *FILES,
     *REFERENCES,
+    Case("a config that is a pipe", pipe, study, refused("a.yaml", "not a regular file")),
     accepted("an overlay with fewer ratios", has_cells("nih/100"), "study: {cells: [{dataset: nih, ratios: [100]}]}"),
     accepted(
         "an overlay with other ratios",

@@ -9,19 +9,25 @@ import made_tables
 import numpy as np
 import pandas as pd
 from helpers import write_studies
+from field import artefacts
 from refers import config
+from refers.claims.claims import FIELDS as CLAIM
+from refers.claims.claims import read_verdicts
 from refers.config.read import read_files
 from refers.config.study import StudyConfig
 from refers.data.index import read_index
 from refers.data.mimic_studies import MimicStudies
 from refers.data.splits import read_split, read_subset
 from refers.data.store import INDEX_DIGEST
-from refers.evaluation.localisation import read_overlap
-from refers.evaluation.predictions import read_seeds
+from refers.evaluation.localisation import read_maps, read_overlap
+from refers.evaluation.predictions import read_runs, read_seeds
 from refers.evaluation.probe import open_features
 from refers.files import file_digest, read_json, write_parquet
-from refers.provenance.run_files import read_metrics
+from refers.formatting import csv_text
+from refers.provenance.run_files import read_metrics, read_pilot
+from refers.reporting.rule_graph import read_csv as read_graph
 from refers.reporting.table_formats import read_csv, to_csv, to_markdown
+from refers.text.report_files import read_cleaned
 
 from fuzz import Reader
 from fuzz.damage import ARCHIVE, ARRAY, BYTES, JSON, LINES, PARQUET, TABLE, WHOLE
@@ -85,7 +91,26 @@ def _read_studies(file: Path) -> dict[str, Any]:
     return {name: getattr(studies, name) for name in names} | {"store": np.array(studies.store)}
 
 
+WORDS = "image_id,x,y,size,label,rank,split\n" + "".join(
+    f"d{row // 2:03d}{row % 2},{row % 3},1,2,{row // 2},{row % 2},{'train' if row < 10 else 'val'}\n" for row in range(16)
+)
+
+
+def _words(folder: Path) -> Path:
+    _studies("index.parquet")(folder)
+    (folder / "words.csv").write_text(WORDS)
+    return folder / "words.csv"
+
+
+def _read_words(file: Path) -> Any:
+    paths = (file.with_name(name) for name in ("index.parquet", "images.npy", "tokens.npz", "images.json"))
+    studies = MimicStudies(*paths, file)
+    return studies.words, studies.crops
+
+
 PRETRAINING = (
+    Reader("cleaned reports", artefacts.reports_with(), read_cleaned, BYTES | WHOLE | PARQUET, contents=ROWS),
+    Reader("words.csv", _words, _read_words, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("index and store: index.parquet", _studies("index.parquet"), _read_studies, BYTES | WHOLE | PARQUET),
     Reader("index and store: images.npy", _studies("images.npy"), _read_studies, BYTES | WHOLE | ARRAY),
     Reader("index and store: images.json", _studies("images.json"), _read_studies, BYTES | WHOLE | JSON, contents=(*TEXT, "node", "absent")),
@@ -168,11 +193,31 @@ def _table(file: Path) -> str:
     return to_markdown(made_tables.table_of([read_json(file), made_tables.C2L], tests=[]))
 
 
+CLAIMS = csv_text(CLAIM, [{name: f"{name} {row}" for name in CLAIM} for row in range(3)])
+GRAPH = "rule,stage,needs\na,data,\nb,data,a\nc,report,a b\n"
+
+
+def _maps(file: Path) -> Any:
+    found = read_maps(file, file.with_name("iou.csv"))
+    return found.images, found.maps, found.facts
+
+
+def _tied(file: Path) -> Any:
+    """Predictions of two seeds, whose records say which they are."""
+    paths = [file.parents[1] / f"seed{seed}/predictions.parquet" for seed in (0, 1)]
+    return artefacts.tied(paths), [each.test.scores for each in read_runs(paths, [0, 0], [0, 1])]
+
+
 AUC = json.dumps(made_tables.REFERS, indent=1)
 METRICS = "".join(json.dumps({"step": step, "train": {"loss": 1 / step}}) + "\n" for step in range(1, 6))
 OVERLAP = "image_id,class,score,iou,area\n" + "".join(f"a{row},Mass,0.{row},0.2,0.1\n" for row in range(4))
 RESULTS = (
     Reader("predictions", _predictions, _read_predictions, BYTES | WHOLE | PARQUET, contents=ROWS),
+    Reader("run.json", lambda folder: artefacts.runs_with()(folder)[1].with_name("run.json"), _tied, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("pilot", artefacts.json_file("c2l.json", artefacts.PILOT), read_pilot, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("maps.npz", lambda folder: artefacts.maps_with()(folder)[0], _maps, BYTES | WHOLE | ARCHIVE, contents=("member byte", "member of another")),
+    Reader("claims.csv", _written("claims.csv", CLAIMS), read_verdicts, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
+    Reader("rules.csv", _written("rules.csv", GRAPH), read_graph, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("auc.json", _written("auc.json", AUC), _table, BYTES | WHOLE | JSON, contents=ANY_TEXT),
     Reader("metrics.jsonl", _written("metrics.jsonl", METRICS), read_metrics, BYTES | WHOLE | LINES, contents=ANY_TEXT),
     Reader("table as CSV", _written("table1.csv", to_csv(made_tables.table_of([made_tables.REFERS, made_tables.C2L]))), read_csv, BYTES | WHOLE | TABLE, contents=ANY_TEXT),

@@ -1,7 +1,9 @@
 """Read and write files. Writes are atomic (temporary file, fsync, rename): an incomplete file never looks finished."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -19,7 +21,8 @@ MAKERS = {
     **{"index": "index_source.py", "reports": "clean_reports.py", "split": "split_dataset.py"},
     **{"resamples": "cell.py", "cell": "cell.py", "t-test": "ttest.py", "claims": "claims.py"},
     **{"pilot": "pilot.py", "plan": "plan.py", "step costs": "calibrate.py", "GPU check": "gpu_check.py"},
-    **{"manifest": "pack_images.py", "run record": "the job that wrote it"},
+    **{"manifest": "pack_images.py", "run record": "the job that wrote it", "subset": "label_subset.py"},
+    **{"visual words": "discover_words.py", "overlaps": "attend.py"},
     **{"report": "the job that wrote it", "rule graph": "rule_graph.py", "table": "table.py"},
 }
 # First bytes of a file that a download left in place of the wanted one.
@@ -208,13 +211,13 @@ def parquet_attributes(path: str | Path) -> dict[str, Any]:
 
 
 def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: str, remedy: str) -> None:
-    """Raise a UserError naming the first row of a pandas frame (from 0) where `good` is false, with its value.
+    """Raise a UserError naming the first row of a pandas frame, by its index, where `good` is false, with its value.
 
     origin: begins the message; what: what is wrong with the value of `column`; remedy: what to do.
     """
     if not good.all():
         row = int((~good).to_numpy().argmax())
-        raise UserError(f"{origin}: row {row}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
+        raise UserError(f"{origin}: row {frame.index[row]}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
 
 
 def read_json(path: str | Path, maker: str = "the job that writes it") -> Any:
@@ -271,6 +274,52 @@ def read_utf8(path: str | Path, maker: str) -> str:
     except (OSError, ValueError) as error:
         reason = why_unreadable(path, error)
         raise UserError(f"{path}: cannot be read ({reason}); delete it and rerun {maker}") from None
+
+
+def read_rows(
+    path: str | Path, kind: str, columns: Collection[str], optional: Collection[str] = ()
+) -> list[dict[str, str]]:
+    """The rows of a CSV file that a job wrote, each value as text.
+
+    Args:
+        path: the file.
+        kind: what it is, a key of MAKERS.
+        columns: names of the columns that it must have.
+        optional: names of columns that it may have beside them.
+
+    Raises:
+        UserError: the file is missing or no CSV, has other columns, or a row of another length than its header.
+    """
+    again = f"delete it and rerun {MAKERS[kind]}"
+    reader = csv.reader(io.StringIO(read_utf8(path, MAKERS[kind]).rstrip("\r\n"), newline=""), strict=True)
+    rows: list[dict[str, str]] = []
+    try:
+        header = next(reader, [])
+        left = [*header]
+        for name in {*columns, *({*optional} & {*header})}:
+            if name not in left:
+                raise UserError(f"{path}: row 1: no column {name!r}; {again}")
+            left.remove(name)
+        if left:
+            raise UserError(f"{path}: row 1: column {left[0]!r} is not known or there twice; {again}")
+        line = reader.line_num + 1
+        for row in reader:
+            if len(row) != len(header):
+                raise UserError(f"{path}: row {line}: {len(row)} values for {len(header)} columns; {again}")
+            rows.append(dict(zip(header, row, strict=True)))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}: row {reader.line_num}: {error}; {again}") from None
+    return rows
+
+
+def read_frame(path: str | Path, kind: str, columns: Collection[str], optional: Collection[str] = ()) -> Any:
+    """The rows of `read_rows` as a pandas frame of texts, whose index is the line of the file; it raises as that does."""
+    import pandas as pd
+
+    rows = read_rows(path, kind, columns, optional)
+    names = [*rows[0]] if rows else [*columns]
+    return pd.DataFrame(rows, pd.RangeIndex(2, len(rows) + 2), pd.Index(names), str)
 
 
 def why_unreadable(path: str | Path, error: Exception) -> str:

@@ -31,8 +31,6 @@ Technometrics 1982); one rule for every claim is simpler, and on the safe side. 
 A column is dataset/ratio, or dataset/ratio/class; `nih/1/*` stands for every class.
 """
 
-import csv
-import io
 import re
 from pathlib import Path
 from typing import Any
@@ -52,7 +50,7 @@ from refers.claims.facts import QUANTITIES
 from refers.config.read import read_file
 from refers.errors import UserError
 from refers.evaluation.statistics import LEVEL
-from refers.files import MAKERS, read_utf8
+from refers.files import read_rows
 from refers.formatting import csv_text, markdown_table, markdown_text
 from refers.reporting.table import TESTS
 
@@ -272,18 +270,9 @@ def read_verdicts(path: Path) -> list[dict[str, str]]:
     """The lines that `to_csv` wrote.
 
     Raises:
-        UserError: the file cannot be read, or has another header or a row of another length.
+        UserError: as `read_rows`.
     """
-    reader = csv.DictReader(io.StringIO(read_utf8(path, MAKERS["claims"])), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(
-            f"{path}: row {reader.line_num}: {error}; delete it and rerun {MAKERS['claims']}"
-        ) from None
-    if reader.fieldnames != FIELDS or any(None in row or None in row.values() for row in rows):
-        raise UserError(f"{path}: not the checked claims; delete it and rerun {MAKERS['claims']}")
-    return rows
+    return read_rows(path, "claims", FIELDS)
 
 
 def to_markdown(claims: list[dict[str, str]], note: str = "") -> str:

@@ -11,6 +11,7 @@ import yaml
 from refers.config.parse import canonical, merge
 from refers.config.study import Dataset
 from refers.errors import UserError, first_line
+from refers.files import expect_regular
 
 DEEPEST = 100  # lists and maps inside each other
 MOST_VALUES = 1_000_000  # of a file, with its aliases written out
@@ -145,6 +146,7 @@ def read_file(path: Path) -> Any:
         UserError: as `read_text`; or the file cannot be read.
     """
     try:
+        expect_regular(path)
         return read_text(path.read_bytes(), str(path))
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -550,6 +550,14 @@ class ReportedSource(Section):
         " Those of config/reported.csv, of other test images, are shown and never judged.",
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [(each.title or each.row, each.row, each.column) for each in self.numbers]
+        for title, row, column in named:
+            if named.count((title, row, column)) > 1:
+                raise ValueError(f"numbers: {title} is listed twice for {row} in {column}; keep one of the two")
+        return self
+
 
 class Figure(Section):
     """A figure of the study."""

@@ -31,6 +31,7 @@ DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 WINDOW_IGNORED = "DICOM window that is invalid or shows nothing: ignored"
 TABLE_IGNORED = "DICOM VOI table that is invalid: ignored"
 EXACT_WINDOW = "DICOM window narrower than 1: applied as LINEAR_EXACT"
+ALL_PADDING = "DICOM padding that covers the whole image: read as black"
 SHAPE_IGNORED = "PresentationLUTShape contradicts PhotometricInterpretation: ignored"
 
 # _check_size replaces PIL's own check: it names the size, covers DICOM and always raises.
@@ -81,7 +82,7 @@ def decode(path: str | Path, enough: int | None = None, remarks: Counter[str] | 
 
     Raises:
         UserError: the file is missing, empty, truncated, not a regular file, of an unknown format or larger than
-            MAX_PIXELS, or its grey values are not finite.
+            MAX_PIXELS; it has several pages or frames; or its grey values are not finite.
     """
     path = Path(path)
     remarks = Counter() if remarks is None else remarks
@@ -152,7 +153,11 @@ def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
     # Of a path PIL would map an uncompressed TIFF into memory, with the sides that it has after it is turned.
     with open(path, "rb") as opened, Image.open(opened, formats=FORMATS) as image:
         _check_size(*image.size)
+        # MPO is a photograph with a preview.
+        if image.format != "MPO" and (pages := getattr(image, "n_frames", 1)) != 1:
+            raise ValueError(f"{pages} pages, expected one")
         tags = getattr(image, "tag_v2", {})
+        is_deep = any(";16" in str(tile.args) for tile in image.tile)
         # A tile is decoded whole, whatever part of it the image shows.
         _check_size(*(int(tags.get(tag, 1)) for tag in TIFF_TILE))
         if image.format == "GIF" and image.tile[0].extents != (0, 0, *image.size):
@@ -166,7 +171,11 @@ def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
             return _full_range(np.asarray(image), white_zero=tags.get(TIFF_PHOTOMETRIC) == 0)
         if image.mode in ("P", "PA"):
             image = image.convert("RGB")
-        return np.array(image if image.mode == "L" else image.convert("L"))
+        grey = np.array(image if image.mode == "L" else image.convert("L"))
+        # PIL keeps the upper 8 of 16 bits, which are black where colours of 12 bits were stored in 16.
+        if is_deep and grey.max() < 128:
+            raise ValueError("colours of 16 bits whose upper half is not used; save it in grey, or in 8 bits")
+        return grey
 
 
 def _full_range(values: np.ndarray, white_zero: bool = False) -> np.ndarray:
@@ -358,6 +367,7 @@ def _grey(data: Any, pixels: np.ndarray, inverted: bool, remarks: Counter[str]) 
     padding = _padding(data, pixels)
     seen = pixels if padding is None else pixels[~padding]
     if not seen.size:
+        remarks[ALL_PADDING] += 1
         return np.zeros(pixels.shape, np.uint8)
     # Every step below depends only on a pixel's value: it is applied to the possible values, not to millions of pixels.
     low, high = int(seen.min()), int(seen.max())

@@ -69,9 +69,11 @@ def read_index(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     """An index with at least these columns; every column of the schema that it has is checked, and its labels.
 
     Raises:
-        UserError: the file is missing or not an index, or a value departs from the schema.
+        UserError: the file is missing, not an index or without rows, or a value departs from the schema.
     """
     frame = read_parquet(path, "index", list(columns), rest=True)
+    if frame.empty:
+        raise UserError(f"{path}: an index without rows; index the source again")
     _check_values(frame, path)
     return frame
 

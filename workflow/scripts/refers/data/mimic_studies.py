@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from refers.array_files import read_npz
-from refers.columns import LABEL
+from refers.columns import LABEL, NUMBER
 from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import expect_rows, open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import expect_regular, file_digest, why_unreadable
+from refers.files import MAKERS, check_column, file_digest, read_frame
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
@@ -22,7 +22,7 @@ RADIOGRAPHS, HELD_OUT = ("frontal", "lateral"), 0.05
 # Columns of an index that tell the sources of a pool apart.
 IN_POOL = {"image_id", "patient_id", "study_id", "path"}
 TOKENS = ("study_id", "tokens", "swapped", "lengths", "vocabulary")
-WORDS_REMEDY = "delete it and rerun discover_words.py"
+WORDS_REMEDY = f"delete it and rerun {MAKERS['visual words']}"
 
 
 class MimicStudies:
@@ -118,19 +118,15 @@ class MimicStudies:
         return donor
 
     def _read_words(self, path: Path, owner: np.ndarray) -> tuple[int, dict[str, dict[str, np.ndarray]]]:
-        columns = ["image_id", "x", "y", "size", "label", "split"]
-        try:
-            expect_regular(path)
-            table = pd.read_csv(path, dtype={"image_id": str}, usecols=pd.Index(columns))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: not visual words ({why_unreadable(path, error)}); {WORDS_REMEDY}"
-            ) from None
-        whole = all(table[name].dtype.kind == "i" and table[name].ge(0).all() for name in columns[1:5])
-        if table.empty or not whole or not table["split"].isin(["train", "val"]).all():
-            raise UserError(
-                f"{path}: not visual words (x, y, size and label must be whole numbers, split train or val); {WORDS_REMEDY}"
-            )
+        table = read_frame(path, "visual words", ["image_id", "x", "y", "size", "label", "split"], ["rank"])
+        if table.empty:
+            raise UserError(f"{path}: no visual words; {WORDS_REMEDY}")
+        for name in ("x", "y", "size", "label"):
+            good = table[name].str.fullmatch(NUMBER)
+            check_column(good, path, table, name, "is not a whole number", WORDS_REMEDY)
+            table[name] = table[name].astype(np.int64)
+        good = table["split"].isin(["train", "val"])
+        check_column(good, path, table, "split", "is neither train nor val", WORDS_REMEDY)
         known = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows])
         place = known.reindex(table["image_id"])
         if place.isna().any():

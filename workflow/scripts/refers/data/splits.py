@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refers.columns import LABEL
+from refers.columns import LABEL, NUMBER
 from refers.config import Split
 from refers.data.index import SIZES, are_sizes, are_texts
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
 from refers.errors import UserError
-from refers.files import MAKERS, check_column, expect_regular, read_parquet, why_unreadable
+from refers.files import MAKERS, check_column, read_frame, read_parquet
 
 PARTS = ("train", "val", "test")
 LABELS = {"positive": 1, "negative": 0}
@@ -160,16 +160,14 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
         seed: fine-tuning seed, where the subset has a column of seeds; None takes the first one's.
 
     Raises:
-        UserError: the file is not such a list, names no image of this seed, one twice, or one that is not in the training set.
+        UserError: as `read_rows`; or the file names no image of this seed, one twice, or one that is not in the training set.
     """
     remedy = "delete it and rerun label_subset.py"
-    try:
-        expect_regular(path)
-        subset = pd.read_csv(path, dtype={"image_id": str}, index_col=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a label subset ({why_unreadable(path, error)}); {remedy}") from None
-    if "image_id" not in subset:
-        raise UserError(f"{path}: no column 'image_id'; {remedy}")
+    subset = read_frame(path, "subset", ["image_id"], ["row", "seed"])
+    for name in {"row", "seed"} & {*subset}:
+        good = subset[name].str.fullmatch(NUMBER)
+        check_column(good, path, subset, name, "is not a whole number", remedy)
+        subset[name] = subset[name].astype(np.int64)
     if "seed" in subset and len(subset):
         subset = subset[subset["seed"] == (subset["seed"].iloc[0] if seed is None else seed)]
     if subset.empty:

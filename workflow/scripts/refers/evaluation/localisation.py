@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from refers.array_files import read_npz
 from refers.errors import UserError
-from refers.files import atomic_path, expect_regular, file_digest, why_unreadable
+from refers.files import atomic_path, check_column, file_digest, read_frame
 
 # Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
 OVERLAP = ["image_id", "class", "score", "iou", "area"]
@@ -128,17 +128,13 @@ def read_overlap(path: Path) -> pd.DataFrame:
     """The iou.csv of attend.py: OVERLAP of every boxed finding (N rows); empty if no test image has a box.
 
     Raises:
-        UserError: the file cannot be read, has another header, or an IoU or area is not a number from 0 to 1.
+        UserError: as `read_rows`; or a score, IoU or area is not a number from 0 to 1, or a name is blank.
     """
-    try:
-        expect_regular(path)
-        found = pd.read_csv(path, dtype={"image_id": str, "class": str, "iou": float, "area": float})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({why_unreadable(path, error)}); {AGAIN}") from None
-    shares = found[[name for name in ("iou", "area") if name in found]]
-    named = list(found) == OVERLAP and found[["image_id", "class"]].notna().to_numpy().all()
-    if not named or not ((shares >= 0) & (shares <= 1)).to_numpy().all():
-        raise UserError(
-            f"{path}: expected columns {','.join(OVERLAP)}, IoU and area from 0 to 1, and names; {AGAIN}"
-        )
+    found = read_frame(path, "overlaps", OVERLAP)[OVERLAP].reset_index(drop=True)
+    for name in ("image_id", "class"):
+        check_column(found[name].ne(""), path, found, name, "is blank", AGAIN)
+    for name in ("score", "iou", "area"):
+        shares = pd.to_numeric(found[name], errors="coerce")
+        check_column(shares.between(0, 1), path, found, name, "is not a number from 0 to 1", AGAIN)
+        found[name] = shares.astype(float)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refers.errors import UserError
+from refers.files import expect_regular
 
 FIELDS = ["source", "protocol", "table", "row", "column", "quantity", "value"]
 PAPER = "paper"
@@ -68,6 +69,7 @@ def read_independent(
 def _rows(path: Path) -> list[list[str]]:
     """The rows below the header, checked one by one; row 2 of the file is the first."""
     try:
+        expect_regular(path)
         with open(path, newline="", encoding="utf-8") as opened:
             header, *rows = list(csv.reader(opened)) or [[]]
     except (OSError, UnicodeDecodeError) as error:

@@ -1,13 +1,12 @@
 """The rules of a study as a graph, and its layout in layers, from the data down to the page."""
 
-import csv
 import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 from refers.errors import UserError
-from refers.files import MAKERS, read_utf8
+from refers.files import MAKERS, read_rows
 from refers.formatting import csv_text
 
 FIELDS = ["rule", "stage", "needs"]
@@ -58,17 +57,16 @@ def read_csv(path: Path) -> tuple[Graph, dict[str, str]]:
     Raises:
         UserError: the file cannot be read, or is something else.
     """
-    reader = csv.DictReader(read_utf8(path, MAKERS["rule graph"]).splitlines())
+    rows = read_rows(path, "rule graph", FIELDS)
+    graph = {row["rule"]: set(row["needs"].split()) for row in rows}
     try:
-        rows = list(reader)
-        graph = {row["rule"]: set(row["needs"].split()) for row in rows}
-        if reader.fieldnames != FIELDS or not rows or set().union(*graph.values()) - graph.keys():
+        if len(graph) < max(len(rows), 1) or set().union(*graph.values()) - graph.keys():
             raise KeyError
         # A circle has no layers.
         for rule in graph:
             if rule in _above(graph, rule):
                 raise KeyError
-    except (KeyError, TypeError, AttributeError, csv.Error):
+    except KeyError:
         raise UserError(f"{path}: not a graph of rules; delete it and rerun {MAKERS['rule graph']}") from None
     return graph, {row["rule"]: row["stage"] for row in rows}
 

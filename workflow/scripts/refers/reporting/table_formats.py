@@ -4,8 +4,6 @@ All but csv print the same grids: methods by cells, or, in a table by class, one
 cell.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.evaluation.verdict import sign
-from refers.files import MAKERS, read_utf8
+from refers.files import read_rows
 from refers.formatting import column_widths, csv_text, markdown_table, markdown_text
 from refers.reporting.table import TESTS, Entry, Table
 
@@ -76,20 +74,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows that `to_csv` wrote.
 
     Raises:
-        UserError: the file cannot be read, has another header, or a row of another length.
+        UserError: as `read_rows`.
     """
-    again = f"delete it and rerun {MAKERS['table']}"
-    reader = csv.DictReader(io.StringIO(read_utf8(path, MAKERS["table"]), newline=""), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"{path}: row {reader.line_num}: {error}; {again}") from None
-    if reader.fieldnames != FIELDS:
-        raise UserError(f"{path}: row 1: the header must be {','.join(FIELDS)}; {again}")
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}: row {number}: must have {len(FIELDS)} fields; {again}")
-    return rows
+    return read_rows(path, "table", FIELDS)
 
 
 def _record(entry: Entry) -> dict[str, Any]:
