@@ -106,24 +106,43 @@ def deep_colours(name: str, bits: int) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         height, width = RAMP.shape
         if name.endswith("png"):
-            rows = b"".join(b"\0" + values[start : start + 6 * width] for start in range(0, len(values), 6 * width))
+            rows = b"".join(
+                b"\0" + values[start : start + 6 * width] for start in range(0, len(values), 6 * width)
+            )
             chunks = {
                 b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
                 b"IDAT": zlib.compress(rows),
                 b"IEND": b"",
             }
             parts = [
-                struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+                struct.pack(">I", len(content))
+                + kind
+                + content
+                + struct.pack(">I", zlib.crc32(kind + content))
                 for kind, content in chunks.items()
             ]
             (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
             return folder / name
         # width, height, bits (behind the entries), no compression, colours, place, values per pixel, rows, bytes
         start = 8 + 2 + 12 * 9 + 4
-        entries = ((256, 3, 1, width << 16), (257, 3, 1, height << 16), (258, 3, 3, start), (259, 3, 1, 1 << 16))
-        entries += ((262, 3, 1, 2 << 16), (273, 4, 1, start + 6), (277, 3, 1, 3 << 16), (278, 3, 1, height << 16))
+        entries = (
+            (256, 3, 1, width << 16),
+            (257, 3, 1, height << 16),
+            (258, 3, 3, start),
+            (259, 3, 1, 1 << 16),
+        )
+        entries += (
+            (262, 3, 1, 2 << 16),
+            (273, 4, 1, start + 6),
+            (277, 3, 1, 3 << 16),
+            (278, 3, 1, height << 16),
+        )
         entries += ((279, 4, 1, len(values)),)
-        head = b"MM\0*" + struct.pack(">IH", 8, len(entries)) + b"".join(struct.pack(">HHII", *each) for each in entries)
+        head = (
+            b"MM\0*"
+            + struct.pack(">IH", 8, len(entries))
+            + b"".join(struct.pack(">HHII", *each) for each in entries)
+        )
         (folder / name).write_bytes(head + bytes(4) + struct.pack(">HHH", 16, 16, 16) + values)
         return folder / name
 
@@ -559,7 +578,10 @@ CASES = [
     Case("empty file", lambda folder: text(folder, ""), decode, refused("empty file")),
     *(Case(f"two pages of {name}", pages(name, 2), decode, refused(name, "2 pages")) for name in PAGED),
     *(Case(f"one page of {name}", pages(name, 1), decode, is_ramp) for name in PAGED),
-    *(Case(f"colours of 12 bits in {name}", deep_colours(name, 12), decode, refused(name, "16 bits")) for name in RGB16),
+    *(
+        Case(f"colours of 12 bits in {name}", deep_colours(name, 12), decode, refused(name, "16 bits"))
+        for name in RGB16
+    ),
     *(Case(f"colours of 16 bits in {name}", deep_colours(name, 16), decode, is_ramp) for name in RGB16),
     Case("grey of 12 bits in 16", picture(GREY * np.uint16(16)), decode, is_ramp),
     Case("DICOM of padding alone", dicom(GREY * 0 + 7, PixelPaddingValue=7), remarked, is_black),

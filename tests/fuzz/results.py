@@ -8,8 +8,8 @@ from typing import Any
 import made_tables
 import numpy as np
 import pandas as pd
-from helpers import write_studies
 from field import artefacts
+from helpers import write_studies
 from refers import config
 from refers.claims.claims import FIELDS as CLAIM
 from refers.claims.claims import read_verdicts
@@ -92,7 +92,9 @@ def _read_studies(file: Path) -> dict[str, Any]:
 
 
 WORDS = "image_id,x,y,size,label,rank,split\n" + "".join(
-    f"d{row // 2:03d}{row % 2},{row % 3},1,2,{row // 2},{row % 2},{'train' if row < 10 else 'val'}\n" for row in range(16)
+    f"d{row // 2:03d}{row % 2},{row % 3},1,2,{row // 2},{row % 2},{'train' if row < 10 else 'val'}\n"
+    for row in range(16)
+    if row != 3
 )
 
 
@@ -113,7 +115,7 @@ PRETRAINING = (
     Reader("words.csv", _words, _read_words, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("index and store: index.parquet", _studies("index.parquet"), _read_studies, BYTES | WHOLE | PARQUET),
     Reader("index and store: images.npy", _studies("images.npy"), _read_studies, BYTES | WHOLE | ARRAY),
-    Reader("index and store: images.json", _studies("images.json"), _read_studies, BYTES | WHOLE | JSON, contents=(*TEXT, "node", "absent")),
+    Reader("index and store: images.json", _studies("images.json"), _read_studies, BYTES | WHOLE | JSON, contents=(*TEXT, "node", "absent", "line less")),
     Reader("tokens.npz", _studies("tokens.npz"), _read_studies, BYTES | WHOLE | ARCHIVE, contents=("member byte", "member of another")),
     Reader("index alone", _studies("index.parquet"), lambda file: read_index(file, ("image_id", "study_id", "view", "split")), BYTES | WHOLE | PARQUET, contents=ROWS),
 )  # fmt: skip
@@ -213,7 +215,7 @@ METRICS = "".join(json.dumps({"step": step, "train": {"loss": 1 / step}}) + "\n"
 OVERLAP = "image_id,class,score,iou,area\n" + "".join(f"a{row},Mass,0.{row},0.2,0.1\n" for row in range(4))
 RESULTS = (
     Reader("predictions", _predictions, _read_predictions, BYTES | WHOLE | PARQUET, contents=ROWS),
-    Reader("run.json", lambda folder: artefacts.runs_with()(folder)[1].with_name("run.json"), _tied, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("run.json", lambda folder: artefacts.runs_with()(folder)[1].with_name("run.json"), _tied, BYTES | WHOLE | JSON, contents=(*ANY_TEXT, "absent")),
     Reader("pilot", artefacts.json_file("c2l.json", artefacts.PILOT), read_pilot, BYTES | WHOLE | JSON, contents=ANY_TEXT),
     Reader("maps.npz", lambda folder: artefacts.maps_with()(folder)[0], _maps, BYTES | WHOLE | ARCHIVE, contents=("member byte", "member of another")),
     Reader("claims.csv", _written("claims.csv", CLAIMS), read_verdicts, BYTES | WHOLE | TABLE, contents=ANY_TEXT),

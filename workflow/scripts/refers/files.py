@@ -182,8 +182,10 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
                 )
             expect_own_names(opened.schema_arrow)
             return opened.read(None if rest else list(columns)).to_pandas()
-    # Arrow's own errors are ValueErrors, but for columns that pandas cannot hold.
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except UserError:
+        raise
+    # Arrow's own errors are ValueErrors; pandas raises what it happens to raise of its own description in the file.
+    except Exception as error:
         raise UserError(
             f"{path}: unreadable {kind} file ({why_unreadable(path, error)}); create it with {MAKERS[kind]}"
         ) from None
@@ -217,7 +219,9 @@ def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: s
     """
     if not good.all():
         row = int((~good).to_numpy().argmax())
-        raise UserError(f"{origin}: row {frame.index[row]}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}")
+        raise UserError(
+            f"{origin}: row {frame.index[row]}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}"
+        )
 
 
 def read_json(path: str | Path, maker: str = "the job that writes it") -> Any:

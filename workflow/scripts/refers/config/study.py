@@ -555,7 +555,9 @@ class ReportedSource(Section):
         named = [(each.title or each.row, each.row, each.column) for each in self.numbers]
         for title, row, column in named:
             if named.count((title, row, column)) > 1:
-                raise ValueError(f"numbers: {title} is listed twice for {row} in {column}; keep one of the two")
+                raise ValueError(
+                    f"numbers: {title} is listed twice for {row} in {column}; keep one of the two"
+                )
         return self
 
 

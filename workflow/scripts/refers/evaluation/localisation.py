@@ -108,6 +108,8 @@ def read_maps(path: Path, overlap: Path) -> Maps:
 
 def _fault_of_maps(found: Maps) -> str:
     images, maps, facts = found.images, found.maps, found.facts
+    if not isinstance(found.about, dict):
+        return "it does not say what it was made from"
     if images.dtype != np.uint8 or images.ndim != 3 or maps.shape != images.shape or maps.dtype.kind != "f":
         return f"images are {images.dtype} {images.shape}, maps {maps.dtype} {maps.shape}"
     if len(facts) != len(images):

@@ -3,6 +3,7 @@
 A result that stands alone is read as it is; one whose run.json is beside it must have the digest that the record states.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def record_of(
         UserError: the record is damaged, or that of another file.
     """
     path = result.with_name("run.json") if record is None else record
-    if not path.exists():
+    # A link that leads nowhere is no absence.
+    if not os.path.lexists(path):
         return {}
     found = read_object(path, "run record", KEYS)
     if not all(isinstance(found[key], dict) for key in ("settings", "inputs", "outputs")):

@@ -13,7 +13,6 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from refers.errors import UserError
 from refers.evaluation.verdict import sign
 from refers.files import read_rows
 from refers.formatting import column_widths, csv_text, markdown_table, markdown_text

@@ -9,6 +9,7 @@ from refers.columns import LABEL
 from refers.config import Augment, Finetune
 from refers.data.index import aspects
 from refers.data.splits import shuffle_labels
+from refers.data.store import read_images
 from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import frame_of
 from refers.model.classifier import Classifier, classification_loss, probabilities
@@ -35,7 +36,7 @@ class LabelledImages:
     def read(self, positions: np.ndarray) -> Batch:
         shapes = {} if self.aspects is None else {"aspect": torch.from_numpy(self.aspects[positions])}
         return {
-            "images": torch.from_numpy(np.ascontiguousarray(self.store[self.rows[positions]])),
+            "images": torch.from_numpy(read_images(self.store, self.rows[positions])),
             "labels": torch.from_numpy(self.labels[positions]),
             **shapes,
         }

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from refers.config import Training
 from refers.data.mimic_studies import MimicStudies
+from refers.data.store import read_images
 from refers.errors import UserError
 from refers.training import augment, distributed
 from refers.training.runtime import numpy_rng
@@ -79,7 +80,7 @@ class Batches:
         length = int(data.lengths[owner].max())
         shapes = {} if data.aspects is None else {"aspect": torch.from_numpy(data.aspects[rows])}
         return {
-            "images": torch.from_numpy(np.ascontiguousarray(data.store[rows])),
+            "images": torch.from_numpy(read_images(data.store, rows)),
             "tokens": torch.from_numpy(data.tokens[owner, :length].astype(np.int64)),
             "swapped": torch.from_numpy(data.swapped[owner, :length].astype(np.int64)),
             "labels": torch.from_numpy(data.labels[owner]),
