@@ -572,7 +572,49 @@ def test_the_text_names_every_tier_and_where_the_hours_are_from(report):
     for tier in report["tiers"]:
         assert f"| {tier['title']} " in text
     html = plan.to_html(report)
-    assert html.count("<table>") == html.count("</table>") == 4
+    assert html.count("<table>") == html.count("</table>") == 6
+
+
+def test_what_one_target_needs_is_what_snakemake_would_run_for_it(snakemake, downloads, values, tmp_path):
+    folders = [f"{name}: {tmp_path / name}" for name in ("results", "store", "interim", "benchmarks")]
+    done = snakemake("-n", "tables", "--cores", 8, *downloads, f"pathvars={{{', '.join(folders)}}}")
+    assert done.code == 0, done.output
+    planned = Counter(map(key_of, jobs_of(check(values), targets=["tables"]).values()))
+    assert planned == Counter(key for key in jobs_in(done.output) if key[0] not in UNPLANNED)
+    # the figures draw some of the same runs
+    assert planned.keys() < {
+        key_of(each) for each in jobs_of(check(values), targets=["tables", "figures"]).values()
+    }
+
+
+def test_the_hours_of_the_tables_are_split_without_rest(report):
+    tables = tier_of(report, "tables (the default target)")
+    assert sum(part["share"] for part in report["parts"]) == pytest.approx(1)
+    trained = [part for part in report["parts"] if part["part"] != "features and maps"]
+    assert sum(part["hours"] for part in trained) == pytest.approx(tables["training_hours"])
+    assert sum(part["fast_hours"] for part in trained) == pytest.approx(tables["fast_hours"])
+    # 22 TFLOP/s are assumed, and others publish 41.8 for transformers and 29 for residual networks
+    assert 22 / 41.8 < tables["fast_hours"] / tables["training_hours"] < 22 / 29
+
+
+def test_a_smaller_study_saves_what_it_does_not_train(values, report):
+    saved = {row["choice"]: row["hours"] for row in report["savings"]}
+    seeds = next(hours for choice, hours in saved.items() if "seeds" in choice)
+    tuning = sum(part["hours"] for part in report["parts"] if part["part"].startswith("fine-tuning"))
+    assert seeds == pytest.approx(tuning / 3, rel=0.01)
+    pretraining = next(
+        part["hours"] for part in report["parts"] if part["part"] == "pre-training, other rows"
+    )
+    assert saved["the first table's rows alone"] > pretraining > 0
+    assert 0 < saved["one split of every dataset"] < tuning
+
+
+def test_measured_jobs_have_one_time(values):
+    on_gpu = plan.report(
+        {"study": check(values)}, steps_of(values, kind="cuda", flops_per_second=1e14), RESOURCES
+    )
+    assert all(line["fast"] is None for line in on_gpu["targets"] if line["rule"] in ("pretrain", "finetune"))
+    assert all(tier["fast_hours"] == tier["training_hours"] for tier in on_gpu["tiers"])
 
 
 def tier_of(found, title):

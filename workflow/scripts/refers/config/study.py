@@ -394,6 +394,16 @@ class Tier(Section):
     add: Annotated[list[str], Unique] = Field(
         [], description="Methods that this part runs beyond those of the study."
     )
+    targets: Annotated[list[Literal["tables", "figures", "cells"]], Unique] = Field(
+        [],
+        description="Targets of Snakemake that this part makes; all of them where it names no rows or columns either.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.targets and (self.methods or self.cells):
+            raise ValueError("targets are made whole; leave out targets, or methods and cells")
+        return self
 
 
 class Plan(Section):
@@ -402,6 +412,12 @@ class Plan(Section):
     device: Text = Field(description="The GPU that hours are planned for where this machine has none.")
     tflops: Positive = Field(description="Its peak in the study's precision, dense, in TFLOP/s.")
     utilisation: PositiveShare = Field(description="Share of the peak that training reaches.")
+    published: dict[Literal["transformer", "residual"], Positive] = Field(
+        {},
+        description="Rates in TFLOP/s at which others train a kind of network on it: where a speed is assumed, hours are a"
+        " range from its own to this one.",
+    )
+    published_by: str = Field("", description="Where these rates are published.")
     cpu_tflops: Positive = Field(description="Speed of processors where none was timed, in TFLOP/s.")
     memory_gib: Positive = Field(description="Memory of the GPU; jobs that need more are named.")
     steps: int = Field(

@@ -6,7 +6,7 @@ have rough rates, which one finished run replaces. No torch.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refers import config
@@ -20,27 +20,29 @@ from refers.study.availability import trained_settings
 from refers.study.study import Study
 
 PARTS = ("train", "val", "test")
-# Assumed seconds of a job on one core: start and finish, and per image of its source (per report, per test image).
+# Assumed seconds of a job on one core: start and finish, and per image of its source (per report, per test image). The
+# first are those of the benchmark files of the demo and of config/real.yaml, the others of the sizes of NIH and MIMIC-CXR.
 CPU_SECONDS = {
-    "index_source": (5, 1e-4),
-    "pack_images": (5, 0.02),
-    "clean_reports": (5, 2e-4),
+    "index_source": (0.7, 1e-4),
+    "pack_images": (0.7, 0.02),
+    "clean_reports": (0.7, 2e-4),
     "build_text_encoder": (15, 0),
-    "copy_text_encoder": (2, 0),
-    "tokenize_reports": (10, 2e-4),
-    "pool_images": (5, 2e-4),
-    "discover_words": (30, 2e-3),
+    "copy_text_encoder": (0.5, 0),
+    "tokenize_reports": (3, 2e-4),
+    "pool_images": (0.7, 2e-4),
+    "discover_words": (2, 2e-3),
     "generate_checkpoint": (10, 0),
-    "import_encoder": (10, 0),
-    "split_dataset": (3, 1e-5),
-    "check_split": (3, 2e-4),
-    "label_subset": (2, 0),
-    "probe": (10, 5e-4),
-    "cell": (3, 1e-3),
-    "probe_cell": (3, 1e-3),
-    "ttest": (3, 1e-3),
-    "figure": (8, 0),
+    "import_encoder": (4, 0),
+    "split_dataset": (0.7, 1e-5),
+    "check_split": (0.7, 5e-5),
+    "label_subset": (0.6, 0),
+    "probe": (1, 5e-4),
+    "cell": (0.6, 8e-5),
+    "probe_cell": (0.6, 8e-5),
+    "ttest": (0.6, 1.5e-4),
+    "figure": (2, 0),
 }
+LIGHT = 0.6  # seconds of other jobs
 DICOM_SECONDS = 0.1
 # a kind of step that `refers.planning.step_costs` could not count, and the source of its cost
 UNCOUNTED = "uncounted"
@@ -64,6 +66,8 @@ class Cost:
     source: `measured` (benchmark file, or the step that gpu_check timed), `calibrated` (FLOPs at this machine's speed), `assumed`, or `uncounted`, whose
     seconds are those of its start alone. flops: of training jobs, 0 where they cannot be counted. ram_mib, gpu_mib:
     peaks, None where unknown. disk: bytes of its outputs; transient: peak bytes of resume states while it runs.
+    fast: seconds at the rates that others publish for the assumed GPU, where these replace an assumed speed. validation:
+    share of `flops` that validations take.
     """
 
     seconds: float
@@ -73,6 +77,13 @@ class Cost:
     gpu_mib: float | None = None
     disk: float = 0.0
     transient: float = 0.0
+    fast: float | None = None
+    validation: float = 0.0
+
+    @property
+    def fastest(self) -> float:
+        """Seconds at the best rate that is known."""
+        return self.seconds if self.fast is None else self.fast
 
 
 class CostModel:
@@ -98,7 +109,7 @@ class CostModel:
         seconds, ram = self._measured(job)
         if seconds is None:
             return cost
-        return Cost(seconds, "measured", cost.flops, ram, cost.gpu_mib, cost.disk, cost.transient)
+        return replace(cost, seconds=seconds, source="measured", ram_mib=ram, fast=None)
 
     def threads(self, rule: str) -> int:
         return int(self.resources.get(rule, {}).get("threads", 1))
@@ -174,7 +185,7 @@ class CostModel:
             return self._finetuning(job)
         if job.rule == "extract_features":
             return self._features(job)
-        fixed, each = CPU_SECONDS.get(job.rule, (2, 0))
+        fixed, each = CPU_SECONDS.get(job.rule, (LIGHT, 0))
         items = self._items(job)
         if job.rule == "pack_images" and self.study.source(job.wildcards["source"]).layout == "vinbigdata":
             each = DICOM_SECONDS
@@ -227,7 +238,14 @@ class CostModel:
         flops = images * step["forward_flops"] / step["batch"]
         speed, source = self.speed(method, self.study.config.probe.features.precision)
         disk = FLOAT * images * step["feature_width"]
-        return Cost(START + flops / speed, source, flops, self._ram(job), disk=disk)
+        return Cost(
+            START + flops / speed,
+            source,
+            flops,
+            self._ram(job),
+            disk=disk,
+            fast=self._fast(method, flops, source),
+        )
 
     def _ram(self, job: Job) -> float | None:
         asked = self.resources.get(job.rule, {}).get("mem_mb")
@@ -260,7 +278,7 @@ class CostModel:
         else:
             total = self.studies if step["unit"] == "study" else self._images_to_pretrain(method)
             train, val = round(total * (1 - held_out)), round(total * held_out)
-        flops = runs * self._training(training, step, train, val)
+        flops, validation = (runs * part for part in self._training(training, step, train, val))
         key = (pretrain_key(self.study, method), training.compile)
         speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
@@ -274,6 +292,8 @@ class CostModel:
             (self.gpu_bytes(step, key) + more) / 2**20,
             0.0 if job.rule == "pilot" else encoder,
             WRITING * (_state(training.optimiser, FLOAT * step["parameters"], encoder) + more),
+            self._fast(method, flops, source),
+            validation / flops,
         )
 
     def _tuning(self, job: Job) -> config.Finetune:
@@ -287,7 +307,7 @@ class CostModel:
         step = self._step(key[0])
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
         train = max(1, round(sizes["train"] * ratio / 100))
-        flops = self._training(training, step, train, sizes["val"])
+        flops, validation = self._training(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
         speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
@@ -301,16 +321,19 @@ class CostModel:
             seeds * rows * self._row_bytes(dataset) + self.study.saves_classifier(**job.wildcards) * encoder,
             # a finished seed keeps its best weights only
             WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
+            self._fast(method, seeds * flops, source),
+            validation / flops,
         )
 
-    def _training(self, training: config.Training, step: dict, train: int, val: int) -> float:
-        """FLOPs of a training run: its steps, and a forward pass over the held-out items at each validation."""
+    def _training(self, training: config.Training, step: dict, train: int, val: int) -> tuple[float, float]:
+        """FLOPs of a training run, and of its validations: its steps, and a forward pass over the held-out items at each."""
         batch = min(training.batch_size, train)
         whole, rest = divmod(train, batch)
         epoch = whole + (rest > 0 and training.last_batch == "keep")
         validations = 1 + len(training.validation_steps(epoch))
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
-        return training.steps * batch * item + validations * val * forward
+        held_out = validations * val * forward
+        return training.steps * batch * item + held_out, held_out
 
     def gpu_bytes(self, step: dict, key: tuple[str, bool]) -> float:
         """Peak of a step's memory: what gpu_check measured, or the estimate."""
@@ -327,6 +350,14 @@ class CostModel:
         if wanted == "cpu":
             return self.plan.cpu_tflops * 1e12, "assumed"
         return self.plan.tflops * 1e12 * self.plan.utilisation, "assumed"
+
+    def _fast(self, method: str, flops: float, source: str) -> float | None:
+        """Seconds at the rate that others publish for the assumed GPU; None where no speed is assumed, or no rate is known."""
+        architecture = self.study.model_settings(method).architecture
+        rate = self.plan.published.get("residual" if architecture.startswith("resnet") else architecture)
+        if source != "assumed" or self.study.config.device == "cpu" or rate is None:
+            return None
+        return START + flops / (rate * 1e12)
 
     def seconds_on_this_machine(self, job: Job, cost: Cost) -> float | None:
         """Seconds of a training job at this machine's speed, whatever the study's device; None where unknown."""

@@ -15,6 +15,7 @@ from refers.study.specs import Specs
 from refers.study.study import Cell, Study
 
 DEMO, STUDY = "demo", "study"
+TARGETS = ("tables", "figures", "cells")
 
 
 def read_studies(text: str, demo: list[Path]) -> dict[str, Study]:
@@ -184,44 +185,49 @@ class JobGraph:
                 found += [index, self.add("clean_reports", paths.REPORTS, [index])]
         return found
 
-    def everything(self) -> None:
+    def tables(self) -> None:
+        """What the default target needs: every table, the index of their cells, and the claims."""
         tables = {name: self.table(name) for name in self.study.config.tables}
+        self.add("cell_index", paths.CELL_INDEX, [*tables.values()])
+        if not self.study.config.claims:
+            return
+        blocked, judged = self.study.incomparable(), []
+        for name, figure in self.study.config.figures.items():
+            if figure.kind == "attention" and not {"", figure.dataset} & {*blocked}:
+                judged += [self.attend(name, *pair) for pair in self.specs.figure_cells(name)[:1]]
+        compared = [tables[name] for name in self.study.judged_tables]
+        self.add("claims", paths.fill(paths.CLAIMS, form="csv"), [*compared, *judged, *self.counts()])
+
+    def figures(self) -> None:
         for name in self.study.config.figures:
             self.figure(name)
-        blocked = self.study.incomparable()
-        maps = {target: job.wildcards["figure"] for target, job in self.jobs.items() if job.rule == "attend"}
-        judged = [
-            target
-            for target, figure in maps.items()
-            if not {"", self.study.figure(figure).dataset} & {*blocked}
-        ]
-        compared = [tables[name] for name in self.study.judged_tables]
-        if self.study.config.claims:
-            needs = [*compared, *judged, *self.counts()]
-            self.add("claims", paths.fill(paths.CLAIMS, form="csv"), needs)
-        self.add("cell_index", paths.CELL_INDEX, [*tables.values()])
+
+    def cells(self, methods: Collection[str] | None = None, cells: Collection[str] | None = None) -> None:
+        """Cells of rows and columns, of which those in the study count; of all by default."""
         for method in self.study.methods:
             for cell in self.study.cells:
-                self.cell(method, cell)
+                if (methods is None or method in methods) and (cells is None or str(cell) in cells):
+                    self.cell(method, cell)
 
 
 def jobs_of(
-    study: Study, methods: Collection[str] | None = None, cells: Collection[str] | None = None
+    study: Study,
+    methods: Collection[str] | None = None,
+    cells: Collection[str] | None = None,
+    targets: Collection[str] = (),
 ) -> dict[str, Job]:
-    """Jobs of a study by target, each after those that it needs: all of them, or those behind some cells.
+    """Jobs of a study by target, each after those that it needs: all of them, or those behind some targets or cells.
 
     Args:
-        methods, cells: rows and columns (`nih/1`), of which those in the study count; with neither, tables and figures
-            are among the jobs.
+        methods, cells: rows and columns (`nih/1`), of which those in the study count; then only their cells are made.
+        targets: of `tables`, `figures` and `cells`, which are the targets that Snakemake makes; all by default.
     """
     graph = JobGraph(study)
-    if methods is None and cells is None:
-        graph.everything()
+    if methods is not None or cells is not None:
+        graph.cells(methods, cells)
         return graph.jobs
-    for method in study.methods:
-        for cell in study.cells:
-            if (methods is None or method in methods) and (cells is None or str(cell) in cells):
-                graph.cell(method, cell)
+    for target in targets or TARGETS:
+        getattr(graph, target)()
     return graph.jobs
 
 

@@ -1,6 +1,7 @@
 """The plan of a study: jobs, GPU hours, memory and disk by tier, and the least time that it takes on some GPUs. No torch."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,9 @@ from refers.config.study import Tier
 from refers.formatting import gib, html_section, markdown_table, size, span
 from refers.planning.costs import GPU_RULES, TRAINING, UNCOUNTED, Cost, CostModel
 from refers.planning.jobs import DEMO, STUDY, Job, jobs_of
+from refers.study.availability import AssumeAvailable, Availability
 from refers.study.check import check
+from refers.study.specs import Specs
 from refers.study.study import Study
 
 ENCODING = ("pilot", "pretrain", "import_encoder")  # what a method's encoder takes
@@ -47,14 +50,17 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
     if DEMO in studies:
         tiers.append(_tier("demo", studies[DEMO], measured, resources))
     for tier, changed in tiers_of(study):
-        tiers.append(_tier(tier.title, changed, measured, resources, tier.methods, tier.cells))
+        tiers.append(_tier(tier.title, changed, measured, resources, tier.methods, tier.cells, tier.targets))
     jobs, model = jobs_of(study), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
     path = critical_path(jobs, costs)
     gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
         "device": device_line(study, measured) + checked_line(model, measured),
+        "published": published_line(study, costs),
         "tiers": tiers,
+        "parts": _parts(study, measured, resources),
+        "savings": _savings(study, measured, resources),
         "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
         "methods": _methods(study, jobs, costs),
@@ -78,8 +84,9 @@ def _tier(
     resources: dict[str, dict],
     methods: list[str] | None = None,
     cells: list[str] | None = None,
+    targets: Sequence[str] = (),
 ) -> dict[str, Any]:
-    jobs, model = jobs_of(study, methods, cells), CostModel(study, measured, resources)
+    jobs, model = jobs_of(study, methods, cells, targets), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
     return {
         "title": title,
@@ -102,6 +109,7 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dic
         "jobs": len(jobs),
         "training_jobs": len(training),
         "training_hours": sum(costs[target].seconds for target in training) / HOUR,
+        "fast_hours": sum(costs[target].fastest for target in training) / HOUR,
         "here_hours": sum(known) / HOUR if len(known) == len(here) else None,
         "other_hours": sum(cost.seconds for target, cost in costs.items() if target not in training) / HOUR,
         "disk_bytes": sum(cost.disk for cost in costs.values()),
@@ -111,6 +119,67 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dic
         "sources": dict(Counter(cost.source for cost in costs.values())),
         "training_sources": dict(Counter(costs[target].source for target in training)),
     }
+
+
+def _parts(study: Study, measured: dict, resources: dict[str, dict]) -> list[dict[str, Any]]:
+    """Hours of the GPU that the parts of the default target take, each job in one part."""
+    jobs, model = jobs_of(study, targets=["tables"]), CostModel(study, measured, resources)
+    main, parts = _main_methods(study), {}
+    for job in jobs.values():
+        if job.rule not in GPU_RULES:
+            continue
+        method, cost = job.wildcards.get("method"), model.estimate(job)
+        of = "the first table's rows" if method in main else "other rows"
+        if job.rule == "pretrain":
+            shares = {f"pre-training, {of}": 1.0}
+        elif job.rule == "pilot":
+            shares = {"learning-rate pilots": 1.0}
+        elif job.rule == "finetune":
+            where = f"fine-tuning, {job.wildcards['ratio']} % of the labels"
+            shares = {where: 1 - cost.validation, f"{where}: validations": cost.validation}
+        else:
+            shares = {"features and maps": 1.0}
+        for title, share in shares.items():
+            slow, fast = parts.get(title, (0.0, 0.0))
+            parts[title] = slow + share * cost.seconds, fast + share * cost.fastest
+    whole = sum(slow for slow, _ in parts.values())
+    return [
+        {"part": title, "hours": slow / HOUR, "fast_hours": fast / HOUR, "share": slow / whole}
+        for title, (slow, fast) in sorted(parts.items(), key=lambda part: (part[0].split(",")[0], part[0]))
+    ]
+
+
+def _main_methods(study: Study) -> set[str]:
+    """Methods of the first table: the others are ablations, starts and controls."""
+    first = next(iter(study.config.tables), None)
+    return (
+        {method for method, _ in Specs(Availability(study, AssumeAvailable())).table_cells(first)}
+        if first
+        else set()
+    )
+
+
+def _savings(study: Study, measured: dict, resources: dict[str, dict]) -> list[dict[str, Any]]:
+    """What a smaller study would save of the default target's training, one choice at a time."""
+
+    def hours(changed: Study) -> tuple[float, float]:
+        found = _tier("", changed, measured, resources, targets=["tables"])
+        return found["training_hours"], found["fast_hours"]
+
+    values, seeds = config.to_dict(study.config), study.seeds
+    columns = [column | {"splits": 1} for column in values["study"]["cells"]]
+    main = [method for method in study.methods if method in _main_methods(study)]
+    choices = {
+        f"{len(seeds) - 1} seeds instead of {len(seeds)}": {"seeds": seeds[:-1]} if len(seeds) > 1 else {},
+        "one split of every dataset": {"splits": 1, "cells": columns},
+        "the first table's rows alone": {"methods": main} if main else {},
+    }
+    whole, found = hours(study), []
+    for title, changes in choices.items():
+        if changes and config.merge(values, {"study": changes}) != values:
+            less = hours(check(config.merge(values, {"study": changes})))
+            found.append({"choice": title, "hours": whole[0] - less[0], "fast_hours": whole[1] - less[1]})
+    return found
 
 
 def critical_path(jobs: dict[str, Job], costs: dict[str, Cost]) -> list[dict[str, Any]]:
@@ -189,6 +258,15 @@ def device_line(study: Study, measured: dict) -> str:
     return f"GPU hours of {assumed}{here}"
 
 
+def published_line(study: Study, costs: dict[str, Cost]) -> str:
+    """Where the second number of a range comes from; empty where there is none."""
+    plan = study.config.plan
+    if all(cost.fast is None for cost in costs.values()):
+        return ""
+    rates = ", ".join(f"{rate:g} TFLOP/s for {kind} networks" for kind, rate in plan.published.items())
+    return f"Of two times, the second is at published training rates: {rates}{f' ({plan.published_by})' * bool(plan.published_by)}"
+
+
 def checked_line(model: CostModel, measured: dict) -> str:
     """What gpu_check measured of the plan, as the end of a line."""
     if not model.timed:
@@ -214,7 +292,7 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             tier["title"],
             f"{tier['jobs']:,}",
             f"{tier['training_jobs']:,}",
-            f"{span(tier['training_hours'])} {tier['on']}",
+            f"{_range(tier['training_hours'], tier['fast_hours'])} {tier['on']}",
             span(tier["other_hours"]),
             span(tier["here_hours"]),
             size(tier["disk_bytes"]),
@@ -243,8 +321,14 @@ def tables(plan: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     ]
     path = [[step["target"], span(step["hours"])] for step in plan["critical_path"]]
     whole = span(sum(step["hours"] for step in plan["critical_path"]))
+    parts = [
+        [row["part"], _range(row["hours"], row["fast_hours"]), f"{row['share']:.0%}"] for row in plan["parts"]
+    ]
+    savings = [[row["choice"], _range(row["hours"], row["fast_hours"])] for row in plan["savings"]]
     return [
         ("Tiers", TIER_HEADS, tiers),
+        ("Tables, where the hours go", ["part", "time", "share"], parts),
+        ("Tables, what less would save", ["choice", "training time saved"], savings),
         ("Everything, by method", METHOD_HEADS, methods),
         ("Everything, on several GPUs", ["GPUs", "at least", "GPUs busy"], schedules),
         (f"Critical path, {whole}", ["target", "time"], path),
@@ -267,6 +351,8 @@ def to_html(plan: dict) -> str:
 def sentence(plan: dict) -> str:
     """How the hours were estimated, which jobs exceed the GPU's memory, and which could not be counted."""
     text = f"{plan['device'][0].upper()}{plan['device'][1:]}."
+    if published := plan["published"]:
+        text += f" {published}."
     if large := plan["too_large"]:
         listed = ", ".join(f"{line['target']} ({line['gib']:.0f} GiB)" for line in large)
         text += f" Too large for the GPU's memory, so that they will train in micro-batches: {listed}."
@@ -276,6 +362,12 @@ def sentence(plan: dict) -> str:
             " the log of calibrate says why."
         )
     return text
+
+
+def _range(slow: float, fast: float) -> str:
+    """A time, or two where published rates give another one."""
+    one, other = span(slow), span(fast)
+    return one if one == other else f"{one} - {other}"
 
 
 def _sources(counts: dict[str, int]) -> str:
