@@ -51,6 +51,16 @@ def test_figure_2_names_the_share_and_draws_every_method_that_ran():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "10 %", "100 %"]
 
 
+def test_a_study_of_many_rows_has_a_line_for_each():
+    count = 20
+    methods = [{"id": f"m{place}", "title": f"Row {place}", "status": ""} for place in range(count)]
+    cells = [cell("m0", ratio, mean) for ratio, mean in ((1, 0.7), (100, 0.9))]
+    cells += [cell(f"m{place}", ratio, 0.75) for place in range(1, count) for ratio in (1, 100)]
+    axes = figures.ratio_figure(SPEC | {"methods": methods}, cells).axes[0]
+    assert len(axes.get_legend().get_texts()) == len(axes.texts) + 1 == count
+    assert len({str(figures.line_style(place)) for place in range(count)}) == count
+
+
 def test_lines_differ_without_their_colour():
     styles = [figures.line_style(place) for place in range(7)]
     assert len({(str(style["linestyle"]), style["marker"]) for style in styles}) == 7

@@ -59,11 +59,13 @@ POINTS = np.linspace(0, 1, 201)
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Colour, dash and marker of the line at `place`; the first one, ours, is the heaviest."""
+    """Colour, dash and marker of the line at `place`, another set for each; the first one, ours, is the heaviest."""
+    # a colour that comes again has another dash and marker
+    turn, colour = divmod(place, len(COLOURS))
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": DASHES[place % len(DASHES)],
-        "marker": MARKERS[place % len(MARKERS)],
+        "color": COLOURS[colour],
+        "linestyle": DASHES[(colour + turn) % len(DASHES)],
+        "marker": MARKERS[(colour + 3 * turn) % len(MARKERS)],
         "linewidth": 1.8 if place == 0 else 1.1,
         "markersize": 4,
     }
@@ -131,16 +133,17 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
         wanted = means[list(ratios).index(100)]
         share = equal_share(*points[ours], wanted)
         if share is not None and share < 100:
-            axes.plot([share, 100], [wanted, wanted], color=COLOURS[place], linewidth=0.8, linestyle=":")
+            colour = line_style(place)["color"]
+            axes.plot([share, 100], [wanted, wanted], color=colour, linewidth=0.8, linestyle=":")
             sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
-            axes.plot(share, wanted, marker="o", markersize=5, color=COLOURS[place], fillstyle="none")
+            axes.plot(share, wanted, marker="o", markersize=5, color=colour, fillstyle="none")
             axes.annotate(
                 f"{sign}{share:.2g} %",
                 (share, wanted),
                 # Our line rises to the right, so there is room below it.
                 xytext=(4, -9),
                 textcoords="offset points",
-                color=COLOURS[place],
+                color=colour,
                 path_effects=_halo("white", 2),
             )
 
