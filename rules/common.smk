@@ -57,7 +57,21 @@ def check_project():
         )
 
 
+def check_profile():
+    """Refuse a workflow profile that is not there, in whose place Snakemake runs the published study without a word."""
+    option = "--workflow-profile"
+    named = [word.partition("=")[2] for word in sys.argv if word.startswith(f"{option}=")]
+    named += [value for word, value in zip(sys.argv, sys.argv[1:]) if word == option]
+    for name in named:
+        if name != "none" and not os.path.isdir(name):
+            known = sorted(each.parent.as_posix() for each in Path("profiles").glob("*/profile.yaml"))
+            raise WorkflowError(
+                f"{option}: no profile {name!r}{did_you_mean(name, known)}; choose one of {', '.join(known)}"
+            )
+
+
 check_project()
+check_profile()
 STUDY = checked_study()
 CONFIG = STUDY.config
 AVAILABILITY = Availability(STUDY)
@@ -69,7 +83,9 @@ shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
 def asked_too(name, other):
-    """Let the threads and resources that a command or a profile sets for rule `other` hold for rule `name` as well."""
+    """Let what a command or a profile sets for rule `other` hold for rule `name` as well: threads, resources, and -R."""
+    if workflow.dag_settings and other in workflow.dag_settings.forcerun:
+        workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, name}
     for kind in ("overwrite_threads", "overwrite_resources"):
         found = dict(getattr(workflow.resource_settings, kind))
         if other in found and name not in found:
