@@ -1,6 +1,7 @@
 """What reruns a job when code changes: the `code` parameter of its rule."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -16,19 +17,56 @@ BY_NAME = re.compile(r'import_module\(f"refers\.([\w.]+)\.\{\w+\}"\)')
 
 @pytest.fixture
 def digests(tmp_path, monkeypatch):
-    """Write files and digest a script of them: digests({path: text}, **loaded), by default job.py."""
+    """Write files and digest a script of them, as a new process does: digests({path: text}, **loaded), by default job.py."""
     monkeypatch.setattr(code_digests, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(code_digests, "MEMORY", tmp_path / "memory/code.json")
+    (tmp_path / "memory").mkdir()
 
     def digest(files, **loaded):
         for name, text in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        code_digests._digest_and_imports.cache_clear()
+        forget()
         return code_digests.code_of("job", **loaded)
 
     yield digest
-    code_digests._digest_and_imports.cache_clear()
+    forget()
+
+
+def forget():
+    for each in (code_digests._facts, code_digests._files, code_digests._memory):
+        each.cache_clear()
+    code_digests._changed.clear()
+
+
+FILES = {"job.py": "from refers import a\n", "refers/a.py": "import refers.b\n", "refers/b.py": "x = 1\n"}
+
+
+def test_what_was_parsed_once_is_parsed_no_more(digests, monkeypatch):
+    before = digests(FILES)
+    monkeypatch.setattr(code_digests.ast, "parse", lambda *_: pytest.fail("parsed again"))
+    assert digests({}) == before
+    assert digests(FILES) == before, "the same bytes, written anew"
+
+
+def test_a_changed_file_is_noticed_behind_the_memory(digests, tmp_path):
+    before = digests(FILES)
+    state = (tmp_path / "refers/b.py").stat()
+    (tmp_path / "refers/b.py").write_text("x = 2\n")
+    os.utime(tmp_path / "refers/b.py", ns=(state.st_atime_ns, state.st_mtime_ns))
+    after = digests({})
+    assert {name for name in after if after[name] != before[name]} == {"b"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"job.py": 1}', '{"job.py": ["a", "b"]}', '{"job.py": [1, 2, 3, 4]}']
+)
+def test_a_damaged_memory_is_made_anew(digests, tmp_path, content):
+    before = digests(FILES)
+    (tmp_path / "memory/code.json").write_text(content)
+    assert digests({}) == before
+    assert set(json.loads((tmp_path / "memory/code.json").read_text())) == set(FILES)
 
 
 def test_comments_change_no_digest_and_statements_do(digests):
@@ -142,7 +180,7 @@ def unchanged(of_rules):
 
 def test_modules_are_imported_by_name_in_one_form():
     for path in LIBRARY.parent.rglob("*.py"):
-        code_digests._digest_and_imports(path)  # raises at another form
+        code_digests._facts(path)  # raises at another form
         assert not re.search(r"\brunpy\b|spec_from_file_location", path.read_text()), path
 
 

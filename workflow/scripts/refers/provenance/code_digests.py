@@ -2,11 +2,30 @@
 
 import ast
 import hashlib
+import json
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from refers.errors import UserError
+from refers.files import write_json
 
 SCRIPTS = Path(__file__).parents[2]
+# What was parsed before, in the folder that Snakemake keeps beside a study: to parse the library takes half a second.
+MEMORY = Path(".snakemake/code_digests.json")
+
+
+class _Facts(NamedTuple):
+    """What a file's statements say: their digest, the modules that they import, and the packages from which they import by
+    name. `content`: digest of the file, and of the Python that parsed it."""
+
+    content: str
+    digest: str
+    modules: list[str]
+    packages: list[str]
 
 
 def code_of(script: str, **loaded: Iterable[str]) -> dict[str, str]:
@@ -28,11 +47,13 @@ def code_of(script: str, **loaded: Iterable[str]) -> dict[str, str]:
     while waiting:
         path = waiting.pop()
         if (name := _module_name(path)) not in found:
-            found[name], imports, packages = _digest_and_imports(path)
-            waiting += imports
-            for package in packages:
+            facts = _facts(path)
+            found[name] = facts.digest
+            waiting += [each for module in facts.modules for each in _files(module)]
+            for package in (SCRIPTS.joinpath(*each.split(".")) for each in facts.packages):
                 modules = loaded.get(package.name, [each.stem for each in package.glob("[!_]*.py")])
                 waiting += [each for name in modules if (each := package / f"{name}.py").exists()]
+    _remember()
     return dict(sorted(found.items()))
 
 
@@ -45,21 +66,60 @@ def _module_name(path: Path) -> str:
 
 
 @cache
-def _digest_and_imports(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Digest of a file's statements, the library's files that it imports, and the packages that it imports from by name."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports: list[Path] = []
-    packages: list[Path] = []
+def _facts(path: Path) -> _Facts:
+    """What a file says: as it is remembered of the same bytes, or parsed anew."""
+    source = path.read_bytes()
+    # The text that is hashed is Python's own, which differs between versions.
+    content = hashlib.sha256(sys.version.encode() + source).hexdigest()
+    name = path.relative_to(SCRIPTS).as_posix()
+    known = _memory().get(name)
+    if known is None or known.content != content:
+        known = _memory()[name] = _parsed(source, path, content)
+        _changed.append(name)
+    return known
+
+
+_changed: list[str] = []  # names that the memory on disk lacks
+
+
+@cache
+def _memory() -> dict[str, _Facts]:
+    """Facts by name of a file, relative to SCRIPTS, as they were when it was parsed."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        found = json.loads(MEMORY.read_text(encoding="utf-8"))
+        return {name: _Facts(*map(_checked, facts)) for name, facts in found.items()}
+    return {}
+
+
+def _checked(value: object) -> object:
+    """A text or a list of texts."""
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        return value
+    raise ValueError("not a text")
+
+
+def _remember() -> None:
+    # A folder that cannot be written costs the next command half a second.
+    with suppress(UserError):
+        if _changed and MEMORY.parent.is_dir():
+            write_json(MEMORY, _memory())
+            _changed.clear()
+
+
+def _parsed(source: bytes, path: Path, content: str) -> _Facts:
+    tree = ast.parse(source)
+    modules: list[str] = []
+    packages: list[str] = []
     for node in ast.walk(tree):
-        for module in _imported(node, path):
-            imports += _files(module)
+        modules += [module for module in _imported(node, path) if module.split(".")[0] == "refers"]
         if isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             packages.append(_package(node, path))
         # docstrings change nothing, so they are left out of what is hashed
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12], imports, packages
+    digest = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+    return _Facts(content, digest, [*dict.fromkeys(modules)], [*dict.fromkeys(packages)])
 
 
 def _name(function: ast.expr) -> str:
@@ -78,22 +138,21 @@ def _imported(node: ast.AST, path: Path) -> Iterator[str]:
         yield from (module, *(f"{module}.{alias.name}" for alias in node.names))
 
 
+@cache
 def _files(module: str) -> list[Path]:
     """Files that run where a module of the library is imported: its own and its packages' `__init__.py`."""
     parts = module.split(".")
-    if parts[0] != "refers":
-        return []
     above = [SCRIPTS.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     return [path for path in (*above, SCRIPTS.joinpath(*parts).with_suffix(".py")) if path.exists()]
 
 
-def _package(call: ast.Call, path: Path) -> Path:
-    """Folder of the package of `import_module(f"refers.demo.{source}")`."""
+def _package(call: ast.Call, path: Path) -> str:
+    """The package of `import_module(f"refers.demo.{source}")`."""
     match call.args:
         case [ast.JoinedStr(values=[ast.Constant(value=str(start)), ast.FormattedValue()])]:
             folder = SCRIPTS.joinpath(*start.split("."))
             if start.startswith("refers.") and start.endswith(".") and folder.is_dir():
-                return folder
+                return start[:-1]
     raise ValueError(
         f'{path}, line {call.lineno}: write import_module(f"refers.PACKAGE.{{name}}"), or no rerun notices a change'
     )
