@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import yaml
-from helpers import write_studies
+from helpers import touch_downloads, write_studies
 from refers import config
 from refers.data.mimic_studies import MimicStudies
 from refers.data.visual_words import discover
@@ -209,26 +208,4 @@ def demo(snakemake):
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory):
     """A folder in which every official download seems to lie, for dry runs of the published study."""
-    root = tmp_path_factory.mktemp("downloads")
-    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    for source in values["sources"].values():
-        optional = filter(None, [source.get("reports"), source.get("boxes")])
-        for pattern in [*source["files"], source["images"], *optional]:
-            path = root / source["folder"] / pattern.split("|")[0].replace("*", "0")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    for dataset in values["datasets"].values():
-        if "released" in dataset:
-            folder = root / values["released_lists"] / dataset["released"]
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "test.txt").touch()
-    (root / values["released_lists"]).with_name(values["audit"]["results"]).mkdir()
-    for name in ("bert/config.json", "bert/model.safetensors", "bert/vocab.txt", "ViT-B_16.npz"):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).touch()
-    return [
-        "--config",
-        f"data_root={root}",
-        f"text={{encoder: {root}/bert}}",
-        f"methods={{imagenet: {{checkpoint: {root}/ViT-B_16.npz}}}}",
-    ]
+    return touch_downloads(tmp_path_factory.mktemp("downloads"))

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image
 from refers import config
 
+ROOT = Path(__file__).parents[1]
 # timm's ViT at a small size.
 PLAIN_VIT = config.Transformer(
     image_size=32,
@@ -279,3 +281,29 @@ def in_a_child(work):
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def touch_downloads(root: Path) -> list[str]:
+    """Empty files below a folder, as if every official download lay there; options of a dry run of the published study."""
+    values = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for source in values["sources"].values():
+        optional = filter(None, [source.get("reports"), source.get("boxes")])
+        for pattern in [*source["files"], source["images"], *optional]:
+            path = root / source["folder"] / pattern.split("|")[0].replace("*", "0")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for dataset in values["datasets"].values():
+        if "released" in dataset:
+            folder = root / values["released_lists"] / dataset["released"]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "test.txt").touch()
+    (root / values["released_lists"]).with_name(values["audit"]["results"]).mkdir()
+    for name in ("bert/config.json", "bert/model.safetensors", "bert/vocab.txt", "ViT-B_16.npz"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    return [
+        "--config",
+        f"data_root={root}",
+        f"text={{encoder: {root}/bert}}",
+        f"methods={{imagenet: {{checkpoint: {root}/ViT-B_16.npz}}}}",
+    ]

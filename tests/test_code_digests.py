@@ -35,7 +35,7 @@ def digests(tmp_path, monkeypatch):
 
 
 def forget():
-    for each in (code_digests._facts, code_digests._files, code_digests._memory):
+    for each in (code_digests._facts, code_digests._files, code_digests._memory, code_digests._module_name):
         each.cache_clear()
     code_digests._changed.clear()
 

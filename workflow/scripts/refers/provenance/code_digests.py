@@ -57,6 +57,7 @@ def code_of(script: str, **loaded: Iterable[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+@cache
 def _module_name(path: Path) -> str:
     """`training.engine` for a module of the library, `methods` for a package, `pretrain.py` for a script."""
     if path.parent == SCRIPTS:
