@@ -18,7 +18,7 @@ from PIL import Image
 from refers import files
 from refers.data import images, store
 from refers.data.mimic_studies import MimicStudies
-from refers.data.store import WORK_FILES, index_of, open_store, pack, read_quarantine, verify
+from refers.data.store import WORK_FILES, index_of, open_store, pack, read_images, read_quarantine, verify
 from refers.errors import UserError
 from refers.files import file_digest
 from refers.workers import process_pool
@@ -432,3 +432,15 @@ def test_tokens_that_cannot_be_read_are_one_line(mimic, tmp_path, damage):
             np.save(opened, np.zeros(3))
     with pytest.raises(UserError, match=r"tokens\.npz: .*rerun tokenize_reports\.py"):
         MimicStudies(*mimic[:2], path)
+
+
+@pytest.mark.parametrize("size", [1, 6, 64, 224])
+def test_rows_are_read_as_they_are_in_any_order_and_number(tmp_path, size):
+    written = np.random.default_rng(size).integers(0, 256, (40, size, size), np.uint8)
+    np.save(tmp_path / "images.npy", written)
+    mapped = open_store(tmp_path / "images.npy")
+    for rows in ([39, 0, 7, 7], [*range(40)], [], [5]):
+        for images_of in (mapped, written):
+            found = read_images(images_of, np.array(rows, np.int64))
+            assert np.array_equal(found, written[np.array(rows, np.int64)])
+            assert found.flags.writeable, "torch takes no other"

@@ -88,9 +88,10 @@ def read_images(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if isinstance(store, np.memmap) and hasattr(mmap, "MADV_WILLNEED"):
         start, length = store.offset % mmap.ALLOCATIONGRANULARITY, store.strides[0]
         # NumPy has no public name for it.
+        mapped: mmap.mmap = vars(store)["_mmap"]
         for place in (start + length * int(row) for row in rows):
             page = place - place % mmap.PAGESIZE
-            store._mmap.madvise(mmap.MADV_WILLNEED, page, place + length - page)
+            mapped.madvise(mmap.MADV_WILLNEED, page, place + length - page)
     return np.asarray(store[rows])
 
 

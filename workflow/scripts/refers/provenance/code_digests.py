@@ -88,15 +88,15 @@ def _memory() -> dict[str, _Facts]:
     """Facts by name of a file, relative to SCRIPTS, as they were when it was parsed."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         found = json.loads(MEMORY.read_text(encoding="utf-8"))
-        return {name: _Facts(*map(_checked, facts)) for name, facts in found.items()}
+        return {name: _remembered(*facts) for name, facts in found.items()}
     return {}
 
 
-def _checked(value: object) -> object:
-    """A text or a list of texts."""
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-        return value
-    raise ValueError("not a text")
+def _remembered(content: str, digest: str, modules: list[str], packages: list[str]) -> _Facts:
+    """Facts out of a file that another program may have changed; a ValueError where they are none."""
+    if not all(isinstance(text, str) for text in (content, digest, *modules, *packages)):
+        raise ValueError("not texts")
+    return _Facts(content, digest, [*modules], [*packages])
 
 
 def _remember() -> None:
