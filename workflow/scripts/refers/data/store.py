@@ -109,7 +109,11 @@ def index_of(split: str | Path) -> str | None:
 
 
 def _read_manifest(path: Path) -> dict:
-    return read_object(path, "manifest")
+    found = read_object(path, "manifest")
+    for name in ("sha256", INDEX_DIGEST):
+        if not isinstance(found.get(name, ""), str):
+            raise UserError(f"{path}: {name} is not a digest; delete it and rerun pack_images.py")
+    return found
 
 
 def _check_index(origin: str | Path, manifest: dict, indexes: Iterable[str | None]) -> None:
