@@ -59,15 +59,20 @@ def check_project():
 
 def check_profile():
     """Refuse a workflow profile that is not there, in whose place Snakemake runs the published study without a word."""
-    option = "--workflow-profile"
-    named = [word.partition("=")[2] for word in sys.argv if word.startswith(f"{option}=")]
-    named += [value for word, value in zip(sys.argv, sys.argv[1:]) if word == option]
-    for name in named:
-        if name != "none" and not os.path.isdir(name):
-            known = sorted(each.parent.as_posix() for each in Path("profiles").glob("*/profile.yaml"))
-            raise WorkflowError(
-                f"{option}: no profile {name!r}{did_you_mean(name, known)}; choose one of {', '.join(known)}"
-            )
+    option, given = "--workflow-profile", None
+    for word, following in zip(sys.argv, [*sys.argv[1:], ""]):
+        # an option may be shortened
+        name, _, value = word.partition("=")
+        if name.startswith("--wo") and option.startswith(name):
+            given = value or following
+    if given in (None, "", "none"):
+        return
+    # where Snakemake looks; --directory may have changed the folder since
+    starts = {Path(workflow.workdir_init), Path(os.environ.get("PWD", ".")), Path(workflow.basedir)}
+    if not any((start / folder / given).exists() for start in starts for folder in (".", "profiles")):
+        known = sorted(each.parent.name for each in Path(workflow.basedir).glob("profiles/*/profile.yaml"))
+        near = did_you_mean(Path(given).name, known)
+        raise WorkflowError(f"{option}: no profile {given!r}{near}; choose one of profiles/: {', '.join(known)}")
 
 
 check_project()

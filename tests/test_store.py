@@ -440,7 +440,7 @@ def test_rows_are_read_as_they_are_in_any_order_and_number(tmp_path, size):
     np.save(tmp_path / "images.npy", written)
     mapped = open_store(tmp_path / "images.npy")
     for rows in ([39, 0, 7, 7], [*range(40)], [], [5]):
-        for images_of in (mapped, written):
+        for images_of in (mapped, written, mapped.copy(), mapped[:]):
             found = read_images(images_of, np.array(rows, np.int64))
             assert np.array_equal(found, written[np.array(rows, np.int64)])
             assert found.flags.writeable, "torch takes no other"

@@ -259,13 +259,19 @@ def test_fine_tunes_that_keep_a_classifier_are_repeated_with_the_others(snakemak
     assert "pretrain" not in found.jobs
 
 
-@pytest.mark.parametrize(
-    "spelling", [["--workflow-profile", "profiles/dmeo"], ["--workflow-profile=profiles/dmeo"]]
-)
+@pytest.mark.parametrize("spelling", [["--workflow-profile", "profiles/dmeo"], ["--workflow-prof=dmeo"]])
 def test_a_profile_that_is_not_there_is_one_line_with_the_nearest(snakemake, spelling):
     found = snakemake("-n", "tables", *spelling)
     assert found.code == 1
-    assert re.search(r"profiles/dmeo.*profiles/demo", found.output)
+    assert re.search(r"dmeo.*did you mean 'demo'", found.output)
+
+
+@pytest.mark.parametrize("name", ["trial", "profiles/trial", "profiles/trial/profile.yaml", "none"])
+def test_a_profile_may_be_named_as_snakemake_finds_it(snakemake, tmp_path, name):
+    moved = f"pathvars={{results: {tmp_path}/results, store: {tmp_path}/store, interim: {tmp_path}/interim}}"
+    options = ["--cores", 1, "--configfile", "config/trial.yaml", "--config", f"data_root={tmp_path}", moved]
+    found = snakemake("-n", "audit", "--workflow-profile", name, *options)
+    assert "no profile" not in found.output
 
 
 def test_touching_code_and_config_reruns_nothing(snakemake, demo):

@@ -99,54 +99,74 @@ def pages(name: str, count: int) -> Callable[[Path], Path]:
     return make
 
 
+def write_deep(path: Path, colours: np.ndarray) -> Path:
+    """Colours (H, W, 3) uint16 as a PNG or TIFF of 16 bits, which PIL does not write."""
+    height, width = colours.shape[:2]
+    values = colours.astype(">u2").tobytes()
+    if path.suffix == ".png":
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+        header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        ends = [zlib.crc32(kind + content) for kind, content in chunks]
+        parts = [
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", end)
+            for (kind, content), end in zip(chunks, ends, strict=True)
+        ]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+        return path
+    # width, height, bits (behind the entries), no compression, colours, place, values per pixel, rows, bytes
+    start = 8 + 2 + 12 * 9 + 4
+    short = {256: width, 257: height, 259: 1, 262: 2, 277: 3, 278: height}
+    entries = {tag: (3, 1, value << 16) for tag, value in short.items()}
+    entries |= {258: (3, 3, start), 273: (4, 1, start + 6), 279: (4, 1, len(values))}
+    listed = b"".join(struct.pack(">HHII", tag, *entries[tag]) for tag in sorted(entries))
+    head = b"MM\0*" + struct.pack(">IH", 8, len(entries)) + listed + bytes(4)
+    path.write_bytes(head + struct.pack(">HHH", 16, 16, 16) + values)
+    return path
+
+
 def deep_colours(name: str, bits: int) -> Callable[[Path], Path]:
-    """Colours whose three values are equal and have some bits, stored in 16; PIL writes none."""
-    values = np.repeat((GREY * np.uint16(257)) >> (16 - bits), 3).astype(">u2").tobytes()
+    """Colours of three equal values that have some bits, stored in 16."""
+    values = np.repeat(((GREY * np.uint16(257)) >> (16 - bits))[..., None], 3, axis=2)
+    return lambda folder: write_deep(folder / name, values)
 
-    def make(folder: Path) -> Path:
-        height, width = RAMP.shape
-        if name.endswith("png"):
-            rows = b"".join(
-                b"\0" + values[start : start + 6 * width] for start in range(0, len(values), 6 * width)
-            )
-            chunks = {
-                b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
-                b"IDAT": zlib.compress(rows),
-                b"IEND": b"",
-            }
-            parts = [
-                struct.pack(">I", len(content))
-                + kind
-                + content
-                + struct.pack(">I", zlib.crc32(kind + content))
-                for kind, content in chunks.items()
-            ]
-            (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-            return folder / name
-        # width, height, bits (behind the entries), no compression, colours, place, values per pixel, rows, bytes
-        start = 8 + 2 + 12 * 9 + 4
-        entries = (
-            (256, 3, 1, width << 16),
-            (257, 3, 1, height << 16),
-            (258, 3, 3, start),
-            (259, 3, 1, 1 << 16),
-        )
-        entries += (
-            (262, 3, 1, 2 << 16),
-            (273, 4, 1, start + 6),
-            (277, 3, 1, 3 << 16),
-            (278, 3, 1, height << 16),
-        )
-        entries += ((279, 4, 1, len(values)),)
-        head = (
-            b"MM\0*"
-            + struct.pack(">IH", 8, len(entries))
-            + b"".join(struct.pack(">HHII", *each) for each in entries)
-        )
-        (folder / name).write_bytes(head + bytes(4) + struct.pack(">HHH", 16, 16, 16) + values)
-        return folder / name
 
-    return make
+def blue(share: int) -> Callable[[Path], Path]:
+    """A PNG of 16 bits that is black, or the strongest blue."""
+    values = np.zeros((4, 4, 3), np.uint16)
+    values[..., 2] = 65535 * share
+    return lambda folder: write_deep(folder / "a.png", values)
+
+
+def preview(folder: Path) -> Path:
+    """A TIFF whose second page is a smaller copy, as scanners write it."""
+    small = Image.fromarray(RAMP[::4, ::4])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(RAMP).save(folder / "a.tif", save_all=True, append_images=[small])
+    return folder / "a.tif"
+
+
+def lost_page(folder: Path) -> Path:
+    """A TIFF whose pointer to a second page leads behind its end."""
+    Image.fromarray(RAMP).save(folder / "a.tif")
+    content = bytearray((folder / "a.tif").read_bytes())
+    (first,) = struct.unpack("<I", content[4:8])
+    (entries,) = struct.unpack("<H", content[first : first + 2])
+    place = first + 2 + 12 * entries
+    content[place : place + 4] = struct.pack("<I", 0x7FFFFFFF)
+    (folder / "a.tif").write_bytes(content)
+    return folder / "a.tif"
+
+
+def dark_bmp(folder: Path) -> Path:
+    """A BMP of 16 bits a pixel (5, 6 and 5 of a colour), a quarter bright."""
+    pixels = struct.pack("<H", 8 << 11 | 16 << 5 | 8) * 16
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 16, 3, len(pixels), 2835, 2835, 0, 0) + masks
+    start = 14 + len(header)
+    head = b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+    (folder / "a.bmp").write_bytes(head + header + pixels)
+    return folder / "a.bmp"
 
 
 def picture(mode: np.ndarray | Image.Image, name: str = "a.png", **options: Any) -> Callable[[Path], Path]:
@@ -577,6 +597,11 @@ CASES = [
     Case("text as DICOM", text, decode, refused("a.dcm", "not a DICOM image")),
     Case("empty file", lambda folder: text(folder, ""), decode, refused("empty file")),
     *(Case(f"two pages of {name}", pages(name, 2), decode, refused(name, "2 pages")) for name in PAGED),
+    Case("TIFF with a preview", preview, decode, is_ramp),
+    Case("TIFF whose next page is nowhere", lost_page, decode, is_ramp),
+    Case("dark BMP of 16 bits", dark_bmp, lambda path: int(decode(path).max()) > 20, True),
+    Case("black PNG of 16 bits", blue(0), lambda path: int(decode(path).max()), 0),
+    Case("PNG of 16 bits that is blue alone", blue(1), lambda path: int(decode(path).max()), 29),
     *(Case(f"one page of {name}", pages(name, 1), decode, is_ramp) for name in PAGED),
     *(
         Case(f"colours of 12 bits in {name}", deep_colours(name, 12), decode, refused(name, "16 bits"))

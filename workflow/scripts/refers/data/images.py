@@ -26,6 +26,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112
 # TIFF tags; 0 in the first says that zero is white, the others are the sides of a tile.
 TIFF_PHOTOMETRIC, TIFF_TILE = 262, (322, 323)
+# The lowest bit says that a page is a smaller copy of another one.
+TIFF_KIND = 254
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 # What departs from the standard or contradicts itself and is read nevertheless; packing and preflight count these.
 WINDOW_IGNORED = "DICOM window that is invalid or shows nothing: ignored"
@@ -38,6 +40,14 @@ SHAPE_IGNORED = "PresentationLUTShape contradicts PhotometricInterpretation: ign
 Image.MAX_IMAGE_PIXELS = None
 # A PNG's colour profile and text are skipped, but PIL unpacks them first: these are the bytes that it may.
 vars(PngImagePlugin).update(MAX_TEXT_CHUNK=2**26, MAX_TEXT_MEMORY=2**27)
+
+
+class _Unusable(ValueError):
+    """An image that is whole but not usable as it is: what is wrong, and what to do."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 def is_dicom(path: Path) -> bool:
@@ -91,7 +101,7 @@ def decode(path: str | Path, enough: int | None = None, remarks: Counter[str] | 
         return _decode_dicom(path, remarks) if is_dicom(path) else _decode_picture(path, enough)
     # PIL and pydicom raise many kinds of exceptions for broken files.
     except Exception as error:
-        advice = _missing_packages(path, error) or "download it again"
+        advice = _missing_packages(path, error) or getattr(error, "advice", "download it again")
         raise UserError(f"{path}: cannot be decoded ({_reason(error, path)}); {advice}") from None
 
 
@@ -153,11 +163,10 @@ def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
     # Of a path PIL would map an uncompressed TIFF into memory, with the sides that it has after it is turned.
     with open(path, "rb") as opened, Image.open(opened, formats=FORMATS) as image:
         _check_size(*image.size)
-        # MPO is a photograph with a preview.
-        if image.format != "MPO" and (pages := getattr(image, "n_frames", 1)) != 1:
-            raise ValueError(f"{pages} pages, expected one")
+        if (pages := _pages(image)) != 1:
+            raise _Unusable(f"{pages} pages, expected one", "save the page that is meant alone")
         tags = getattr(image, "tag_v2", {})
-        is_deep = any(";16" in str(tile.args) for tile in image.tile)
+        is_deep = image.format in ("PNG", "TIFF") and any(";16" in str(tile.args) for tile in image.tile)
         # A tile is decoded whole, whatever part of it the image shows.
         _check_size(*(int(tags.get(tag, 1)) for tag in TIFF_TILE))
         if image.format == "GIF" and image.tile[0].extents != (0, 0, *image.size):
@@ -171,11 +180,33 @@ def _decode_picture(path: Path, enough: int | None) -> np.ndarray:
             return _full_range(np.asarray(image), white_zero=tags.get(TIFF_PHOTOMETRIC) == 0)
         if image.mode in ("P", "PA"):
             image = image.convert("RGB")
-        grey = np.array(image if image.mode == "L" else image.convert("L"))
-        # PIL keeps the upper 8 of 16 bits, which are black where colours of 12 bits were stored in 16.
-        if is_deep and grey.max() < 128:
-            raise ValueError("colours of 16 bits whose upper half is not used; save it in grey, or in 8 bits")
-        return grey
+        # PIL keeps the upper 8 of 16 bits, which are nearly black where colours of 10 to 14 bits were stored in 16.
+        if is_deep and 0 < np.asarray(image).max() < 64:
+            raise _Unusable(
+                "colours, or grey with transparency, of 16 bits that use fewer than 15",
+                "save it in grey, or in 8 bits",
+            )
+        return np.array(image if image.mode == "L" else image.convert("L"))
+
+
+def _pages(image: Image.Image) -> int:
+    """Pages or frames of a GIF, TIFF or WebP, without a TIFF's previews; those of other formats are one image's."""
+    if image.format not in ("GIF", "TIFF", "WEBP"):
+        return 1
+    try:
+        pages = getattr(image, "n_frames", 1)
+        if image.format == "TIFF" and pages > 1:
+            previews = 0
+            for page in range(pages):
+                image.seek(page)
+                previews += int(getattr(image, "tag_v2", {}).get(TIFF_KIND, 0)) & 1
+            image.seek(0)
+            pages -= previews
+    # The first page is whole where the pointer to a second one leads nowhere.
+    except Exception:
+        image.seek(0)
+        return 1
+    return pages
 
 
 def _full_range(values: np.ndarray, white_zero: bool = False) -> np.ndarray:

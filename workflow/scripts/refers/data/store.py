@@ -15,6 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,13 +86,15 @@ def read_images(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
     The disk is told of all rows before the first is copied, so that it works on many at once and reads no others: a copy
     alone waits for each page in turn, and the kernel reads on behind it for rows that nobody asked for.
     """
-    if isinstance(store, np.memmap) and hasattr(mmap, "MADV_WILLNEED"):
+    # A whole file as `open_store` maps it, not a part or a copy of one; NumPy's name for the map is not public.
+    mapped = getattr(store, "_mmap", None)
+    if mapped is not None and store.base is mapped and hasattr(mmap, "MADV_WILLNEED"):
         start, length = store.offset % mmap.ALLOCATIONGRANULARITY, store.strides[0]
-        # NumPy has no public name for it.
-        mapped: mmap.mmap = vars(store)["_mmap"]
-        for place in (start + length * int(row) for row in rows):
-            page = place - place % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, page, place + length - page)
+        # Advice that is not taken costs time alone.
+        with suppress(OSError, ValueError):
+            for place in (start + length * int(row) for row in rows):
+                page = place - place % mmap.PAGESIZE
+                mapped.madvise(mmap.MADV_WILLNEED, page, place + length - page)
     return np.asarray(store[rows])
 
 

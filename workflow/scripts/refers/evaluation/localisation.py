@@ -132,11 +132,11 @@ def read_overlap(path: Path) -> pd.DataFrame:
     Raises:
         UserError: as `read_rows`; or a score, IoU or area is not a number from 0 to 1, or a name is blank.
     """
-    found = read_frame(path, "overlaps", OVERLAP)[OVERLAP].reset_index(drop=True)
+    found = read_frame(path, "overlaps", OVERLAP)[OVERLAP]
     for name in ("image_id", "class"):
         check_column(found[name].ne(""), path, found, name, "is blank", AGAIN)
     for name in ("score", "iou", "area"):
         shares = pd.to_numeric(found[name], errors="coerce")
         check_column(shares.between(0, 1), path, found, name, "is not a number from 0 to 1", AGAIN)
         found[name] = shares.astype(float)
-    return found
+    return found.reset_index(drop=True)

@@ -70,14 +70,19 @@ def _module_name(path: Path) -> str:
 def _facts(path: Path) -> _Facts:
     """What a file says: as it is remembered of the same bytes, or parsed anew."""
     source = path.read_bytes()
-    # The text that is hashed is Python's own, which differs between versions.
-    content = hashlib.sha256(sys.version.encode() + source).hexdigest()
+    # The text that is hashed is Python's own, which differs between versions; and this module may find more tomorrow.
+    content = hashlib.sha256(b"\0".join([sys.version.encode(), _reader(), source])).hexdigest()
     name = path.relative_to(SCRIPTS).as_posix()
     known = _memory().get(name)
     if known is None or known.content != content:
         known = _memory()[name] = _parsed(source, path, content)
         _changed.append(name)
     return known
+
+
+@cache
+def _reader() -> bytes:
+    return Path(__file__).read_bytes()
 
 
 _changed: list[str] = []  # names that the memory on disk lacks
