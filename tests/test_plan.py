@@ -599,7 +599,7 @@ def test_the_hours_of_the_tables_are_split_without_rest(report):
 
 def test_a_smaller_study_saves_what_it_does_not_train(values, report):
     saved = {row["choice"]: row["hours"] for row in report["savings"]}
-    seeds = next(hours for choice, hours in saved.items() if "seeds" in choice)
+    seeds = next(hours for choice, hours in saved.items() if "seed" in choice)
     tuning = sum(part["hours"] for part in report["parts"] if part["part"].startswith("fine-tuning"))
     assert seeds == pytest.approx(tuning / 3, rel=0.01)
     pretraining = next(
@@ -607,6 +607,33 @@ def test_a_smaller_study_saves_what_it_does_not_train(values, report):
     )
     assert saved["the first table's rows alone"] > pretraining > 0
     assert 0 < saved["one split of every dataset"] < tuning
+
+
+def test_a_seed_less_saves_its_share_of_what_was_measured(values):
+    study = check(values)
+    for one in jobs_of(study).values():
+        if one.rule == "finetune":
+            measure(values, one)
+            for seed in study.seeds:
+                settings = config.to_dict(study.finetune_settings(*list(one.wildcards.values())[:3]))
+                settings = config.merge(settings, {"training": {"seed": seed}})
+                record = study.resolve(paths.RUN_RECORD, **one.wildcards, seed=seed)
+                record.parent.mkdir(parents=True, exist_ok=True)
+                record.write_text(json.dumps({"settings_sha256": digest(settings), "device": "some GPU"}))
+    found = plan.report({"study": study}, steps_of(values), RESOURCES)
+    tuned = [line for line in found["targets"] if line["rule"] == "finetune"]
+    assert {line["source"] for line in tuned} == {"measured"}
+    in_tables = {job.target for job in jobs_of(study, targets=["tables"]).values()}
+    count = sum(line["target"] in in_tables for line in tuned)
+    saved = next(row["hours"] for row in found["savings"] if "seed" in row["choice"])
+    assert saved == pytest.approx(count * 77.5 / 3 / 3600)
+
+
+def test_the_rates_of_one_gpu_are_not_those_of_another(values):
+    other = config.merge(values, {"plan": {"device": "NVIDIA A100", "tflops": 312}})
+    found = plan.report({"study": check(other)}, steps_of(other), RESOURCES)
+    assert not found["published"]
+    assert all(tier["fast_hours"] == tier["training_hours"] for tier in found["tiers"])
 
 
 def test_measured_jobs_have_one_time(values):

@@ -406,18 +406,26 @@ class Tier(Section):
         return self
 
 
+class PublishedRates(Section):
+    """Rates at which others train on a GPU."""
+
+    device: Text = Field(description="The GPU; where `plan.device` is another one, the rates are not used.")
+    source: Text = Field(description="Where they are published.")
+    rates: dict[Literal["transformer", "residual"], Positive] = Field(
+        description="In TFLOP/s, by kind of network."
+    )
+
+
 class Plan(Section):
     """`snakemake plan`: what the study costs before it runs. Jobs that ran count with their benchmark files."""
 
     device: Text = Field(description="The GPU that hours are planned for where this machine has none.")
     tflops: Positive = Field(description="Its peak in the study's precision, dense, in TFLOP/s.")
     utilisation: PositiveShare = Field(description="Share of the peak that training reaches.")
-    published: dict[Literal["transformer", "residual"], Positive] = Field(
-        {},
-        description="Rates in TFLOP/s at which others train a kind of network on it: where a speed is assumed, hours are a"
-        " range from its own to this one.",
+    published: PublishedRates | None = Field(
+        None,
+        description="Rates of training that others publish of it: assumed hours are a range up to these.",
     )
-    published_by: str = Field("", description="Where these rates are published.")
     cpu_tflops: Positive = Field(description="Speed of processors where none was timed, in TFLOP/s.")
     memory_gib: Positive = Field(description="Memory of the GPU; jobs that need more are named.")
     steps: int = Field(

@@ -83,7 +83,7 @@ class Cost:
     @property
     def fastest(self) -> float:
         """Seconds at the best rate that is known."""
-        return self.seconds if self.fast is None else self.fast
+        return self.seconds if self.fast is None else min(self.seconds, self.fast)
 
 
 class CostModel:
@@ -353,8 +353,10 @@ class CostModel:
 
     def _fast(self, method: str, flops: float, source: str) -> float | None:
         """Seconds at the rate that others publish for the assumed GPU; None where no speed is assumed, or no rate is known."""
-        architecture = self.study.model_settings(method).architecture
-        rate = self.plan.published.get("residual" if architecture.startswith("resnet") else architecture)
+        published, architecture = self.plan.published, self.study.model_settings(method).architecture
+        if published is None or published.device != self.plan.device:
+            return None
+        rate = published.rates.get("residual" if architecture.startswith("resnet") else architecture)
         if source != "assumed" or self.study.config.device == "cpu" or rate is None:
             return None
         return START + flops / (rate * 1e12)

@@ -53,14 +53,15 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
         tiers.append(_tier(tier.title, changed, measured, resources, tier.methods, tier.cells, tier.targets))
     jobs, model = jobs_of(study), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
+    tables, main = jobs_of(study, targets=["tables"]), _main_methods(study)
     path = critical_path(jobs, costs)
     gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
         "device": device_line(study, measured) + checked_line(model, measured),
         "published": published_line(study, costs),
         "tiers": tiers,
-        "parts": _parts(study, measured, resources),
-        "savings": _savings(study, measured, resources),
+        "parts": _parts(tables, costs, main),
+        "savings": _savings(study, tables, costs, main),
         "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
         "methods": _methods(study, jobs, costs),
@@ -121,15 +122,14 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dic
     }
 
 
-def _parts(study: Study, measured: dict, resources: dict[str, dict]) -> list[dict[str, Any]]:
-    """Hours of the GPU that the parts of the default target take, each job in one part."""
-    jobs, model = jobs_of(study, targets=["tables"]), CostModel(study, measured, resources)
-    main, parts = _main_methods(study), {}
-    for job in jobs.values():
+def _parts(jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]) -> list[dict[str, Any]]:
+    """Hours of the GPU that the parts of the default target take, each job in one part; `main`: the first table's methods."""
+    parts: dict[str, tuple[float, float]] = {}
+    for target, job in jobs.items():
         if job.rule not in GPU_RULES:
             continue
-        method, cost = job.wildcards.get("method"), model.estimate(job)
-        of = "the first table's rows" if method in main else "other rows"
+        cost = costs[target]
+        of = "the first table's rows" if job.wildcards.get("method") in main else "other rows"
         if job.rule == "pretrain":
             shares = {f"pre-training, {of}": 1.0}
         elif job.rule == "pilot":
@@ -151,35 +151,37 @@ def _parts(study: Study, measured: dict, resources: dict[str, dict]) -> list[dic
 
 def _main_methods(study: Study) -> set[str]:
     """Methods of the first table: the others are ablations, starts and controls."""
-    first = next(iter(study.config.tables), None)
-    return (
-        {method for method, _ in Specs(Availability(study, AssumeAvailable())).table_cells(first)}
-        if first
-        else set()
-    )
+    specs = Specs(Availability(study, AssumeAvailable()))
+    return {method for name in [*study.config.tables][:1] for method, _ in specs.table_cells(name)}
 
 
-def _savings(study: Study, measured: dict, resources: dict[str, dict]) -> list[dict[str, Any]]:
+def _savings(
+    study: Study, jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]
+) -> list[dict[str, Any]]:
     """What a smaller study would save of the default target's training, one choice at a time."""
-
-    def hours(changed: Study) -> tuple[float, float]:
-        found = _tier("", changed, measured, resources, targets=["tables"])
-        return found["training_hours"], found["fast_hours"]
-
-    values, seeds = config.to_dict(study.config), study.seeds
-    columns = [column | {"splits": 1} for column in values["study"]["cells"]]
-    main = [method for method in study.methods if method in _main_methods(study)]
+    training = {target: job for target, job in jobs.items() if job.rule in TRAINING}
+    tuning = [target for target, job in training.items() if job.rule == "finetune"]
+    seeds, kept = len(study.seeds), jobs_of(study, main)
     choices = {
-        f"{len(seeds) - 1} seeds instead of {len(seeds)}": {"seeds": seeds[:-1]} if len(seeds) > 1 else {},
-        "one split of every dataset": {"splits": 1, "cells": columns},
-        "the first table's rows alone": {"methods": main} if main else {},
+        f"one seed less than {seeds}": (tuning if seeds > 1 else [], 1 / seeds),
+        "one split of every dataset": (
+            [target for target in tuning if training[target].wildcards["split"]],
+            1.0,
+        ),
+        "the first table's rows alone": (
+            [target for target in training if target not in kept] if main else [],
+            1.0,
+        ),
     }
-    whole, found = hours(study), []
-    for title, changes in choices.items():
-        if changes and config.merge(values, {"study": changes}) != values:
-            less = hours(check(config.merge(values, {"study": changes})))
-            found.append({"choice": title, "hours": whole[0] - less[0], "fast_hours": whole[1] - less[1]})
-    return found
+    return [
+        {
+            "choice": title,
+            "hours": share * sum(costs[target].seconds for target in spared) / HOUR,
+            "fast_hours": share * sum(costs[target].fastest for target in spared) / HOUR,
+        }
+        for title, (spared, share) in choices.items()
+        if spared
+    ]
 
 
 def critical_path(jobs: dict[str, Job], costs: dict[str, Cost]) -> list[dict[str, Any]]:
@@ -260,11 +262,11 @@ def device_line(study: Study, measured: dict) -> str:
 
 def published_line(study: Study, costs: dict[str, Cost]) -> str:
     """Where the second number of a range comes from; empty where there is none."""
-    plan = study.config.plan
-    if all(cost.fast is None for cost in costs.values()):
+    published = study.config.plan.published
+    if published is None or all(cost.fast is None for cost in costs.values()):
         return ""
-    rates = ", ".join(f"{rate:g} TFLOP/s for {kind} networks" for kind, rate in plan.published.items())
-    return f"Of two times, the second is at published training rates: {rates}{f' ({plan.published_by})' * bool(plan.published_by)}"
+    rates = ", ".join(f"{rate:g} TFLOP/s for {kind} networks" for kind, rate in published.rates.items())
+    return f"Of two times, the second is at published training rates: {rates} ({published.source})"
 
 
 def checked_line(model: CostModel, measured: dict) -> str:
