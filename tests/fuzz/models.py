@@ -100,10 +100,10 @@ def _timms(name: str) -> Callable[[Path], Path]:
     return make
 
 
-def _imported(file: Path) -> tuple[dict, Any]:
+def _imported(file: Path) -> Told:
     settings = SMALL if file.suffix == ".npz" else SMALL.replace(input=INPUT)
     encoder, report = import_encoder(settings, str(file))
-    return encoder.state_dict(), report
+    return Told(encoder.state_dict(), report)
 
 
 def _own(folder: Path) -> Path:
@@ -139,7 +139,7 @@ CHECKPOINTS = (
     Reader("checkpoint: safetensors", _timms("vit.safetensors"), _imported, BYTES | WHOLE | TENSORS, (*OTHER_BYTES, "tensors")),
     Reader("checkpoint: pt", _timms("vit.pt"), _imported, BYTES | WHOLE | ARCHIVE, PACKED),
     Reader("encoder", _own, _loaded, BYTES | WHOLE | TENSORS, (*OTHER_BYTES, "tensors")),
-    Reader("resume state", _resume, _resumed, BYTES | WHOLE | ARCHIVE, PACKED),
+    Reader("resume state", _resume, _resumed, BYTES | WHOLE | ARCHIVE, contents=PACKED),
 )  # fmt: skip
 
 READERS = (*TEXT_ENCODERS, *CHECKPOINTS)

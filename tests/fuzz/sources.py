@@ -207,7 +207,15 @@ def _decoded(file: Path) -> Told:
 
 
 IMAGES = tuple(
-    Reader(f"image: {name}", make, _decoded, BYTES | WHOLE, () if name.startswith("PNG") else PIXELS)
+    Reader(
+        f"image: {name}",
+        make,
+        _decoded,
+        BYTES | WHOLE,
+        # a DICOM states the length of its pixels beside its sides; the other formats guard neither
+        values=PIXELS if name.startswith("DICOM") else (),
+        contents=() if name.startswith(("DICOM", "PNG")) else PIXELS,
+    )
     for name, make in {
         "PNG of 8 bits": _picture(GREY, "a.png"),
         "PNG of 16 bits": _picture(DEEP, "a.png"),

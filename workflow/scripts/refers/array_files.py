@@ -181,6 +181,6 @@ def _members(path: str | Path) -> set[str]:
         expect_regular(path)
         with ZipFile(path) as archive:
             return {Path(name).name for name in archive.namelist()}
-    # zipfile does not implement every version of the format
-    except (OSError, BadZipFile, NotImplementedError):
+    # zipfile does not implement every version of the format, and damaged names are no text
+    except (OSError, BadZipFile, NotImplementedError, ValueError):
         return set()

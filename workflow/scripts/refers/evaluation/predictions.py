@@ -165,17 +165,20 @@ def _read(path: Path) -> Predictions:
             raise UserError(
                 f"{path}: column {name!r} is of type {table.schema.field(name).type}, not of numbers; {RERUN}"
             )
-    split, ids = table["split"].to_numpy(), table["image_id"].to_pylist()
+    parts, ids = table["split"].to_pylist(), table["image_id"].to_pylist()
+    if odd := [row for row, part in enumerate(parts) if part not in ("val", "test")]:
+        raise UserError(f"{path}: row {odd[0]}: split {parts[odd[0]]!r} must be one of val, test; {RERUN}")
+    split = np.array(parts, str)
     if odd := [row for row, name in enumerate(ids) if not isinstance(name, str) or not name]:
         raise UserError(f"{path}: row {odd[0]}: image_id {ids[odd[0]]!r} is not a name; {RERUN}")
     ids = np.array(ids, str)
     known = table["patient_id"].to_pylist() if "patient_id" in names else []
+    if odd := [row for row, name in enumerate(known) if name is not None and not isinstance(name, str)]:
+        raise UserError(f"{path}: row {odd[0]}: patient_id {known[odd[0]]!r} is not a name; {RERUN}")
     patients = np.array([str(patient or image) for patient, image in zip(known or ids, ids, strict=True)])
     labels = np.column_stack([table[LABEL + name].to_numpy() for name in classes])
     scores = np.column_stack([table[SCORE + name].to_numpy() for name in classes])
     _check_values(path, ids, classes, labels, scores)
-    if unknown := set(split) - {"val", "test"}:
-        raise UserError(f"{path}: split {min(unknown, key=str)!r} must be one of val, test; {RERUN}")
     splits = {}
     for name in ("test", "val"):
         rows = np.flatnonzero(split == name)
