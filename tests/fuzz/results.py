@@ -19,10 +19,11 @@ from refers.data.index import read_index
 from refers.data.mimic_studies import MimicStudies
 from refers.data.splits import read_split, read_subset
 from refers.data.store import INDEX_DIGEST
+from refers.evaluation.cell_file import read_cell
 from refers.evaluation.localisation import read_maps, read_overlap
 from refers.evaluation.predictions import read_runs, read_seeds
 from refers.evaluation.probe import open_features
-from refers.files import file_digest, read_json, write_parquet
+from refers.files import file_digest, write_parquet
 from refers.formatting import csv_text
 from refers.provenance.run_files import read_metrics, read_pilot
 from refers.reporting.rule_graph import read_csv as read_graph
@@ -192,7 +193,7 @@ def _written(name: str, content: str) -> Callable[[Path], Path]:
 
 
 def _table(file: Path) -> str:
-    return to_markdown(made_tables.table_of([read_json(file), made_tables.C2L], tests=[]))
+    return to_markdown(made_tables.table_of([read_cell(file), made_tables.C2L], tests=[]))
 
 
 CLAIMS = csv_text(CLAIM, [{name: f"{name} {row}" for name in CLAIM} for row in range(3)])

@@ -181,7 +181,7 @@ def read_parquet(path: str | Path, kind: str, columns: Collection[str], *, rest:
                     f"{path}: column {twice!r} is there twice; delete it and rerun {MAKERS[kind]}"
                 )
             expect_own_names(opened.schema_arrow)
-            return opened.read(None if rest else list(columns)).to_pandas()
+            return opened.read(None if rest else list(columns)).to_pandas(ignore_metadata=True)
     except UserError:
         raise
     # Arrow's own errors are ValueErrors; pandas raises what it happens to raise of its own description in the file.

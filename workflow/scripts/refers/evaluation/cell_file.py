@@ -81,12 +81,32 @@ def _fault_of_cell(cell: dict[str, Any]) -> str:
         return f"mean_auc is not one AUC per run: {test['mean_auc']!r:.60}"
     if not _is_auc(test["mean"]) or not _is_auc(cell["validation"]["mean"]):
         return "mean is not an AUC"
+    if not cell["classes"] or not all(isinstance(name, str) for name in cell["classes"]):
+        return "there is no class"
+    for part in (test, cell["validation"]):
+        counts = part.get("images_per_split", [0])
+        if not isinstance(counts, list) or not counts or not all(type(count) is int for count in counts):
+            return "images_per_split are not counts"
     if absent := [name for name in cell["classes"] if name not in test["per_class"]]:
         return f"per_class lacks {absent[0]}"
     for name, part in test["per_class"].items():
         if not all(type(part[kind]) is int and part[kind] >= 0 for kind in ("positives", "negatives")):
             return f"{name} has no counts of its labels"
-    test["sd"], test["undefined"]
+    if not isinstance(test["undefined"], list) or "sd" not in test:
+        return "undefined classes or sd are not stated"
+    return next(filter(None, map(_fault_of_summary, (test, *test["per_class"].values()))), "")
+
+
+def _fault_of_summary(part: dict[str, Any]) -> str:
+    """What is wrong with the mean, spread and standard error of some AUCs."""
+    error = part.get("se") or {}
+    kinds = [error.get(name) or {} for name in ("seeds", "splits", "images")]
+    numbers = [part.get(name) for name in ("mean", "sd", "sd_splits")]
+    numbers += [error.get(name) for name in ("total", "df")] + [
+        value for kind in kinds for value in kind.values()
+    ]
+    if odd := [value for value in numbers if value is not None and type(value) not in (int, float)]:
+        return f"{odd[0]!r:.60} is not a number"
     return ""
 
 

@@ -150,9 +150,11 @@ def resize_as_timm(positions: Tensor, grid: int) -> Tensor:
 
 
 def _check_axes(tensors: dict[str, Tensor], origin: str) -> None:
-    """Refuse a kernel that is not (D, C, P, P), positions that are not (1, N, D) of N > 1 and a class token that is not (1, 1, D)."""
+    """Refuse a kernel that is not (D, C, P, P), a bias that is not (D,), positions that are not (1, N, D) of N > 1 and a class
+    token that is not (1, 1, D)."""
     width = None
-    for name, rank, axis in (("patch_embed.proj.weight", 4, 0), ("pos_embed", 3, 2), ("cls_token", 3, 2)):
+    kernel = (("patch_embed.proj.weight", 4, 0), ("patch_embed.proj.bias", 1, 0))
+    for name, rank, axis in (*kernel, ("pos_embed", 3, 2), ("cls_token", 3, 2)):
         if name not in tensors:
             continue
         shape = tensors[name].shape
