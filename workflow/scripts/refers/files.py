@@ -300,9 +300,9 @@ def read_rows(
     try:
         header = next(reader, [])
         left = [*header]
-        for name in {*columns, *({*optional} & {*header})}:
+        for name in (*columns, *(name for name in optional if name in header)):
             if name not in left:
-                raise UserError(f"{path}: row 1: no column {name!r}; {again}")
+                raise UserError(f"{path}: row 1: no column {name!r} in the header; {again}")
             left.remove(name)
         if left:
             raise UserError(f"{path}: row 1: column {left[0]!r} is not known or there twice; {again}")
