@@ -441,6 +441,9 @@ class Plan(Section):
     )
     studies: Count = Field(description="Studies of MIMIC-CXR with a report, where it is not indexed.")
     held_out: Share = Field(description="Share of them that validates.")
+    table: str = Field(
+        description="The table of the main rows: the plan counts the others, ablations and controls, apart."
+    )
     tiers: list[Tier]
 
 

@@ -60,7 +60,7 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
         "device": device_line(study, measured) + checked_line(model, measured),
         "published": published_line(study, costs),
         "tiers": tiers,
-        "parts": _parts(tables, costs, main),
+        "parts": _parts(study, tables, costs, main),
         "savings": _savings(study, tables, costs, main),
         "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
@@ -122,14 +122,20 @@ def total(jobs: dict[str, Job], costs: dict[str, Cost], model: CostModel) -> dic
     }
 
 
-def _parts(jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]) -> list[dict[str, Any]]:
-    """Hours of the GPU that the parts of the default target take, each job in one part; `main`: the first table's methods."""
+def _parts(
+    study: Study, jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]
+) -> list[dict[str, Any]]:
+    """Hours of the GPU that the parts of the default target take, each job in one part; `main`: methods of the main table."""
     parts: dict[str, tuple[float, float]] = {}
     for target, job in jobs.items():
         if job.rule not in GPU_RULES:
             continue
         cost = costs[target]
-        of = "the first table's rows" if job.wildcards.get("method") in main else "other rows"
+        of = (
+            f"rows of {study.table(study.config.plan.table).label}"
+            if job.wildcards.get("method") in main
+            else "other rows"
+        )
         if job.rule == "pretrain":
             shares = {f"pre-training, {of}": 1.0}
         elif job.rule == "pilot":
@@ -150,9 +156,9 @@ def _parts(jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]) -> list
 
 
 def _main_methods(study: Study) -> set[str]:
-    """Methods of the first table: the others are ablations, starts and controls."""
+    """Methods of the main table: the others are ablations, other starts and controls."""
     specs = Specs(Availability(study, AssumeAvailable()))
-    return {method for name in [*study.config.tables][:1] for method, _ in specs.table_cells(name)}
+    return {method for method, _ in specs.table_cells(study.config.plan.table)}
 
 
 def _savings(
@@ -168,7 +174,7 @@ def _savings(
             [target for target in tuning if training[target].wildcards["split"]],
             1.0,
         ),
-        "the first table's rows alone": (
+        f"the rows of {study.table(study.config.plan.table).label} alone": (
             [target for target in training if target not in kept] if main else [],
             1.0,
         ),

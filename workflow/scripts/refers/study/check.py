@@ -216,6 +216,7 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         names = [*(tier.methods or []), *tier.checkpoints, *tier.add]
         yield from (("plan.tiers", METHOD, name) for name in names)
     yield "audit.table", "table", checked.audit.table
+    yield "plan.table", "table", checked.plan.table
     yield from (("audit.methods", METHOD, name) for name in checked.audit.methods.values())
     yield from (("audit.cells", "dataset", name.partition("/")[0]) for name in checked.audit.cells.values())
     yield from (("audit.patients", "dataset", name) for name in checked.audit.patients)
