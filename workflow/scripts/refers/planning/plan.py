@@ -131,11 +131,7 @@ def _parts(
         if job.rule not in GPU_RULES:
             continue
         cost = costs[target]
-        of = (
-            f"rows of {study.table(study.config.plan.table).label}"
-            if job.wildcards.get("method") in main
-            else "other rows"
-        )
+        of = f"rows of {_name(study)}" if job.wildcards.get("method") in main else "other rows"
         if job.rule == "pretrain":
             shares = {f"pre-training, {of}": 1.0}
         elif job.rule == "pilot":
@@ -161,6 +157,12 @@ def _main_methods(study: Study) -> set[str]:
     return {method for method, _ in specs.table_cells(study.config.plan.table)}
 
 
+def _name(study: Study) -> str:
+    """What the main table is called."""
+    table = study.table(study.config.plan.table)
+    return table.label or table.title
+
+
 def _savings(
     study: Study, jobs: dict[str, Job], costs: dict[str, Cost], main: set[str]
 ) -> list[dict[str, Any]]:
@@ -174,7 +176,7 @@ def _savings(
             [target for target in tuning if training[target].wildcards["split"]],
             1.0,
         ),
-        f"the rows of {study.table(study.config.plan.table).label} alone": (
+        f"the rows of {_name(study)} alone": (
             [target for target in training if target not in kept] if main else [],
             1.0,
         ),
