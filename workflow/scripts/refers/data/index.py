@@ -53,7 +53,10 @@ def finish(frame: pd.DataFrame, folder: Path, table: Path, missing: int, skipped
     labels = [name for name in frame.columns if name.startswith(LABEL)]
     if "width" not in frame:
         frame = frame.assign(**dict(zip(("width", "height"), read_sizes(folder, frame["path"]), strict=True)))
-    frame = frame.sort_values("image_id", kind="stable", ignore_index=True)[[*COLUMNS, *labels]]
+    # Python sorts texts in half of the time of pandas.
+    names = frame["image_id"].tolist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    frame = frame[[*COLUMNS, *labels]].take(order).reset_index(drop=True)
     frame = frame.astype(dict.fromkeys(labels, np.float32) | {"width": np.int32, "height": np.int32})
     validate_index(frame, str(folder))
     counts = {

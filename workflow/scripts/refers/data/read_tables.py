@@ -6,6 +6,7 @@ import io
 import os
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +39,72 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
             control character.
     """
     columns = list(columns)
+    content = _read_content(path)
+    table = _read_plain(path, content, columns)
+    return _read_any(path, content, columns) if table is None else table
+
+
+def _read_plain(path: Path, content: bytes, columns: list[str]) -> pd.DataFrame | None:
+    """What `_read_any` reads, in a fraction of its time; None where a line is more than plain values between commas."""
+    content = content.removeprefix(BOM_UTF8)
+    content = content if content.endswith(b"\n") else content + b"\n"
+    ends = _value_ends(content)
+    if ends is None:
+        return None
+    text = content.decode("ascii")
+    has_quotes = '"' in text
+
+    def values(starts: np.ndarray, stops: np.ndarray) -> list[str]:
+        found = [
+            text[start:stop].strip() for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+        ]
+        return [each[1:-1].strip() if each[:1] == '"' else each for each in found] if has_quotes else found
+
+    starts = np.concatenate([[0], ends.ravel()[:-1] + 1]).reshape(ends.shape)
+    header = values(starts[0], ends[0])
+    places = [_place(path, header, name) for name in columns]
+    rows = {
+        name: values(starts[1:, place], ends[1:, place]) for name, place in zip(columns, places, strict=True)
+    }
+    return pd.DataFrame(rows, index=pd.Index(np.arange(2, len(ends) + 1)), dtype=object)
+
+
+def _value_ends(content: bytes) -> np.ndarray | None:
+    """Where each value of a plain table ends (lines, values), the header among them; None where it is not plain.
+
+    A plain table is ASCII without control characters, has two lines or more, the last of them ended, two or more values on
+    each, as many as in the header, and no quotes but around a whole value.
+    """
+    characters = np.frombuffer(content, np.uint8)
+    lines, returns = content.count(b"\n"), content.count(b"\r")
+    is_text = content.isascii() and b"\x7f" not in content and content.count(b"\r\n") == returns
+    if not is_text or np.count_nonzero(characters < ord(" ")) != lines + returns:
+        return None
+    ends = np.flatnonzero((characters == ord(",")) | (characters == ord("\n")))
+    if len(quotes := np.flatnonzero(characters == ord('"'))):
+        # The last character is the end of a line: it stands before the first one too, and one follows every quote.
+        opens = np.isin(characters[quotes[::2] - 1], [*b",\n"])
+        closes = np.isin(characters[quotes[1::2] + 1], [*b",\r\n"])
+        if len(quotes) % 2 or not (opens & closes).all():
+            return None
+        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    width = int((characters[ends] == ord("\n")).argmax()) + 1
+    if width == 1 or lines == 1 or len(ends) != lines * width:
+        return None
+    ends = ends.reshape(lines, width)
+    # Every line of the file ends one of these rows: none ends early, and none ends within quotes.
+    line_ends = ends[:, -1]
+    if not (characters[line_ends] == ord("\n")).all():
+        return None
+    # The csv module refuses longer values.
+    return ends if np.diff(line_ends, prepend=-1).max() <= csv.field_size_limit() else None
+
+
+def _read_any(path: Path, content: bytes, columns: list[str]) -> pd.DataFrame:
+    """`read_table` of the content of a file."""
+    text = content.decode("utf-8-sig", errors="replace")
     try:
-        reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(filter(None, reader), [])]
         if not header:
             raise UserError(f"{path}: cannot be read as CSV (it is empty); download it again")
@@ -88,8 +153,8 @@ def _expect_equal_rows(path: Path, header: list[str], lines: list[int], widths: 
             )
 
 
-def _read_text(path: Path) -> str:
-    """Content of a text file, unpacked where it is gzipped; what is not UTF-8 is replaced by UNDECODABLE."""
+def _read_content(path: Path) -> bytes:
+    """Content of a text file, unpacked where it is gzipped."""
     try:
         expect_regular(path)
         content = path.read_bytes()
@@ -101,7 +166,7 @@ def _read_text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         text = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read as CSV ({text}); download it again") from None
-    return content.decode("utf-8-sig", errors="replace")
+    return content
 
 
 def _place(path: Path, header: list[str], name: str) -> int:
@@ -134,8 +199,11 @@ def expect_unique(path: Path, values: pd.Series) -> None:
 
 def expect_file_names(path: Path, values: pd.Series) -> None:
     """Raise a UserError naming the first value that is not a plain file name: blank, or in another folder."""
-    good = (values != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
-    expect(good, path, values, "is not a plain file name")
+    # One look at all of them, several times as fast as to ask each, which only a message needs.
+    joined = "\n".join(["", *values.tolist(), ""])
+    if any(mark in joined for mark in ("/", "\\", "\0", "\n\n", "\n.\n", "\n..\n")):
+        good = (values != "") & ~values.str.contains(r"[/\\\0]", regex=True) & ~values.isin([".", ".."])
+        expect(good, path, values, "is not a plain file name")
 
 
 def digits(path: Path, values: pd.Series, what: str) -> pd.Series:
@@ -144,6 +212,10 @@ def digits(path: Path, values: pd.Series, what: str) -> pd.Series:
     Raises:
         UserError: anything but digits, such as the 1.0 of a re-saved table; names file, row and `what` the value should be.
     """
+    # One look at all of them, several times as fast as to ask each.
+    joined = "\n".join([*values.tolist(), ""])
+    if joined.count("\n") == len(values) and re.fullmatch(r"(?:[1-9][0-9]{0,17}\n)*+", joined):
+        return values
     expect(values.str.fullmatch(NUMBER), path, values, f"is not a valid {what}; download the file again")
     return values.str.replace("^0+(?=.)", "", regex=True)
 
@@ -227,7 +299,8 @@ def match_names(names: pd.Series, found: dict[str, str]) -> pd.Series:
     A file whose name is not in the table serves a name that differs from its own in the case of the suffix or in the form
     of its accents (`refers.folders.name_key`).
     """
-    paths = names.map(found)
+    # pandas would make an index of the dictionary first.
+    paths = pd.Series([found.get(name, np.nan) for name in names.tolist()], names.index, dtype=object)
     if paths.notna().all():
         return paths
     taken = set(paths.dropna())
