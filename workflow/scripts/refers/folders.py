@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # In lower case: leftovers of file managers, of archives made on a Mac, and of wget.
-LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "robots.txt", "$recycle.bin")
+LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "robots.txt", "$recycle.bin"}
 # Suffixes, in lower case, of files that gsutil, browsers and download managers have not finished.
 UNFINISHED = (
     *("_.gstmp", ".gstmp", ".part", ".partial", ".crdownload", ".download", ".opdownload", ".aria2"),

@@ -153,15 +153,17 @@ def _labels(folder: Path, studies: pd.Series, subjects: pd.Series) -> tuple[pd.D
     is_listed = places >= 0
     if len(studies) and not is_listed.any():
         raise UserError(f"{path}: no row for any study with images, as {studies.iloc[0]}; download it again")
+    values = pd.DataFrame(index=range(len(table)))
     for name in CLASSES:
-        expect(
-            table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
-        )
+        kinds, texts = table[name].factorize()
+        if not LABELS.keys() >= {*texts}:
+            what = f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
+            expect(table[name].isin(LABELS), path, table[name], what)
+        values[name] = np.array([LABELS[text] for text in texts], np.float32)[kinds]
     rows = table.iloc[places[is_listed]]
     owner = subjects[~studies.duplicated()].to_numpy()[is_listed]
-    good = pd.Series(owner == rows["subject_id"].to_numpy(), rows.index).sort_index()
-    shown = "study " + rows["study_id"] + " of subject " + rows["subject_id"]
-    expect(good, path, shown, "is of another subject in the metadata")
-    values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
-    labels = values.reset_index(drop=True).reindex(places[codes]).set_axis(studies.index)
+    wrong = rows[owner != rows["subject_id"].to_numpy()].sort_index()
+    shown = "study " + wrong["study_id"] + " of subject " + wrong["subject_id"]
+    expect(pd.Series(False, wrong.index), path, shown, "is of another subject in the metadata")
+    labels = values.reindex(places[codes]).set_axis(studies.index)
     return labels.add_prefix(LABEL), int((~is_listed).sum())
