@@ -19,7 +19,7 @@ UNFINISHED_DOWNLOAD = "unfinished download"
 def is_leftover(name: str) -> bool:
     """Whether a name in a folder is no part of any download: hidden, or of a file manager or wget."""
     lower = name.lower()
-    return name.startswith(".") or lower in LEFTOVERS or lower.startswith("index.html")
+    return lower in LEFTOVERS or lower.startswith((".", "index.html"))
 
 
 def is_unfinished(name: str) -> bool:

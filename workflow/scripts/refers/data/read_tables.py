@@ -85,7 +85,9 @@ def _read_plain(path: Path, content: bytes, columns: list[str]) -> pd.DataFrame 
     # Arrow passes over blank lines, which would put the rows behind them on other lines.
     if not len(table) or len(table) != odd.count(b"\n") - content.endswith(b"\n"):
         return None
-    values = [pc.ascii_trim_whitespace(table[name]) for name in wanted]
+    values = [table[name] for name in wanted]
+    if content.find(b" ", content.index(b"\n")) >= 0:
+        values = [pc.call_function("ascii_trim_whitespace", [value]) for value in values]
     rows = pa.table(values, columns).to_pandas(use_threads=False, deduplicate_objects=False)
     rows.index = pd.Index(np.arange(2, len(rows) + 2))
     return rows
@@ -269,9 +271,13 @@ def list_files(folder: Path, suffixes: tuple[str, ...], skipped: Counter[str] | 
 
 def is_image_entry(entry: os.DirEntry) -> bool:
     """Whether an entry of a folder may be a part of a download: a file, or a link, with no other program's name."""
+    return is_file_or_link(entry) and is_download(entry.name)
+
+
+def is_file_or_link(entry: os.DirEntry) -> bool:
+    """Whether an entry of a folder is a file, or a link."""
     # A link may be broken, which only the decoder says; following every one is slow on network disks.
-    is_file = entry.is_file(follow_symlinks=False) or entry.is_symlink()
-    return is_file and is_download(entry.name)
+    return entry.is_file(follow_symlinks=False) or entry.is_symlink()
 
 
 def find_pngs(folder: Path, subfolders: Iterable[str]) -> tuple[dict[str, str], Counter[str]]:
@@ -299,7 +305,9 @@ def match_names(names: pd.Series, found: dict[str, str]) -> pd.Series:
     taken = set(paths.dropna())
     alike = {name_key(name): path for name, path in found.items() if path not in taken}
     others = names[paths.isna()].map(name_key).map(alike)
-    return paths.fillna(others[~others.duplicated()])
+    others = others[~others.duplicated()]
+    paths.loc[others.index] = others
+    return paths
 
 
 def merged_patients(images: pd.Series, patients: pd.Series) -> pd.Series:

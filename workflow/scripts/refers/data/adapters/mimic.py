@@ -14,7 +14,7 @@ from refers.data.read_tables import (
     expect,
     expect_file_names,
     expect_unique,
-    is_image_entry,
+    is_file_or_link,
     match_names,
     numbers,
     read_table,
@@ -53,7 +53,8 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     present = paths.notna()
     missing = int((~present).sum())
     skipped["image not in the metadata"] = len(found) - int(present.sum())
-    table, paths = table[present], paths[present]
+    if missing:
+        table, paths = table[present], paths[present]
     frame = pd.DataFrame(
         {
             "image_id": table["dicom_id"],
@@ -103,8 +104,8 @@ def _on_disk(folder: Path) -> tuple[list[str], Counter[str]]:
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name[-4:].lower() == ".jpg":
-                        if is_image_entry(entry):
+                    if name.lower().endswith(".jpg"):
+                        if not is_leftover(name) and is_file_or_link(entry):
                             found.append(entry.path[start:])
                     elif is_unfinished(name):
                         skipped[UNFINISHED_DOWNLOAD] += 1
@@ -160,7 +161,7 @@ def _labels(folder: Path, studies: pd.Series, subjects: pd.Series) -> tuple[pd.D
             what = f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
             expect(table[name].isin(LABELS), path, table[name], what)
         values[name] = np.array([LABELS[text] for text in texts], np.float32)[kinds]
-    rows = table.iloc[places[is_listed]]
+    rows = table[["subject_id", "study_id"]].take(places[is_listed])
     owner = subjects[~studies.duplicated()].to_numpy()[is_listed]
     wrong = rows[owner != rows["subject_id"].to_numpy()].sort_index()
     shown = "study " + wrong["study_id"] + " of subject " + wrong["subject_id"]
