@@ -60,8 +60,8 @@ def reports(rng: np.random.Generator) -> list[str]:
     return texts
 
 
-def generate(root: Path, scale: float) -> None:
-    """The three tables, an empty file for every image, and a report for every study."""
+def generate(root: Path, scale: float, has_reports: bool = True) -> None:
+    """The three tables, an empty file for every image, and a report for every study where they are asked for."""
     rng = np.random.default_rng(0)
     images, studies, patients = (round(scale * number) for number in (IMAGES, STUDIES, PATIENTS))
     subject = np.sort(rng.choice(9_999_999, patients, replace=False)) + 10_000_000
@@ -86,7 +86,7 @@ def generate(root: Path, scale: float) -> None:
     keys = pd.DataFrame({"subject_id": subject[owner], "study_id": study})
     labelled = pd.concat([keys, pd.DataFrame(labels, columns=list(CLASSES))], axis=1)
     labelled.to_csv(jpg / "mimic-cxr-2.0.0-chexpert.csv.gz", **table)
-    texts = [text.encode() for text in reports(rng)]
+    texts = [text.encode() for text in reports(rng)] if has_reports else []
     bounds = np.searchsorted(place, np.arange(studies + 1))
     names = frame["dicom_id"].tolist()
     for number in range(studies):
@@ -95,6 +95,8 @@ def generate(root: Path, scale: float) -> None:
         images_of.mkdir(parents=True)
         for name in names[bounds[number] : bounds[number + 1]]:
             (images_of / f"{name}.jpg").touch()
+        if not has_reports:
+            continue
         reports_of = root / "mimic-cxr-reports" / folder
         reports_of.mkdir(parents=True, exist_ok=True)
         text = texts[number % len(texts)] + b"\n Study %d.\n" % study[number]

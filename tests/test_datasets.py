@@ -23,6 +23,9 @@ from helpers import (
     write_image,
     write_text,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from refers.data import read_tables
 from refers.data.adapters import adapter, read_boxes
 from refers.data.index import summarise, validate_index
 from refers.errors import UserError
@@ -108,6 +111,61 @@ def test_an_id_in_another_spelling_is_the_same_id(tmp_path, layout, table, old, 
     assert old in content
     write_text(path, content.replace(old, new))
     pd.testing.assert_frame_equal(adapter(layout)(folder)[0], plain)
+
+
+VALUES = [
+    "",
+    "a",
+    "b c",
+    " a ",
+    "1.0",
+    '"a, b"',
+    '" a"',
+    '""',
+    '"a""b"',
+    '"a\nb"',
+    'a"',
+    '"a" ',
+    "é",
+    "\ufffd",
+    "\0",
+    "\t",
+]
+BROKEN = ["\n", "\r", ",", '"', " ", "\ufeff", "\x7f"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([*VALUES[:8] * 4, *VALUES[8:]]), min_size=3, max_size=3), max_size=5),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from(BROKEN)), max_size=2),
+)
+def test_a_plain_table_is_read_as_every_other(tmp_path_factory, rows, end, is_ended, broken):
+    """pyarrow reads what is plain, the csv module everything: the same values, rows' numbers and messages."""
+    text = end.join(",".join(row) for row in [["x", " y ", "z"], *rows]) + end * is_ended
+    for place, what in broken:
+        text = text[:place] + what + text[place:]
+    path = tmp_path_factory.getbasetemp() / "plain.csv"
+    path.write_bytes(text.encode())
+
+    def outcome(plain):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(read_tables, "_read_plain", plain)
+            try:
+                return read_tables.read_table(path, ["z", "y"])
+            except UserError as error:
+                return pd.DataFrame({"error": [str(error)]})
+
+    expected = outcome(lambda *given: None)
+    pd.testing.assert_frame_equal(outcome(read_tables._read_plain), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_official_tables_hold_is_plain(end):
+    text = end.join(["x,y", "1,a b", '2,"a, b"', "3,", ""])
+    found = read_tables._read_plain(Path("x.csv"), text.encode(), ["y"])
+    assert found is not None
+    assert found["y"].to_dict() == {2: "a b", 3: "a, b", 4: ""}
 
 
 def test_nih_lists_must_exist_and_must_not_overlap(tmp_path):

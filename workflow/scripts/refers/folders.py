@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # In lower case: leftovers of file managers, of archives made on a Mac, and of wget.
-LEFTOVERS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "robots.txt", "$recycle.bin")
+LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "robots.txt", "$recycle.bin"}
 # Suffixes, in lower case, of files that gsutil, browsers and download managers have not finished.
 UNFINISHED = (
     *("_.gstmp", ".gstmp", ".part", ".partial", ".crdownload", ".download", ".opdownload", ".aria2"),
@@ -19,7 +19,7 @@ UNFINISHED_DOWNLOAD = "unfinished download"
 def is_leftover(name: str) -> bool:
     """Whether a name in a folder is no part of any download: hidden, or of a file manager or wget."""
     lower = name.lower()
-    return name.startswith(".") or lower in LEFTOVERS or lower.startswith("index.html")
+    return lower in LEFTOVERS or lower.startswith((".", "index.html"))
 
 
 def is_unfinished(name: str) -> bool:

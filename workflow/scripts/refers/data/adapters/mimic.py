@@ -14,7 +14,7 @@ from refers.data.read_tables import (
     expect,
     expect_file_names,
     expect_unique,
-    is_image_entry,
+    is_file_or_link,
     match_names,
     numbers,
     read_table,
@@ -49,11 +49,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         table[name] = digits(path, table[name], name)
     paths = _paths(table)
     found, skipped = _on_disk(folder / JPG)
-    paths = match_names(paths, {path: path for path in found})
+    paths = match_names(paths, dict(zip(found, found, strict=True)))
     present = paths.notna()
     missing = int((~present).sum())
     skipped["image not in the metadata"] = len(found) - int(present.sum())
-    table, paths = table[present], paths[present]
+    if missing:
+        table, paths = table[present], paths[present]
     frame = pd.DataFrame(
         {
             "image_id": table["dicom_id"],
@@ -80,31 +81,36 @@ def _table(folder: Path, name: str) -> Path:
 
 
 def _paths(table: pd.DataFrame) -> pd.Series:
-    subject = table["subject_id"]
-    folders = f"{JPG}/files/p" + subject.str[:2] + "/p" + subject + "/s" + table["study_id"]
-    return folders + "/" + table["dicom_id"] + ".jpg"
+    names = (table[name].tolist() for name in ("subject_id", "study_id", "dicom_id"))
+    paths = [
+        f"{JPG}/files/p{subject[:2]}/p{subject}/s{study}/{image}.jpg"
+        for subject, study, image in zip(*names, strict=True)
+    ]
+    return pd.Series(paths, table.index, dtype=object)
 
 
-def _on_disk(folder: Path) -> tuple[set[str], Counter[str]]:
+def _on_disk(folder: Path) -> tuple[list[str], Counter[str]]:
     """Paths of all JPEGs, and what was passed over, by reason.
 
     Each folder is listed once: 377,000 single look-ups are slow on network disks.
     """
-    found: set[str] = set()
+    found: list[str] = []
     skipped: Counter[str] = Counter()
-    waiting = [(str(folder / "files"), f"{JPG}/files")]
+    waiting = [str(folder / "files")]
+    start = len(waiting[0]) - len(f"{JPG}/files")
     try:
         while waiting:
-            path, name = waiting.pop()
+            path = waiting.pop()
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if is_unfinished(entry.name):
+                    name = entry.name
+                    if name.lower().endswith(".jpg"):
+                        if not is_leftover(name) and is_file_or_link(entry):
+                            found.append(entry.path[start:])
+                    elif is_unfinished(name):
                         skipped[UNFINISHED_DOWNLOAD] += 1
-                    elif entry.name.lower().endswith(".jpg"):
-                        if is_image_entry(entry):
-                            found.add(f"{name}/{entry.name}")
-                    elif not is_leftover(entry.name) and entry.is_dir():
-                        waiting.append((entry.path, f"{name}/{entry.name}"))
+                    elif not is_leftover(name) and entry.is_dir():
+                        waiting.append(entry.path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); place the images there") from None
     return found, skipped
@@ -116,7 +122,9 @@ def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
     table = read_table(path, ["dicom_id", "split"])
     expect_unique(path, table["dicom_id"])
     expect(table["split"].isin(SPLITS), path, table["split"], f"must be one of {', '.join(SPLITS)}")
-    owner = table["dicom_id"].map(subjects.set_axis(images))
+    # Row of `images` of each row of the table, -1 where it has none.
+    places = pd.Index(images).get_indexer(pd.Index(table["dicom_id"]))
+    owner = pd.Series(subjects.factorize()[0]).reindex(places).set_axis(table.index)
     first = table["split"].groupby(owner).transform("first")
     expect(
         owner.isna() | (table["split"] == first),
@@ -124,7 +132,8 @@ def _splits(folder: Path, images: pd.Series, subjects: pd.Series) -> pd.Series:
         table["dicom_id"],
         "belongs to a subject whose earlier images are in another set; download the file again",
     )
-    splits = images.map(table.set_index("dicom_id")["split"].map(SPLITS))
+    listed = table["split"].map(SPLITS).set_axis(places)[places >= 0]
+    splits = listed.reindex(range(len(images))).set_axis(images.index)
     if splits.isna().any():
         raise UserError(
             f"{path}: {splits.isna().sum()} images of the metadata have no row, first {images[splits.isna()].iloc[0]}; download it again"
@@ -139,18 +148,23 @@ def _labels(folder: Path, studies: pd.Series, subjects: pd.Series) -> tuple[pd.D
     for name in ("subject_id", "study_id"):
         table[name] = digits(path, table[name], name)
     expect_unique(path, table["study_id"])
-    if len(studies) and not studies.isin(table["study_id"]).any():
+    codes, names = studies.factorize()
+    # Row of the table of each study, -1 where it has none.
+    places = pd.Index(table["study_id"]).get_indexer(names)
+    is_listed = places >= 0
+    if len(studies) and not is_listed.any():
         raise UserError(f"{path}: no row for any study with images, as {studies.iloc[0]}; download it again")
+    values = pd.DataFrame(index=range(len(table)))
     for name in CLASSES:
-        expect(
-            table[name].isin(LABELS), path, table[name], f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
-        )
-    owner = table["study_id"].map(subjects.set_axis(studies).groupby(level=0).first())
-    shown = "study " + table["study_id"] + " of subject " + table["subject_id"]
-    expect(
-        owner.isna() | (owner == table["subject_id"]), path, shown, "is of another subject in the metadata"
-    )
-    values = table[list(CLASSES)].apply(lambda column: column.map(LABELS)).astype(np.float32)
-    labels = values.set_axis(table["study_id"]).reindex(studies).set_axis(studies.index)
-    unlabelled = studies.drop_duplicates()
-    return labels.add_prefix(LABEL), int((~unlabelled.isin(table["study_id"])).sum())
+        kinds, texts = table[name].factorize()
+        if not LABELS.keys() >= {*texts}:
+            what = f"is not a label of {name} (1.0, 0.0, -1.0, blank)"
+            expect(table[name].isin(LABELS), path, table[name], what)
+        values[name] = np.array([LABELS[text] for text in texts], np.float32)[kinds]
+    rows = table[["subject_id", "study_id"]].take(places[is_listed])
+    owner = subjects[~studies.duplicated()].to_numpy()[is_listed]
+    wrong = rows[owner != rows["subject_id"].to_numpy()].sort_index()
+    shown = "study " + wrong["study_id"] + " of subject " + wrong["subject_id"]
+    expect(pd.Series(False, wrong.index), path, shown, "is of another subject in the metadata")
+    labels = values.reindex(places[codes]).set_axis(studies.index)
+    return labels.add_prefix(LABEL), int((~is_listed).sum())
