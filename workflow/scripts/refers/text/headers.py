@@ -42,6 +42,8 @@ _OBSERVABLE = (_TOPIC | _NAMES_VIEW | _SEEN_THERE) - _words(
     "CHEST LEFT RIGHT UPPER LOWER SUPPORT SOFT WALL SPACE"
 )
 _FILLER = _words("THE OF AND WITH IN ON AT FROM DATED")
+_IN_VIEWS = _VIEW | _FILLER
+_FIRST_WORD = re.compile(r"[^A-Z\d]*([A-Z][A-Z0-9]*)")
 # A number or a time.
 _NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")
 
@@ -132,8 +134,13 @@ _BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED
 _BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}{_MARKED}")
 # Sentences have these before a colon too, so that they are headers only at the start of a line.
 _IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
-# A search for these costs a tenth of a match of the pattern.
-_OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
+# A search for these costs a tenth of a match of the pattern, and one in small letters a tenth of that.
+_OBSERVED_STEMS = ("finding", "observ", "impres", "conclu", "summary", "opinion")
+_OPENS_SMALL = re.compile("|".join(_OBSERVED_STEMS), re.IGNORECASE)
+# A line after one that ends in these, or after a blank line, begins a paragraph or a sentence.
+_ENDS = ".:;!?"
+# What may stand before the first letter of a line that is a header.
+_BEFORE_LETTERS = f" {MARK}-*#>=+•·▪●0123456789.)"
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
 _STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
 # "FINDINGS::"
@@ -142,7 +149,7 @@ _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
 # Not the colon of a time, as in "AP CHEST, 5:09 A.M.".
-_COLON = re.compile(r"(?<!\d):|:(?!\d)")
+_COLON = re.compile(r":(?:(?<!\d:)|(?!\d))")
 _REACH = 80  # a header has at most this many characters before its colon
 _NARROW = 60  # no report is wrapped at fewer characters
 
@@ -178,31 +185,29 @@ class Header(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A line of a report as its header rules see it.
-
-    fresh: it begins the report, a paragraph or a sentence; chosen: so it does, or its first word would have fitted on
-    the line before, so that no wrapping put it here; outstanding: it is in capitals and the line before is not.
+    """A line of a report as its header rules see it: its text, where it starts, the line before without the blanks at its
+    end, and the length of the report's longest line.
     """
 
     text: str
     start: int
-    fresh: bool
-    chosen: bool
-    outstanding: bool
+    before: str
+    width: int
 
+    def is_fresh(self) -> bool:
+        """Whether it begins the report, a paragraph or a sentence."""
+        return not self.before or self.before[-1] in _ENDS
 
-def _lines(text: str) -> Iterator[_Line]:
-    lines = text.split("\n")
-    width = max(_NARROW, *map(len, lines))
-    start, before = 0, ""
-    for line in lines:
-        words = line.split(maxsplit=1)
-        fresh = not before or before[-1] in ".:;!?"
-        fitting = bool(words) and len(before) + 1 + len(words[0]) <= width
-        yield _Line(line, start, fresh, fresh or fitting, line.isupper() and not before.isupper())
-        # with the indentation, which takes room too
-        before = line.rstrip(f" {MARK}")
-        start += len(line) + 1
+    def is_chosen(self) -> bool:
+        """Whether it is fresh, or its first word would have fitted on the line before: no wrapping put it here."""
+        if self.is_fresh():
+            return True
+        words = self.text.split(maxsplit=1)
+        return bool(words) and len(self.before) + 1 + len(words[0]) <= self.width
+
+    def is_outstanding(self) -> bool:
+        """Whether it is in capitals and the line before is not."""
+        return self.text.isupper() and not self.before.isupper()
 
 
 def find_headers(text: str) -> list[Header]:
@@ -212,22 +217,23 @@ def find_headers(text: str) -> list[Header]:
     a view do not belong to a paragraph.
     """
     found: list[Header] = []
-    fresh = True
-    for each in _lines(text):
-        line, start, here = each.text, each.start, len(found)
-        if bare := _without_colon(each):
+    lines = text.split("\n")
+    width = max(_NARROW, *map(len, lines))
+    end, before, fresh = 0, "", True
+    for line in lines:
+        start, end = end, end + len(line) + 1
+        letters = line.lstrip(_BEFORE_LETTERS)[:2]
+        each = _Line(line, start, before, width)
+        # with the indentation, which takes room too
+        before = line.rstrip(f" {MARK}")
+        # Most lines go on with a sentence: no rule applies to them.
+        if letters.islower() and not fresh and ":" not in line and not each.is_fresh():
+            continue
+        here = len(found)
+        if bare := _without_colon(each, letters):
             found.append(bare)
         if ":" in line:
-            at = start
-            for piece in _COLON.split(line)[:-1]:
-                opens = at == start and len(piece) <= _REACH
-                if header := _before_colon(piece[-_REACH:], opens, opens and each.chosen):
-                    begin, kind, rules = header
-                    begin += at + max(len(piece) - _REACH, 0)
-                    if not found or begin >= found[-1].end:
-                        end = begin if kind == "topic as header" else _past_colons(text, at + len(piece))
-                        found.append(Header(begin, end, kind, rules))
-                at += len(piece) + 1
+            found += _with_colons(each, text, found[-1].end if found else 0)
         if not line.strip():
             fresh = True
         elif len(found) > here and not line[: max(found[here].start - start, 0)].strip():
@@ -239,34 +245,73 @@ def find_headers(text: str) -> list[Header]:
     return found
 
 
+def _with_colons(line: _Line, text: str, last: int) -> list[Header]:
+    """The headers with a colon in a line of a text; the header before them ends at `last`."""
+    found = []
+    at = line.start
+    for piece in _COLON.split(line.text)[:-1]:
+        opens = at == line.start and len(piece) <= _REACH
+        if header := _before_colon(piece[-_REACH:], opens, opens and line.is_chosen()):
+            begin, kind, rules = header
+            begin += at + max(len(piece) - _REACH, 0)
+            if begin >= last:
+                last = _past_colons(text, at + len(piece))
+                if kind == "topic as header":
+                    last = begin
+                found.append(Header(begin, last, kind, rules))
+        at += len(piece) + 1
+    return found
+
+
 def _past_colons(text: str, start: int) -> int:
     found = _COLONS.match(text, start)
     return found.end() if found else start
 
 
-def _without_colon(line: _Line) -> Header | None:
-    """The header without a colon at the start of a line, or None."""
+def _without_colon(line: _Line, letters: str) -> Header | None:
+    """The header without a colon at the start of a line whose first letters are `letters`, or None."""
     text, start = line.text, line.start
-    first = text.lstrip(f" {MARK}-*#>=+•·▪●0123456789.)")[:2]
-    if first.isupper() and (bare := _BARE.match(text)):
-        kind = title_kind(bare["word"] or bare["words"])
-        # FINAL REPORT and the like never have a colon.
-        return Header(start, start + bare.end(), kind, ("no colon",) if kind in OPENS else ())
-    if first.isupper() and (line.chosen or line.outstanding) and (bare := _BARE_CLINICAL.match(text)):
-        return Header(start, start + bare.end(), "clinical", ("no colon",))
-    if not first.isalpha() or ":" in text:
+    if letters.isupper():
+        colon = text.find(":") + 1
+        # A title has no colon but in brackets.
+        opening = text[:colon] if colon and "(" not in text[:colon] else text
+        if bare := _in_capitals(opening):
+            end, kind = bare
+            if kind != "clinical":
+                # FINAL REPORT and the like never have a colon.
+                return Header(start, start + end, kind, ("no colon",) if kind in OPENS else ())
+            if line.is_chosen() or line.is_outstanding():
+                return Header(start, start + end, kind, ("no colon",))
+    if not letters.isalpha() or ":" in text:
         return None
     # A line that wrapping may have begun with such a word is text.
     end, kind = len(text), ""
-    if line.fresh and _OPENS_SMALL.search(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
+    fresh = line.is_fresh()
+    if fresh and _opens_small(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
         end, kind = bare.end(), title_kind(bare["words"])
     elif (
-        (line.fresh or line.outstanding or (line.chosen and first[0].isupper()))
-        and len(text) <= _REACH
+        len(text) <= _REACH
         and not text.endswith(".")
+        and (fresh or line.is_outstanding() or (letters[0].isupper() and line.is_chosen()))
     ):
         kind = title_kind(_LEAD.sub("", text, count=1))
     return Header(start, start + end, kind, ("no colon",)) if kind else None
+
+
+@lru_cache(4096)
+def _in_capitals(opening: str) -> tuple[int, str] | None:
+    """End and kind of the header in capitals without a colon that opens a line, or None."""
+    if bare := _BARE.match(opening):
+        return bare.end(), title_kind(bare["word"] or bare["words"])
+    bare = _BARE_CLINICAL.match(opening)
+    return (bare.end(), "clinical") if bare else None
+
+
+def _opens_small(text: str) -> bool:
+    if not text.isascii():
+        return bool(_OPENS_SMALL.search(text))
+    small = text.lower()
+    return any(stem in small for stem in _OBSERVED_STEMS)
 
 
 @lru_cache(4096)
@@ -287,7 +332,9 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
             return begin, kind, ()
     if chosen and words[:1].islower() and (kind := title_kind(words)):
         return begin, kind, ("small letters",)
-    for spelt, rules in ((piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))):
+    # Titles end in capitals, a number or a bracket.
+    spellings = [] if piece.rstrip()[-1:].islower() else [(piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))]
+    for spelt, rules in spellings:
         if found := _INSIDE.search(spelt):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
@@ -362,5 +409,8 @@ def observes(paragraph: str) -> bool:
 
 
 def _is_view(words: str) -> bool:
+    # No number is removed from the first word; most lines of text have another one.
+    if (first := _FIRST_WORD.match(words)) and first[1] not in _IN_VIEWS:
+        return False
     parts = _words(_NUMBER.sub("", words)) - _FILLER
     return parts <= _VIEW and not parts.isdisjoint(_NAMES_VIEW)
