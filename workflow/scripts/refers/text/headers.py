@@ -5,7 +5,6 @@ Any other title is text.
 """
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -137,10 +136,9 @@ _IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
 # A search for these costs a tenth of a match of the pattern, and one in small letters a tenth of that.
 _OBSERVED_STEMS = ("finding", "observ", "impres", "conclu", "summary", "opinion")
 _OPENS_SMALL = re.compile("|".join(_OBSERVED_STEMS), re.IGNORECASE)
-# A line after one that ends in these, or after a blank line, begins a paragraph or a sentence.
-_ENDS = ".:;!?"
+_ENDS_LINE = f" {MARK}"
 # What may stand before the first letter of a line that is a header.
-_BEFORE_LETTERS = f" {MARK}-*#>=+•·▪●0123456789.)"
+_BEFORE_LETTERS = f"{_ENDS_LINE}-*#>=+•·▪●0123456789.)"
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
 _STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
 # "FINDINGS::"
@@ -184,32 +182,6 @@ class Header(NamedTuple):
     rules: tuple[str, ...] = ()
 
 
-class _Line(NamedTuple):
-    """A line of a report as its header rules see it: its text, where it starts, the line before without the blanks at its
-    end, and the length of the report's longest line.
-    """
-
-    text: str
-    start: int
-    before: str
-    width: int
-
-    def is_fresh(self) -> bool:
-        """Whether it begins the report, a paragraph or a sentence."""
-        return not self.before or self.before[-1] in _ENDS
-
-    def is_chosen(self) -> bool:
-        """Whether it is fresh, or its first word would have fitted on the line before: no wrapping put it here."""
-        if self.is_fresh():
-            return True
-        words = self.text.split(maxsplit=1)
-        return bool(words) and len(self.before) + 1 + len(words[0]) <= self.width
-
-    def is_outstanding(self) -> bool:
-        """Whether it is in capitals and the line before is not."""
-        return self.text.isupper() and not self.before.isupper()
-
-
 def find_headers(text: str) -> list[Header]:
     """Headers of a plain text, in order. Lines are split at colons, which keeps the time linear in the text's length.
 
@@ -218,61 +190,80 @@ def find_headers(text: str) -> list[Header]:
     """
     found: list[Header] = []
     lines = text.split("\n")
-    width = max(_NARROW, *map(len, lines))
-    end, before, fresh = 0, "", True
+    width = max(_NARROW, max(map(len, lines)))
+    end, last, paragraph = 0, "", True
     for line in lines:
         start, end = end, end + len(line) + 1
-        letters = line.lstrip(_BEFORE_LETTERS)[:2]
-        each = _Line(line, start, before, width)
-        # with the indentation, which takes room too
-        before = line.rstrip(f" {MARK}")
+        before, last = last, line.rstrip(_ENDS_LINE)
+        if not last or not line.strip():
+            paragraph = True
+            continue
+        # Whether the line begins the report, a paragraph or a sentence.
+        fresh = not before or before[-1] in ".:;!?"
+        letters, colon = line.lstrip(_BEFORE_LETTERS)[:2], line.find(":") + 1
         # Most lines go on with a sentence: no rule applies to them.
-        if letters.islower() and not fresh and ":" not in line and not each.is_fresh():
+        if not colon and not fresh and not paragraph and letters.islower():
             continue
         here = len(found)
-        if bare := _without_colon(each, letters):
+        each = _Line(line, start, letters, colon, before, fresh, width)
+        if bare := _without_colon(each):
             found.append(bare)
-        if ":" in line:
-            found += _with_colons(each, text, found[-1].end if found else 0)
-        if not line.strip():
-            fresh = True
-        elif len(found) > here and not line[: max(found[here].start - start, 0)].strip():
-            fresh = fresh and found[here].kind == "final"
-        elif fresh and not _is_view(line.upper()):
+        if colon:
+            _add_with_colons(found, each)
+        if len(found) > here and not line[: max(found[here].start - start, 0)].strip():
+            paragraph = paragraph and found[here].kind == "final"
+        elif paragraph and not _is_view(line.upper()):
             begin = start + len(line) - len(line.lstrip(" "))
             found.insert(here, Header(begin, begin, "paragraph as header"))
-            fresh = False
+            paragraph = False
     return found
 
 
-def _with_colons(line: _Line, text: str, last: int) -> list[Header]:
-    """The headers with a colon in a line of a text; the header before them ends at `last`."""
-    found = []
-    at = line.start
-    for piece in _COLON.split(line.text)[:-1]:
-        opens = at == line.start and len(piece) <= _REACH
+class _Line(NamedTuple):
+    """A line of a report as its header rules see it.
+
+    letters: its first two after blanks and bullets; colon: the position after its first, or 0; before: the line before,
+    without the blanks at its end but with its indentation, which takes room too; fresh: it begins the report, a paragraph
+    or a sentence; width: number of characters of the report's longest line.
+    """
+
+    text: str
+    start: int
+    letters: str
+    colon: int
+    before: str
+    fresh: bool
+    width: int
+
+    def is_chosen(self) -> bool:
+        """Whether it is fresh, or its first word would have fitted on the line before: no wrapping put it here."""
+        return self.fresh or len(self.before) + 1 + len(self.text.split(maxsplit=1)[0]) <= self.width
+
+    def is_outstanding(self) -> bool:
+        """Whether it is in capitals and the line before is not."""
+        return self.text.isupper() and not self.before.isupper()
+
+
+def _add_with_colons(found: list[Header], line: _Line) -> None:
+    """Add the headers with a colon that are in a line to the headers before it."""
+    text, at = line.text, 0
+    for piece in _COLON.split(text)[:-1]:
+        opens = not at and len(piece) <= _REACH
         if header := _before_colon(piece[-_REACH:], opens, opens and line.is_chosen()):
             begin, kind, rules = header
-            begin += at + max(len(piece) - _REACH, 0)
-            if begin >= last:
-                last = _past_colons(text, at + len(piece))
-                if kind == "topic as header":
-                    last = begin
-                found.append(Header(begin, last, kind, rules))
+            begin += line.start + at + max(len(piece) - _REACH, 0)
+            if not found or begin >= found[-1].end:
+                end = begin
+                if kind != "topic as header" and (colons := _COLONS.match(text, at + len(piece))):
+                    end = line.start + colons.end()
+                found.append(Header(begin, end, kind, rules))
         at += len(piece) + 1
-    return found
 
 
-def _past_colons(text: str, start: int) -> int:
-    found = _COLONS.match(text, start)
-    return found.end() if found else start
-
-
-def _without_colon(line: _Line, letters: str) -> Header | None:
-    """The header without a colon at the start of a line whose first letters are `letters`, or None."""
-    text, start = line.text, line.start
+def _without_colon(line: _Line) -> Header | None:
+    """The header without a colon at the start of a line, or None."""
+    text, start, letters, colon, *_ = line
     if letters.isupper():
-        colon = text.find(":") + 1
         # A title has no colon but in brackets.
         opening = text[:colon] if colon and "(" not in text[:colon] else text
         if bare := _in_capitals(opening):
@@ -282,17 +273,16 @@ def _without_colon(line: _Line, letters: str) -> Header | None:
                 return Header(start, start + end, kind, ("no colon",) if kind in OPENS else ())
             if line.is_chosen() or line.is_outstanding():
                 return Header(start, start + end, kind, ("no colon",))
-    if not letters.isalpha() or ":" in text:
+    if colon or not letters.isalpha():
         return None
     # A line that wrapping may have begun with such a word is text.
     end, kind = len(text), ""
-    fresh = line.is_fresh()
-    if fresh and _opens_small(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
+    if line.fresh and _opens_small(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
         end, kind = bare.end(), title_kind(bare["words"])
     elif (
         len(text) <= _REACH
-        and not text.endswith(".")
-        and (fresh or line.is_outstanding() or (letters[0].isupper() and line.is_chosen()))
+        and text[-1] != "."
+        and (line.fresh or line.is_outstanding() or (letters[0].isupper() and line.is_chosen()))
     ):
         kind = title_kind(_LEAD.sub("", text, count=1))
     return Header(start, start + end, kind, ("no colon",)) if kind else None

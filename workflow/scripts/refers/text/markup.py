@@ -43,7 +43,7 @@ _TITLE_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z_ ]{0,60})>")
 _RULER = re.compile(r"^[ \t]*([-=*~#+])(?:[ \t]?\1){2,}[ \t]*$", re.MULTILINE)
 # Without a match of these, which are fast, the patterns above have none.
 _SLANTED = re.compile(r"_[A-Za-z]")
-_FRAMES = ("--", "==", "~~", "++", "##")
+_FRAMES = "-=~+#"
 _RULED = re.compile(r"\n[ \t]*[-=*~#+][ \t]?[-=*~#+]")
 # Not those of [**Name**], the marks of de-identification.
 _STARS = re.compile(r"(?<![\[*])\*{2,}+(?!\])")
@@ -96,7 +96,7 @@ def without_markup(text: str) -> str:
         text = _BRACKETED.sub(lambda found: _as_header(found, 1), text)
     if "#" in text:
         text = _HEADING.sub(lambda found: _as_header(found, 1), text)
-    if any(frame in text for frame in _FRAMES):
+    if any(sign in text and sign + sign in text for sign in _FRAMES):
         text = _FRAMED.sub(lambda found: _as_header(found, 2), text)
     if _RULED.search(text):
         text = _UNDERLINED.sub(lambda found: _as_header(found, 1), text)
