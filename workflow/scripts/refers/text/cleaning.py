@@ -89,6 +89,8 @@ _KEPT = _Kept(
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
 _PLAIN = bytes((*range(0x20, 0x7F), 0x0A))
+# Plain characters of which no markup, page break, mark or bracket consists; of hyphens, one alone.
+_ORDINARY = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "()[]*_<&\"'#=~+")
 # Unicode's ends of lines and paragraphs.
 _SEPARATORS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n\n"}
 # `re` looks for a pattern that starts with a character, not with what is before it, ten times as fast.
@@ -112,10 +114,9 @@ def normalise(text: str) -> str:
     Idempotent.
     """
     text = text.replace("\n", " ").replace(MARK, " ")
-    if _is_plain(text):
-        text = _SPACES.sub(" ", text).strip(" ")
-    else:
-        text = " ".join(text.split())
+    if text.isascii() and not text.encode().translate(None, _ORDINARY) and "--" not in text:
+        return _close_up(_SPACES.sub(" ", text).strip(" "))
+    text = " ".join(text.split())
     if _is_plain(text):
         while (changed := _tidy(_bare(text))) != text:
             text = " ".join(changed.split())
@@ -149,6 +150,10 @@ def _bare(text: str) -> str:
 
 def _tidy(text: str, mark: str = " ") -> str:
     """Replace de-identification marks, and the brackets that they leave empty, by `mark`; remove superfluous spaces."""
+    return _close_up(_without_marks(text, mark), mark)
+
+
+def _without_marks(text: str, mark: str) -> str:
     # The search for one character costs a thirtieth of any other, and most texts need none of the patterns.
     if "*" in text and ("[**" in text or "**]" in text):
         text = _REMOVED.sub(mark, text)
@@ -156,6 +161,11 @@ def _tidy(text: str, mark: str = " ") -> str:
         text = _BLANKS.sub(mark, text)
     if "  " in text:
         text = _SPACES.sub(" ", text)
+    return text
+
+
+def _close_up(text: str, mark: str = " ") -> str:
+    """Remove brackets that are empty and spaces before a full stop."""
     if "[" in text or ("(" in text and _EMPTY_PARENTHESES.search(text)):
         text = _EMPTY_BRACKETS.sub(mark, text)
     return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text)
@@ -227,7 +237,10 @@ def clean_report(text: str) -> Cleaned:
         rules.add("markup")
     if _BLANKS.search(bare) or "[**" in bare or "**]" in bare:
         rules.add("de-identification")
-    plain = _fixpoint(bare, lambda text: _tidy(text, MARK))
+    single = _without_marks(bare, MARK)
+    plain = _close_up(single, MARK)
+    if plain != single or "_" in plain or "*" in plain:
+        plain = _fixpoint(plain, lambda text: _tidy(text, MARK))
     sections = _sections(plain, rules)
     findings, impression = _kept(plain, sections, rules)
     # Joined lines can form a header that neither line was: "CLINICAL" and "HISTORY:".

@@ -198,18 +198,20 @@ def find_headers(text: str) -> list[Header]:
         if not last or not line.strip():
             paragraph = True
             continue
-        # Whether the line begins the report, a paragraph or a sentence.
+        # It begins the report, a paragraph or a sentence.
         fresh = not before or before[-1] in ".:;!?"
         letters, colon = line.lstrip(_BEFORE_LETTERS)[:2], line.find(":") + 1
         # Most lines go on with a sentence: no rule applies to them.
         if not colon and not fresh and not paragraph and letters.islower():
             continue
         here = len(found)
-        each = _Line(line, start, letters, colon, before, fresh, width)
-        if bare := _without_colon(each):
-            found.append(bare)
+        # So it does, or its first word would have fitted on the line before, so that no wrapping put it here.
+        chosen = fresh or len(before) + 1 + len(line.split(maxsplit=1)[0]) <= width
+        if bare := _without_colon(line, letters, before, fresh, chosen):
+            length, kind, rules = bare
+            found.append(Header(start, start + length, kind, rules))
         if colon:
-            _add_with_colons(found, each)
+            _add_with_colons(found, line, start, chosen)
         if len(found) > here and not line[: max(found[here].start - start, 0)].strip():
             paragraph = paragraph and found[here].kind == "final"
         elif paragraph and not _is_view(line.upper()):
@@ -219,73 +221,54 @@ def find_headers(text: str) -> list[Header]:
     return found
 
 
-class _Line(NamedTuple):
-    """A line of a report as its header rules see it.
-
-    letters: its first two after blanks and bullets; colon: the position after its first, or 0; before: the line before,
-    without the blanks at its end but with its indentation, which takes room too; fresh: it begins the report, a paragraph
-    or a sentence; width: number of characters of the report's longest line.
-    """
-
-    text: str
-    start: int
-    letters: str
-    colon: int
-    before: str
-    fresh: bool
-    width: int
-
-    def is_chosen(self) -> bool:
-        """Whether it is fresh, or its first word would have fitted on the line before: no wrapping put it here."""
-        return self.fresh or len(self.before) + 1 + len(self.text.split(maxsplit=1)[0]) <= self.width
-
-    def is_outstanding(self) -> bool:
-        """Whether it is in capitals and the line before is not."""
-        return self.text.isupper() and not self.before.isupper()
-
-
-def _add_with_colons(found: list[Header], line: _Line) -> None:
-    """Add the headers with a colon that are in a line to the headers before it."""
-    text, at = line.text, 0
-    for piece in _COLON.split(text)[:-1]:
+def _add_with_colons(found: list[Header], line: str, start: int, chosen: bool) -> None:
+    """Add the headers with a colon that are in the line from `start` to the headers before it."""
+    at = 0
+    for piece in _COLON.split(line)[:-1]:
         opens = not at and len(piece) <= _REACH
-        if header := _before_colon(piece[-_REACH:], opens, opens and line.is_chosen()):
+        header = _before_colon(piece[-_REACH:], opens, opens and chosen)
+        after = at + len(piece)
+        if header:
             begin, kind, rules = header
-            begin += line.start + at + max(len(piece) - _REACH, 0)
+            begin += start + max(after - _REACH, at)
             if not found or begin >= found[-1].end:
-                end = begin
-                if kind != "topic as header" and (colons := _COLONS.match(text, at + len(piece))):
-                    end = line.start + colons.end()
-                found.append(Header(begin, end, kind, rules))
-        at += len(piece) + 1
+                colons = kind != "topic as header" and _COLONS.match(line, after)
+                found.append(Header(begin, start + colons.end() if colons else begin, kind, rules))
+        at = after + 1
 
 
-def _without_colon(line: _Line) -> Header | None:
-    """The header without a colon at the start of a line, or None."""
-    text, start, letters, colon, *_ = line
+def _without_colon(
+    line: str, letters: str, before: str, fresh: bool, chosen: bool
+) -> tuple[int, str, tuple[str, ...]] | None:
+    """The header without a colon at the start of a line: (its end, kind, rules), or None.
+
+    letters: the first two of the line; before: the line before it.
+    """
+    # It is in capitals, and the line before is not.
+    outstanding = line.isupper() and not before.isupper()
     if letters.isupper():
         # A title has no colon but in brackets.
-        opening = text[:colon] if colon and "(" not in text[:colon] else text
-        if bare := _in_capitals(opening):
+        opening = line[: line.find(":") + 1] or line
+        if bare := _in_capitals(line if "(" in opening else opening):
             end, kind = bare
             if kind != "clinical":
                 # FINAL REPORT and the like never have a colon.
-                return Header(start, start + end, kind, ("no colon",) if kind in OPENS else ())
-            if line.is_chosen() or line.is_outstanding():
-                return Header(start, start + end, kind, ("no colon",))
-    if colon or not letters.isalpha():
+                return end, kind, ("no colon",) if kind in OPENS else ()
+            if chosen or outstanding:
+                return end, kind, ("no colon",)
+    if not letters.isalpha() or ":" in line:
         return None
     # A line that wrapping may have begun with such a word is text.
-    end, kind = len(text), ""
-    if line.fresh and _opens_small(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
+    end, kind = len(line), ""
+    if fresh and _opens_small(line[:_REACH]) and (bare := _BARE_SMALL.match(line)):
         end, kind = bare.end(), title_kind(bare["words"])
     elif (
-        len(text) <= _REACH
-        and text[-1] != "."
-        and (line.fresh or line.is_outstanding() or (letters[0].isupper() and line.is_chosen()))
+        end <= _REACH
+        and line[-1] != "."
+        and (fresh or outstanding or (chosen and letters[0].isupper()))
     ):
-        kind = title_kind(_LEAD.sub("", text, count=1))
-    return Header(start, start + end, kind, ("no colon",)) if kind else None
+        kind = title_kind(_LEAD.sub("", line, count=1))
+    return (end, kind, ("no colon",)) if kind else None
 
 
 @lru_cache(4096)
