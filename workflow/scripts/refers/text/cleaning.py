@@ -130,7 +130,7 @@ def clean_section(text: str) -> str:
 
 
 def _without_list_numbers(text: str) -> str:
-    if "1." not in text and "1)" not in text:
+    if "1" not in text or ("1." not in text and "1)" not in text):
         return text
     while (changed := _drop_list_numbers(text)) != text:
         text = normalise(changed)
@@ -222,7 +222,8 @@ def clean_report(text: str) -> Cleaned:
     """
     rules: set[str] = set()
     is_ascii = text.isascii()
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not is_ascii:
         for separator, lines in _SEPARATORS.items():
             text = text.replace(separator, lines)
@@ -252,16 +253,20 @@ def clean_report(text: str) -> Cleaned:
         findings, impression = found
     both = normalise(f"{findings} {impression}") if findings and impression else findings or impression
     tokens = count_tokens(both)
+    dropped = "" if tokens >= MIN_TOKENS else _why_dropped(plain, sections, tokens)
+    return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
+
+
+def _why_dropped(text: str, sections: list[Header], tokens: int) -> str:
+    """The first key of `DROPPED` that applies to a report of so few tokens."""
     kinds = {section.kind for section in sections}
     reasons = {
-        "empty file": not _TOKEN.search(plain),
+        "empty file": not _TOKEN.search(text),
         "no header": kinds <= {"", "final"},
         "no findings or impression": not kinds & OPENS.keys(),
         "blank sections": not tokens,
-        f"fewer than {MIN_TOKENS} tokens": tokens < MIN_TOKENS,
     }
-    dropped = next((reason for reason, applies in reasons.items() if applies), "")
-    return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
+    return next((reason for reason, applies in reasons.items() if applies), f"fewer than {MIN_TOKENS} tokens")
 
 
 # The rule of a kind of section where it has another name: of kinds that are kept, and of kinds that are removed.
@@ -280,7 +285,12 @@ _TITLE_IN_TEXT = re.compile(r"^ *[A-Z][A-Z0-9/&,()' -]{3,60}:", re.MULTILINE)
 
 def _sections(text: str, rules: set[str]) -> list[Header]:
     """Headers that open a section of the report; the first stands for the text before all headers."""
-    headers = _without_preliminary(find_headers(text))
+    headers = find_headers(text)
+    kinds = {header.kind for header in headers}
+    if "wet read" in kinds:
+        headers = _without_preliminary(headers)
+    if kinds.isdisjoint(STANDS_IN):
+        return [Header(0, 0, ""), *headers]
     titles = [header for header in headers if header.kind not in STANDS_IN]
     titled = any(
         header.kind in ("both", "findings") and _TOKEN.search(text, header.end, end)
@@ -315,15 +325,16 @@ def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]
     """Findings and Impression of a report's sections; the names of the rules that applied are added to `rules`."""
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     for section, end in _spans(sections, len(text)):
-        rules.update(section.rules)
-        if section.kind not in _LEFT_BY:
-            if (rule := _KEPT_BY.get(section.kind, section.kind)) in RULES:
+        _, start, kind, named = section
+        rules.update(named)
+        if (left := _LEFT_BY.get(kind)) is None:
+            if (rule := _KEPT_BY.get(kind, kind)) in RULES:
                 rules.add(rule)
-        elif _TOKEN.search(text, section.end, end):
-            rules.add(_LEFT_BY[section.kind])
-        if not (kept := OPENS.get(section.kind)) or not (plain := normalise(text[section.end : end])):
+        elif left not in rules and _TOKEN.search(text, start, end):
+            rules.add(left)
+        if not (kept := OPENS.get(kind)) or not (plain := normalise(text[start:end])):
             continue
-        if ":" in plain and _TITLE_IN_TEXT.search(text, section.end, end):
+        if ":" in plain and _TITLE_IN_TEXT.search(text, start, end):
             rules.add("title as text")
         cleaned = _without_list_numbers(plain)
         if cleaned != plain:
