@@ -98,6 +98,7 @@ _BLANKS = re.compile(r"_(?:(?:[ \t]?_)+|(?<!\S_)(?!\S))")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _EMPTY_PARENTHESES = re.compile(r"\(\s*\)")
+_STOPS = tuple(".,;:")
 _SPACES = re.compile("  +")
 _SPACE_BEFORE_STOP = re.compile(r" ([.,;:]+)(?=\s|$)")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
@@ -114,7 +115,7 @@ def normalise(text: str) -> str:
     Idempotent.
     """
     text = text.replace("\n", " ").replace(MARK, " ")
-    if text.isascii() and not text.encode().translate(None, _ORDINARY) and "--" not in text:
+    if _is_ordinary(text):
         return _close_up(_SPACES.sub(" ", text).strip(" "))
     text = " ".join(text.split())
     if _is_plain(text):
@@ -169,6 +170,11 @@ def _close_up(text: str, mark: str = " ") -> str:
     if "[" in text or ("(" in text and _EMPTY_PARENTHESES.search(text)):
         text = _EMPTY_BRACKETS.sub(mark, text)
     return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text)
+
+
+def _is_ordinary(text: str) -> bool:
+    """Whether a text without line feeds has nothing that `normalise` changes but superfluous spaces."""
+    return text.isascii() and not text.encode().translate(None, _ORDINARY) and "--" not in text
 
 
 def _is_plain(text: str) -> bool:
@@ -251,7 +257,10 @@ def clean_report(text: str) -> Cleaned:
         if found == (findings, impression):
             break
         findings, impression = found
-    both = normalise(f"{findings} {impression}") if findings and impression else findings or impression
+    both = f"{findings} {impression}" if findings and impression else findings or impression
+    # Two plain lines make one, unless the second starts with a full stop.
+    if impression[:1] in _STOPS or not _is_ordinary(both):
+        both = normalise(both)
     tokens = count_tokens(both)
     dropped = "" if tokens >= MIN_TOKENS else _why_dropped(plain, sections, tokens)
     return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)

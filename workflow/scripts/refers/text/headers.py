@@ -207,9 +207,18 @@ def find_headers(text: str) -> list[Header]:
         here = len(found)
         # So it does, or its first word would have fitted on the line before, so that no wrapping put it here.
         chosen = fresh or len(before) + 1 + len(line.split(maxsplit=1)[0]) <= width
-        if bare := _without_colon(line, letters, before, fresh, chosen):
-            length, kind, rules = bare
+        # It is in capitals, and the line before is not.
+        outstanding = line.isupper() and not before.isupper()
+        bare = _in_capitals(line[:colon] or line, line) if letters.isupper() else None
+        if bare and (bare[1] != "clinical" or chosen or outstanding):
+            length, kind = bare
+            # FINAL REPORT and the like never have a colon.
+            rules = ("no colon",) if kind in OPENS or kind == "clinical" else ()
             found.append(Header(start, start + length, kind, rules))
+        elif not colon and letters.isalpha():
+            length, kind = _without_colon(line, fresh, fresh or outstanding or (chosen and letters[0].isupper()))
+            if kind:
+                found.append(Header(start, start + length, kind, ("no colon",)))
         if colon:
             _add_with_colons(found, line, start, chosen)
         if len(found) > here and not line[: max(found[here].start - start, 0)].strip():
@@ -232,52 +241,46 @@ def _add_with_colons(found: list[Header], line: str, start: int, chosen: bool) -
             begin, kind, rules = header
             begin += start + max(after - _REACH, at)
             if not found or begin >= found[-1].end:
-                colons = kind != "topic as header" and _COLONS.match(line, after)
-                found.append(Header(begin, start + colons.end() if colons else begin, kind, rules))
+                end = begin if kind == "topic as header" else start + _past_colons(line, after)
+                found.append(Header(begin, end, kind, rules))
         at = after + 1
 
 
-def _without_colon(
-    line: str, letters: str, before: str, fresh: bool, chosen: bool
-) -> tuple[int, str, tuple[str, ...]] | None:
-    """The header without a colon at the start of a line: (its end, kind, rules), or None.
+def _past_colons(line: str, start: int) -> int:
+    if line.find(":", start + 1) < 0:
+        return start + 1
+    found = _COLONS.match(line, start)
+    return found.end() if found else start
 
-    letters: the first two of the line; before: the line before it.
+
+def _in_capitals(opening: str, line: str) -> tuple[int, str] | None:
+    """End and kind of the header in capitals without a colon that opens a line, or None.
+
+    opening: the line up to its first colon.
     """
-    # It is in capitals, and the line before is not.
-    outstanding = line.isupper() and not before.isupper()
-    if letters.isupper():
-        # A title has no colon but in brackets.
-        opening = line[: line.find(":") + 1] or line
-        if bare := _in_capitals(line if "(" in opening else opening):
-            end, kind = bare
-            if kind != "clinical":
-                # FINAL REPORT and the like never have a colon.
-                return end, kind, ("no colon",) if kind in OPENS else ()
-            if chosen or outstanding:
-                return end, kind, ("no colon",)
-    if not letters.isalpha() or ":" in line:
-        return None
-    # A line that wrapping may have begun with such a word is text.
-    end, kind = len(line), ""
-    if fresh and _opens_small(line[:_REACH]) and (bare := _BARE_SMALL.match(line)):
-        end, kind = bare.end(), title_kind(bare["words"])
-    elif (
-        end <= _REACH
-        and line[-1] != "."
-        and (fresh or outstanding or (chosen and letters[0].isupper()))
-    ):
-        kind = title_kind(_LEAD.sub("", line, count=1))
-    return (end, kind, ("no colon",)) if kind else None
+    # A title has no colon but in brackets.
+    return _match_capitals(line if "(" in opening else opening)
 
 
 @lru_cache(4096)
-def _in_capitals(opening: str) -> tuple[int, str] | None:
-    """End and kind of the header in capitals without a colon that opens a line, or None."""
+def _match_capitals(opening: str) -> tuple[int, str] | None:
     if bare := _BARE.match(opening):
         return bare.end(), title_kind(bare["word"] or bare["words"])
     bare = _BARE_CLINICAL.match(opening)
     return (bare.end(), "clinical") if bare else None
+
+
+def _without_colon(line: str, fresh: bool, alone: bool) -> tuple[int, str]:
+    """End and kind of the header in any letters that opens a line without a colon; the kind is "" if there is none.
+
+    fresh: the line begins a paragraph or a sentence; alone: the whole line may be a title.
+    """
+    # A line that wrapping may have begun with such a word is text.
+    if fresh and _opens_small(line[:_REACH]) and (bare := _BARE_SMALL.match(line)):
+        return bare.end(), title_kind(bare["words"])
+    if alone and len(line) <= _REACH and line[-1] != ".":
+        return len(line), title_kind(_LEAD.sub("", line, count=1))
+    return len(line), ""
 
 
 def _opens_small(text: str) -> bool:
