@@ -89,6 +89,7 @@ _KEPT = _Kept(
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
 _PLAIN = bytes((*range(0x20, 0x7F), 0x0A))
+_KEPT_ASCII = frozenset(_PLAIN.decode())
 # Plain characters of which no markup, page break, mark or bracket consists; of hyphens, one alone.
 _ORDINARY = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "()[]*_<&\"'#=~+")
 # Unicode's ends of lines and paragraphs.
@@ -185,7 +186,13 @@ def _is_plain(text: str) -> bool:
 def _unify(text: str) -> str:
     if text.isascii():
         return text if _is_plain(text) else text.translate(_ASCII)
-    return unicodedata.normalize("NFKC", text).translate(_KEPT)
+    text = unicodedata.normalize("NFKC", text)
+    # Most texts have few characters of the kind, and the table is slow.
+    if len(odd := set(text).difference(_KEPT_ASCII)) > 32:
+        return text.translate(_KEPT)
+    for character in odd:
+        text = text.replace(character, _KEPT[ord(character)] or "")
+    return text
 
 
 _NUMBER = re.compile(r"(\d(?<!\S\d)\d?)[.)]\s+(?=\S)")

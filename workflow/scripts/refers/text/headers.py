@@ -6,6 +6,7 @@ Any other title is text.
 
 import re
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 # Replaces a de-identification mark: it is white space for every pattern, but a line of it is not blank.
@@ -190,10 +191,10 @@ def find_headers(text: str) -> list[Header]:
     """
     found: list[Header] = []
     lines = text.split("\n")
-    width = max(_NARROW, max(map(len, lines)))
-    end, last, paragraph = 0, "", True
-    for line in lines:
-        start, end = end, end + len(line) + 1
+    lengths = [len(line) + 1 for line in lines]
+    width = max(_NARROW, max(lengths) - 1)
+    last, paragraph = "", True
+    for line, start in zip(lines, accumulate(lengths, initial=0), strict=False):
         before, last = last, line.rstrip(_ENDS_LINE)
         if not last or not line.strip():
             paragraph = True
