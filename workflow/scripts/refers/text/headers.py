@@ -146,6 +146,7 @@ _STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
 _COLONS = re.compile(r"(?:[^\S\n]*:)+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
+_NO_SMALL_LETTERS = "".join({chr(code) for code in range(128)} - set("abcdefghijklmnopqrstuvwxyz"))
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
 # Not the colon of a time, as in "AP CHEST, 5:09 A.M.".
 _COLON = re.compile(r":(?:(?<!\d:)|(?!\d))")
@@ -309,10 +310,11 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
             return begin, kind, ()
     if chosen and words[:1].islower() and (kind := title_kind(words)):
         return begin, kind, ("small letters",)
-    # Titles end in capitals, a number or a bracket.
-    spellings = [] if piece.rstrip()[-1:].islower() else [(piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))]
-    for spelt, rules in spellings:
-        if found := _INSIDE.search(spelt):
+    # Titles have small letters only in brackets: none starts before the last one.
+    tail = 0 if "(" in piece or not piece.isascii() else len(piece.rstrip(_NO_SMALL_LETTERS))
+    meant = _LAST_WORD.sub(_meant, piece)
+    for spelt, rules in ((piece, ()), (meant, ("misspelt",)))[: 1 + (meant != piece)]:
+        if found := _INSIDE.search(spelt, tail):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
             named = kind in OPENS and kind not in STANDS_IN
