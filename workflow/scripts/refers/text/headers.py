@@ -218,7 +218,9 @@ def find_headers(text: str) -> list[Header]:
             rules = ("no colon",) if kind in OPENS or kind == "clinical" else ()
             found.append(Header(start, start + length, kind, rules))
         elif not colon and letters.isalpha():
-            length, kind = _without_colon(line, fresh, fresh or outstanding or (chosen and letters[0].isupper()))
+            length, kind = _without_colon(
+                line, fresh, fresh or outstanding or (chosen and letters[0].isupper())
+            )
             if kind:
                 found.append(Header(start, start + length, kind, ("no colon",)))
         if colon:
