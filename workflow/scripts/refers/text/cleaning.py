@@ -99,7 +99,7 @@ _BLANKS = re.compile(r"_(?:(?:[ \t]?_)+|(?<!\S_)(?!\S))")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
 _EMPTY_PARENTHESES = re.compile(r"\(\s*\)")
-_STOPS = tuple(".,;:")
+_STOPS = ".,;:"
 _SPACES = re.compile("  +")
 _SPACE_BEFORE_STOP = re.compile(r" ([.,;:]+)(?=\s|$)")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
@@ -167,7 +167,7 @@ def _without_marks(text: str, mark: str) -> str:
 
 
 def _close_up(text: str, mark: str = " ") -> str:
-    """Remove brackets that are empty and spaces before a full stop."""
+    """Replace brackets that are empty by `mark`; remove the space before a full stop."""
     if "[" in text or ("(" in text and _EMPTY_PARENTHESES.search(text)):
         text = _EMPTY_BRACKETS.sub(mark, text)
     return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text)
@@ -264,10 +264,12 @@ def clean_report(text: str) -> Cleaned:
         if found == (findings, impression):
             break
         findings, impression = found
-    both = f"{findings} {impression}" if findings and impression else findings or impression
-    # Two plain lines make one, unless the second starts with a full stop.
-    if impression[:1] in _STOPS or not _is_ordinary(both):
-        both = normalise(both)
+    both = findings or impression
+    if findings and impression:
+        both = f"{findings} {impression}"
+        # Two ordinary lines make one, unless the second starts with a full stop.
+        if impression[0] in _STOPS or not _is_ordinary(both):
+            both = normalise(both)
     tokens = count_tokens(both)
     dropped = "" if tokens >= MIN_TOKENS else _why_dropped(plain, sections, tokens)
     return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
