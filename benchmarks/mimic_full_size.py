@@ -43,12 +43,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def reports(rng: np.random.Generator) -> list[str]:
-    """Texts of 600 to 1,500 bytes, every style among them."""
+def reports(rng: np.random.Generator, count: int = TEXTS) -> list[str]:
+    """Different texts of 600 to 1,500 bytes, every style among them."""
     known = [text for group in SENTENCES.values() for text in group]
     fill = {"side": "left", "Side": "Left", "zone": "upper", "size": "small", "Size": "Small", "degree": "mild", "Degree": "Mild"}  # fmt: skip
     styles, texts = list(STYLES.values()), []
-    while len(texts) < TEXTS:
+    while len(texts) < count:
         number = rng.integers(5, 14)
         drawn = [known[place].format(**fill) for place in rng.choice(len(known), number + 2, replace=False)]
         sections = Sections(

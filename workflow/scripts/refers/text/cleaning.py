@@ -88,15 +88,25 @@ _KEPT = _Kept(
 )
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
+_PLAIN = bytes((*range(0x20, 0x7F), 0x0A))
+_KEPT_ASCII = frozenset(_PLAIN.decode())
+# Plain characters of which no markup, page break, mark or bracket consists; of hyphens, one alone.
+_ORDINARY = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "()[]*_<&\"'#=~+")
 # Unicode's ends of lines and paragraphs.
-_SEPARATORS = {0x85: "\n", 0x2028: "\n", 0x2029: "\n\n"}
-_BLANKS = re.compile(r"_(?:[ \t]?_)+|(?<!\S)_(?!\S)")
+_SEPARATORS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n\n"}
+# `re` looks for a pattern that starts with a character, not with what is before it, ten times as fast.
+_BLANKS = re.compile(r"_(?:(?:[ \t]?_)+|(?<!\S_)(?!\S))")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
-_SPACE_BEFORE_STOP = re.compile(r" (?=[.,;:]+(?:\s|$))")
+_EMPTY_PARENTHESES = re.compile(r"\(\s*\)")
+_STOPS = ".,;:"
+_SPACES = re.compile("  +")
+_SPACE_BEFORE_STOP = re.compile(r" ([.,;:]+)(?=\s|$)")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
-# The same for ASCII, in two thirds of the time.
-_ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[.,'/-][A-Za-z0-9]+)*")
+# Of ASCII: the characters of a word are "a", those that join two into a token "-", and all others " ".
+_TOKEN_PARTS = bytes(
+    ord("a" if chr(code).isalnum() else "-" if chr(code) in ".,'/-" else " ") for code in range(128)
+).ljust(256)
 
 
 def normalise(text: str) -> str:
@@ -105,9 +115,14 @@ def normalise(text: str) -> str:
 
     Idempotent.
     """
+    text = text.replace("\n", " ").replace(MARK, " ")
+    if _is_ordinary(text):
+        return _close_up(_SPACES.sub(" ", text).strip(" "))
     text = " ".join(text.split())
-    if text.isascii() and text.isprintable():
-        return _fixpoint(text, lambda text: " ".join(_tidy(_bare(text)).split()))
+    if _is_plain(text):
+        while (changed := _tidy(_bare(text))) != text:
+            text = " ".join(changed.split())
+        return text
     return _fixpoint(text, lambda text: _tidy(_bare(_unify(" ".join(text.split())))))
 
 
@@ -117,9 +132,11 @@ def clean_section(text: str) -> str:
 
 
 def _without_list_numbers(text: str) -> str:
-    if "1." not in text and "1)" not in text:
+    if "1" not in text or ("1." not in text and "1)" not in text):
         return text
-    return _fixpoint(text, lambda text: normalise(_drop_list_numbers(text)))
+    while (changed := _drop_list_numbers(text)) != text:
+        text = normalise(changed)
+    return text
 
 
 def _fixpoint(text: str, change: Callable[[str], str]) -> str:
@@ -135,27 +152,50 @@ def _bare(text: str) -> str:
 
 def _tidy(text: str, mark: str = " ") -> str:
     """Replace de-identification marks, and the brackets that they leave empty, by `mark`; remove superfluous spaces."""
-    # A substring search costs a tenth of a pattern search, and most texts need none of the patterns.
-    if "[**" in text or "**]" in text:
+    return _close_up(_without_marks(text, mark), mark)
+
+
+def _without_marks(text: str, mark: str) -> str:
+    # The search for one character costs a thirtieth of any other, and most texts need none of the patterns.
+    if "*" in text and ("[**" in text or "**]" in text):
         text = _REMOVED.sub(mark, text)
     if "_" in text:
         text = _BLANKS.sub(mark, text)
-    while "  " in text:
-        text = text.replace("  ", " ")
-    if "(" in text or "[" in text:
-        text = _EMPTY_BRACKETS.sub(mark, text)
-    if " ." in text or " ," in text or " ;" in text or " :" in text:
-        text = _SPACE_BEFORE_STOP.sub("", text)
+    if "  " in text:
+        text = _SPACES.sub(" ", text)
     return text
+
+
+def _close_up(text: str, mark: str = " ") -> str:
+    """Replace brackets that are empty by `mark`; remove the space before a full stop."""
+    if "[" in text or ("(" in text and _EMPTY_PARENTHESES.search(text)):
+        text = _EMPTY_BRACKETS.sub(mark, text)
+    return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text)
+
+
+def _is_ordinary(text: str) -> bool:
+    """Whether a text without line feeds has nothing that `normalise` changes but superfluous spaces."""
+    return text.isascii() and not text.encode().translate(None, _ORDINARY) and "--" not in text
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text has nothing but ASCII, line feeds and no other control characters."""
+    return text.isascii() and not text.encode().translate(None, _PLAIN)
 
 
 def _unify(text: str) -> str:
     if text.isascii():
-        return text if text.replace("\n", "").isprintable() else text.translate(_ASCII)
-    return unicodedata.normalize("NFKC", text).translate(_KEPT)
+        return text if _is_plain(text) else text.translate(_ASCII)
+    text = unicodedata.normalize("NFKC", text)
+    # Most texts have few characters of the kind, and the table is slow.
+    if len(odd := set(text).difference(_KEPT_ASCII)) > 32:
+        return text.translate(_KEPT)
+    for character in odd:
+        text = text.replace(character, _KEPT[ord(character)] or "")
+    return text
 
 
-_NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s+(?=\S)")
+_NUMBER = re.compile(r"(\d(?<!\S\d)\d?)[.)]\s+(?=\S)")
 
 
 def _drop_list_numbers(text: str) -> str:
@@ -178,7 +218,11 @@ def _drop_list_numbers(text: str) -> str:
 
 def count_tokens(text: str) -> int:
     """Number of words and numbers in a text, punctuation excluded."""
-    return len((_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text))
+    if not text.isascii():
+        return len(_TOKEN.findall(text))
+    # A token starts after a blank or after joining characters that join nothing.
+    parts = b" " + text.encode().translate(_TOKEN_PARTS)
+    return parts.count(b" a") + parts.count(b" -a") + parts.count(b"--a")
 
 
 # ---- sections
@@ -191,8 +235,11 @@ def clean_report(text: str) -> Cleaned:
     """
     rules: set[str] = set()
     is_ascii = text.isascii()
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = text if is_ascii else text.translate(_SEPARATORS)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not is_ascii:
+        for separator, lines in _SEPARATORS.items():
+            text = text.replace(separator, lines)
     unified = _fixpoint(text, _unify)
     if not is_ascii or len(unified) < len(text):
         rules.add("Unicode")
@@ -204,7 +251,10 @@ def clean_report(text: str) -> Cleaned:
         rules.add("markup")
     if _BLANKS.search(bare) or "[**" in bare or "**]" in bare:
         rules.add("de-identification")
-    plain = _fixpoint(bare, lambda text: _tidy(text, MARK))
+    single = _without_marks(bare, MARK)
+    plain = _close_up(single, MARK)
+    if plain != single or "_" in plain or "*" in plain:
+        plain = _fixpoint(plain, lambda text: _tidy(text, MARK))
     sections = _sections(plain, rules)
     findings, impression = _kept(plain, sections, rules)
     # Joined lines can form a header that neither line was: "CLINICAL" and "HISTORY:".
@@ -214,18 +264,27 @@ def clean_report(text: str) -> Cleaned:
         if found == (findings, impression):
             break
         findings, impression = found
-    both = normalise(f"{findings} {impression}") if findings and impression else findings or impression
+    both = findings or impression
+    if findings and impression:
+        both = f"{findings} {impression}"
+        # Two ordinary lines make one, unless the second starts with a full stop.
+        if impression[0] in _STOPS or not _is_ordinary(both):
+            both = normalise(both)
     tokens = count_tokens(both)
+    dropped = "" if tokens >= MIN_TOKENS else _why_dropped(plain, sections, tokens)
+    return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
+
+
+def _why_dropped(text: str, sections: list[Header], tokens: int) -> str:
+    """The first key of `DROPPED` that applies to a report of so few tokens."""
     kinds = {section.kind for section in sections}
     reasons = {
-        "empty file": not _TOKEN.search(plain),
+        "empty file": not _TOKEN.search(text),
         "no header": kinds <= {"", "final"},
         "no findings or impression": not kinds & OPENS.keys(),
         "blank sections": not tokens,
-        f"fewer than {MIN_TOKENS} tokens": tokens < MIN_TOKENS,
     }
-    dropped = next((reason for reason, applies in reasons.items() if applies), "")
-    return Cleaned(findings, impression, both, tokens, frozenset(rules), dropped)
+    return next((reason for reason, applies in reasons.items() if applies), f"fewer than {MIN_TOKENS} tokens")
 
 
 # The rule of a kind of section where it has another name: of kinds that are kept, and of kinds that are removed.
@@ -244,7 +303,12 @@ _TITLE_IN_TEXT = re.compile(r"^ *[A-Z][A-Z0-9/&,()' -]{3,60}:", re.MULTILINE)
 
 def _sections(text: str, rules: set[str]) -> list[Header]:
     """Headers that open a section of the report; the first stands for the text before all headers."""
-    headers = _without_preliminary(find_headers(text))
+    headers = find_headers(text)
+    kinds = {header.kind for header in headers}
+    if "wet read" in kinds:
+        headers = _without_preliminary(headers)
+    if kinds.isdisjoint(STANDS_IN):
+        return [Header(0, 0, ""), *headers]
     titles = [header for header in headers if header.kind not in STANDS_IN]
     titled = any(
         header.kind in ("both", "findings") and _TOKEN.search(text, header.end, end)
@@ -279,14 +343,16 @@ def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]
     """Findings and Impression of a report's sections; the names of the rules that applied are added to `rules`."""
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     for section, end in _spans(sections, len(text)):
-        rules.update(section.rules)
-        if section.kind not in _LEFT_BY:
-            rules.update({_KEPT_BY.get(section.kind, section.kind)} & RULES.keys())
-        elif _TOKEN.search(text, section.end, end):
-            rules.add(_LEFT_BY[section.kind])
-        if not (kept := OPENS.get(section.kind)) or not (plain := normalise(text[section.end : end])):
+        _, start, kind, named = section
+        rules.update(named)
+        if (left := _LEFT_BY.get(kind)) is None:
+            if (rule := _KEPT_BY.get(kind, kind)) in RULES:
+                rules.add(rule)
+        elif left not in rules and _TOKEN.search(text, start, end):
+            rules.add(left)
+        if not (kept := OPENS.get(kind)) or not (plain := normalise(text[start:end])):
             continue
-        if ":" in plain and _TITLE_IN_TEXT.search(text, section.end, end):
+        if ":" in plain and _TITLE_IN_TEXT.search(text, start, end):
             rules.add("title as text")
         cleaned = _without_list_numbers(plain)
         if cleaned != plain:

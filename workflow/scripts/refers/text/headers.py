@@ -5,8 +5,8 @@ Any other title is text.
 """
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 # Replaces a de-identification mark: it is white space for every pattern, but a line of it is not blank.
@@ -42,6 +42,8 @@ _OBSERVABLE = (_TOPIC | _NAMES_VIEW | _SEEN_THERE) - _words(
     "CHEST LEFT RIGHT UPPER LOWER SUPPORT SOFT WALL SPACE"
 )
 _FILLER = _words("THE OF AND WITH IN ON AT FROM DATED")
+_IN_VIEWS = _VIEW | _FILLER
+_FIRST_WORD = re.compile(r"[^A-Z\d]*([A-Z][A-Z0-9]*)")
 # A number or a time.
 _NUMBER = re.compile(r"\b\d+(?::\d+)?\b ?(?:[AP]\.?M\b\.?|(?:HOURS|HRS)\b)?")
 
@@ -132,17 +134,22 @@ _BARE_SMALL = re.compile(rf"\s*{_BULLET}(?P<words>{_spaced(_OBSERVED)}){_STOPPED
 _BARE_CLINICAL = re.compile(rf"\s*{_BULLET}{_spaced(_CLINICAL)}{_LIMIT}{_MARKED}")
 # Sentences have these before a colon too, so that they are headers only at the start of a line.
 _IN_SENTENCES = {"CC", "HPI", "PMH", "RSN", "DX", "DIAGNOSIS"}
-# A search for these costs a tenth of a match of the pattern.
-_OPENS_SMALL = re.compile(r"(?i:finding|observ|impres|conclu|summary|opinion)")
+# A search for these costs a tenth of a match of the pattern, and one in small letters a tenth of that.
+_OBSERVED_STEMS = ("finding", "observ", "impres", "conclu", "summary", "opinion")
+_OPENS_SMALL = re.compile("|".join(_OBSERVED_STEMS), re.IGNORECASE)
+_ENDS_LINE = f" {MARK}"
+# What may stand before the first letter of a line that is a header.
+_BEFORE_LETTERS = f"{_ENDS_LINE}-*#>=+•·▪●0123456789.)"
 _CAPITALS = re.compile(r"[A-Z][A-Z0-9/&,()'.: -]{3,60}")
 _STOP = re.compile(r"[.;?!](?:\s+|(?=[A-Z][a-z]))")
 # "FINDINGS::"
 _COLONS = re.compile(r"(?:[^\S\n]*:)+")
 _CAPITAL_WORD = re.compile(r"(?:^|\s)[A-Z]+\s*$")
 _WORD = re.compile(r"[A-Z]+")
+_NO_SMALL_LETTERS = "".join({chr(code) for code in range(128)} - set("abcdefghijklmnopqrstuvwxyz"))
 _LAST_WORD = re.compile(r"[A-Z]+(?=\s*$)")
 # Not the colon of a time, as in "AP CHEST, 5:09 A.M.".
-_COLON = re.compile(r"(?<!\d):|:(?!\d)")
+_COLON = re.compile(r":(?:(?<!\d:)|(?!\d))")
 _REACH = 80  # a header has at most this many characters before its colon
 _NARROW = 60  # no report is wrapped at fewer characters
 
@@ -177,34 +184,6 @@ class Header(NamedTuple):
     rules: tuple[str, ...] = ()
 
 
-class _Line(NamedTuple):
-    """A line of a report as its header rules see it.
-
-    fresh: it begins the report, a paragraph or a sentence; chosen: so it does, or its first word would have fitted on
-    the line before, so that no wrapping put it here; outstanding: it is in capitals and the line before is not.
-    """
-
-    text: str
-    start: int
-    fresh: bool
-    chosen: bool
-    outstanding: bool
-
-
-def _lines(text: str) -> Iterator[_Line]:
-    lines = text.split("\n")
-    width = max(_NARROW, *map(len, lines))
-    start, before = 0, ""
-    for line in lines:
-        words = line.split(maxsplit=1)
-        fresh = not before or before[-1] in ".:;!?"
-        fitting = bool(words) and len(before) + 1 + len(words[0]) <= width
-        yield _Line(line, start, fresh, fresh or fitting, line.isupper() and not before.isupper())
-        # with the indentation, which takes room too
-        before = line.rstrip(f" {MARK}")
-        start += len(line) + 1
-
-
 def find_headers(text: str) -> list[Header]:
     """Headers of a plain text, in order. Lines are split at colons, which keeps the time linear in the text's length.
 
@@ -212,61 +191,107 @@ def find_headers(text: str) -> list[Header]:
     a view do not belong to a paragraph.
     """
     found: list[Header] = []
-    fresh = True
-    for each in _lines(text):
-        line, start, here = each.text, each.start, len(found)
-        if bare := _without_colon(each):
-            found.append(bare)
-        if ":" in line:
-            at = start
-            for piece in _COLON.split(line)[:-1]:
-                opens = at == start and len(piece) <= _REACH
-                if header := _before_colon(piece[-_REACH:], opens, opens and each.chosen):
-                    begin, kind, rules = header
-                    begin += at + max(len(piece) - _REACH, 0)
-                    if not found or begin >= found[-1].end:
-                        end = begin if kind == "topic as header" else _past_colons(text, at + len(piece))
-                        found.append(Header(begin, end, kind, rules))
-                at += len(piece) + 1
-        if not line.strip():
-            fresh = True
-        elif len(found) > here and not line[: max(found[here].start - start, 0)].strip():
-            fresh = fresh and found[here].kind == "final"
-        elif fresh and not _is_view(line.upper()):
+    lines = text.split("\n")
+    lengths = [len(line) + 1 for line in lines]
+    width = max(_NARROW, max(lengths) - 1)
+    last, paragraph = "", True
+    for line, start in zip(lines, accumulate(lengths, initial=0), strict=False):
+        before, last = last, line.rstrip(_ENDS_LINE)
+        if not last or not line.strip():
+            paragraph = True
+            continue
+        # It begins the report, a paragraph or a sentence.
+        fresh = not before or before[-1] in ".:;!?"
+        letters, colon = line.lstrip(_BEFORE_LETTERS)[:2], line.find(":") + 1
+        # Most lines go on with a sentence: no rule applies to them.
+        if not colon and not fresh and not paragraph and letters.islower():
+            continue
+        here = len(found)
+        # So it does, or its first word would have fitted on the line before, so that no wrapping put it here.
+        chosen = fresh or len(before) + 1 + len(line.split(maxsplit=1)[0]) <= width
+        # It is in capitals, and the line before is not.
+        outstanding = line.isupper() and not before.isupper()
+        bare = _in_capitals(line[:colon] or line, line) if letters.isupper() else None
+        if bare and (bare[1] != "clinical" or chosen or outstanding):
+            length, kind = bare
+            # FINAL REPORT and the like never have a colon.
+            rules = ("no colon",) if kind in OPENS or kind == "clinical" else ()
+            found.append(Header(start, start + length, kind, rules))
+        elif not colon and letters.isalpha():
+            length, kind = _without_colon(
+                line, fresh, fresh or outstanding or (chosen and letters[0].isupper())
+            )
+            if kind:
+                found.append(Header(start, start + length, kind, ("no colon",)))
+        if colon:
+            _add_with_colons(found, line, start, chosen)
+        if len(found) > here and not line[: max(found[here].start - start, 0)].strip():
+            paragraph = paragraph and found[here].kind == "final"
+        elif paragraph and not _is_view(line.upper()):
             begin = start + len(line) - len(line.lstrip(" "))
             found.insert(here, Header(begin, begin, "paragraph as header"))
-            fresh = False
+            paragraph = False
     return found
 
 
-def _past_colons(text: str, start: int) -> int:
-    found = _COLONS.match(text, start)
+def _add_with_colons(found: list[Header], line: str, start: int, chosen: bool) -> None:
+    """Add the headers with a colon that are in the line from `start` to the headers before it."""
+    at = 0
+    for piece in _COLON.split(line)[:-1]:
+        opens = not at and len(piece) <= _REACH
+        header = _before_colon(piece[-_REACH:], opens, opens and chosen)
+        after = at + len(piece)
+        if header:
+            begin, kind, rules = header
+            begin += start + max(after - _REACH, at)
+            if not found or begin >= found[-1].end:
+                end = begin if kind == "topic as header" else start + _past_colons(line, after)
+                found.append(Header(begin, end, kind, rules))
+        at = after + 1
+
+
+def _past_colons(line: str, start: int) -> int:
+    if line.find(":", start + 1) < 0:
+        return start + 1
+    found = _COLONS.match(line, start)
     return found.end() if found else start
 
 
-def _without_colon(line: _Line) -> Header | None:
-    """The header without a colon at the start of a line, or None."""
-    text, start = line.text, line.start
-    first = text.lstrip(f" {MARK}-*#>=+•·▪●0123456789.)")[:2]
-    if first.isupper() and (bare := _BARE.match(text)):
-        kind = title_kind(bare["word"] or bare["words"])
-        # FINAL REPORT and the like never have a colon.
-        return Header(start, start + bare.end(), kind, ("no colon",) if kind in OPENS else ())
-    if first.isupper() and (line.chosen or line.outstanding) and (bare := _BARE_CLINICAL.match(text)):
-        return Header(start, start + bare.end(), "clinical", ("no colon",))
-    if not first.isalpha() or ":" in text:
-        return None
+def _in_capitals(opening: str, line: str) -> tuple[int, str] | None:
+    """End and kind of the header in capitals without a colon that opens a line, or None.
+
+    opening: the line up to its first colon.
+    """
+    # A title has no colon but in brackets.
+    return _match_capitals(line if "(" in opening else opening)
+
+
+@lru_cache(4096)
+def _match_capitals(opening: str) -> tuple[int, str] | None:
+    if bare := _BARE.match(opening):
+        return bare.end(), title_kind(bare["word"] or bare["words"])
+    bare = _BARE_CLINICAL.match(opening)
+    return (bare.end(), "clinical") if bare else None
+
+
+def _without_colon(line: str, fresh: bool, alone: bool) -> tuple[int, str]:
+    """End and kind of the header in any letters that opens a line without a colon; the kind is "" if there is none.
+
+    fresh: the line begins a paragraph or a sentence; alone: the whole line may be a title.
+    """
     # A line that wrapping may have begun with such a word is text.
-    end, kind = len(text), ""
-    if line.fresh and _OPENS_SMALL.search(text[:_REACH]) and (bare := _BARE_SMALL.match(text)):
-        end, kind = bare.end(), title_kind(bare["words"])
-    elif (
-        (line.fresh or line.outstanding or (line.chosen and first[0].isupper()))
-        and len(text) <= _REACH
-        and not text.endswith(".")
-    ):
-        kind = title_kind(_LEAD.sub("", text, count=1))
-    return Header(start, start + end, kind, ("no colon",)) if kind else None
+    if fresh and _opens_small(line[:_REACH]) and (bare := _BARE_SMALL.match(line)):
+        return bare.end(), title_kind(bare["words"])
+    if alone and len(line) <= _REACH and line[-1] != ".":
+        return len(line), title_kind(_LEAD.sub("", line, count=1))
+    return len(line), ""
+
+
+def _opens_small(text: str) -> bool:
+    if not text.isascii():
+        return bool(_OPENS_SMALL.search(text))
+    small = text.lower()
+    return any(stem in small for stem in _OBSERVED_STEMS)
 
 
 @lru_cache(4096)
@@ -287,8 +312,11 @@ def _before_colon(piece: str, opens_line: bool, chosen: bool) -> tuple[int, str,
             return begin, kind, ()
     if chosen and words[:1].islower() and (kind := title_kind(words)):
         return begin, kind, ("small letters",)
-    for spelt, rules in ((piece, ()), (_LAST_WORD.sub(_meant, piece), ("misspelt",))):
-        if found := _INSIDE.search(spelt):
+    # Titles have small letters only in brackets: none starts before the last one.
+    tail = 0 if "(" in piece or not piece.isascii() else len(piece.rstrip(_NO_SMALL_LETTERS))
+    meant = _LAST_WORD.sub(_meant, piece)
+    for spelt, rules in ((piece, ()), (meant, ("misspelt",)))[: 1 + (meant != piece)]:
+        if found := _INSIDE.search(spelt, tail):
             begin, kind = found.start(), (found.lastgroup or "").replace("_", " ")
             # "SECOND STUDY:" is text; the words in front of FINDINGS: and IMPRESSION: may be, in a report all in capitals
             named = kind in OPENS and kind not in STANDS_IN
@@ -362,5 +390,8 @@ def observes(paragraph: str) -> bool:
 
 
 def _is_view(words: str) -> bool:
+    # No number is removed from the first word; most lines of text have another one.
+    if (first := _FIRST_WORD.match(words)) and first[1] not in _IN_VIEWS:
+        return False
     parts = _words(_NUMBER.sub("", words)) - _FILLER
     return parts <= _VIEW and not parts.isdisjoint(_NAMES_VIEW)
