@@ -72,7 +72,9 @@ def check_profile():
     if not any((start / folder / given).exists() for start in starts for folder in (".", "profiles")):
         known = sorted(each.parent.name for each in Path(workflow.basedir).glob("profiles/*/profile.yaml"))
         near = did_you_mean(Path(given).name, known)
-        raise WorkflowError(f"{option}: no profile {given!r}{near}; choose one of profiles/: {', '.join(known)}")
+        raise WorkflowError(
+            f"{option}: no profile {given!r}{near}; choose one of profiles/: {', '.join(known)}"
+        )
 
 
 check_project()

@@ -88,7 +88,8 @@ def read_images(store: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     # A whole file as `open_store` maps it, not a part or a copy of one; NumPy's name for the map is not public.
     mapped = getattr(store, "_mmap", None)
-    if mapped is not None and store.base is mapped and hasattr(mmap, "MADV_WILLNEED"):
+    is_whole = isinstance(store, np.memmap) and mapped is not None and store.base is mapped
+    if is_whole and hasattr(mmap, "MADV_WILLNEED"):
         start, length = store.offset % mmap.ALLOCATIONGRANULARITY, store.strides[0]
         # Advice that is not taken costs time alone.
         with suppress(OSError, ValueError):
