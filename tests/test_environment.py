@@ -41,7 +41,8 @@ def declared(requirements):
 
 def imported(*folders):
     """Packages outside the standard library that the Python files and rules below some folders import."""
-    own = {path.stem for folder in ("workflow/scripts", "tests") for path in (ROOT / folder).iterdir()}
+    folders_of_own = ("workflow/scripts", "tests", "benchmarks")
+    own = {path.stem for folder in folders_of_own for path in (ROOT / folder).iterdir()}
     # Apex is on no index: it is imported only where a setting asks for it. pydantic pins its core exactly.
     own |= {"refers", "apex", "pydantic_core"}
     modules = set()
