@@ -90,7 +90,7 @@ shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
 def asked_too(name, other):
-    """Let what a command or a profile sets for rule `other` hold for rule `name` as well: threads, resources, and -R."""
+    """Let threads and resources that a command or a profile sets for rule `other`, and its -R, hold for `name` as well."""
     if workflow.dag_settings and other in workflow.dag_settings.forcerun:
         workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, name}
     for kind in ("overwrite_threads", "overwrite_resources"):
