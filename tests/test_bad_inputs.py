@@ -361,7 +361,7 @@ STORES = [
     ("cut index", "index.parquet", None, "unreadable index file", cut("index.parquet")),
     ("index directory", "index.parquet", None, "unreadable index file", directory("index.parquet")),
     ("index without paths", "index.parquet", None, "no column 'path'", names(["0.png"], "file")),
-    ("empty index", "images.npy", None, "no image to pack", names([])),
+    ("empty index", "index.parquet", None, "without rows", names([])),
     ("traversal", "index.parquet", 1, "not a path below", names(["0.png", "a/../../b.png"])),
     ("absolute path", "index.parquet", 1, "not a path below", names(["0.png", "/etc/passwd"])),
     ("blank path", "index.parquet", 1, "not a path below", names(["0.png", ""])),
