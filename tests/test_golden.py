@@ -24,7 +24,8 @@ TRAINING = config.Training(
     precision="fp32",
     log_every=1,
     validate_every=5,
-    optimiser=config.Optimiser(lr=0.02, text_lr=0.02, decoder_lr=0.02, clip_norm=5.0),
+    # At 0.02 a weight's sixth digit moves C2L's last losses by 4e-5, more than the tolerance, and processors round differently.
+    optimiser=config.Optimiser(lr=0.005, text_lr=0.005, decoder_lr=0.005, clip_norm=5.0),
 )
 
 
