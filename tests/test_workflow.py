@@ -252,7 +252,7 @@ def test_a_finished_study_has_nothing_to_do(snakemake, demo):
 
 
 def test_fine_tunes_that_keep_a_classifier_are_repeated_with_the_others(snakemake, demo):
-    found = snakemake("-n", "tables", "--workflow-profile", "profiles/demo", "-R", "finetune")
+    found = snakemake("-n", "tables", "figures", "--workflow-profile", "profiles/demo", "-R", "finetune")
     assert found.code == 0, found.output
     assert found.jobs["finetune"] + found.jobs["finetune_kept"] == 50
     assert found.jobs["finetune_kept"] > 0
