@@ -90,9 +90,7 @@ shell.prefix("set -euo pipefail; trap : TERM INT; ")
 
 
 def asked_too(name, other):
-    """Let threads and resources that a command or a profile sets for rule `other`, and its -R, hold for `name` as well."""
-    if workflow.dag_settings and other in workflow.dag_settings.forcerun:
-        workflow.dag_settings.forcerun = {*workflow.dag_settings.forcerun, name}
+    """Let the threads and resources that a command or a profile sets for rule `other` hold for rule `name` as well."""
     for kind in ("overwrite_threads", "overwrite_resources"):
         found = dict(getattr(workflow.resource_settings, kind))
         if other in found and name not in found:

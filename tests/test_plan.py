@@ -25,7 +25,13 @@ from refers.model.encoders import build_encoder
 from refers.planning import plan
 from refers.planning.costs import GPU_RULES, START, Cost, CostModel
 from refers.planning.jobs import Job, finetune_key, jobs_of, pretrain_key, speed_key
-from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
+from refers.planning.step_costs import (
+    ATTENTION,
+    context_of,
+    cost_of_finetuning,
+    cost_of_pretraining,
+    speed_of_steps,
+)
 from refers.provenance.run_record import digest
 from refers.study import paths
 from refers.study.check import check
@@ -189,7 +195,7 @@ def test_fake_tensors_cost_what_real_ones_cost(name, small_model, context, elsew
         "labels": torch.zeros(4, len(context.label_names)),
         "word": torch.zeros(4, dtype=torch.int64),
     }
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with counter:
         objective(batch)["loss"].backward()
     assert found["flops"] == pytest.approx(counter.get_total_flops(), rel=0.02)
@@ -234,7 +240,7 @@ def test_a_residual_network_is_counted_too(elsewhere):
     sizes = config.ResNet(architecture="resnet18", image_size=64)
     found = elsewhere(cost_of_finetuning, sizes, config.Training(batch_size=2))
     model = Classifier(build_encoder(sizes), 14, 0.0)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     with counter:
         model(torch.rand(2, 1, 64, 64)).sum().backward()
     assert found["flops"] == counter.get_total_flops()

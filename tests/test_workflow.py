@@ -251,14 +251,6 @@ def test_a_finished_study_has_nothing_to_do(snakemake, demo):
     assert "Nothing to be done" in snakemake("-n", "tables", *DEMO).output
 
 
-def test_fine_tunes_that_keep_a_classifier_are_repeated_with_the_others(snakemake, demo):
-    found = snakemake("-n", "tables", "figures", "--workflow-profile", "profiles/demo", "-R", "finetune")
-    assert found.code == 0, found.output
-    assert found.jobs["finetune"] + found.jobs["finetune_kept"] == 50
-    assert found.jobs["finetune_kept"] > 0
-    assert "pretrain" not in found.jobs
-
-
 @pytest.mark.parametrize("spelling", [["--workflow-profile", "profiles/dmeo"], ["--workflow-prof=dmeo"]])
 def test_a_profile_that_is_not_there_is_one_line_with_the_nearest(snakemake, spelling):
     found = snakemake("-n", "tables", *spelling)

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from refers import config
 from refers.config.study import PACKAGE, Reports
@@ -33,6 +33,16 @@ from refers.model.encoders import build_encoder
 from refers.planning.step_times import Timed, time_steps
 from refers.study.bert_files import package_folder
 from refers.training.task import Task
+
+# Attention on CPUs, which torch 2.10, the newest for CUDA 12, does not count.
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: (
+        sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, query, key, value, *_, **__: (
+        sdpa_backward_flop_count(grad, query, key, value)
+    ),
+}
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
@@ -140,7 +150,7 @@ def cost_of_step(
     parameters = sum(tensor.numel() for tensor in module.parameters())
     with FakeTensorMode(allow_non_fake_inputs=True), full_masks():
         pretend(module, "cpu")
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
         with counter:
             value = loss(module, "cpu")
             forward = counter.get_total_flops()
