@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import pyarrow.csv
-from mimic_full_size import SCRIPTS, generate, processor_seconds
+from mimic_full_size import SCRIPTS, generate, parser_of, processor_seconds
 from refers.data.adapters.mimic import CLASSES, JPG
 
 WANTED = {
@@ -29,11 +29,7 @@ WANTED = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--folder", type=Path, default=Path("/dev/shm"), help="where a temporary folder is made"
-    )
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

@@ -33,12 +33,18 @@ TEXTS = 3000  # different ones; a study's number makes each report its own
 SECONDS, GIGABYTES = 90, 1.5
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """Options of a benchmark on generated data: where, and how large."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
         "--folder", type=Path, default=Path("/dev/shm"), help="where a temporary folder is made"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full size")
+    return parser
+
+
+def parse_args() -> argparse.Namespace:
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 

@@ -14,6 +14,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from refers.columns import NUMBER
 from refers.errors import UserError, first_line
 
 # Scripts that write the files that jobs share.
@@ -222,6 +223,14 @@ def check_column(good: Any, origin: str | Path, frame: Any, column: str, what: s
         raise UserError(
             f"{origin}: row {frame.index[row]}: {column} {frame[column].tolist()[row]!r} {what}; {remedy}"
         )
+
+
+def as_whole_numbers(origin: str | Path, frame: Any, columns: Collection[str], remedy: str) -> None:
+    """Turn columns of texts of a pandas frame into int64, in place; it raises as `check_column` at the first that is no number."""
+    for column in columns:
+        good = frame[column].str.fullmatch(NUMBER)
+        check_column(good, origin, frame, column, "is not a whole number", remedy)
+        frame[column] = frame[column].astype("int64")
 
 
 def read_json(path: str | Path, maker: str = "the job that writes it") -> Any:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from refers.array_files import read_npz
-from refers.columns import LABEL, NUMBER
+from refers.columns import LABEL
 from refers.data.index import aspects, read_index
 from refers.data.leakage import picture_digests
 from refers.data.splits import hash_order
 from refers.data.store import expect_rows, open_store, read_quarantine
 from refers.errors import UserError
-from refers.files import MAKERS, check_column, file_digest, read_frame
+from refers.files import MAKERS, as_whole_numbers, check_column, file_digest, read_frame
 
 SHUFFLE = 0  # seed of the draw of other studies' reports
 # Of a pool: views that are radiographs, and the share of patients that validates where no validation set of the study does.
@@ -121,10 +121,7 @@ class MimicStudies:
         table = read_frame(path, "visual words", ["image_id", "x", "y", "size", "label", "split"], ["rank"])
         if table.empty:
             raise UserError(f"{path}: no visual words; {WORDS_REMEDY}")
-        for name in ("x", "y", "size", "label"):
-            good = table[name].str.fullmatch(NUMBER)
-            check_column(good, path, table, name, "is not a whole number", WORDS_REMEDY)
-            table[name] = table[name].astype(np.int64)
+        as_whole_numbers(path, table, ("x", "y", "size", "label"), WORDS_REMEDY)
         good = table["split"].isin(["train", "val"])
         check_column(good, path, table, "split", "is neither train nor val", WORDS_REMEDY)
         known = pd.Series(np.arange(len(self.rows)), index=self.image_ids[self.rows])

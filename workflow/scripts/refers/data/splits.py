@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refers.columns import LABEL, NUMBER
+from refers.columns import LABEL
 from refers.config import Split
 from refers.data.index import SIZES, are_sizes, are_texts
 from refers.data.released_lists import LIST_NAMES, read_list, rows_of
 from refers.errors import UserError
-from refers.files import MAKERS, check_column, read_frame, read_parquet
+from refers.files import MAKERS, as_whole_numbers, check_column, read_frame, read_parquet
 
 PARTS = ("train", "val", "test")
 LABELS = {"positive": 1, "negative": 0}
@@ -162,12 +162,9 @@ def read_subset(path: Path, split: pd.DataFrame, origin: Path, seed: int | None 
     Raises:
         UserError: as `read_rows`; or the file names no image of this seed, one twice, or one that is not in the training set.
     """
-    remedy = "delete it and rerun label_subset.py"
+    remedy = f"delete it and rerun {MAKERS['subset']}"
     subset = read_frame(path, "subset", ["image_id"], ["row", "seed"])
-    for name in {"row", "seed"} & {*subset}:
-        good = subset[name].str.fullmatch(NUMBER)
-        check_column(good, path, subset, name, "is not a whole number", remedy)
-        subset[name] = subset[name].astype(np.int64)
+    as_whole_numbers(path, subset, [name for name in ("row", "seed") if name in subset], remedy)
     if "seed" in subset and len(subset):
         subset = subset[subset["seed"] == (subset["seed"].iloc[0] if seed is None else seed)]
     if subset.empty:

@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from refers.array_files import read_npz
 from refers.errors import UserError
-from refers.files import atomic_path, check_column, file_digest, read_frame
+from refers.files import MAKERS, atomic_path, check_column, file_digest, read_frame
 
 # Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
 OVERLAP = ["image_id", "class", "score", "iou", "area"]
-AGAIN = "delete it and rerun attend.py"
+AGAIN = f"delete it and rerun {MAKERS['overlaps']}"
 NO_BOX = "undefined: no test image has a radiologist's box"
 
 

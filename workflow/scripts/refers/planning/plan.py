@@ -53,15 +53,15 @@ def report(studies: dict[str, Study], measured: dict, resources: dict[str, dict]
         tiers.append(_tier(tier.title, changed, measured, resources, tier.methods, tier.cells, tier.targets))
     jobs, model = jobs_of(study), CostModel(study, measured, resources)
     costs = {target: model.estimate(job) for target, job in jobs.items()}
-    tables, main = jobs_of(study, targets=["tables"]), _main_methods(study)
+    default, main = jobs_of(study, targets=["tables"]), _main_methods(study)
     path = critical_path(jobs, costs)
     gpu_hours = sum(costs[target].seconds for target, job in jobs.items() if job.rule in GPU_RULES) / HOUR
     return {
         "device": device_line(study, measured) + checked_line(model, measured),
         "published": published_line(study, costs),
         "tiers": tiers,
-        "parts": _parts(study, tables, costs, main),
-        "savings": _savings(study, tables, costs, main),
+        "parts": _parts(study, default, costs, main),
+        "savings": _savings(study, default, costs, main),
         "schedules": [_schedule(gpus, gpu_hours, path) for gpus in study.config.plan.gpus],
         "critical_path": path,
         "methods": _methods(study, jobs, costs),
