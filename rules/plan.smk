@@ -29,10 +29,12 @@ rule calibrate:
         config=steps_config,
         methods=STUDY.priced_methods,
         steps=CONFIG.plan.steps,
+        # no output: Snakemake would delete it before the job runs
+        cache=str(STUDY.resolve(paths.STEP_CACHE)),
         code=code_of("calibrate", methods=priced_objectives()),
     shell:
         "python workflow/scripts/calibrate.py --config {params.config:q} --methods {params.methods:q} --steps {params.steps:q}"
-        " --demo {input.demo:q} --out {output:q} 2>&1 | tee {log:q}"
+        " --demo {input.demo:q} --cache {params.cache:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule plan:

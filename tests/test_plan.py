@@ -22,9 +22,10 @@ from refers.config.read import read_files
 from refers.errors import UserError
 from refers.model.classifier import Classifier
 from refers.model.encoders import build_encoder
-from refers.planning import plan
+from refers.planning import plan, step_cache
 from refers.planning.costs import GPU_RULES, START, Cost, CostModel
 from refers.planning.jobs import Job, finetune_key, jobs_of, pretrain_key, speed_key
+from refers.planning.step_cache import StepCache
 from refers.planning.step_costs import (
     ATTENTION,
     context_of,
@@ -286,6 +287,23 @@ def test_real_steps_have_a_speed(small_model, elsewhere):
     assert (found["steps"], found["batch"], found["kind"]) == (3, 4, "cpu")
     flops = elsewhere(cost_of_finetuning, small_model, config.Training(batch_size=4))["flops"]
     assert found["flops_per_second"] * found["seconds_per_step"] == pytest.approx(flops)
+
+
+def test_a_kind_of_step_is_counted_once(tmp_path, monkeypatch):
+    counted = []
+
+    def costs(code, key="a"):
+        monkeypatch.setattr(step_cache, "code_of", lambda script, methods: code)
+        count = lambda: counted.append(key) or {"flops": len(counted)}  # noqa: E731
+        return StepCache(tmp_path).get(key, count, "refers")["flops"]
+
+    assert [costs("now"), costs("now"), costs("now", "b"), costs("now")] == [1, 1, 2, 1]
+    assert costs("later") == 3, "other code counts anew"
+    file = tmp_path / "a.json"
+    for damaged in ("{", "[]", file.read_text().replace('"flops": 3', '"flops": 8')):
+        file.write_text(damaged)
+        assert costs("later") == len(counted), "a damaged file counts as none"
+    assert len(counted) == 6
 
 
 @pytest.mark.parametrize("device", ["cuda", "auto", "cpu"])

@@ -2,22 +2,26 @@
 
 In: configs of studies. Out: steps.json with FLOPs, parameters and GPU memory of every kind of step, counted on fake
 tensors, and the FLOP/s of twenty real steps with every kind of encoder, on the device that the study asks for or, where
-that is a GPU and there is none, on CPUs, labelled so. No data are needed.
+that is a GPU and there is none, on CPUs, labelled so. What an earlier calibration counted for the same kind of step is taken
+from the cache. No data are needed.
 """
 
 import argparse
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from refers import config
 from refers.arguments import Arguments, whole
 from refers.config.read import read_files
-from refers.config.study import TrainingPart
+from refers.config.study import Reports, TrainingPart
 from refers.errors import UserError, run
 from refers.files import write_json
 from refers.planning.jobs import finetune_key, pretrain_key, speed_key
+from refers.planning.step_cache import StepCache
 from refers.planning.step_costs import context_of, cost_of_finetuning, cost_of_pretraining, speed_of_steps
 from refers.study.check import check
 from refers.study.study import Study
@@ -34,6 +38,9 @@ def parse_args() -> argparse.Namespace:
         "--steps", type=whole(0, 1000), required=True, help="real steps to time per encoder; 0 times none"
     )
     parser.add_argument("--demo", type=Path, nargs="+", default=[], help="config files of the demo, in order")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="folder of what earlier calibrations counted"
+    )
     parser.add_argument("--out", type=Path, required=True, help="steps.json")
     return parser.parse_args()
 
@@ -46,8 +53,9 @@ def main() -> None:
         demo = check(read_files(args.demo))
         studies.append((demo, demo.priced_methods))
     device = device_of([study for study, _ in studies])
+    cache = StepCache(args.cache)
     for study, methods in studies:
-        count_steps(study, methods, steps)
+        count_steps(study, methods, cache, steps)
         time_steps(study, methods, device, args.steps, speeds)
     write_json(args.out, {"torch": torch.__version__, "steps": steps, "speeds": speeds})
 
@@ -68,25 +76,31 @@ def device_of(studies: list[Study]) -> torch.device:
     return device
 
 
-def count_steps(study: Study, methods: list[str], found: dict[str, dict]) -> None:
+def count_steps(study: Study, methods: list[str], cache: StepCache, found: dict[str, dict]) -> None:
     """Add the costs of every kind of step of these methods that `found` lacks."""
+    for method in methods:
+        if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
+            settings = study.pretrain_settings(method)
+            count = partial(pretraining_step, settings, study.config.text)
+            cost = cache.get(key, count, settings.objective)
+            found[key] = {"method": method, **cost}
+            if reason := cost.get("uncounted"):
+                print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
+            else:
+                print(f"{method}: {cost['flops'] / 1e9:,.0f} GFLOP per pre-training step", flush=True)
+        model = study.model_settings(method)
+        for cell in study.cells:
+            if (key := finetune_key(study, method, *cell)) not in found:
+                training = study.finetune_settings(method, *cell).training
+                cost = cache.get(key, partial(cost_of_finetuning, model, training))
+                found[key] = {"method": method, **cost}
+
+
+def pretraining_step(settings: config.Pretrain, text: Reports) -> dict[str, Any]:
+    """Cost of a pre-training step with a study's `text` settings."""
     with tempfile.TemporaryDirectory() as folder:
-        for method in methods:
-            if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
-                settings = study.pretrain_settings(method)
-                context = context_of(Path(folder), study.config.text, settings.words.count)
-                found[key] = {"method": method, **cost_of_pretraining(settings, context)}
-                if reason := found[key].get("uncounted"):
-                    print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
-                else:
-                    print(
-                        f"{method}: {found[key]['flops'] / 1e9:,.0f} GFLOP per pre-training step", flush=True
-                    )
-            for cell in study.cells:
-                if (key := finetune_key(study, method, *cell)) not in found:
-                    settings = study.finetune_settings(method, *cell)
-                    model = study.model_settings(method)
-                    found[key] = {"method": method, **cost_of_finetuning(model, settings.training)}
+        context = context_of(Path(folder), text, settings.words.count)
+        return cost_of_pretraining(settings, context)
 
 
 def time_steps(
@@ -96,13 +110,13 @@ def time_steps(
     device = choose_device("cpu") if study.config.device == "cpu" else device
     for method in methods if steps else []:
         for cell in study.cells:
-            settings = study.finetune_settings(method, *cell)
-            key = speed_key(study, method, settings.training.precision)
+            training = study.finetune_settings(method, *cell).training
+            key = speed_key(study, method, training.precision)
             if key in found:
                 continue
             model = study.model_settings(method)
             try:
-                speed = speed_of_steps(model, settings.training, device, steps)
+                speed = speed_of_steps(model, training, device, steps)
             except UserError as error:  # a precision that this machine lacks
                 print(f"{method}: not timed: {error}", flush=True)
                 continue

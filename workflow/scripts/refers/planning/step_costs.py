@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from refers import config
@@ -46,8 +47,9 @@ ATTENTION = {
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
-# A CPU is timed on the batch that takes this many seconds, of at least so many images: a full batch would take minutes.
-CPU_STEP, CPU_BATCH = 0.5, 4
+# A CPU is timed on the batch that takes this many seconds, of at least so many images, for so many seconds in all: its speed
+# tells hours from days, and a full batch would take minutes.
+CPU_STEP, CPU_BATCH, CPU_SECONDS = 0.5, 4, 2.0
 Loss = Callable[[nn.Module, str], Tensor]
 
 
@@ -94,7 +96,9 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
     An objective that asks for the contents of a tensor, as `int(tensor)` does, cannot be counted: `uncounted` is then
     the only entry and says why.
     """
-    objective = build_objective(settings.objective, build_encoder(settings.model), settings.settings, context)
+    with Unfilled():
+        encoder = build_encoder(settings.model)
+        objective = build_objective(settings.objective, encoder, settings.settings, context)
     if isinstance(objective, Restoration):
         # distortions are freed before the step begins
         objective.distort = torch.clone
@@ -123,7 +127,8 @@ def cost_of_pretraining(settings: config.Pretrain, context: Context) -> dict[str
 
 def cost_of_finetuning(model: config.Model, training: config.Training, classes: int = 14) -> dict[str, Any]:
     """Cost of a fine-tuning step; see `cost_of_step`."""
-    classifier = Classifier(build_encoder(model), classes, 0.0)
+    with Unfilled():
+        classifier = Classifier(build_encoder(model), classes, 0.0)
     batch = training.batch_size
 
     def loss(module: nn.Module, device: str) -> Tensor:
@@ -191,18 +196,19 @@ def speed_of_steps(
 ) -> dict[str, Any]:
     """FLOP/s of fine-tuning steps on a device: `steps` of them are timed, fewer where they would take over `seconds`.
 
-    A batch that takes a CPU too long is made smaller: see `batch`; one that does not fit into a GPU is split, as in a run.
+    A CPU has CPU_SECONDS, and a batch that takes it too long is made smaller: see `batch`; one that does not fit into a GPU is split, as in a run.
 
     Raises:
         UserError: one image does not fit into memory, or this machine lacks the precision.
     """
     cost = cost_of_finetuning(model, training)
-    batch = cost["batch"]
+    batch, taken = cost["batch"], None
     if device.type == "cpu":
-        probe = min(batch, CPU_BATCH)
-        image = min(_timed(model, training, device, probe, 2, 0).seconds) / probe
-        batch = max(probe, min(batch, int(CPU_STEP / image)))
-    taken = _timed(model, training, device, batch, steps, seconds)
+        probe, seconds = min(batch, CPU_BATCH), CPU_SECONDS
+        taken = _timed(model, training, device, probe, steps, seconds / 2)
+        batch = max(probe, min(batch, int(CPU_STEP / min(taken.seconds) * probe)))
+    if taken is None or batch != probe:
+        taken = _timed(model, training, device, batch, steps, seconds)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {
         "flops_per_second": cost["flops"] / cost["batch"] * batch / taken.median,
@@ -252,6 +258,15 @@ def cuda_autocast(precision: str) -> Generator[None]:
         torch.autocast_decrement_nesting()
         torch.clear_autocast_cache()
         torch.set_autocast_enabled("cuda", False)
+
+
+class Unfilled(TorchFunctionMode):
+    """Leaves weights as memory was found: they are replaced before anybody reads them, and random ones take seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.uniform_, Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def pretend(module: nn.Module, device: str) -> None:

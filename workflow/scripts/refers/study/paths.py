@@ -86,6 +86,7 @@ PREFLIGHT = "<results>/preflight.json"
 UNREADABLE = "<logs>/unreadable.csv"
 EXPLANATION = "<results>/explain/{method}/{dataset}/{ratio}pct.md"
 STEP_COSTS = "<results>/plan/steps.json"
+STEP_CACHE = "<interim>/step_costs"  # folder of what earlier calibrations counted
 PLAN = "<results>/plan/plan.{form}"  # json, csv, md
 GPU_CHECK = "<results>/gpu_check.{form}"  # json, csv, md
 AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
