@@ -9,6 +9,7 @@ import shlex
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
@@ -256,6 +257,17 @@ def is_as_packed(path):
             print(f"{path}: hashing {size:.1f} GB, once, to know whether it changed", file=sys.stderr)
         return stated == large_file_digest(path)
     return False
+
+
+def with_pages(megabytes):
+    """Memory of a job that reads image stores: what it allocates, and on a cluster the stores, since a scheduler charges the
+    pages of a mapped file to the job that reads them; with less they leave the memory and are read again."""
+
+    def answer(wildcards, input):
+        read = [input.store] if isinstance(input.store, str) else input.store
+        return megabytes + (sum(map(os.path.getsize, read)) // 2**20 if workflow.non_local_exec else 0)
+
+    return answer
 
 
 def stores(question):
@@ -861,15 +873,16 @@ def priced_objectives():
 
 
 def resources_of_rules(wildcards):
-    """Threads and memory that each rule asks for, where they are plain numbers."""
+    """Threads and memory that each rule asks for, without the pages of image stores; what a command line gives as an
+    expression is left out."""
     found = {}
     for each in workflow.rules:
         asked = {"threads": each.resources.get("_cores"), "mem_mb": each.resources.get("mem_mb")}
-        found[each.name] = {
-            name: resource.value
-            for name, resource in asked.items()
-            if resource and not resource.is_evaluable()
-        }
+        found[each.name] = {}
+        for name, resource in asked.items():
+            with contextlib.suppress(TypeError, WorkflowError):
+                if resource:
+                    found[each.name][name] = resource.evaluate({}, input=SimpleNamespace(store=[])).value
     return as_json(found)
 
 

@@ -49,7 +49,7 @@ rule attend:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=with_pages(8000),
         runtime=60,
     params:
         download=lambda wildcards: STUDY.folder(source_of_figure(wildcards)),

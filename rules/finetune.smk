@@ -24,7 +24,7 @@ rule finetune:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=with_pages(8000),
         runtime="3d",
     params:
         config=finetune_config,

@@ -24,7 +24,7 @@ rule pilot:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=24000,
+        mem_mb=with_pages(24000),
         runtime="1d",
     params:
         config=pretrain_config,

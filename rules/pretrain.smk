@@ -5,7 +5,7 @@ rule pool_images:
     """Images of several downloads to pre-train on, without those of the test sets of the study."""
     input:
         indexes=of_pool_sources(paths.INDEX),
-        stores=stores(of_pool_sources(paths.IMAGES)),
+        store=stores(of_pool_sources(paths.IMAGES)),
         manifests=of_pool_sources(paths.MANIFEST),
         splits=lambda wildcards: [path for _, path in splits_of_pool(wildcards)],
     output:
@@ -20,14 +20,14 @@ rule pool_images:
         "../envs/refers.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=with_pages(4000),
         runtime=120,
     params:
         sources=sources_of_pool,
         split_sources=lambda wildcards: [source for source, _ in splits_of_pool(wildcards)],
         code=code_of("pool_images"),
     shell:
-        "python workflow/scripts/pool_images.py --sources {params.sources:q} --indexes {input.indexes:q} --stores {input.stores:q}"
+        "python workflow/scripts/pool_images.py --sources {params.sources:q} --indexes {input.indexes:q} --stores {input.store:q}"
         " --manifests {input.manifests:q} --splits {input.splits:q} --split-sources {params.split_sources:q}"
         " --out {output.store:q} --index {output.index:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"
 
@@ -49,7 +49,7 @@ rule discover_words:
         "../envs/refers.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
+        mem_mb=with_pages(4000),
         runtime=60,
     params:
         config=words_config,
@@ -86,7 +86,7 @@ rule pretrain:
     threads: 4
     resources:
         gpu=1,  # several GPUs share a batch; the profile of a machine sets their number
-        mem_mb=24000,  # the store is memory-mapped; page cache is not counted
+        mem_mb=with_pages(24000),
         runtime="5d",
     params:
         config=pretrain_config,

@@ -21,7 +21,7 @@ rule extract_features:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=with_pages(8000),
         runtime="4h",
     params:
         config=features_config,

@@ -282,7 +282,7 @@ def test_a_step_of_the_published_study_fits_into_22_gigabytes(name, published_te
 
 def test_real_steps_have_a_speed(small_model, elsewhere):
     found = elsewhere(
-        speed_of_steps, small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3
+        speed_of_steps, small_model, config.Training(batch_size=4), torch.device("cpu"), steps=3, seconds=600
     )
     assert (found["steps"], found["batch"], found["kind"]) == (3, 4, "cpu")
     flops = elsewhere(cost_of_finetuning, small_model, config.Training(batch_size=4))["flops"]

@@ -47,9 +47,9 @@ ATTENTION = {
 
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
-# A CPU is timed on the batch that takes this many seconds, of at least so many images, for so many seconds in all: its speed
-# tells hours from days, and a full batch would take minutes.
-CPU_STEP, CPU_BATCH, CPU_SECONDS = 0.5, 4, 2.0
+# A CPU is timed on the batch that takes this many seconds, of at least so many images: a full batch would take minutes.
+CPU_STEP, CPU_BATCH = 0.5, 4
+SECONDS = {"cpu": 2.0, "cuda": 20.0}  # of timed steps
 Loss = Callable[[nn.Module, str], Tensor]
 
 
@@ -192,20 +192,26 @@ def _peak(module: nn.Module, loss: Loss, training: config.Training, parts: int) 
 
 
 def speed_of_steps(
-    model: config.Model, training: config.Training, device: torch.device, steps: int = 20, seconds: float = 20
+    model: config.Model,
+    training: config.Training,
+    device: torch.device,
+    steps: int = 20,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """FLOP/s of fine-tuning steps on a device: `steps` of them are timed, fewer where they would take over `seconds`.
 
-    A CPU has CPU_SECONDS, and a batch that takes it too long is made smaller: see `batch`; one that does not fit into a GPU is split, as in a run.
+    `seconds` is by default that of SECONDS. A batch that takes a CPU too long is made smaller: see `batch`; one that does not
+    fit into a GPU is split, as in a run.
 
     Raises:
         UserError: one image does not fit into memory, or this machine lacks the precision.
     """
     cost = cost_of_finetuning(model, training)
     batch, taken = cost["batch"], None
+    seconds = seconds or SECONDS[device.type]
     if device.type == "cpu":
-        probe, seconds = min(batch, CPU_BATCH), CPU_SECONDS
-        taken = _timed(model, training, device, probe, steps, seconds / 2)
+        probe = min(batch, CPU_BATCH)
+        taken = _timed(model, training, device, probe, steps, seconds)
         batch = max(probe, min(batch, int(CPU_STEP / min(taken.seconds) * probe)))
     if taken is None or batch != probe:
         taken = _timed(model, training, device, batch, steps, seconds)
