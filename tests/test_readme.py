@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "workflow/scripts/refers"
 DOCUMENTS = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+SHOWN = "".join((ROOT / name).read_text() for name in ("README.md", "docs/usage.md"))
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", SHOWN, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.split(" #")[0].strip()
     for block in BLOCKS
@@ -20,8 +21,8 @@ COMMANDS = [
     if line.split("#")[0].strip()
 ]
 PROMISED = [
-    "snakemake --cores 8 --resources=gpu=1 tables",
-    "snakemake results/cells/refers/nih/1pct/auc.json --cores 8 --resources gpu=1",
+    "snakemake --cores 8",
+    "snakemake results/cells/refers/nih/1pct/auc.json --cores 8",
     "snakemake tables --cores 8 --sdm conda",
     "make demo",
     "make test",
@@ -83,6 +84,13 @@ def test_the_readme_links_every_document():
     assert {path.relative_to(ROOT).as_posix() for path in DOCUMENTS} - linked == {"README.md"}
 
 
+def test_the_readme_can_be_read_in_one_sitting():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 220
+    headings = [line[3:] for line in lines if line.startswith("## ")]
+    assert headings[:6] == ["Installation", "Usage", "Data", "Results", "Extending", "Limitations"]
+
+
 def test_the_readme_names_the_pythons_of_the_lock():
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     low, high = map(int, re.findall(r"3\.(\d+)", required))
@@ -127,5 +135,5 @@ def test_no_package_has_more_than_twelve_files():
 
 
 def test_the_readme_names_every_package():
-    layout = (ROOT / "README.md").read_text().split("## Repository layout")[1].split("## Methods")[0]
+    layout = (ROOT / "README.md").read_text().split("## Extending")[1].split("## Limitations")[0]
     assert set(re.findall(r"^  (\w+)/ ", layout, re.MULTILINE)) == packages()
