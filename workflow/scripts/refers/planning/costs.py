@@ -105,8 +105,8 @@ class CostModel:
 
     def estimate(self, job: Job) -> Cost:
         """The cost of a job; a measurement replaces an estimate."""
-        cost = self._unmeasured(job)
-        seconds, ram = self._measured(job)
+        cost = self.expected(job)
+        seconds, ram = self.benchmark(job)
         if seconds is None:
             return cost
         return replace(cost, seconds=seconds, source="measured", ram_mib=ram, fast=None)
@@ -134,7 +134,7 @@ class CostModel:
 
     # ---- measured
 
-    def _measured(self, job: Job) -> tuple[float | None, float | None]:
+    def benchmark(self, job: Job) -> tuple[float | None, float | None]:
         """Seconds and MiB of a job's last run, if that was a complete one with the current settings."""
         try:
             text = Path(job.benchmark).read_text(encoding="utf-8")
@@ -178,7 +178,8 @@ class CostModel:
 
     # ---- estimated
 
-    def _unmeasured(self, job: Job) -> Cost:
+    def expected(self, job: Job) -> Cost:
+        """The cost of a job as if it had never run."""
         if job.rule in ("pilot", "pretrain"):
             return self._pretraining(job)
         if job.rule == "finetune":
@@ -278,7 +279,7 @@ class CostModel:
         else:
             total = self.studies if step["unit"] == "study" else self._images_to_pretrain(method)
             train, val = round(total * (1 - held_out)), round(total * held_out)
-        flops, validation = (runs * part for part in self._training(training, step, train, val))
+        flops, validation = (runs * part for part in self.training_flops(training, step, train, val))
         key = (pretrain_key(self.study, method), training.compile)
         speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
@@ -307,7 +308,7 @@ class CostModel:
         step = self._step(key[0])
         sizes, seeds = self.sizes(dataset), len(self.study.seeds)
         train = max(1, round(sizes["train"] * ratio / 100))
-        flops, validation = self._training(training, step, train, sizes["val"])
+        flops, validation = self.training_flops(training, step, train, sizes["val"])
         flops += step["forward_flops"] / step["batch"] * (sizes["val"] + sizes["test"])
         speed, source = self.speed(method, training.precision, key)
         encoder = FLOAT * step["encoder_parameters"]
@@ -325,15 +326,19 @@ class CostModel:
             validation / flops,
         )
 
-    def _training(self, training: config.Training, step: dict, train: int, val: int) -> tuple[float, float]:
+    def training_flops(
+        self, training: config.Training, step: dict, train: int, val: int
+    ) -> tuple[float, float]:
         """FLOPs of a training run, and of its validations: its steps, and a forward pass over the held-out items at each."""
         batch = min(training.batch_size, train)
-        whole, rest = divmod(train, batch)
-        epoch = whole + (rest > 0 and training.last_batch == "keep")
-        validations = 1 + len(training.validation_steps(epoch))
         item, forward = step["flops"] / step["batch"], step["forward_flops"] / step["batch"]
-        held_out = validations * val * forward
+        held_out = self.validations(training, train) * val * forward
         return training.steps * batch * item + held_out, held_out
+
+    def validations(self, training: config.Training, train: int) -> int:
+        """Validations of a run on `train` items, that of the untrained module among them."""
+        whole, rest = divmod(train, min(training.batch_size, train))
+        return 1 + len(training.validation_steps(whole + (rest > 0 and training.last_batch == "keep")))
 
     def gpu_bytes(self, step: dict, key: tuple[str, bool]) -> float:
         """Peak of a step's memory: what gpu_check measured, or the estimate."""
