@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from helpers import DOWNLOADS, NIH_ROWS, VBD, write_dicom, write_text
+from helpers import DOWNLOADS, NIH_ROWS, VBD, recode, write_dicom, write_text
 from PIL import Image
 from pydicom import dcmread, uid
 from pydicom.encaps import encapsulate
@@ -193,6 +193,10 @@ def _encoded(syntax: str, form: str) -> Callable[[Path], Path]:
     return make
 
 
+def _recoded(syntax: str) -> Callable[[Path], Path]:
+    return lambda folder: recode(write_dicom(folder / "a.dicom", DEEP), syntax)
+
+
 def _rle(folder: Path) -> Path:
     path = write_dicom(folder / "a.dicom", DEEP)
     data = dcmread(path)
@@ -231,6 +235,9 @@ IMAGES = tuple(
         "DICOM, deflated": _encoded("DeflatedExplicitVRLittleEndian", ""),
         "DICOM, JPEG": _encoded("JPEGBaseline8Bit", "JPEG"),
         "DICOM, JPEG 2000": _encoded("JPEG2000Lossless", "JPEG2000"),
+        "DICOM, JPEG of 12 bits": _recoded("JPEGExtendedProcess2_4"),
+        "DICOM, JPEG lossless": _recoded("JPEGLosslessProcess14_1"),
+        "DICOM, JPEG-LS": _recoded("JPEGLSLossless"),
     }.items()
 )
 
