@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 from helpers import recode, write_dicom
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from pydicom import dcmread, uid
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -348,6 +350,31 @@ def recoded(syntax: str, make: Callable[[Path], Path]) -> Callable[[Path], Path]
     return lambda folder: recode(make(folder), syntax)
 
 
+def with_precision(bits: int, make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """A file whose lossless JPEG stream states other bits per value, at which GDCM would end the process."""
+
+    def change(folder: Path) -> Path:
+        path = make(folder)
+        content = bytearray(path.read_bytes())
+        content[content.index(b"\xff\xc3") + 4] = bits
+        path.write_bytes(content)
+        return path
+
+    return change
+
+
+def extended(folder: Path) -> Path:
+    """pydicom's own example of 12 bits: nothing installed here writes such a stream."""
+    return Path(shutil.copy(str(get_testdata_file("JPGExtended.dcm")), folder / "a.dcm"))
+
+
+def is_bone_scan(grey: np.ndarray) -> None:
+    """As libjpeg decodes pydicom's example of 12 bits: values up to 264, 14.37 on average, the largest at 107,919."""
+    assert grey.shape == (1024, 256)
+    assert grey.ravel()[107_919] == 255
+    assert abs(grey.mean() - 14.37 / 264 * 255) < 0.05
+
+
 def stream_of(image: np.ndarray, form: str) -> bytes:
     opened = io.BytesIO()
     options = {"quality": 100} if form == "JPEG" else {"irreversible": False, "no_jp2": True}
@@ -544,10 +571,28 @@ CASES = [
     # codings
     Case("JPEG 2000", encoded("JPEG2000Lossless", JPEG2000), decode, is_ramp),
     Case("JPEG Extended of 8 bits", encoded("JPEGExtended12Bit", JPEG), decode, is_ramp),
-    Case("JPEG Extended of 12 bits", recoded("JPEGExtendedProcess2_4", dicom(DEEP12, 12)), decode, is_ramp),
+    Case("JPEG Extended of 12 bits", extended, decode, is_bone_scan),
+    # GDCM writes 16 where the standard has 8 and 12.
+    Case(
+        "JPEG Extended of 16 bits",
+        recoded("JPEGExtendedProcess2_4", dicom(DEEP12, 12)),
+        decode,
+        refused("a.dcm", "16 bits per value"),
+    ),
+    Case(
+        "JPEG lossless of 17 bits",
+        with_precision(17, recoded("JPEGLosslessProcess14_1", dicom(DEEP12, 12))),
+        decode,
+        refused("a.dcm", "17 bits per value"),
+    ),
     *(
         Case(f"{syntax} of {bits} bits", recoded(syntax, dicom(pixels, bits)), decode, is_ramp)
-        for syntax in ("JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless")
+        for syntax in (
+            "JPEGLosslessProcess14",
+            "JPEGLosslessProcess14_1",
+            "JPEGLSLossless",
+            "JPEG2000Lossless",
+        )
         for pixels, bits in ((RAMP, 8), (DEEP12, 12), (DEEP12.astype(np.int16) - 2048, 16))
     ),
     Case("JPEG 2000 in colours of 16 bits", recoded("JPEG2000Lossless", colours(DEEP)), decode, is_ramp),

@@ -371,7 +371,9 @@ def _extended(data: Any) -> np.ndarray:
     image = gdcm.Image()
     image.SetNumberOfDimensions(2)
     image.SetDimensions((int(data.Columns), int(data.Rows), 1))
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetPhotometricInterpretation(
+        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
+    )
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
     # 16 allocated bits would make it try another decoder first.
     image.SetPixelFormat(gdcm.PixelFormat(1, 12, 12, 11, 0))
@@ -411,7 +413,7 @@ def _pil_limit() -> Generator[None]:
 
 
 def _check_stream(data: Any, samples: int) -> None:
-    """Raise a ValueError where an encoded stream holds more pixels than the DICOM header states.
+    """Raise a ValueError where an encoded stream holds more pixels than the DICOM header states, or impossible bits.
 
     A decoder follows the stream's own header. RLE has none; a byte of it gives up to 64, and an image needs hardly more
     bytes than it has unpacked. Without a transfer syntax, the stream says how it is encoded.
@@ -423,7 +425,7 @@ def _check_stream(data: Any, samples: int) -> None:
     if "PixelData" not in data or not data["PixelData"].is_undefined_length:
         return
     stream = get_frame(data.PixelData, 0, number_of_frames=1)
-    marker, *size = _stream_header(stream)
+    marker, *size, bits = _stream_header(stream)
     width, height = int(data.Columns), int(data.Rows)
     if not data.file_meta.TransferSyntaxUID.is_encapsulated:
         codings = {
@@ -443,31 +445,32 @@ def _check_stream(data: Any, samples: int) -> None:
     elif size != [width, height]:
         found = f"{size[0]} x {size[1]} pixels" if marker else "unknown size"
         raise ValueError(f"a stream of {found} in an image of {width} x {height}")
+    # GDCM would end the process.
+    elif not 2 <= bits <= (12 if syntax == uid.JPEGExtended12Bit else 16):
+        raise ValueError(f"a stream of {bits} bits per value")
 
 
-def _stream_header(stream: bytes) -> tuple[int, int, int]:
-    """Marker that states the size of a JPEG, JPEG-LS or JPEG 2000 stream, width and height; zeros for another stream."""
+def _stream_header(stream: bytes) -> tuple[int, int, int, int]:
+    """Marker that states the size of a JPEG, JPEG-LS or JPEG 2000 stream, width, height and bits per value; zeros for
+    another stream."""
 
     def number(start: int, length: int) -> int:
         return int.from_bytes(stream[start : start + length], "big")
 
     # JPEG 2000 may have boxes before its codestream.
     if (start := stream.find(b"\xff\x4f\xff\x51", 0, 2**20)) >= 0:
-        return (
-            0x51,
-            number(start + 8, 4) - number(start + 16, 4),
-            number(start + 12, 4) - number(start + 20, 4),
-        )
+        width, height = (number(start + place, 4) - number(start + place + 8, 4) for place in (8, 12))
+        return 0x51, width, height, (number(start + 42, 1) & 0x7F) + 1
     place = 2 if stream.startswith(b"\xff\xd8") else len(stream)
     while place + 9 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
         if marker == 0xFF:
             place += 1
         elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return marker, number(place + 7, 2), number(place + 5, 2)
+            return marker, number(place + 7, 2), number(place + 5, 2), number(place + 4, 1)
         else:
             place += 2 + number(place + 2, 2)
-    return 0, 0, 0
+    return 0, 0, 0, 0
 
 
 def _luminance(colours: np.ndarray, bits: int) -> np.ndarray:
