@@ -1,7 +1,5 @@
 """Decode radiographs of any official format to grey uint8 (paper §4: resized to 256 x 256)."""
 
-import os
-import tempfile
 import warnings
 import zlib
 from collections import Counter
@@ -15,6 +13,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from refers.errors import UserError
 from refers.files import expect_regular
+from refers.gdcm_frame import decode_frame
 
 DICOM_SUFFIXES = (".dicom", ".dcm")
 # Regardless of the suffix. None of these formats makes PIL run another program.
@@ -336,69 +335,33 @@ def _decompressed(data: Any, samples: int, bits: int) -> np.ndarray:
     is_extended = syntax == uid.JPEGExtended12Bit and bits > 8
     if "pillow" in plugins and not is_extended and (samples == 1 or bits <= 8):
         data.pixel_array_options(decoding_plugin="pillow")
-        with _pil_limit():
-            return data.pixel_array
-    if "gdcm" not in plugins:
+    elif "gdcm" in plugins:
+        return _by_gdcm(data, samples, bits)
+    with _pil_limit():
         return data.pixel_array
-    data.pixel_array_options(decoding_plugin="gdcm")
-    try:
-        with _native_messages() as messages:
-            pixels = _extended(data) if is_extended and samples == 1 else data.pixel_array
-    except Exception as error:
-        # What pydicom meets where GDCM returns no pixels.
-        if "NoneType" in str(error):
-            raise ValueError(f"a damaged stream of {syntax.name}") from None
-        raise
-    if damage := [line for line in messages if line.startswith(("Corrupt", "Premature"))]:
-        raise ValueError(damage[0])
-    return pixels
 
 
-def _extended(data: Any) -> np.ndarray:
-    """Pixels (H, W) of a JPEG Extended stream of 12 bits, which GDCM decodes and pydicom does not let it.
+def _by_gdcm(data: Any, samples: int, stored: int) -> np.ndarray:
+    """Pixels (H, W) or (H, W, 3) of a stream that GDCM decodes and Pillow does not.
 
     Raises:
-        ValueError: GDCM does not decode it.
+        ValueError: the stream is damaged.
     """
-    import gdcm
     from pydicom.encaps import get_frame
 
-    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(get_frame(data.PixelData, 0, number_of_frames=1))
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((int(data.Columns), int(data.Rows), 1))
-    image.SetPhotometricInterpretation(
-        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
-    )
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    # 16 allocated bits would make it try another decoder first.
-    image.SetPixelFormat(gdcm.PixelFormat(1, 12, 12, 11, 0))
-    image.SetDataElement(element)
-    if (buffer := image.GetBuffer()) is None:
-        raise ValueError("a damaged stream of JPEG Extended")
-    values = np.frombuffer(buffer.encode("utf-8", "surrogateescape"), np.uint16)
-    pixels = values.reshape(int(data.Rows), int(data.Columns))
-    return (pixels << 4).view(np.int16) >> 4 if data.PixelRepresentation else pixels
-
-
-@contextmanager
-def _native_messages() -> Generator[list[str]]:
-    """Collect the lines that a native library prints, so that an unreadable image stays one line."""
-    lines: list[str] = []
-    with tempfile.TemporaryFile() as kept:
-        before = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            kept.seek(0)
-            lines += kept.read().decode("latin-1").splitlines()
+    syntax = data.file_meta.TransferSyntaxUID
+    stream = get_frame(data.PixelData, 0, number_of_frames=1)
+    rows, columns, bits = int(data.Rows), int(data.Columns), _stream_header(stream)[3]
+    values = decode_frame(stream, syntax, rows, columns, samples, bits)
+    if not values:
+        raise ValueError(f"a damaged stream of {syntax.name}")
+    pixels = np.frombuffer(values, np.uint8 if bits <= 8 else np.uint16).reshape(rows, columns, samples)
+    if samples == 3:
+        # Luminance is the first of these three, and grey the colour whose three values are alike.
+        return pixels[..., [0, 0, 0]] if data.PhotometricInterpretation.startswith("YBR_F") else pixels
+    unused = max(8 * pixels.itemsize - stored, 0)
+    signed = pixels.view(f"i{pixels.itemsize}") if data.PixelRepresentation else pixels
+    return signed[..., 0] << unused >> unused
 
 
 @contextmanager
@@ -445,9 +408,10 @@ def _check_stream(data: Any, samples: int) -> None:
     elif size != [width, height]:
         found = f"{size[0]} x {size[1]} pixels" if marker else "unknown size"
         raise ValueError(f"a stream of {found} in an image of {width} x {height}")
-    # GDCM would end the process.
     elif not 2 <= bits <= (12 if syntax == uid.JPEGExtended12Bit else 16):
         raise ValueError(f"a stream of {bits} bits per value")
+    elif marker != 0x51 and not _reaches_scan(stream):
+        raise ValueError("damaged between the parts of its header")
 
 
 def _stream_header(stream: bytes) -> tuple[int, int, int, int]:
@@ -471,6 +435,16 @@ def _stream_header(stream: bytes) -> tuple[int, int, int, int]:
         else:
             place += 2 + number(place + 2, 2)
     return 0, 0, 0, 0
+
+
+def _reaches_scan(stream: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS stream is nothing but segments up to the start of its scan."""
+    place = 2
+    while stream[place : place + 1] == b"\xff":
+        if (marker := stream[place + 1 : place + 2]) == b"\xda":
+            return True
+        place += 1 if marker == b"\xff" else 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return False
 
 
 def _luminance(colours: np.ndarray, bits: int) -> np.ndarray:
