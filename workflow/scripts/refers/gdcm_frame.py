@@ -15,7 +15,7 @@ def decode_frame(stream: bytes, syntax: str, rows: int, columns: int, samples: i
         stream: JPEG, JPEG-LS or JPEG 2000.
         syntax: UID of the transfer syntax.
     """
-    command = [sys.executable, __file__, syntax, *map(str, (rows, columns, samples, bits))]
+    command = [sys.executable, "-P", __file__, syntax, *map(str, (rows, columns, samples, bits))]
     done = subprocess.run(command, input=stream, capture_output=True)
     # Of these libjpeg makes pixels nevertheless.
     is_damaged = b"Corrupt JPEG data" in done.stderr or b"Premature end" in done.stderr

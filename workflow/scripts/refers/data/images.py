@@ -376,7 +376,7 @@ def _pil_limit() -> Generator[None]:
 
 
 def _check_stream(data: Any, samples: int) -> None:
-    """Raise a ValueError where an encoded stream holds more pixels than the DICOM header states, or impossible bits.
+    """Raise a ValueError where an encoded stream holds more pixels than the DICOM header states.
 
     A decoder follows the stream's own header. RLE has none; a byte of it gives up to 64, and an image needs hardly more
     bytes than it has unpacked. Without a transfer syntax, the stream says how it is encoded.
@@ -388,7 +388,7 @@ def _check_stream(data: Any, samples: int) -> None:
     if "PixelData" not in data or not data["PixelData"].is_undefined_length:
         return
     stream = get_frame(data.PixelData, 0, number_of_frames=1)
-    marker, *size, bits = _stream_header(stream)
+    marker, *size, _ = _stream_header(stream)
     width, height = int(data.Columns), int(data.Rows)
     if not data.file_meta.TransferSyntaxUID.is_encapsulated:
         codings = {
@@ -408,10 +408,6 @@ def _check_stream(data: Any, samples: int) -> None:
     elif size != [width, height]:
         found = f"{size[0]} x {size[1]} pixels" if marker else "unknown size"
         raise ValueError(f"a stream of {found} in an image of {width} x {height}")
-    elif not 2 <= bits <= (12 if syntax == uid.JPEGExtended12Bit else 16):
-        raise ValueError(f"a stream of {bits} bits per value")
-    elif marker != 0x51 and not _reaches_scan(stream):
-        raise ValueError("damaged between the parts of its header")
 
 
 def _stream_header(stream: bytes) -> tuple[int, int, int, int]:
@@ -435,16 +431,6 @@ def _stream_header(stream: bytes) -> tuple[int, int, int, int]:
         else:
             place += 2 + number(place + 2, 2)
     return 0, 0, 0, 0
-
-
-def _reaches_scan(stream: bytes) -> bool:
-    """Whether a JPEG or JPEG-LS stream is nothing but segments up to the start of its scan."""
-    place = 2
-    while stream[place : place + 1] == b"\xff":
-        if (marker := stream[place + 1 : place + 2]) == b"\xda":
-            return True
-        place += 1 if marker == b"\xff" else 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    return False
 
 
 def _luminance(colours: np.ndarray, bits: int) -> np.ndarray:
