@@ -224,6 +224,7 @@ def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, **tags) -> Path:
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
     meta.MediaStorageSOPInstanceUID = "1.2.3"
     data = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.Rows, data.Columns = pixels.shape[-2:]
     if pixels.ndim == 3:
         data.NumberOfFrames = len(pixels)
@@ -234,6 +235,23 @@ def write_dicom(path: Path, pixels: np.ndarray, bits: int = 12, **tags) -> Path:
         setattr(data, name, value)
     data.PixelData = pixels.tobytes()
     data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def recode(path: Path, syntax: str) -> Path:
+    """Encode the pixels of a DICOM file anew, in a transfer syntax as GDCM names it."""
+    import gdcm
+
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
     return path
 
 

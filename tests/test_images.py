@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import bomb, write_dicom
+from helpers import bomb, recode, write_dicom
 from PIL import Image
 from refers.data.images import decode, image_size, load_square
 from refers.errors import UserError
@@ -91,7 +91,7 @@ def test_frames_are_counted_before_any_is_decoded(tmp_path):
     [
         ("JPEG2000Lossless", "download it again"),
         ("RLELossless", "download it again"),
-        ("JPEGLosslessSV1", "install pylibjpeg and pylibjpeg-libjpeg"),
+        ("JPEGLosslessSV1", "convert it from JPEG Lossless"),
     ],
 )
 def test_a_broken_stream_is_told_from_an_absent_decoder(tmp_path, monkeypatch, syntax, advice):
@@ -105,12 +105,38 @@ def test_a_broken_stream_is_told_from_an_absent_decoder(tmp_path, monkeypatch, s
     data["PixelData"].is_undefined_length = True
     data.save_as(path, enforce_file_format=True)
     decoder = pixels.get_decoder(getattr(uid, syntax))
-    if advice.startswith("install"):
+    if advice.startswith("convert"):
         monkeypatch.setattr(decoder, "_available", {})
     else:
         assert decoder.is_available
-    with pytest.raises(UserError, match=rf"a\.dcm: cannot be decoded \(.*\); {advice}$"):
+    with pytest.raises(UserError, match=rf"a\.dcm: cannot be decoded \(.*\); {advice}"):
         decode(path)
+
+
+@pytest.mark.parametrize(
+    "syntax", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless", "JPEG2000Lossless"]
+)
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_damaged_stream_is_one_line_also_where_a_native_library_prints(tmp_path, capfd, syntax, keep):
+    path = recode(write_dicom(tmp_path / "a.dcm", RAMP.astype(np.uint16) * 16), syntax)
+    content = path.read_bytes()
+    start = max(content.find(b"\xff\xd8"), content.find(b"\xff\x4f\xff\x51"))
+    damaged = start + int(keep * (len(content) - start))
+    path.write_bytes(content[:damaged] + bytes(len(content) - damaged))
+    with pytest.raises(UserError, match=r"a\.dcm: cannot be decoded \(.+\); download it again$"):
+        decode(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_bits_that_the_header_calls_unused_do_not_count(tmp_path, kind):
+    """Overlays were once kept in the upper four bits of 12-bit pixels."""
+    values = RAMP.astype(kind) * 8 - (1000 if kind == np.int16 else 0)
+    overlaid = ((values.view(np.uint16) & 0x0FFF) | np.where(RAMP % 2, 0xA000, 0).astype(np.uint16)).view(
+        kind
+    )
+    grey = decode(write_dicom(tmp_path / "a.dcm", overlaid))
+    assert np.abs(grey.astype(int) - RAMP).max() <= 1
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import write_dicom
+from helpers import recode, write_dicom
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from pydicom import dcmread, uid
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -344,6 +346,35 @@ def encoded(syntax: str, stream: bytes, bits: int = 8, pixels: np.ndarray = RAMP
     return make
 
 
+def recoded(syntax: str, make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    return lambda folder: recode(make(folder), syntax)
+
+
+def with_precision(bits: int, make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """A file whose lossless JPEG stream states other bits per value, at which GDCM would end the process."""
+
+    def change(folder: Path) -> Path:
+        path = make(folder)
+        content = bytearray(path.read_bytes())
+        content[content.index(b"\xff\xc3") + 4] = bits
+        path.write_bytes(content)
+        return path
+
+    return change
+
+
+def extended(folder: Path) -> Path:
+    """pydicom's own example of 12 bits: nothing installed here writes such a stream."""
+    return Path(shutil.copy(str(get_testdata_file("JPGExtended.dcm")), folder / "a.dcm"))
+
+
+def is_bone_scan(grey: np.ndarray) -> None:
+    """As libjpeg decodes pydicom's example of 12 bits: values up to 264, 14.37 on average, the largest at 107,919."""
+    assert grey.shape == (1024, 256)
+    assert grey.ravel()[107_919] == 255
+    assert abs(grey.mean() - 14.37 / 264 * 255) < 0.05
+
+
 def stream_of(image: np.ndarray, form: str) -> bytes:
     opened = io.BytesIO()
     options = {"quality": 100} if form == "JPEG" else {"irreversible": False, "no_jp2": True}
@@ -420,6 +451,7 @@ JPEG, JPEG2000 = stream_of(RAMP, "JPEG"), stream_of(RAMP, "JPEG2000")
 LARGE = stream_of(np.zeros((512, 512), np.uint8), "JPEG")
 YBR = np.stack([RAMP, np.full_like(RAMP, 128), np.full_like(RAMP, 128)], -1)
 DEEP = np.repeat(GREY[..., None] * np.uint16(257), 3, axis=2)
+DEEP12 = GREY * np.uint16(16)
 READERS = {"decoded": decode, "measured": image_size}
 
 CASES = [
@@ -539,20 +571,38 @@ CASES = [
     # codings
     Case("JPEG 2000", encoded("JPEG2000Lossless", JPEG2000), decode, is_ramp),
     Case("JPEG Extended of 8 bits", encoded("JPEGExtended12Bit", JPEG), decode, is_ramp),
+    Case("JPEG Extended of 12 bits", extended, decode, is_bone_scan),
+    # GDCM writes 16 where the standard has 8 and 12.
     Case(
-        "JPEG Extended of 12 bits",
-        encoded("JPEGExtended12Bit", JPEG, 12, GREY),
+        "JPEG Extended of 16 bits",
+        recoded("JPEGExtendedProcess2_4", dicom(DEEP12, 12)),
         decode,
-        refused("a.dcm", "install pylibjpeg and pylibjpeg-libjpeg"),
+        is_ramp,
+    ),
+    Case(
+        "JPEG lossless of 17 bits",
+        with_precision(17, recoded("JPEGLosslessProcess14_1", dicom(DEEP12, 12))),
+        decode,
+        refused("a.dcm", "damaged"),
     ),
     *(
-        Case(syntax, encoded(syntax, JPEG2000), decode, refused(f"install pylibjpeg and pylibjpeg-{package}"))
-        for syntax, package in (
-            ("HTJ2KLossless", "openjpeg"),
-            ("HTJ2K", "openjpeg"),
-            ("JPEGLSLossless", "libjpeg"),
-            ("JPEGLosslessSV1", "libjpeg"),
+        Case(f"{syntax} of {bits} bits", recoded(syntax, dicom(pixels, bits)), decode, is_ramp)
+        for syntax in (
+            "JPEGLosslessProcess14",
+            "JPEGLosslessProcess14_1",
+            "JPEGLSLossless",
+            "JPEG2000Lossless",
         )
+        for pixels, bits in ((RAMP, 8), (DEEP12, 12), (DEEP12.astype(np.int16) - 2048, 16))
+    ),
+    Case("JPEG 2000 in colours of 16 bits", recoded("JPEG2000Lossless", colours(DEEP)), decode, is_ramp),
+    *(
+        Case(f"JPEG 2000 called {syntax}", encoded(syntax, JPEG2000), decode, refused("a.dcm", "damaged"))
+        for syntax in ("JPEGLSLossless", "JPEGLosslessSV1")
+    ),
+    *(
+        Case(syntax, encoded(syntax, JPEG2000), decode, refused("install pylibjpeg and pylibjpeg-openjpeg"))
+        for syntax in ("HTJ2KLossless", "HTJ2K")
     ),
     Case(
         "a coding that nothing decodes", encoded("MPEG2MPML", JPEG), decode, refused("convert it from MPEG2")

@@ -1,6 +1,7 @@
 """Readers of what is downloaded: tables of every adapter, released lists, reports, images."""
 
 import io
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from helpers import DOWNLOADS, NIH_ROWS, VBD, write_dicom, write_text
+from helpers import DOWNLOADS, NIH_ROWS, VBD, recode, write_dicom, write_text
 from PIL import Image
 from pydicom import dcmread, uid
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from refers import config
 from refers.data.adapters import adapter, read_boxes
@@ -193,6 +195,15 @@ def _encoded(syntax: str, form: str) -> Callable[[Path], Path]:
     return make
 
 
+def _recoded(syntax: str) -> Callable[[Path], Path]:
+    return lambda folder: recode(write_dicom(folder / "a.dicom", DEEP), syntax)
+
+
+def _extended(folder: Path) -> Path:
+    """pydicom's example: nothing installed here writes a JPEG of 12 bits."""
+    return Path(shutil.copy(str(get_testdata_file("JPGExtended.dcm")), folder / "a.dicom"))
+
+
 def _rle(folder: Path) -> Path:
     path = write_dicom(folder / "a.dicom", DEEP)
     data = dcmread(path)
@@ -231,6 +242,9 @@ IMAGES = tuple(
         "DICOM, deflated": _encoded("DeflatedExplicitVRLittleEndian", ""),
         "DICOM, JPEG": _encoded("JPEGBaseline8Bit", "JPEG"),
         "DICOM, JPEG 2000": _encoded("JPEG2000Lossless", "JPEG2000"),
+        "DICOM, JPEG of 12 bits": _extended,
+        "DICOM, JPEG lossless": _recoded("JPEGLosslessProcess14_1"),
+        "DICOM, JPEG-LS": _recoded("JPEGLSLossless"),
     }.items()
 )
 
