@@ -129,9 +129,7 @@ def on_several_nodes(name):
     several = {"tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
     several["slurm_extra"] = extra if each in extra else f"{extra} {each}".strip()
     # the job's own Snakemake reads texts as expressions too
-    added = {
-        key: Resource(key, value, raw=repr(value)) for key, value in several.items()
-    }
+    added = {key: Resource(key, value, raw=repr(value)) for key, value in several.items()}
     setattr(
         workflow.resource_settings,
         "overwrite_resources",
