@@ -454,7 +454,7 @@ def curve(folder):
 
 
 def same_run(one, two):
-    """Whether two finished runs of `command` ended alike, up to the order of sums."""
+    """Whether two finished runs of a command without dropout ended alike, up to the order of sums."""
     a, b = (load_file(folder / "encoder.safetensors") for folder in (one, two))
     torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
     for line, other in zip(curve(one), curve(two), strict=True):
@@ -489,7 +489,7 @@ def test_sigterm_to_one_node_ends_both_after_the_same_step_and_one_process_resum
     assert [path.name for path in (tmp_path / "broken").iterdir()] == ["resume.pt"]
     assert torch.load(tmp_path / "broken/resume.pt", weights_only=True)["state"]["step"] == step >= 3
     for folder in ("broken", "whole"):
-        done = subprocess.run(command(1, 40, folder=folder), capture_output=True, text=True, env=ENVIRONMENT)
+        done = subprocess.run(command(1, 40, folder, "lsp"), capture_output=True, text=True, env=ENVIRONMENT)
         assert done.returncode == 0, done.stderr
     same_run(tmp_path / "whole", tmp_path / "broken")
     history = json.loads((tmp_path / "broken/run.json").read_text())["history"]
