@@ -239,7 +239,7 @@ def test_several_nodes_are_a_job_of_one_task_each(snakemake, downloads):
 def test_a_job_on_one_node_is_no_mpi_job(snakemake, downloads):
     found = snakemake("-np", LSP, "--cores", 8, *downloads)
     assert "--processes 1 --nodes 1 " in found.output
-    assert not re.search("mpi|tasks", found.output)
+    assert not re.search("mpi=|tasks=", found.output)
 
 
 @pytest.mark.parametrize(
