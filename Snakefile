@@ -41,6 +41,7 @@ include: "rules/audit.smk"
 
 onstart:
     stop_without_gpu()
+    stop_without_allocation()
 
 
 localrules:

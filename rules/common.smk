@@ -1,5 +1,6 @@
 # The config, checked, and every helper of the rules; nothing else.
 
+import ast
 import contextlib
 import io
 import json
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource, Resources
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
@@ -98,8 +100,47 @@ def asked_too(name, other):
             setattr(workflow.resource_settings, kind, found | {name: found[other]})
 
 
+def set_resource(resource):
+    """Value of a resource that a command or a profile sets; there a text is an expression of Python or stands for itself."""
+    with contextlib.suppress(ValueError, SyntaxError, TypeError):
+        return ast.literal_eval(resource.raw)
+    return resource.raw
+
+
+def on_several_nodes(name):
+    """Ask Slurm for one task on each node where rule `name` is to run on several, as its executor does for MPI.
+
+    The executor then starts Snakemake once, in the job's batch script, and leaves the tasks to the rule's program.
+    """
+    found = workflow.resource_settings.overwrite_resources
+    asked = {key: set_resource(resource) for key, resource in found.get(name, {}).items()}
+    if (nodes := asked.get("nodes", 1)) == 1:
+        return
+    gpus, wrong = asked.get("gpu", 1), f"--set-resources {name}:nodes={nodes}"
+    if not isinstance(nodes, int) or nodes < 1:
+        raise WorkflowError(f"{wrong} is not a number of nodes; give a whole number from 1")
+    if not isinstance(gpus, int) or gpus % nodes:
+        raise WorkflowError(
+            f"{wrong}: {gpus} GPUs in all cannot be shared evenly; set {name}:gpu to a multiple"
+        )
+    model = f"{asked['gpu_model']}:" if "gpu_model" in asked else ""
+    # --gpus alone may give one node more of them than another
+    each = f"--ntasks-per-node=1 --gpus-per-node={model}{gpus // nodes}"
+    extra = asked.get("slurm_extra", "")
+    several = {"tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
+    several["slurm_extra"] = extra if each in extra else f"{extra} {each}".strip()
+    # the job's own Snakemake reads texts as expressions too
+    added = {key: Resource(key, value, raw=repr(value)) for key, value in several.items()}
+    setattr(
+        workflow.resource_settings,
+        "overwrite_resources",
+        {**found, name: Resources({**found[name], **added})},
+    )
+
+
 # before the first rule, which takes its threads and resources from there
 asked_too("finetune_kept", "finetune")
+on_several_nodes("pretrain")
 
 # For a job that reads a package beside Snakemake, in whatever environment it runs. A parameter would rerun the job where
 # only the place of Python differs.
@@ -187,6 +228,16 @@ def stop_without_gpu():
     if workflow.local_exec and not workflow.touch and any(job.resources.get("gpu") for job in jobs):
         if reason := devices.absent(CONFIG.device):
             raise WorkflowError(reason)
+
+
+def stop_without_allocation():
+    """One line before any job where a job is to run on several nodes, but here and not in a Slurm job."""
+    for job in workflow.dag.needrun_jobs() if workflow.local_exec and not workflow.touch else []:
+        if job.resources.get("nodes", 1) > 1 and "SLURM_JOB_ID" not in os.environ:
+            raise WorkflowError(
+                f"{job.rule.name}: {job.resources.nodes} nodes, but Snakemake runs it on this machine and in no Slurm job; "
+                f"set {job.rule.name}:nodes=1, or use --workflow-profile profiles/slurm"
+            )
 
 
 def cuda_of_conda():

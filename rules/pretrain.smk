@@ -85,7 +85,8 @@ rule pretrain:
         GPU_ENVIRONMENT
     threads: 4
     resources:
-        gpu=1,  # several GPUs share a batch; the profile of a machine sets their number
+        gpu=1,  # several GPUs share a batch; the profile of a machine sets their number, on all nodes together
+        nodes=1,  # machines of a Slurm job that these GPUs are on
         mem_mb=with_pages(24000),
         runtime="5d",
     params:
@@ -101,7 +102,7 @@ rule pretrain:
         "python workflow/scripts/pretrain.py --method {wildcards.method:q} --config {params.config:q}"
         " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} {params.tokens:q}"
         " {params.text_encoder:q} {params.init:q} {params.words:q} {params.pilot:q} --device {params.device:q}"
-        " --processes {resources.gpu:q} --out {output.encoder:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
+        " --processes {resources.gpu:q} --nodes {resources.nodes:q} --out {output.encoder:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
 
 
 rule import_encoder:

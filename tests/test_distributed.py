@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import selectors
 import shlex
 import signal
 import socket
@@ -16,11 +17,13 @@ import pytest
 import torch
 import torch.distributed.run
 from refers import config
+from refers import nodes as nodes_of_a_run
 from refers.errors import UserError
 from refers.methods import build_objective
 from refers.model.encoders import build_encoder
 from refers.training import distributed, trainer
 from refers.training.pretraining import pretraining_task
+from safetensors.torch import load_file
 from test_objectives import OBJECTIVES, REFERS
 from test_trainer import CPU
 from torch import nn
@@ -38,11 +41,15 @@ VARIANTS = {
 }
 
 
-def in_processes(work, count=2):
-    """Run `work` in forked processes that torchrun might have started; their exit codes, negative for a signal."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def in_processes(work, count=2):
+    """Run `work` in forked processes that torchrun might have started; their exit codes, negative for a signal."""
+    port = free_port()
     children = []
     for rank in range(count):
         child = os.fork()
@@ -327,18 +334,22 @@ def test_batch_normalisation_on_the_cpu_is_refused_over_several_processes():
 
 @pytest.fixture
 def command(small_model, small_bert, mimic, tmp_path):
-    """A pre-training run as the rule starts it, into tmp_path/encoder: command(processes, steps=12) -> its arguments."""
+    """A pre-training run as the rule starts it, into a folder of tmp_path: command(processes) -> its arguments.
+
+    Only that of an objective that reads no reports is free of dropout.
+    """
     (tmp_path / "images.json").write_text('{"quarantined": []}')
     training = {"warmup_steps": 2, "batch_size": 4, "precision": "fp32", "log_every": 1, "validate_every": 6}
 
-    def make(processes, steps=12):
-        settings = {"objective": "refers", "settings": REFERS, "model": config.to_dict(small_model)}
+    def make(processes, steps=12, folder="encoder", objective="refers"):
+        model = config.to_dict(small_model) | {"dropout": 0.0}
+        settings = {"objective": objective, "settings": OBJECTIVES[objective][1], "model": model}
         settings["training"] = training | {"steps": steps}
         index, store, tokens = mimic
-        arguments = ["--method", "refers", "--config", json.dumps(settings), "--device", "cpu"]
+        arguments = ["--method", objective, "--config", json.dumps(settings), "--device", "cpu"]
         arguments += ["--index", index, "--store", store, "--tokens", tokens, "--text-encoder", small_bert]
         arguments += ["--manifest", tmp_path / "images.json", "--processes", processes]
-        arguments += ["--out", tmp_path / "encoder/encoder.safetensors"]
+        arguments += ["--out", tmp_path / folder / "encoder.safetensors"]
         return list(map(str, [sys.executable, ROOT / "workflow/scripts/pretrain.py", *arguments]))
 
     return make
@@ -391,6 +402,156 @@ def test_ctrl_c_ends_every_process_of_a_job_and_its_state_is_saved(command, tmp_
     assert (tmp_path / "log").read_text().endswith(rest)
     state = torch.load(tmp_path / "encoder/resume.pt", weights_only=True)["state"]
     assert state["step"] == int(said[1]) >= 3
+
+
+@pytest.fixture
+def nodes(command):
+    """Two nodes that are this machine: nodes(*folders, **options of command) -> a run on both, one process each."""
+    started = []
+
+    def start(*folders, **options):
+        place = f"127.0.0.1:{free_port()}"
+        for rank in range(2):
+            arguments = command(2, folder=folders[rank % len(folders)], **options)
+            arguments += ["--nodes", "2", "--rendezvous", place, "--node-rank", str(rank)]
+            started.append(
+                subprocess.Popen(
+                    arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+                )
+            )
+        return started
+
+    yield start
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+def ends(running):
+    """What nodes printed, together, and the errors of each."""
+    found = [each.communicate() for each in running]
+    lines = "".join(output for output, _ in found)
+    errors = [re.findall("^error: (.*)", noise, re.MULTILINE) for _, noise in found]
+    assert not any("Traceback (most recent" in noise for _, noise in found), found
+    return lines, errors
+
+
+def after_a_step(running, happens):
+    """Call `happens` when either node prints its third step; only the one of the main process prints any."""
+    with selectors.DefaultSelector() as waiting:
+        for each in running:
+            waiting.register(each.stdout, selectors.EVENT_READ)
+        while True:
+            [key, _], *_ = waiting.select()
+            line = key.fileobj.readline()
+            assert line, "a node ended too early"
+            if line.startswith("step 3/"):
+                return happens()
+
+
+def curve(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def same_run(one, two):
+    """Whether two finished runs of a command without dropout ended alike, up to the order of sums."""
+    a, b = (load_file(folder / "encoder.safetensors") for folder in (one, two))
+    torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4)
+    for line, other in zip(curve(one), curve(two), strict=True):
+        for kind in {"train", "validation"} & line.keys():
+            assert other[kind] == pytest.approx(line[kind], rel=1e-3), line["step"]
+
+
+def test_two_nodes_end_as_one_process(command, nodes, tmp_path):
+    alone = subprocess.run(
+        command(1, folder="alone", objective="lsp"), capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert alone.returncode == 0, alone.stderr
+    running = nodes("shared", objective="lsp")
+    _, errors = ends(running)
+    assert ([each.returncode for each in running], errors) == ([0, 0], [[], []])
+    same_run(tmp_path / "alone", tmp_path / "shared")
+    record = json.loads((tmp_path / "shared/run.json").read_text())
+    assert (record["nodes"], record["processes"]) == (2, 2)
+    assert [(part["nodes"], part["processes"]) for part in record["history"]] == [(2, 2)]
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_sigterm_to_one_node_ends_both_after_the_same_step_and_one_process_resumes(
+    command, nodes, tmp_path, asked
+):
+    running = nodes("broken", steps=40, objective="lsp")
+    after_a_step(running, running[asked].terminate)
+    _, errors = ends(running)
+    assert [each.returncode for each in running] == [143, 143]
+    [[said]] = [each for each in errors if each]
+    step = int(re.match(r"SIGTERM at step (\d+) of 40; the state is saved", said)[1])
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["resume.pt"]
+    assert torch.load(tmp_path / "broken/resume.pt", weights_only=True)["state"]["step"] == step >= 3
+    for folder in ("broken", "whole"):
+        done = subprocess.run(command(1, 40, folder, "lsp"), capture_output=True, text=True, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "broken")
+    history = json.loads((tmp_path / "broken/run.json").read_text())["history"]
+    assert [(part["nodes"], part["steps"]) for part in history] == [(2, step), (1, 40 - step)]
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_node_that_dies_ends_the_other_with_one_line(nodes, tmp_path, killed):
+    running = nodes("encoder", steps=5000)
+    after_a_step(running, running[killed].kill)
+    _, errors = ends(running)  # the pipes close when the dead node's ranks have ended too
+    left = 1 - killed
+    assert [running[killed].returncode, running[left].returncode] == [-signal.SIGKILL, 1]
+    assert errors[killed] == []
+    assert [error.partition(";")[0] for error in errors[left]] == [
+        f"node {left + 1} of 2: another node has ended, its own output says why"
+    ]
+
+
+def test_a_resume_state_that_one_node_does_not_see_is_one_line(nodes, command, tmp_path):
+    code, _ = interrupted(command(1, folder="first", steps=40), lambda running: running.terminate())
+    assert code == 143
+    running = nodes("first", "second", steps=40)
+    _, errors = ends(running)
+    assert [each.returncode for each in running] == [1, 1]
+    said = [error for each in errors for error in each if "another node has ended" not in error]
+    assert len(said) == 1
+    assert re.search(
+        "/resume.pt: not the same in all processes; .* use a filesystem that they share", said[0]
+    )
+
+
+SRUN = """#!{python}
+import os, subprocess, sys
+place = sys.argv.index({python!r})
+print(*sys.argv[:place], flush=True)
+program = sys.argv[place:]
+step = {{"SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost,other[1-3]"}}
+tasks = [subprocess.Popen(program, env=os.environ | step | {{"SLURM_NODEID": str(rank)}}) for rank in range(2)]
+sys.exit(max([task.wait() for task in tasks]))
+"""
+
+
+def test_in_a_slurm_job_the_command_starts_itself_on_each_node(command, tmp_path, monkeypatch):
+    srun = tmp_path / "bin/srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN.format(python=sys.executable))
+    srun.chmod(0o755)
+    job = free_port() - nodes_of_a_run.PORTS[0]  # whose port is free
+    surroundings = {
+        "SLURM_JOB_ID": str(job % len(nodes_of_a_run.PORTS)),
+        "PATH": f"{srun.parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [*command(2), "--nodes", "2"], capture_output=True, text=True, env=ENVIRONMENT | surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1"} <= {*first.split()}
+    assert sum(line.startswith("step 12/12  loss") for line in rest) == 1
+    record = json.loads((tmp_path / "encoder/run.json").read_text())
+    assert (record["nodes"], record["processes"]) == (2, 2)
 
 
 @pytest.mark.parametrize(

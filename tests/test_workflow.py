@@ -219,8 +219,57 @@ def test_as_many_processes_share_a_batch_as_there_may_be_gpus(snakemake, downloa
     assert f"--processes {processes} " in found.output
 
 
-def test_another_number_of_gpus_reruns_nothing(snakemake, demo):
-    found = snakemake("-n", "tables", *DEMO, "--set-resources", "pretrain:gpu=2")
+LSP = "results/encoders/lsp_transformer/encoder.safetensors"
+
+
+def test_several_nodes_are_a_job_of_one_task_each(snakemake, downloads):
+    """The resources that the Slurm executor needs, and the number of nodes in the command; of other rules neither."""
+    asked = ["--cores", 8, "--resources", "gpu=8", "--set-resources", "pretrain:gpu=8", "pretrain:nodes=2"]
+    found = snakemake("-np", LSP, *asked, "pretrain:slurm_extra='--exclusive'", *downloads)
+    assert found.code == 0, found.output
+    assert "--processes 8 --nodes 2 " in found.output
+    jobs = dict(re.findall(r"^rule (\w+):$.*?^    resources: (.*?)$", found.output, re.MULTILINE | re.DOTALL))
+    asked = "nodes=2, tasks=2, tasks_per_gpu=0, mpi=srun"
+    extra = "slurm_extra=--exclusive --ntasks-per-node=1 --gpus-per-node=4"
+    assert {*f"{asked}, {extra}".split(", ")} <= {*jobs.pop("pretrain").split(", ")}
+    assert jobs
+    assert not any(re.search("nodes|tasks|mpi", resources) for resources in jobs.values())
+
+
+def test_a_job_on_one_node_is_no_mpi_job(snakemake, downloads):
+    found = snakemake("-np", LSP, "--cores", 8, *downloads)
+    assert "--processes 1 --nodes 1 " in found.output
+    assert not re.search("mpi=|tasks=", found.output)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["pretrain:nodes=0"], "nodes=0 is not a number of nodes; give a whole number"),
+        (["pretrain:nodes='two'"], "nodes=two is not a number of nodes"),
+        (["pretrain:nodes=2"], "1 GPUs in all cannot be shared evenly; set pretrain:gpu to a multiple"),
+        (["pretrain:nodes=3", "pretrain:gpu=4"], "4 GPUs in all cannot be shared evenly"),
+    ],
+)
+def test_a_wrong_number_of_nodes_is_one_line(snakemake, downloads, given, said):
+    found = snakemake("-n", LSP, "--cores", 8, "--set-resources", *given, *downloads)
+    assert found.code == 1
+    assert said in found.output
+    assert "Traceback (most recent" not in found.output
+
+
+def test_several_nodes_without_slurm_stop_before_any_job(snakemake, downloads, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    asked = ["--cores", 8, "--set-resources", "pretrain:gpu=2", "pretrain:nodes=2", "--resources", "gpu=2"]
+    found = snakemake(LSP, *asked, *downloads, "device=cpu")
+    assert found.code == 1
+    assert "pretrain: 2 nodes, but Snakemake runs it on this machine and in no Slurm job" in found.output
+    assert not re.search(r"^(local)?rule ", found.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("asked", [["pretrain:gpu=2"], ["pretrain:gpu=2", "pretrain:nodes=2"]])
+def test_another_number_of_gpus_or_nodes_reruns_nothing(snakemake, demo, asked):
+    found = snakemake("-n", "tables", *DEMO, "--set-resources", *asked)
     assert "Nothing to be done" in found.output, found.output
 
 

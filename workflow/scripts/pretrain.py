@@ -18,6 +18,7 @@ from refers.methods.common.pretraining import Inputs, task_of
 from refers.model.encoder_file import save_encoder
 from refers.provenance import run_record
 from refers.training import distributed
+from refers.training.pretraining import check_batch_size
 from refers.training.resume import clear_resume
 from refers.training.runtime import choose_device
 from refers.training.trainer import fit
@@ -36,15 +37,29 @@ def parse_args() -> argparse.Namespace:
         default=1,
         help="one per GPU, started by torchrun; they share a batch",
     )
+    parser.add_argument(
+        "--nodes",
+        type=whole(1, 1024),
+        default=1,
+        help="machines that share the processes; in a Slurm job all start",
+    )
+    parser.add_argument("--rendezvous", help="outside Slurm: HOST:PORT, a free port of the first node")
+    parser.add_argument("--node-rank", type=whole(0, 1023), help="outside Slurm: number of this node, from 0")
     parser.add_argument("--out", type=Path, required=True, help="encoder.safetensors")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    distributed.launch(args.processes, args.device)
     settings = config.load_json(config.Pretrain, args.config, args.method)
-    device = distributed.join(choose_device(args.device))
+    check_batch_size(settings.training.batch_size, args.processes)
+    distributed.launch(args.processes, args.device, args.nodes, args.node_rank, args.rendezvous)
+    device = choose_device(args.device)
+    with distributed.until_left():
+        train(args, settings, distributed.join(device))
+
+
+def train(args: argparse.Namespace, settings: config.Pretrain, device: torch.device) -> None:
     inputs = Inputs.of(args)
     data, digests = inputs.studies(settings.reports), inputs.digests()
     if args.pilot:
@@ -62,6 +77,7 @@ def main() -> None:
     facts = {
         "method": args.method,
         "processes": distributed.world_size(),
+        "nodes": distributed.nodes(),
         "parameters": sum(tensor.numel() for tensor in objective.parameters()),
         "encoder_parameters": sum(tensor.numel() for tensor in encoder.parameters()),
         "studies": {name: len(members) for name, members in data.splits.items()},

@@ -13,9 +13,10 @@ Equation 2 of the paper contrasts a study with the whole batch; over a rank's sh
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
@@ -24,44 +25,130 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from refers.errors import Preempted, UserError
-from refers.training.runtime import hold_gpus, seed_torch
+from refers.nodes import Rendezvous, rendezvous, start_on_nodes
+from refers.training.runtime import end_with_parent, hold_gpus, seed_torch
 
 # The other ranks wait while the main process validates. A process that died is noticed by torchrun, not by this.
 TIMEOUT = timedelta(hours=2)
+MEETING = timedelta(minutes=10)  # how long a node waits for the others to start
+PARTING = timedelta(minutes=1)  # how long the first node waits for the others to end
+LOOPBACK = "lo"
+LOST = 75  # exit code of a rank that other ranks have left
+# how gloo and NCCL report that
+LEFT = re.compile("closed by peer|reset by peer|broken pipe|remote process exited", re.IGNORECASE)
 Result = TypeVar("Result")
 Loss = Callable[[Any], dict[str, Tensor]]
 _rank, _size = 0, 1
 _turns: "Turns | None" = None
 
 
-def launch(processes: int, device: str) -> None:
+def launch(
+    processes: int, device: str, nodes: int = 1, rank: int | None = None, place: str | None = None
+) -> None:
     """Run this very command line in `processes` processes below torchrun; nothing for one, or below torchrun.
 
+    Of several nodes each runs its share of the processes. They meet at `place` (HOST:PORT), where this node has the given
+    rank, or as the step of a Slurm job that this process is in or becomes.
+
     Raises:
-        UserError: there are fewer GPUs, and `device` is not "cpu".
+        UserError: there are fewer GPUs, and `device` is not "cpu"; the nodes cannot meet; or another node has ended.
         SystemExit: the processes have ended; the code is 0, that of the first one that failed, or that of a signal.
     """
-    if processes < 2 or dist.is_torchelastic_launched():
+    if dist.is_torchelastic_launched():
         return
+    meeting, share = rendezvous(nodes, processes, rank, place), processes // nodes
+    if processes < 2:
+        return
+    if nodes > 1 and meeting is None:
+        start_on_nodes(nodes, share if device != "cpu" else 0)
+    if device != "cpu" and (visible := torch.cuda.device_count()):
+        if visible < share:
+            raise UserError(f"{share} processes but {visible} visible GPUs; ask for one process per GPU")
+        # All GPUs at once: processes that took one each could wait for those of another run for ever.
+        hold_gpus(share)
+    sys.stdout.flush()
+    if meeting is None:
+        code = _torchrun(["--standalone"], share)
+    else:
+        code = _torchrun_with_other_nodes(meeting, share)
+    raise SystemExit(code if code >= 0 else 128 - code)
+
+
+def _torchrun(meeting: list[str], share: int) -> int:
+    """Run this command line in `share` processes on this node; the exit code, negative for a signal to one of them."""
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if device != "cpu" and (visible := torch.cuda.device_count()):
-        if visible < processes:
-            raise UserError(f"{processes} processes but {visible} visible GPUs; ask for one process per GPU")
-        # All GPUs at once: processes that took one each could wait for those of another run for ever.
-        hold_gpus(processes)
-    sys.stdout.flush()
-    code = 0
     try:
-        torchrun.main(["--standalone", "--nproc-per-node", str(processes), *sys.argv])
+        torchrun.main([*meeting, "--nproc-per-node", str(share), *sys.argv])
     except SignalException as ended:
         # torchrun has passed the signal on and waited for its processes.
-        code = 128 + ended.sigval
+        return 128 + ended.sigval
     except ChildFailedError as ended:
-        code = ended.get_first_failure()[1].exitcode
-    raise SystemExit(code if code >= 0 else 128 - code)
+        # the ranks that were left say nothing of why the others ended
+        failures = sorted(
+            ended.failures.values(), key=lambda failure: (failure.exitcode == LOST, failure.timestamp)
+        )
+        return failures[0].exitcode
+    return 0
+
+
+def _torchrun_with_other_nodes(meeting: Rendezvous, share: int) -> int:
+    """`_torchrun` as one of several nodes, which end together.
+
+    Raises:
+        UserError: the nodes do not meet, or another one has ended before its time.
+    """
+    from torch.distributed.elastic.rendezvous import RendezvousError
+
+    host, port, rank, nodes = meeting
+    address, who = meeting.address(), f"node {rank + 1} of {nodes}"
+    # torchrun shares the first node's server, which has to outlive its torchrun: the others ask it until they have ended.
+    try:
+        store = dist.TCPStore(
+            host, port, is_master=rank == 0, timeout=MEETING, wait_for_workers=False, multi_tenant=True
+        )
+        run = f"{share} processes on each of {nodes} nodes"
+        if (first := store.compare_set("run", "", run).decode()) != run:
+            raise UserError(f"{who}: {run} here but {first} elsewhere; start the same command on every node")
+    except RuntimeError:
+        why = "the port may be taken" if rank == 0 else "the first node may not have started"
+        raise UserError(
+            f"{who}: no rendezvous at {host}:{port}, {why}; start all nodes again at a free port"
+        ) from None
+    if address.startswith("127."):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
+    options = [
+        "--nnodes",
+        str(nodes),
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        f"{host}:{port}",
+        "--rdzv-id",
+        "run",
+    ]
+    options += [
+        "--rdzv-conf",
+        f"is_host={int(rank == 0)},join_timeout={MEETING.seconds}",
+        "--local-addr",
+        address,
+    ]
+    try:
+        code = _torchrun(options, share)
+    except RendezvousError:
+        code = LOST
+    if code == LOST:
+        raise UserError(
+            f"{who}: another node has ended, its own output says why; run the same command again to resume"
+        )
+    with suppress(RuntimeError):
+        if store.add("ended", 1) == nodes:
+            store.set("all ended", "")
+        if rank == 0:
+            store.wait(["all ended"], PARTING)
+    return code
 
 
 def join(device: torch.device) -> torch.device:
@@ -69,13 +156,14 @@ def join(device: torch.device) -> torch.device:
     global _rank, _size
     if not dist.is_torchelastic_launched():
         return device
+    end_with_parent()
     if device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # Hosts talk over gloo, which does not wait for the GPUs' queues. All ranks are on one machine.
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Hosts talk over gloo, which does not wait for the GPUs' queues.
+    if nodes() == 1 and sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     _rank, _size = dist.get_rank(), dist.get_world_size()
     if not is_main_process():
@@ -83,9 +171,27 @@ def join(device: torch.device) -> torch.device:
     return device
 
 
+@contextmanager
+def until_left() -> Generator[None]:
+    """A stretch in which this rank ends at once and without a word if other ranks have ended: the launcher reports it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _size == 1 or not LEFT.search(str(error)):
+            raise
+        sys.stderr.flush()
+        # what ends a process in order may wait for GPUs that wait for the other ranks
+        os._exit(LOST)
+
+
 def is_main_process() -> bool:
     """Whether this rank is the one that validates, saves and writes for all."""
     return _rank == 0
+
+
+def nodes() -> int:
+    """Number of machines whose processes share a batch."""
+    return int(os.environ.get("GROUP_WORLD_SIZE", 1)) if _size > 1 or dist.is_torchelastic_launched() else 1
 
 
 def world_size() -> int:
@@ -103,6 +209,15 @@ def any_rank(flag: bool) -> bool:
     votes = torch.tensor([int(flag)])
     dist.all_reduce(votes)
     return bool(votes)
+
+
+def same_in_all_ranks(value: object) -> bool:
+    """Whether every rank has an equal `value`. A collective."""
+    if _size == 1:
+        return True
+    values: list[object] = [None] * _size
+    dist.all_gather_object(values, value)
+    return all(each == value for each in values)
 
 
 def main_process_first(work: Callable[[], Result]) -> Result:

@@ -156,6 +156,13 @@ class Batches:
         return {**means, **trivial, "score": -means["loss"]}
 
 
+def check_batch_size(batch_size: int, processes: int) -> None:
+    """Raise a UserError unless each process gets an equal share of a batch."""
+    if batch_size % processes:
+        wrong = f"batch size {batch_size} is not a multiple of the {processes} processes"
+        raise UserError(f"{wrong}; choose another number of GPUs")
+
+
 def pretraining_task(
     data: MimicStudies, objective: PretrainingObjective, training: Training, size: int, device: torch.device
 ) -> Task:
@@ -167,9 +174,7 @@ def pretraining_task(
     batches = Batches(data, objective, training, size, device)
     count = batches.count("train")
     batch_size = min(training.batch_size, count)
-    if batch_size % distributed.world_size():
-        wrong = f"batch size {batch_size} is not a multiple of the {distributed.world_size()} processes"
-        raise UserError(f"{wrong}; choose another number of GPUs")
+    check_batch_size(batch_size, distributed.world_size())
     if training.last_batch == "keep" and (count % batch_size) % distributed.world_size():
         raise UserError("last_batch: keep leaves a batch that the processes cannot share; set drop")
     return Task(

@@ -272,7 +272,9 @@ class Trainer:
     def restore(self) -> None:
         """Continue from the resume state, where there is one."""
         path = self.folder / RESUME
-        if (state := distributed.main_process_first(lambda: load_state(path, self.fingerprint))) is None:
+        state = distributed.main_process_first(lambda: load_state(path, self.fingerprint))
+        self.check_shared(path, state["step"] if state else None)
+        if state is None:
             return
         # The state after the last step has none of these: nothing is left to train.
         if "module" in state:
@@ -287,6 +289,17 @@ class Trainer:
         if distributed.world_size() > 1:
             self.progress.parts = 1
         print(f"resumed at step {self.progress.step} of {self.settings.steps}", flush=True)
+
+    def check_shared(self, path: Path, step: int | None) -> None:
+        """Raise a UserError unless all ranks have the same inputs and the same resume state, as on a shared filesystem."""
+        where = "all nodes need the same files; use a filesystem that they share"
+        if not distributed.same_in_all_ranks(self.fingerprint):
+            wrong = "settings or inputs are not the same in all processes"
+        elif not distributed.same_in_all_ranks(step):
+            wrong = f"{path}: not the same in all processes"
+        else:
+            return
+        distributed.raise_on_all_ranks(UserError(f"{wrong}; {where}"))
 
     def save(self) -> None:
         """Begin to write the resume state; in the main process alone."""
@@ -312,6 +325,7 @@ class Trainer:
     def history(self) -> list[dict]:
         """The processes of the run, this one last."""
         work = {"steps": self.progress.step - self.start, "processes": distributed.world_size()}
+        work["nodes"] = distributed.nodes()
         return [*self.progress.history, work | run_record.process_record(self.device, self.started)]
 
     def finish(self) -> dict:
