@@ -43,7 +43,7 @@ CPU_SECONDS = {
     "figure": (2, 0),
 }
 LIGHT = 0.6  # seconds of other jobs
-DICOM_SECONDS = 0.1
+DICOM_SECONDS = 1.0  # JPEG 2000 of 3,000 x 3,000, the dearest coding; a raw one takes 0.02
 # a kind of step that `refers.planning.step_costs` could not count, and the source of its cost
 UNCOUNTED = "uncounted"
 START = 10  # seconds until a training program begins: torch, the device, the data
