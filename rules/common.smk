@@ -688,6 +688,34 @@ def cells_of_table(wildcards):
     return [cell_path(method, cell, protocol) for method, cell in SPECS.table_cells(wildcards.table)]
 
 
+def measured_of_table(wildcards):
+    """Measures or subgroups of the cells of a table that shows them."""
+    pattern = paths.MEASURED.get(STUDY.table(wildcards.table).shows)
+    pairs = SPECS.table_measured(wildcards.table) if pattern else []
+    return [paths.fill(pattern, method=method, **cell._asdict()) for method, cell in pairs]
+
+
+@one_line
+def characteristics_of(wildcards):
+    """Sex, age and projection of the images of a cell's dataset."""
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    if reason := AVAILABILITY.characteristics_status(wildcards.dataset):
+        raise UserError(f"{wildcards.dataset}: {reason}")
+    return paths.fill(paths.CHARACTERISTICS, source=source_of(wildcards))
+
+
+def characteristics_of_source(wildcards):
+    return STUDY.source(wildcards.source).characteristics
+
+
+def characteristics_of_dataset(wildcards):
+    return STUDY.source(source_of(wildcards)).characteristics
+
+
+def characteristics_code(wildcards):
+    return code_of("characteristics", adapters=[layout_of(wildcards)])
+
+
 def tests_of_table(wildcards):
     return [test_path(*triple) for triple in SPECS.table_tests(wildcards.table)]
 

@@ -8,6 +8,7 @@ from refers.errors import UserError
 from refers.files import MAKERS, read_object
 
 CELL = ("method", "dataset", "ratio", "classes", "splits", "seeds", "test", "validation")
+RUNS = ("method", "dataset", "ratio", "classes", "predictions_sha256", "settings", "bootstrap")
 TEST = ("reference", "baseline", "dataset", "ratio", "reference_auc", "baseline_auc", "difference", "student")
 
 
@@ -32,6 +33,17 @@ def read_test(path: Path) -> dict[str, Any]:
     test = read_object(path, "t-test", TEST)
     _expect(path, "t-test", lambda: _fault_of_test(test))
     return test
+
+
+def read_measured(path: Path, kind: str) -> dict[str, Any]:
+    """Content of measures.json or subgroups.json, by `kind`.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    return read_object(
+        path, kind, (*RUNS, *(("measures",) if kind == "measures" else ("characteristics", "absent")))
+    )
 
 
 def inputs_of(cell: dict[str, Any]) -> dict[tuple[str, int], str]:

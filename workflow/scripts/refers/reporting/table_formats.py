@@ -126,8 +126,10 @@ class Grid:
 def _grids(table: Table) -> list[Grid]:
     groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
     titles = [Label(row["title"], table.marker(row["note"])) for row in table.printed_rows]
-    if table.by_class:
-        heads = [Label("n+"), Label("n-"), *titles]
+    if table.by_line:
+        of_images = any("group_of" in column for column in table.columns)
+        counts = ("Images", "Patients") if of_images else ("n+", "n-")
+        heads = [*map(Label, counts), *titles]
         lines = [_class_lines(table, columns) for _, columns in groups]
         return [
             Grid(3, [], [Label(title), *heads], panel, len(panel))
@@ -151,8 +153,9 @@ def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label
     lines = []
     for column in columns:
         entries = [table.entries[row["id"], column["id"]] for row in table.printed_rows]
-        counted = next((entry for entry in entries if entry.positives is not None), None)
-        counts = (counted.positives, counted.negatives) if counted else ("", "")
+        names = ("images", "patients") if "group_of" in column else ("positives", "negatives")
+        found = ([getattr(entry, name) for name in names] for entry in entries)
+        counts = next((each for each in found if None not in each), ("", ""))
         lines.append([Label(column["title"]), *(Label(str(count)) for count in counts), *entries])
     return lines
 
@@ -234,7 +237,7 @@ def to_latex(table: Table) -> str:
     """A float for `article` with the booktabs package; panels wider than the text block are centred on the page."""
     panels = _panels(table, PAGE_WIDTH)
     # Three ratios of 14 classes just fit on a page, six methods and four p-values across it.
-    gap, stretch = ("2pt", "0.95") if table.by_class else ("3pt", "1.1")
+    gap, stretch = ("2pt", "0.95") if table.by_line else ("3pt", "1.1")
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}[t]",

@@ -100,6 +100,15 @@ class Availability:
         found = self.files.has_download(folder, boxes)
         return "" if found else f"data absent: {folder}/{boxes} not found; {ADVICE}"
 
+    def characteristics_status(self, dataset: str) -> str:
+        """Status of sex, age and projection of a dataset's images, read out of its download or left by an earlier run."""
+        source = self.study.dataset(dataset).source
+        if not self.study.source(source).characteristics:
+            return f"not run: sources.{source} names no characteristics"
+        if self.results_exist(paths.fill(paths.CHARACTERISTICS, source=source)):
+            return ""
+        return self.source_status(source)
+
     @cache  # noqa: B019
     def dataset_status(self, dataset: str) -> str:
         """Status of what a dataset is split and read from."""
