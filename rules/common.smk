@@ -704,6 +704,14 @@ def characteristics_of(wildcards):
     return paths.fill(paths.CHARACTERISTICS, source=source_of(wildcards))
 
 
+def tables_of_characteristics(wildcards):
+    """Official tables of a source; of an absent download one that is not there, so that Snakemake takes what an earlier run left."""
+    kept = AVAILABILITY.results_exist(paths.fill(paths.CHARACTERISTICS, source=wildcards.source))
+    if kept and (absent := AVAILABILITY.missing(wildcards.source)):
+        return [str(STUDY.folder(wildcards.source) / absent[0])]
+    return source_tables(wildcards)
+
+
 def characteristics_of_source(wildcards):
     return STUDY.source(wildcards.source).characteristics
 

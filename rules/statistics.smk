@@ -80,7 +80,7 @@ rule measures:
 rule characteristics:
     """Sex, age and projection of the images of a download, out of its tables; kept with the results."""
     input:
-        tables=source_tables,
+        tables=tables_of_characteristics,
     output:
         characteristics=paths.CHARACTERISTICS,
         report=paths.CHARACTERISTICS_REPORT,
