@@ -140,12 +140,27 @@ def test_one_patient_shows_no_variance():
 
 def test_measures_script(tmp_path, call):
     labels, scores = made_up(3, 50)
-    rows = pd.DataFrame({"image_id": [f"i{n}" for n in range(50)], "patient_id": [f"p{n}" for n in range(50)]})
+    rows = pd.DataFrame(
+        {"image_id": [f"i{n}" for n in range(50)], "patient_id": [f"p{n}" for n in range(50)]}
+    )
     rows[[f"label:{name}" for name in "abc"]] = labels
     frames = [frame_of(rows, [*"abc"], scores, part) for part in ("val", "test")]
     path, out = tmp_path / "predictions.parquet", tmp_path / "measures.json"
     pd.concat(frames).to_parquet(path, index=False)
-    about = ["--method", "refers", "--dataset", "nih", "--ratio", 10, "--splits", 0, "--seeds", 0, "--out", out]
+    about = [
+        "--method",
+        "refers",
+        "--dataset",
+        "nih",
+        "--ratio",
+        10,
+        "--splits",
+        0,
+        "--seeds",
+        0,
+        "--out",
+        out,
+    ]
     done = call("measures", "--predictions", path, *about, "--bins", 5, "--specificity", 80)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())

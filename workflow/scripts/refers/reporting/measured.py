@@ -105,9 +105,9 @@ class MeasuredBuilder(Builder):
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         if not found:
             return "None of our cells is available yet."
-        runs = "seeds and splits" if any(entry.splits > 1 for entry in found) else "seeds"
+        runs = ", seeds and splits" if any(entry.splits > 1 for entry in found) else " and seeds"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
-        return f"averaged over classes and {runs}, {INTERVAL}{bold}."
+        return f"averaged over classes{runs}, {INTERVAL}{bold}."
 
     def _notes_on_measures(self) -> list[str]:
         settings = next((found["settings"] for _, found in self.measured.values()), None)

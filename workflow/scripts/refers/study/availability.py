@@ -107,7 +107,9 @@ class Availability:
             return f"not run: sources.{source} names no characteristics"
         if self.results_exist(paths.fill(paths.CHARACTERISTICS, source=source)):
             return ""
-        return self.source_status(source)
+        reason = self.source_status(source)
+        kept = self.study.resolve(paths.CHARACTERISTICS, source=source)
+        return f"{reason}, or copy {kept} from where it was made" if reason else ""
 
     @cache  # noqa: B019
     def dataset_status(self, dataset: str) -> str:
