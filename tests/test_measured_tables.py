@@ -7,6 +7,7 @@ import pytest
 from made_tables import COLUMNS, ROWS, RULE, auc_of
 from refers.config.read import read_files
 from refers.errors import UserError
+from refers.evaluation.cell_file import read_measured
 from refers.measure_names import MEASURES
 from refers.reporting.build_table import index_results
 from refers.reporting.measured import build_measured
@@ -199,3 +200,39 @@ def test_other_numbers_have_no_tests_and_no_classes(key):
 def test_ages_ascend():
     with pytest.raises(UserError, match=r"ages: \[60, 18\] must ascend"):
         check(read_files([CONFIG]) | {"subgroups": {"ages": [60, 18]}})
+
+
+WHOLE = measures_of("refers", 0.5, 0.1, 0.2, 0.6)
+SEX = {
+    "unknown": 0,
+    "classes": ["Mass"],
+    "groups": {"female": group(0.7)},
+    "gap": {"undefined": "undefined: x"},
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "shows"),
+    [
+        (WHOLE | {"measures": {}}, "measures"),
+        (WHOLE | {"measures": WHOLE["measures"] | {"brier": summary("x", 0.1, 0.2)}}, "measures"),
+        (WHOLE | {"measures": WHOLE["measures"] | {"brier": summary(7, 0.1, 0.2)}}, "measures"),
+        (WHOLE | {"measures": WHOLE["measures"] | {"brier": summary(0.1, None, 0.2)}}, "measures"),
+        (WHOLE | {"settings": {}}, "measures"),
+        (WHOLE, "subgroups"),
+        (groups_of("refers", sex={}), "subgroups"),
+        (groups_of("refers", sex=SEX | {"groups": {"female": group(0.7, "many")}}), "subgroups"),
+        (groups_of("refers", sex=SEX | {"gap": {"undefined": None}}), "subgroups"),
+    ],
+)
+def test_a_file_of_something_else_is_one_line(content, shows, tmp_path):
+    path = tmp_path / f"{shows}.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"{path}.*rerun {shows}.py"):
+        read_measured(path, shows)
+
+
+def test_whole_files_are_read(tmp_path):
+    for content, shows in ((WHOLE, "measures"), (groups_of("refers", sex=SEX), "subgroups")):
+        (tmp_path / "x.json").write_text(json.dumps(content))
+        assert read_measured(tmp_path / "x.json", shows) == content
