@@ -59,7 +59,13 @@ def table_of(columns, measured, methods=("refers", "c2l"), **spec):
         "verdict": RULE,
         "status": {},
     }
-    default |= {"rows": ROWS[:2], "columns": columns, "undefined_resamples": 0.05, "per_seed": False}
+    default |= {
+        "shows": "measures" if "measure" in columns[0] else "subgroups",
+        "rows": ROWS[:2],
+        "columns": columns,
+        "undefined_resamples": 0.05,
+        "per_seed": False,
+    }
     cells = [(f"{method}/auc.json", cell_of(method)) for method in methods]
     files = [(f"{each['method']}/measured.json", each) for each in measured]
     return build_measured(default | spec, index_results(cells, "method"), index_results(files, "method"), {})
@@ -93,6 +99,12 @@ def test_measures_are_printed_with_their_interval_and_errors_are_best_small():
     assert "95 % specificity" in text
     for form in (to_csv, to_html, to_latex):
         assert "50.0 [48.0, 52.0]" in form(table)
+
+
+def test_a_table_without_any_number_says_so():
+    table = table_of(of_measures(), [], status={"nih": "data absent: x"})
+    assert table.notes == ["None of our cells is available yet."]
+    assert table.entries["refers", "nih/1/brier"].printed == "not run"
 
 
 def test_an_interval_of_too_few_resamples_is_undefined():

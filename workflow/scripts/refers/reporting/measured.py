@@ -98,24 +98,22 @@ class MeasuredBuilder(Builder):
             entry.best = len(found) > 1 and f"{mean:.1f}" == f"{best:.1f}"
 
     def _notes(self) -> list[str]:
-        measures = any("measure" in column for column in self.table.columns)
-        return self._notes_on_measures() if measures else self._notes_on_groups()
-
-    def _averaged(self) -> str:
+        shown = self._notes_on_groups if self.spec["shows"] == "subgroups" else self._notes_on_measures
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
-        if not found:
-            return "None of our cells is available yet."
+        notes = shown(next(iter(self.measured.values()))[1]["settings"], found) if found else []
+        without = self.spec.get("without", [])
+        said = f"Without sex, age and projection in their tables: {', '.join(without)}." if without else ""
+        return [*(notes or ["None of our cells is available yet."]), *self._unknown(), *filter(None, [said])]
+
+    def _averaged(self, found: list[Entry]) -> str:
         runs = ", seeds and splits" if any(entry.splits > 1 for entry in found) else " and seeds"
         bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
         return f"averaged over classes{runs}, {INTERVAL}{bold}."
 
-    def _notes_on_measures(self) -> list[str]:
-        settings = next((found["settings"] for _, found in self.measured.values()), None)
-        if not settings:
-            return [self._averaged()]
+    def _notes_on_measures(self, settings: dict[str, Any], found: list[Entry]) -> list[str]:
         return [
-            f"Measures of the test set × 100, {self._averaged()} n+ and n-: positive and negative test labels, summed over"
-            " classes.",
+            f"Measures of the test set × 100, {self._averaged(found)} n+ and n-: positive and negative test labels, summed"
+            " over classes.",
             "Average precision (AUPRC): by chance it is the share of positives. Brier score, and expected calibration error"
             f" over {settings['bins']} bins of equal width: the smaller, the better. The calibration error of few images is"
             " biased upwards, and that of a resample once more, so that its interval may lie above the number."
@@ -123,22 +121,15 @@ class MeasuredBuilder(Builder):
             " chosen or carried.",
         ]
 
-    def _notes_on_groups(self) -> list[str]:
-        without = self.spec.get("without", [])
-        notes = [f"Without sex, age and projection in their tables: {', '.join(without)}."] if without else []
-        settings = next((found["settings"] for _, found in self.measured.values()), None)
-        if not settings:
-            return [self._averaged(), *notes]
+    def _notes_on_groups(self, settings: dict[str, Any], found: list[Entry]) -> list[str]:
         least = settings["patients"]
         return [
-            f"Test AUC × 100 of groups of test images, {self._averaged()} Gap: the largest minus the smallest AUC of the groups"
-            " with one, in points; its interval is that of these two groups over the paired resamples, and does not count that"
-            " the two are chosen by the same images.",
+            f"Test AUC × 100 of groups of test images, {self._averaged(found)} Gap: the largest minus the smallest AUC of the"
+            " groups with one, in points; its interval is that of these two groups over the paired resamples, and does not"
+            " count that the two are chosen by the same images.",
             f"A group counts for a class where {least} of its patients have it and {least} have an image without it, in every"
             " split; one that counts for fewer than half as many classes as another is too small. The AUCs are over the"
             " classes that all others count for.",
-            *self._unknown(),
-            *notes,
         ]
 
     def _unknown(self) -> list[str]:
@@ -146,7 +137,7 @@ class MeasuredBuilder(Builder):
         titles = {column["dataset"]: column["dataset_title"] for column in self.table.columns}
         texts: dict[str, None] = {}
         for (_, dataset, _), (_, found) in self.measured.items():
-            for name, about in found["characteristics"].items() if dataset in titles else ():
+            for name, about in found.get("characteristics", {}).items() if dataset in titles else ():
                 images = about["unknown"] + len_of_groups(about)
                 if about["unknown"]:
                     texts[f"{titles[dataset]} {name} of {about['unknown']} of {images} test images"] = None
