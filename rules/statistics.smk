@@ -61,7 +61,7 @@ rule measures:
         "../envs/refers.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=10,
     params:
         splits=splits_of_runs,
