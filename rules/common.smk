@@ -751,6 +751,42 @@ def cells_of_table(wildcards):
     return [cell_path(method, cell, protocol) for method, cell in SPECS.table_cells(wildcards.table)]
 
 
+def measured_of_table(wildcards):
+    """Measures or subgroups of the cells of a table that shows them."""
+    pattern = paths.MEASURED.get(STUDY.table(wildcards.table).shows)
+    pairs = SPECS.table_measured(wildcards.table) if pattern else []
+    return [paths.fill(pattern, method=method, **cell._asdict()) for method, cell in pairs]
+
+
+@one_line
+def characteristics_of(wildcards):
+    """Sex, age and projection of the images of a cell's dataset."""
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    if reason := AVAILABILITY.characteristics_status(wildcards.dataset):
+        raise UserError(f"{wildcards.dataset}: {reason}")
+    return paths.fill(paths.CHARACTERISTICS, source=source_of(wildcards))
+
+
+def tables_of_characteristics(wildcards):
+    """Official tables of a source; of an absent download one that is not there, so that Snakemake takes what an earlier run left."""
+    kept = AVAILABILITY.results_exist(paths.fill(paths.CHARACTERISTICS, source=wildcards.source))
+    if kept and (absent := AVAILABILITY.missing(wildcards.source)):
+        return [str(STUDY.folder(wildcards.source) / absent[0])]
+    return source_tables(wildcards)
+
+
+def characteristics_of_source(wildcards):
+    return STUDY.source(wildcards.source).characteristics
+
+
+def characteristics_of_dataset(wildcards):
+    return STUDY.source(source_of(wildcards)).characteristics
+
+
+def characteristics_code(wildcards):
+    return code_of("characteristics", adapters=[layout_of(wildcards)])
+
+
 def tests_of_table(wildcards):
     return [test_path(*triple) for triple in SPECS.table_tests(wildcards.table)]
 

@@ -47,6 +47,96 @@ use rule cell as probe_cell with:
         code=code_of("cell"),
 
 
+rule measures:
+    """Measures of one table cell beside its AUC: average precision, Brier score, calibration error, sensitivity."""
+    input:
+        predictions=runs_of_cell("finetune"),
+    output:
+        measures=paths.MEASURES,
+    log:
+        paths.log("measures"),
+    benchmark:
+        paths.benchmark("measures")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        splits=splits_of_runs,
+        seeds=seeds_of_runs,
+        bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
+        measures=CONFIG.measures.model_dump(),
+        code=code_of("measures"),
+    shell:
+        "python workflow/scripts/measures.py --predictions {input.predictions:q} --splits {params.splits:q}"
+        " --seeds {params.seeds:q}"
+        " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
+        " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q}"
+        " --bins {params.measures[bins]:q} --specificity {params.measures[specificity]:q} --out {output.measures:q} &> {log:q}"
+
+
+rule characteristics:
+    """Sex, age and projection of the images of a download, out of its tables; kept with the results."""
+    input:
+        tables=tables_of_characteristics,
+    output:
+        characteristics=paths.CHARACTERISTICS,
+        report=paths.CHARACTERISTICS_REPORT,
+    log:
+        paths.log("characteristics"),
+    benchmark:
+        paths.benchmark("characteristics")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=source_folder,
+        layout=layout_of,
+        names=characteristics_of_source,
+        code=characteristics_code,
+    shell:
+        "python workflow/scripts/characteristics.py --layout={params.layout:q} --source {wildcards.source:q}"
+        " --folder {params.folder:q} --names {params.names:q} --out {output.characteristics:q} --report {output.report:q} &> {log:q}"
+
+
+rule subgroups:
+    """AUC of one table cell by sex, age and projection, and the gaps between such groups."""
+    input:
+        predictions=runs_of_cell("finetune"),
+        characteristics=characteristics_of,
+    output:
+        subgroups=paths.SUBGROUPS,
+    log:
+        paths.log("subgroups"),
+    benchmark:
+        paths.benchmark("subgroups")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        splits=splits_of_runs,
+        seeds=seeds_of_runs,
+        bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
+        names=characteristics_of_dataset,
+        groups=CONFIG.subgroups.model_dump(),
+        code=code_of("subgroups"),
+    shell:
+        "python workflow/scripts/subgroups.py --predictions {input.predictions:q} --splits {params.splits:q}"
+        " --seeds {params.seeds:q}"
+        " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
+        " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q}"
+        " --characteristics {input.characteristics:q} --names {params.names:q} --ages {params.groups[ages]:q}"
+        " --patients {params.groups[patients]:q} --out {output.subgroups:q} &> {log:q}"
+
+
 rule ttest:
     """A method against a baseline: t-test over seeds as in the paper, Welch's, paired bootstrap and DeLong over images."""
     input:

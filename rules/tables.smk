@@ -11,6 +11,7 @@ rule table:
     """One table as csv, Markdown, LaTeX and HTML, also printed."""
     input:
         cells=cells_of_table,
+        measured=measured_of_table,
         tests=tests_of_table,
         reported="config/reported.csv",
     output:
@@ -42,7 +43,8 @@ rule table:
         spec=table_spec,
         code=code_of("table"),
     shell:
-        "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells:q} --ttests {input.tests:q}"
+        "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells:q} --measured {input.measured:q}"
+        " --ttests {input.tests:q}"
         " --reported {input.reported:q} --out-csv {output.csv:q} --out-md {output.markdown:q} --out-tex {output.latex:q}"
         " --out-html {output.html:q} 2>&1 | tee {log:q}"
 

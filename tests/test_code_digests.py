@@ -213,8 +213,8 @@ REFERS = ["refers", *(f"refers_{name}" for name in ABLATIONS)]
     ("file", "rules"),
     [
         ("demo/shenzhen.py", {"generate_demo"}),
-        ("data/adapters/nih.py", {"index_source:nih", "attend:figure3_nih"}),
-        ("data/adapters/covid.py", {"index_source:covid"}),
+        ("data/adapters/nih.py", {"index_source:nih", "characteristics:nih", "attend:figure3_nih"}),
+        ("data/adapters/covid.py", {"index_source:covid", "characteristics:covid"}),
         ("methods/lsp.py", {"calibrate", *LSP}),
         (
             "methods/common/contrast.py",

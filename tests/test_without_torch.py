@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TABLES = ("table1", "table2", "table3", "controls", "initialisation")
+TABLES = ("table1", "table2", "table3", "controls", "initialisation", "measures", "subgroups")
 FIGURES = ("figure1", "figure2a", "roc_covid_t2", "training", "figure3_nih")
 
 
@@ -56,7 +56,9 @@ def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, 
         for pattern in ("runs/*/*/*/*/*", "probes/*/*/*/*")
     )
     assert (len(tuned), len(probed)) == (5 * 10 * 3, 4 * 10)
-    for path in [*tuned, *probed]:
+    characteristics = list(demo.glob("results/characteristics/*.parquet"))
+    assert len(characteristics) == 3
+    for path in [*tuned, *probed, *characteristics]:
         place = results / path.relative_to(demo / "results")
         place.parent.mkdir(parents=True)
         shutil.copy(path, place)

@@ -79,7 +79,9 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
-      for (const [name, value] of Object.entries(provenance.cells[behind] ?? { "run.json": "not here" })) list.append(...line(name, value));
+      // Measures and groups of a cell are of the runs behind its AUC.
+      const runs = provenance.cells[behind.replace(/(measures|subgroups)\.json$/, "auc.json")];
+      for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }
   dialog.querySelector("pre").textContent = targets.map((target) => provenance.command.replace("TARGET", () => quoted(target))).join("\n");

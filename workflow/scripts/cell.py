@@ -8,30 +8,17 @@ patients, so that differences between two methods' files are paired. Does not ne
 import argparse
 from pathlib import Path
 
-from refers.arguments import SEED, Arguments, whole
+from refers.arguments import Arguments, add_runs_of_cell
 from refers.errors import run
 from refers.evaluation.predictions import read_runs
 from refers.evaluation.statistics import Bootstrap, resample_columns, summarise
 from refers.files import atomic_path, file_digest, write_json
-from refers.provenance.ties import check_runs
+from refers.provenance.ties import cell_facts
 
 
 def parse_args() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per run")
-    parser.add_argument(
-        "--splits", type=whole(), nargs="+", required=True, help="of each file, split by split"
-    )
-    parser.add_argument(
-        "--seeds", type=SEED, nargs="+", required=True, help="of each file, the same in each split"
-    )
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--ratio", type=whole(1, 100), required=True, help="percent of the training labels")
-    parser.add_argument(
-        "--resamples", type=whole(1, 1_000_000), default=1000, help="bootstrap resamples of the test images"
-    )
-    parser.add_argument("--bootstrap-seed", type=SEED, default=0)
+    add_runs_of_cell(parser)
     parser.add_argument("--out", type=Path, required=True, help="auc.json; resamples.parquet goes beside it")
     return parser.parse_args()
 
@@ -47,9 +34,7 @@ def main() -> None:
     resamples = bootstrap.resample(tests)
     test = summarise(tests, classes, resamples)
     about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
-    content = about | {"classes": classes, "splits": args.splits, "seeds": args.seeds}
-    content["predictions_sha256"] = [file_digest(path) for path in args.predictions]
-    content["made_from"] = check_runs(args.predictions, args.splits, args.seeds, about)
+    content = cell_facts(about, classes, args.predictions, args.splits, args.seeds)
     content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
     beside = args.out.with_name("resamples.parquet")
     with atomic_path(beside) as path:

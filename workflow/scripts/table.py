@@ -15,6 +15,8 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   status                      {method or dataset: "short form: why it has no cells"}
   independent                 {source: {title, citation, differs, numbers, listed}}: publications whose numbers are printed below
                               the methods; numbers are of the same test images, and judged; `listed` takes those of the csv
+  shows                       `auc`; `measures` or `subgroups`, of whose files columns have a `measure`, or `group_of` and `subgroup`
+  without, absent             of subgroups: titles of datasets without any, and {dataset: why it has no file}
   against                     {id, title, status}: print the difference of each row to this method instead of its AUC
 """
 
@@ -25,9 +27,10 @@ from pathlib import Path
 
 from refers.arguments import Arguments
 from refers.errors import UserError, run
-from refers.evaluation.cell_file import read_cell, read_test
+from refers.evaluation.cell_file import read_cell, read_measured, read_test
 from refers.files import write_text
 from refers.reporting.build_table import build, index_results
+from refers.reporting.measured import build_measured
 from refers.reporting.published import read_independent, read_reported
 from refers.reporting.table_formats import to_csv, to_html, to_latex, to_markdown
 
@@ -36,6 +39,13 @@ def parse_args() -> argparse.Namespace:
     parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", required=True, help="JSON, see above")
     parser.add_argument("--cells", type=Path, nargs="*", default=[], help="auc.json files")
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="measures.json or subgroups.json of the same cells",
+    )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[])
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")
     parser.add_argument("--out-csv", type=Path, required=True)
@@ -53,9 +63,15 @@ def main() -> None:
         raise UserError(f"--spec: not JSON ({error})") from None
     cells = index_results([(str(path), read_cell(path)) for path in args.cells], "method")
     tests = index_results([(str(path), read_test(path)) for path in args.ttests], "reference", "baseline")
+    shows = spec.get("shows", "auc")
+    measured = [(str(path), read_measured(path, shows)) for path in args.measured]
     asked = {name: about for name, about in spec.get("independent", {}).items() if about.get("listed")}
     others = read_independent(args.reported, spec.get("protocol", "finetune"), asked) if asked else {}
-    table = build(spec, cells, tests, read_reported(args.reported), others)
+    reported = read_reported(args.reported)
+    if shows == "auc":
+        table = build(spec, cells, tests, reported, others)
+    else:
+        table = build_measured(spec, cells, index_results(measured, "method"), reported)
     texts = to_csv(table), to_latex(table), to_html(table), (markdown := to_markdown(table))
     for path, text in zip((args.out_csv, args.out_tex, args.out_html, args.out_md), texts, strict=True):
         write_text(path, text)

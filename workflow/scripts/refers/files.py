@@ -24,6 +24,11 @@ MAKERS = {
     **{"pilot": "pilot.py", "plan": "plan.py", "step costs": "calibrate.py", "GPU check": "gpu_check.py"},
     **{"manifest": "pack_images.py", "run record": "the job that wrote it", "subset": "label_subset.py"},
     **{"visual words": "discover_words.py", "overlaps": "attend.py"},
+    **{
+        "measurement": "measures.py",
+        "comparison of groups": "subgroups.py",
+        "characteristics": "characteristics.py",
+    },
     **{"report": "the job that wrote it", "rule graph": "rule_graph.py", "table": "table.py"},
 }
 # First bytes of a file that a download left in place of the wanted one.

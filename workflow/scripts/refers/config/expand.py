@@ -70,14 +70,19 @@ def _add_own_datasets(values: dict[str, Any]) -> None:
 
 
 def _leave_out_absent(values: dict[str, Any]) -> None:
-    """Leave out tables and figures of datasets that the config describes and the study has no column of."""
+    """Leave out tables and figures of datasets that the config describes and the study has no column of, and tables of subgroups
+    where no column has any."""
     absent = set(values["datasets"]) - _columns(values)
 
     def shown(entry: dict[str, Any]) -> bool:
+        if entry.get("shows") == "subgroups" and not grouped:
+            return False
         named = {cell.partition("/")[0] for cell in entry.get("columns") or []}
         named |= {entry[key] for key in ("per_class", "dataset") if entry.get(key)}
         return not (named and named <= absent)
 
+    read = {values["datasets"][name]["source"] for name in _columns(values) & set(values["datasets"])}
+    grouped = any(values["sources"][name]["characteristics"] for name in read & set(values["sources"]))
     for kind in ("tables", "figures"):
         values[kind] = {name: entry for name, entry in values[kind].items() if shown(entry)}
 

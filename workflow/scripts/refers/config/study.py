@@ -134,6 +134,9 @@ class Source(Section):
     boxes: OptionalPattern = Field(
         "", description="The same for radiologists' boxes, of a source that has some."
     )
+    characteristics: Annotated[list[Literal["sex", "age", "projection"]], Unique] = Field(
+        [], description="What its tables say of an image's patient and view: groups whose AUC is compared."
+    )
     origin: str = Field("", description="Where to get it; preflight prints this.")
     credit: str = Field(
         "",
@@ -382,6 +385,36 @@ class Grid(Section):
         return self
 
 
+class Measures(Section):
+    """Measures beside the AUC, of the tables with `shows: measures`."""
+
+    bins: int = Field(10, ge=2, le=1000, description="Bins of equal width of the calibration error.")
+    specificity: float = Field(
+        95,
+        ge=0,
+        le=100,
+        description="In percent: the sensitivity is that of the ROC curve at this specificity.",
+    )
+
+
+class Subgroups(Section):
+    """Groups of test images, of the tables with `shows: subgroups`."""
+
+    ages: Annotated[list[Annotated[int, Field(ge=1, le=120)]], Unique] = Field(
+        [18, 40, 60], description="Years at which a band of age ends and the next begins, ascending."
+    )
+    patients: Count = Field(
+        10,
+        description="Fewest patients with a class, and without it, with which a group of test images has an AUC of it.",
+    )
+
+    @model_validator(mode="after")
+    def _check_ages(self) -> Self:
+        if self.ages != sorted(self.ages):
+            raise ValueError(f"ages: {self.ages} must ascend")
+        return self
+
+
 class Tier(Section):
     """A part of the study to add up: rows and columns of it, all by default."""
 
@@ -503,6 +536,11 @@ class Table(Section):
     protocol: Literal["finetune", "probe"] = Field(
         "finetune", description="Fine-tuned encoders (paper), or a linear probe of frozen ones (`probe`)."
     )
+    shows: Literal["auc", "measures", "subgroups"] = Field(
+        "auc",
+        description="AUC; average precision, Brier score, calibration error and sensitivity (`measures`); or AUC by sex, age"
+        " and projection (`subgroups`). The latter two are never compared with the paper.",
+    )
     comparable: bool = Field(
         True,
         description="The paper has this table, so that ours is compared with it. A probe's is never compared.",
@@ -549,6 +587,13 @@ class Table(Section):
         if self.against and (self.reference or self.per_class or self.protocol == "probe"):
             raise ValueError(
                 "against compares fine-tuned rows with one method; leave out reference, per_class and protocol"
+            )
+        if self.shows != "auc" and (
+            self.reference or self.per_class or self.against or self.independent or self.protocol == "probe"
+        ):
+            raise ValueError(
+                f"shows {self.shows} is of fine-tuned rows alone; leave out reference, per_class, against, independent and"
+                " protocol"
             )
         if self.reference and self.protocol == "probe":
             raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
@@ -678,6 +723,8 @@ class StudyConfig(TrainingPart):
         Pilots(), description="Learning-rate pilots of the methods whose pretrain.rate is `pilot`."
     )
     probe: ProbeSettings = Field(ProbeSettings(), description="The linear probe of frozen encoders.")
+    measures: Measures = Field(Measures(), description="Measures beside the AUC.")
+    subgroups: Subgroups = Field(Subgroups(), description="Groups of test images.")
     groups: dict[Name, Group] = Field({}, description="Rows that print the best of several methods.")
     plan: Plan
     gpu_check: GpuCheck = Field(GpuCheck(), description="The check of a GPU.")

@@ -32,8 +32,9 @@ PRINTABLE = bytes(range(ord(" "), 127))
 QUOTED = re.compile(rb""""(?<![^,\n]")[^"\n]*"(?![^,\r\n])""")
 
 
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Columns of an official CSV (gzipped or not, whatever its name), every value as text and "" where blank.
+def read_table(path: Path, columns: Iterable[str], optional: Iterable[str] = ()) -> pd.DataFrame:
+    """Columns of an official CSV (gzipped or not, whatever its name), every value as text and "" where blank; of the
+    `optional` ones those that it has.
 
     The index of the result is the line of the file on which a row begins, which is the row that messages name. A byte-order
     mark, any line ending, blank lines, and a .gz file that is already unpacked are accepted. Values are stripped: an id
@@ -44,10 +45,20 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
             its header (the values behind a lost comma belong to other columns), or has a value that is not UTF-8 or has a
             control character.
     """
-    columns = list(columns)
     content = _read_content(path)
+    columns = [*columns, *_found(content, optional)]
     table = _read_plain(path, content, columns)
     return _read_any(path, content, columns) if table is None else table
+
+
+def _found(content: bytes, names: Iterable[str]) -> list[str]:
+    """Those of some columns that the header of a CSV has; none of an unreadable one, which reading the rest refuses."""
+    text = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline="")
+    try:
+        header = {name.strip() for name in next(filter(None, csv.reader(text)), [])}
+    except csv.Error:
+        return []
+    return [name for name in names if name in header]
 
 
 def _read_plain(path: Path, content: bytes, columns: list[str]) -> pd.DataFrame | None:

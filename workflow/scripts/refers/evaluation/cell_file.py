@@ -6,8 +6,10 @@ from typing import Any
 
 from refers.errors import UserError
 from refers.files import MAKERS, read_object
+from refers.measure_names import GAP, MEASURES
 
 CELL = ("method", "dataset", "ratio", "classes", "splits", "seeds", "test", "validation")
+MEASURED = ("method", "dataset", "ratio", "classes", "predictions_sha256", "settings", "bootstrap")
 TEST = ("reference", "baseline", "dataset", "ratio", "reference_auc", "baseline_auc", "difference", "student")
 
 
@@ -32,6 +34,20 @@ def read_test(path: Path) -> dict[str, Any]:
     test = read_object(path, "t-test", TEST)
     _expect(path, "t-test", lambda: _fault_of_test(test))
     return test
+
+
+def read_measured(path: Path, shows: str) -> dict[str, Any]:
+    """Content of measures.json or of subgroups.json, which `shows` names without its suffix.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    kind = {"measures": "measurement", "subgroups": "comparison of groups"}[shows]
+    of_kind = ("measures",) if shows == "measures" else ("characteristics", "absent")
+    found = read_object(path, kind, (*MEASURED, *of_kind))
+    fault_of = _fault_of_measures if shows == "measures" else _fault_of_groups
+    _expect(path, kind, lambda: fault_of(found))
+    return found
 
 
 def inputs_of(cell: dict[str, Any]) -> dict[tuple[str, int], str]:
@@ -95,6 +111,45 @@ def _fault_of_cell(cell: dict[str, Any]) -> str:
     if not isinstance(test["undefined"], list) or "sd" not in test:
         return "undefined classes or sd are not stated"
     return next(filter(None, map(_fault_of_summary, (test, *test["per_class"].values()))), "")
+
+
+def _fault_of_measures(found: dict[str, Any]) -> str:
+    odd = (_fault_of_numbers(found["measures"][name]) for name in MEASURES)
+    return next(filter(None, odd), "") or _fault_of_settings(found, "bins", "specificity")
+
+
+def _fault_of_groups(found: dict[str, Any]) -> str:
+    for name, about in found["characteristics"].items():
+        if type(about["unknown"]) is not int or not all(isinstance(each, str) for each in about["classes"]):
+            return f"{name} does not state its classes and how many images have none"
+        gap = about[GAP] | {"mean": about[GAP].get("difference")}
+        for group in (*about["groups"].values(), gap):
+            if group is not gap and not all(type(group[each]) is int for each in ("images", "patients")):
+                return f"a group of {name} has no counts"
+            if not isinstance(group["undefined"], str | None):
+                return f"{group['undefined']!r:.60} is no reason"
+            if group["undefined"] is None and (fault := _fault_of_numbers(group)):
+                return fault
+    return _fault_of_settings(found, "patients")
+
+
+def _fault_of_settings(found: dict[str, Any], *names: str) -> str:
+    """What is wrong with the settings and the resamples behind some numbers."""
+    numbers = [found["settings"][name] for name in names]
+    numbers += [found["bootstrap"][name] for name in ("resamples", "units")]
+    return next((f"{each!r:.60} is not a number" for each in numbers if type(each) not in (int, float)), "")
+
+
+def _fault_of_numbers(part: dict[str, Any]) -> str:
+    """What is wrong with the mean, spread, interval and standard error of a measure or of the AUC of a group."""
+    ends = [] if part["interval"] is None else part["interval"]
+    known = ends if part["mean"] is None else [part["mean"], *ends]
+    # ends of the interval of a gap may be below zero
+    if len(ends) not in (0, 2) or not all(type(each) in (int, float) and -1 <= each <= 1 for each in known):
+        return f"{known!r:.60} is not a number in [0, 1] with its interval"
+    if type(part["undefined_resamples"]) is not int:
+        return "undefined_resamples is not a count"
+    return _fault_of_summary(part)
 
 
 def _fault_of_summary(part: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Raises:
         UserError: the shapes differ, a label is neither 0 nor 1, or a score is non-finite (NaN or Inf).
     """
-    present = _present(labels, scores)
+    present = is_present(labels, scores)
     positives = present.sum(axis=0)
     pairs = positives * (len(present) - positives)
     # Sums of half-integers below 2**53 are exact, so the only rounding is the division.
@@ -31,7 +31,7 @@ def outranked(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     Arguments and errors as for `auc`.
     """
-    present, scores = _present(labels, scores), np.asarray(scores)
+    present, scores = is_present(labels, scores), np.asarray(scores)
     order = np.argsort(scores, axis=0)
     first, last = _ties(np.take_along_axis(scores, order, axis=0))
     absent = ~np.take_along_axis(present, order, axis=0)
@@ -63,11 +63,11 @@ class ResampledAuc:
     """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
-        present, scores = _present(labels, scores), np.asarray(scores)
+        present, scores = is_present(labels, scores), np.asarray(scores)
         self._images = len(present)
         self._flipped = 2 * present.sum(axis=0) > len(present)
         self._columns = [
-            _segments(present[:, place] ^ flip, scores[:, place]) for place, flip in enumerate(self._flipped)
+            segments(present[:, place] ^ flip, scores[:, place]) for place, flip in enumerate(self._flipped)
         ]
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
@@ -79,12 +79,10 @@ class ResampledAuc:
         Returns:
             (R, C) float64; NaN where a resample contains a single label of a class.
         """
-        totals = counts.sum(axis=0, dtype=np.int64)
-        # The narrowest type that holds the count of any segment: memory limits the speed of the products.
-        counts = np.ascontiguousarray(counts, np.uint16 if totals.max(initial=0) < 2**16 else np.uint32)
+        counts, totals = narrowed(counts)
         found = np.full((counts.shape[1], len(self._columns)), np.nan)
         for place, (rare, common) in enumerate(self._columns):
-            rare, common = (_select(part, self._images, counts.dtype) @ counts for part in (rare, common))
+            rare, common = (selection(part, self._images, counts.dtype) @ counts for part in (rare, common))
             below = np.cumsum(common, axis=0, dtype=np.int64 if counts.dtype == np.uint32 else np.int32)
             # Rows alternate between "between two positive scores" and "at a positive score": twice the lower ones plus ties.
             doubled = below[:-1:2] + below[1::2]
@@ -96,7 +94,16 @@ class ResampledAuc:
         return found
 
 
-def _segments(present: np.ndarray, scores: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def narrowed(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (N, R) of the images in each resample, contiguous, and their sums (R,).
+
+    In the narrowest type that holds the count of any segment: memory limits the speed of the products.
+    """
+    totals = counts.sum(axis=0, dtype=np.int64)
+    return np.ascontiguousarray(counts, np.uint16 if totals.max(initial=0) < 2**16 else np.uint32), totals
+
+
+def segments(present: np.ndarray, scores: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """For the positives, then the negatives: images (n,) sorted by segment, and the start of each segment."""
     at = np.unique(scores[present])
     segment = np.searchsorted(at, scores, "left") + np.searchsorted(at, scores, "right")
@@ -109,7 +116,8 @@ def _segments(present: np.ndarray, scores: np.ndarray) -> tuple[tuple[np.ndarray
     return tuple(parts)
 
 
-def _select(part: tuple[np.ndarray, np.ndarray], images: int, dtype: np.dtype):
+def selection(part: tuple[np.ndarray, np.ndarray], images: int, dtype: np.dtype):
+    """Sparse (segments, images) of ones: its product with counts (images, R) gives those of every segment."""
     from scipy.sparse import csr_array
 
     members, starts = part
@@ -126,7 +134,7 @@ def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.minimum.accumulate(last[::-1], axis=0)[::-1]
 
 
-def _present(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def is_present(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Labels as (N, C) bool, after labels and scores were checked as `auc` documents."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 2 or labels.shape != scores.shape:

@@ -5,7 +5,8 @@ with the leading axes (S, n), its resampled AUCs with (R, S, n). In auc.json the
 splits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +77,21 @@ class Bootstrap:
 
     def auc(self, labels: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> list[np.ndarray]:
         """AUC of every resample and class, (R, C) of each test set, for its labels and scores (N, C); NaN as above."""
-        resampled = [ResampledAuc(*each) for each in zip(labels, scores, strict=True)]
+        return self.measure(ResampledAuc, labels, scores)
+
+    def measure(
+        self,
+        kind: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+        labels: Sequence[np.ndarray],
+        scores: Sequence[np.ndarray],
+    ) -> list[np.ndarray]:
+        """What `kind` measures of every resample and class, (R, C, ...) of each test set; NaN as above.
+
+        kind: makes of labels and scores (N, C) a function of counts (N, R) with values (R, C, ...), as `ResampledAuc` does.
+        """
+        resampled = [kind(*each) for each in zip(labels, scores, strict=True)]
         blocks = [
-            [measure(each) for measure, each in zip(resampled, counts, strict=True)]
+            [of_counts(each) for of_counts, each in zip(resampled, counts, strict=True)]
             for counts in self.counts()
         ]
         found = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
@@ -88,10 +101,24 @@ class Bootstrap:
 
     def resample(self, sets: Sequence[SplitPredictions]) -> Resamples:
         """AUCs of a cell whose test sets have the images that this was made for."""
+        return Resamples(self.about, self.measure_runs(ResampledAuc, sets))
+
+    def measure_runs(
+        self,
+        kind: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+        sets: Sequence[SplitPredictions],
+    ) -> np.ndarray:
+        """What `kind`, as for `measure`, measures of every run of such a cell: (R, S, n, C, ...)."""
         seeds, classes = len(sets[0].scores), sets[0].labels.shape[1]
         labels = [np.tile(each.labels, (1, seeds)) for each in sets]
-        drawn = np.stack(self.auc(labels, [np.hstack(each.scores) for each in sets]), axis=1)
-        return Resamples(self.about, drawn.reshape(len(drawn), len(sets), seeds, classes))
+        drawn = np.stack(self.measure(kind, labels, [np.hstack(each.scores) for each in sets]), axis=1)
+        return drawn.reshape(len(drawn), len(sets), seeds, classes, *drawn.shape[3:])
+
+    def within(self, kept: Sequence[np.ndarray]) -> "Bootstrap":
+        """The same resamples, of some of the images alone: `kept` (N,) bool of each test set."""
+        found = copy(self)
+        found._patients = [each[part] for each, part in zip(self._patients, kept, strict=True)]
+        return found
 
 
 def _varies(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -210,11 +237,11 @@ def summarise(
     values = np.stack([[auc(each.labels, scores) for scores in each.scores] for each in sets])  # (S, n, C)
     defined = np.asarray(~np.isnan(values).any(axis=(0, 1)))
     means = values[..., defined].mean(axis=-1) if defined.any() else np.full(values.shape[:2], np.nan)
-    labels = _distinct_labels(sets)
+    labels = distinct_labels(sets)
     found = {
         "images": len(labels),
         "images_per_split": [len(each.ids) for each in sets],
-        "mean_auc": _listed(means),
+        "mean_auc": listed(means),
         **spread(means),
         "undefined": [name for name, there in zip(classes, defined, strict=True) if not there],
     }
@@ -223,13 +250,13 @@ def summarise(
         positives = int(labels[:, place].sum())
         counts = {"positives": positives, "negatives": len(labels) - positives}
         each = values[..., place] if defined[place] else np.full(values.shape[:2], np.nan)
-        per_class[name] = {"auc": _listed(each), **spread(each), **counts}
+        per_class[name] = {"auc": listed(each), **spread(each), **counts}
     if resamples:
         drawn, units = resamples.means(defined), resamples.about["units"]
         over_runs = drawn.mean(axis=(1, 2))
         found["se"] = standard_error(means, drawn, units)
         found["bootstrap"] = resamples.about | {
-            "undefined_resamples": _undefined(over_runs),
+            "undefined_resamples": count_undefined(over_runs),
             "mean_auc": [interval(column) for column in drawn.reshape(len(drawn), -1).T],
             "mean": interval(over_runs),
         }
@@ -237,7 +264,7 @@ def summarise(
         for place, name in enumerate(classes):
             each = resamples.auc[..., place]
             per_class[name]["interval"] = interval(each.mean(axis=(1, 2)))
-            per_class[name]["undefined_resamples"] = _undefined(each.mean(axis=(1, 2)))
+            per_class[name]["undefined_resamples"] = count_undefined(each.mean(axis=(1, 2)))
             per_class[name]["se"] = (
                 standard_error(values[..., place], each, units) if defined[place] else None
             )
@@ -263,18 +290,18 @@ def over_splits(values: list[float | None], seeds: list[int]) -> list[float | No
     return [_or_none(float(np.mean(each))) for each in runs.values()]
 
 
-def _distinct_labels(sets: Sequence[SplitPredictions]) -> np.ndarray:
+def distinct_labels(sets: Sequence[SplitPredictions]) -> np.ndarray:
     """Labels (images, C) of the images that any split holds, each once."""
     _, first = np.unique(np.concatenate([each.ids for each in sets]), return_index=True)
     return np.concatenate([each.labels for each in sets])[first] == 1
 
 
-def _listed(values: np.ndarray) -> list[float | None]:
-    """AUCs (S, n) per run, None for NaN."""
+def listed(values: np.ndarray) -> list[float | None]:
+    """Values (S, n) per run, None for NaN."""
     return [_or_none(value) for value in values.ravel()]
 
 
-def _undefined(samples: np.ndarray) -> int:
+def count_undefined(samples: np.ndarray) -> int:
     """Number of undefined values among resampled ones (R,), where a class lost a label."""
     return int(np.isnan(samples).sum())
 
@@ -428,10 +455,10 @@ def compare_paired(
         per_class[name] = {
             "difference": _or_none(value[place]),
             "interval": interval(samples[:, place]),
-            "undefined_resamples": _undefined(samples[:, place]),
+            "undefined_resamples": count_undefined(samples[:, place]),
             "delong": {"z": z, "p": float(2 * ndtr(-abs(z))) if z is not None else None},
         }
-    about = {**bootstrap.about, "undefined_resamples": _undefined(means)}
+    about = {**bootstrap.about, "undefined_resamples": count_undefined(means)}
     about |= {"interval": interval(means), "p": bootstrap_p(means)}
     return {"bootstrap": about, "per_class": per_class}
 

@@ -39,6 +39,9 @@ CPU_SECONDS = {
     "probe": (1, 5e-4),
     "cell": (0.6, 8e-5),
     "probe_cell": (0.6, 8e-5),
+    "measures": (0.7, 1.7e-4),
+    "subgroups": (0.9, 1.3e-4),
+    "characteristics": (0.7, 1e-5),
     "ttest": (0.6, 1.5e-4),
     "figure": (2, 0),
 }
@@ -50,7 +53,7 @@ START = 10  # seconds until a training program begins: torch, the device, the da
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 TRAINING = ("pilot", "pretrain", "finetune")
 GPU_RULES = (*TRAINING, "attend", "extract_features")
-CELL_RULES = ("cell", "probe_cell", "ttest")
+CELL_RULES = ("cell", "probe_cell", "measures", "subgroups", "ttest")
 # what the entry of a counted step has
 STEP = {"flops", "forward_flops", "parameters", "gpu_bytes", "batch", "encoder_parameters"}
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500

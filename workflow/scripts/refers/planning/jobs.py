@@ -146,9 +146,19 @@ class JobGraph:
         needs += [target for each in (method, baseline) for target in self.finetunes(each, cell)]
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
+    def measured(self, shows: str, method: str, cell: Cell) -> str:
+        """The job of a cell's measures or of its subgroups."""
+        needs = self.finetunes(method, cell)
+        if shows == "subgroups":
+            source = self.study.dataset(cell.dataset).source
+            needs.append(self.add("characteristics", paths.CHARACTERISTICS, source=source))
+        return self.add(shows, paths.MEASURED[shows], needs, method=method, **cell._asdict())
+
     def table(self, name: str) -> str:
         add = self.probe_cell if self.study.table(name).protocol == "probe" else self.cell
         needs = [add(*pair) for pair in self.specs.table_cells(name)]
+        shows = self.study.table(name).shows
+        needs += [self.measured(shows, *pair) for pair in self.specs.table_measured(name)]
         needs += [self.ttest(*triple) for triple in self.specs.table_tests(name)]
         return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 

@@ -106,6 +106,24 @@ def check_runs(
     }
 
 
+def cell_facts(
+    cell: Mapping[str, Any],
+    classes: Sequence[str],
+    predictions: Sequence[Path],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """What a file of a cell says of the runs behind it, in the order in which it says so; arguments and errors as `check_runs`."""
+    return {
+        **cell,
+        "classes": list(classes),
+        "splits": list(splits),
+        "seeds": list(seeds),
+        "predictions_sha256": [file_digest(path) for path in predictions],
+        "made_from": check_runs(predictions, splits, seeds, cell),
+    }
+
+
 def _without_seed(settings: dict[str, Any]) -> dict[str, Any]:
     training = settings.get("training")
     return settings | ({"training": training | {"seed": None}} if isinstance(training, dict) else {})

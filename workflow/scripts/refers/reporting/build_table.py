@@ -5,7 +5,7 @@
 study, or one class of a cell where the column has a `class`. AUC is a fraction in auc.json and in percent in a table.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -65,17 +65,28 @@ def build(
     Raises:
         UserError: the spec lacks a key, a result is malformed, or a t-test is older than its cells.
     """
-    try:
-        table = _Builder(spec, cells, tests, reported).build()
+
+    def made() -> Table:
+        table = Builder(spec, cells, tests, reported).build()
         add_independent(table, spec, independent or {})
         return table
+
+    return in_one_line(made)
+
+
+def in_one_line(make: Callable[[], Table]) -> Table:
+    """The table that `make` builds; what a spec or a result lacks is a UserError."""
+    try:
+        return make()
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"table: {type(error).__name__} {error}: missing in the spec or in a result; delete the result and rerun"
         ) from None
 
 
-class _Builder:
+class Builder:
+    """Joins a table of AUCs; `refers.reporting.measured` fills in other numbers."""
+
     def __init__(self, spec: dict[str, Any], cells: Results, tests: Results, reported: Reported) -> None:
         self.spec, self.cells, self.tests, self.reported = spec, cells, tests, reported
         self.status = spec.get("status", {})
@@ -128,8 +139,13 @@ class _Builder:
         # Validation selects, never the test set. max() keeps the first of equals.
         entry.method = max(available, key=lambda method: self._validation_auc(method, column))
         entry.target, cell = self.cells[self._key(entry.method, column)]
-        test, name = cell["test"], column.get("class")
         entry.splits, entry.seeds = len(set(cell["splits"])), len(set(cell["seeds"]))
+        self._fill(entry, cell)
+        return entry
+
+    def _fill(self, entry: Entry, cell: dict[str, Any]) -> None:
+        """Fill in the number of a cell, or why it is undefined."""
+        test, name = cell["test"], entry.column.get("class")
         summary = test["per_class"][name] if name else test
         entry.mean, entry.sd, entry.sd_splits = (
             None if summary[key] is None else 100 * summary[key] for key in ("mean", "sd", "sd_splits")
@@ -157,7 +173,6 @@ class _Builder:
             of = f"{len(defined)} of {len(cell['classes'])} classes"
             entry.note = f"mean over {of}; undefined: {', '.join(undefined)}"
             entry.status = f"ok: {entry.note}"
-        return entry
 
     def _set_interval(self, entry: Entry, bootstrap: dict[str, Any]) -> str:
         """Fill in the interval over the defined resamples, unless too many are undefined; return the note on that."""

@@ -37,6 +37,7 @@ class Entry:
     source: of a number that others report, their short name; it is not ours.
     gap: ours minus a number that others report for the same test images, in points.
     against: of a difference to another row, that row.
+    images, patients: of a group of test images, how many it has.
     """
 
     row: str
@@ -66,6 +67,8 @@ class Entry:
     source: str = ""
     gap: float | None = None
     against: str = ""
+    images: int | None = None
+    patients: int | None = None
 
     @property
     def printed(self) -> str:
@@ -79,6 +82,8 @@ class Entry:
         if self.gap is not None:
             apart = format_difference(self.gap, self.difference_low, self.difference_high)
             return f"{self.mean:.1f} (ours {apart} {sign(self.verdict)})".replace(" )", ")")
+        if self.column.get("measure") or self.column.get("group_of"):
+            return format_interval(self.mean, self.low, self.high)
         if self.row == DIFFERENCE or self.against:
             return format_difference(self.mean, self.low, self.high)
         if self.row in TESTS:
@@ -144,6 +149,11 @@ class Table:
         """Whether a column is one class of a cell."""
         return any("class" in column for column in self.columns)
 
+    @property
+    def by_line(self) -> bool:
+        """Whether a cell of the study has a grid of its own, whose lines are its classes, measures or groups of images."""
+        return self.by_class or any("measure" in column or "group_of" in column for column in self.columns)
+
     def marker(self, text: str) -> str:
         """Letter of a footnote; "" without one."""
         return _letter(self.footnotes.index(text)) if text else ""
@@ -153,6 +163,12 @@ def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) ->
     """`84.1 ± 0.4`, `84.1` for one seed, and `84.1 ± 0.4 ± 1.2` with the spread over several splits."""
     spreads = [] if sd is None and sd_splits is None else [sd] if sd_splits is None else [sd, sd_splits]
     return " ± ".join([f"{mean:.1f}", *("–" if each is None else f"{each:.1f}" for each in spreads)])
+
+
+def format_interval(mean: float, low: float | None, high: float | None) -> str:
+    """`84.1 [82.0, 86.0]`; without an interval `84.1 [undefined]`."""
+    texts = [f"{value:z.1f}".replace("-", "−") for value in (mean, low, high) if value is not None]
+    return f"{texts[0]} [{', '.join(texts[1:]) or 'undefined'}]"
 
 
 def format_p(p: float) -> str:

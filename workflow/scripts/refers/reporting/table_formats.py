@@ -50,6 +50,8 @@ FIELDS = [
 TERMINAL_WIDTH, PAGE_WIDTH = 200, 180
 # Letters of a LaTeX column's head: about as wide as a mean and its deviation.
 HEAD_WIDTH = 13
+# Lines of a LaTeX float without its notes, and those that a panel's head takes.
+FLOAT_LINES, HEAD_LINES = 30, 3
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 TEX |= {
@@ -126,8 +128,10 @@ class Grid:
 def _grids(table: Table) -> list[Grid]:
     groups = [(title, list(each)) for title, each in groupby(table.columns, key=lambda each: each["group"])]
     titles = [Label(row["title"], table.marker(row["note"])) for row in table.printed_rows]
-    if table.by_class:
-        heads = [Label("n+"), Label("n-"), *titles]
+    if table.by_line:
+        of_images = any("group_of" in column for column in table.columns)
+        counts = ("Images", "Patients") if of_images else ("n+", "n-")
+        heads = [*map(Label, counts), *titles]
         lines = [_class_lines(table, columns) for _, columns in groups]
         return [
             Grid(3, [], [Label(title), *heads], panel, len(panel))
@@ -151,8 +155,9 @@ def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label
     lines = []
     for column in columns:
         entries = [table.entries[row["id"], column["id"]] for row in table.printed_rows]
-        counted = next((entry for entry in entries if entry.positives is not None), None)
-        counts = (counted.positives, counted.negatives) if counted else ("", "")
+        names = ("images", "patients") if "group_of" in column else ("positives", "negatives")
+        found = ([getattr(entry, name) for name in names] for entry in entries)
+        counts = next((each for each in found if None not in each), ("", ""))
         lines.append([Label(column["title"]), *(Label(str(count)) for count in counts), *entries])
     return lines
 
@@ -231,21 +236,23 @@ def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -
 
 
 def to_latex(table: Table) -> str:
-    """A float for `article` with the booktabs package; panels wider than the text block are centred on the page."""
-    panels = _panels(table, PAGE_WIDTH)
+    """A float for `article` with the booktabs package, several where the grids of single measures or groups fill more than a
+    page; panels wider than the text block are centred on the page."""
+    floats = _floats(_panels(table, PAGE_WIDTH), table)
     # Three ratios of 14 classes just fit on a page, six methods and four p-values across it.
-    gap, stretch = ("2pt", "0.95") if table.by_class else ("3pt", "1.1")
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}[t]",
-        "\\centering",
-        f"\\caption{{{_tex(table.title)}}}",
-        f"\\label{{tab:{table.name}}}",
-        f"\\smallskip\\scriptsize\\setlength{{\\tabcolsep}}{{{gap}}}\\renewcommand{{\\arraystretch}}{{{stretch}}}",
-        *("\n\\par\\medskip\n".join(_latex_panel(panel, table) for panel in panels)).splitlines(),
-        "\\par\\medskip",
-        "\\begin{minipage}{\\textwidth}\\raggedright",
-    ]
+    gap, stretch = ("2pt", "0.95") if table.by_line else ("3pt", "1.1")
+    lines = ["% needs \\usepackage{booktabs}"]
+    for place, panels in enumerate(floats):
+        lines += [
+            "\\begin{table}[t]",
+            "\\centering",
+            f"\\caption{{{_tex(table.title)}{' (continued)' if place else ''}}}",
+            *([] if place else [f"\\label{{tab:{table.name}}}"]),
+            f"\\smallskip\\scriptsize\\setlength{{\\tabcolsep}}{{{gap}}}\\renewcommand{{\\arraystretch}}{{{stretch}}}",
+            *("\n\\par\\medskip\n".join(_latex_panel(panel, table) for panel in panels)).splitlines(),
+            *(["\\end{table}"] if place + 1 < len(floats) else []),
+        ]
+    lines += ["\\par\\medskip", "\\begin{minipage}{\\textwidth}\\raggedright"]
     footnotes = [f"{_superscript(table.marker(text))} {_tex(text)}" for text in table.footnotes]
     lines += [f"{text}\\par" for text in [*map(_tex, table.notes), *footnotes, *map(_tex, table.missing)]]
     text = "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
@@ -253,6 +260,17 @@ def to_latex(table: Table) -> str:
     foreign = "".join(sorted({letter for letter in text if not letter.isascii()}))
     hint = f"% for {foreign}: \\usepackage[T1]{{fontenc}}, or LuaLaTeX with a font that has them\n"
     return (hint if foreign else "") + text
+
+
+def _floats(panels: list[Grid], table: Table) -> list[list[Grid]]:
+    """Panels by float: all in one, but of a table of measures or groups as many as leave room for the notes on a page."""
+    found: list[list[Grid]] = [[]]
+    for panel in panels:
+        filled = sum(len(each.lines) + HEAD_LINES for each in [*found[-1], panel])
+        if table.by_line and not table.by_class and found[-1] and filled > FLOAT_LINES:
+            found.append([])
+        found[-1].append(panel)
+    return found
 
 
 def _latex_panel(grid: Grid, table: Table) -> str:

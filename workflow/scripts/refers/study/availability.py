@@ -100,6 +100,17 @@ class Availability:
         found = self.files.has_download(folder, boxes)
         return "" if found else f"data absent: {folder}/{boxes} not found; {ADVICE}"
 
+    def characteristics_status(self, dataset: str) -> str:
+        """Status of sex, age and projection of a dataset's images, read out of its download or left by an earlier run."""
+        source = self.study.dataset(dataset).source
+        if not self.study.source(source).characteristics:
+            return f"not run: sources.{source} names no characteristics"
+        if self.results_exist(paths.fill(paths.CHARACTERISTICS, source=source)):
+            return ""
+        reason = self.source_status(source)
+        kept = self.study.resolve(paths.CHARACTERISTICS, source=source)
+        return f"{reason}, or copy {kept} from where it was made" if reason else ""
+
     @cache  # noqa: B019
     def dataset_status(self, dataset: str) -> str:
         """Status of what a dataset is split and read from."""

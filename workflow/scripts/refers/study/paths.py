@@ -69,8 +69,14 @@ PROBE_RECORD = f"{PROBE}/run.json"
 # ---- results: one table cell is one target, over all splits and seeds
 CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
 RESAMPLES = "<results>/cells/{method}/{dataset}/{ratio}pct/resamples.parquet"
+MEASURES = "<results>/cells/{method}/{dataset}/{ratio}pct/measures.json"
+SUBGROUPS = "<results>/cells/{method}/{dataset}/{ratio}pct/subgroups.json"
 PROBE_CELL = "<results>/probes/{method}/{dataset}/{ratio}pct/auc.json"
 PROBE_RESAMPLES = "<results>/probes/{method}/{dataset}/{ratio}pct/resamples.parquet"
+CHARACTERISTICS = (
+    "<results>/characteristics/{source}.parquet"  # sex, age and projection of the images of a download
+)
+CHARACTERISTICS_REPORT = "<results>/characteristics/{source}.json"
 TTEST = "<results>/ttests/{dataset}/{ratio}pct/{method}_vs_{baseline}.json"
 TABLE = "<results>/tables/{table}.{form}"  # csv, md, tex, html
 CELL_INDEX = "<results>/tables/cells.csv"
@@ -90,6 +96,12 @@ STEP_CACHE = "<interim>/step_costs"  # folder of what earlier calibrations count
 PLAN = "<results>/plan/plan.{form}"  # json, csv, md
 GPU_CHECK = "<results>/gpu_check.{form}"  # json, csv, md
 AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
+
+
+MEASURED = {
+    "measures": MEASURES,
+    "subgroups": SUBGROUPS,
+}  # files of a cell beside auc.json, by what a table shows
 
 
 class Protocol(NamedTuple):
@@ -122,6 +134,9 @@ JOBS = {
     "extract_features": "{method}.{source}",
     "probe": f"{_CELL}.split{{split}}",
     "cell": _CELL,
+    "measures": _CELL,
+    "subgroups": _CELL,
+    "characteristics": "{source}",
     "probe_cell": _CELL,
     "explain": _CELL,
     "ttest": "{dataset}.{ratio}pct.{method}_vs_{baseline}",

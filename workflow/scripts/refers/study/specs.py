@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from refers.config.study import Table
+from refers.measure_names import GAP, MEASURES, group_names
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.study import Cell, Study
@@ -53,14 +55,12 @@ class Specs:
             "note": self.study.config.note,
             "protocol": entry.protocol,
             "against": self._against(entry.against),
-            "comparable": entry.comparable and entry.protocol == "finetune",
+            "comparable": entry.comparable and entry.protocol == "finetune" and entry.shows == "auc",
+            "shows": entry.shows,
+            **(self._grouped(name) if entry.shows == "subgroups" else {}),
             **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
-            "columns": [
-                column
-                for cell in self.table_columns(name)
-                for column in self._columns(cell, entry.per_class is not None)
-            ],
+            "columns": [column for cell in self.table_columns(name) for column in self._columns(cell, entry)],
             "verdict": self.study.config.verdict.model_dump(),
             "independent": self._independent(name),
             "undefined_resamples": self.study.config.study.bootstrap.undefined,
@@ -89,17 +89,46 @@ class Specs:
             if config.comparable or entry.numbers
         }
 
-    def _columns(self, cell: Cell, per_class: bool) -> list[dict]:
-        """One column of a cell, or one for each of its classes."""
+    def _grouped(self, name: str) -> dict:
+        """Of a table of subgroups: columns without any (`without`), and why the others may have no file (`absent`)."""
+        datasets = dict.fromkeys(cell.dataset for cell in self.table_columns(name))
+        status = {each: self.availability.characteristics_status(each) for each in datasets}
+        has = {each: bool(self._characteristics(each)) for each in datasets}
+        return {
+            "without": [self.study.dataset(each).title for each in datasets if not has[each]],
+            "absent": {each: reason for each, reason in status.items() if reason and has[each]},
+        }
+
+    def _characteristics(self, dataset: str) -> list[str]:
+        return list(self.study.source(self.study.dataset(dataset).source).characteristics)
+
+    def _columns(self, cell: Cell, entry: Table) -> list[dict]:
+        """One column of a cell, or one for each of its classes, measures, or groups of test images."""
         ratios = [other.ratio for other in self.study.cells if other.dataset == cell.dataset]
         dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
         about = {**cell._asdict(), "dataset_title": dataset.title, "group": dataset.title, "title": title}
         about["comparable"] = self.study.config.comparable and dataset.comparable
         about["same_images"] = dataset.split.kind != "random"
         about["own"] = dataset.own
-        if not per_class:
+        if entry.shows == "auc" and entry.per_class is None:
             return [{"id": str(cell), **about}]
         about["group"] = f"{about['group']} {title}"
+        if entry.shows == "measures":
+            specificity = self.study.config.measures.specificity
+            heads = ("AUPRC", "Brier", "ECE", f"Sensitivity at {specificity:g} % specificity")
+            return [
+                about | {"id": f"{cell}/{name}", "title": head, "measure": name}
+                for name, head in zip(MEASURES, heads, strict=True)
+            ]
+        if entry.shows == "subgroups":
+            ages = self.study.config.subgroups.ages
+            return [
+                about
+                | {"id": f"{cell}/{name}/{group}", "title": f"{name.capitalize()}, {group}"}
+                | {"group_of": name, "subgroup": group}
+                for name in self._characteristics(cell.dataset)
+                for group in (*group_names(name, ages), GAP)
+            ]
         return [
             about | {"id": f"{cell}/{name}", "title": name.replace("_", " "), "class": name}
             for name in dataset.classes
@@ -125,6 +154,15 @@ class Specs:
             for method in methods
             for cell in self.table_columns(name)
             if self.availability.can_run(method, cell, entry.protocol)
+        ]
+
+    def table_measured(self, name: str) -> list[tuple[str, Cell]]:
+        """(method, cell) pairs whose measures or subgroups a table prints, and that can run."""
+        shows, status = self.study.table(name).shows, self.availability.characteristics_status
+        return [
+            (method, cell)
+            for method, cell in self.table_cells(name)
+            if shows == "measures" or (shows == "subgroups" and not status(cell.dataset))
         ]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:

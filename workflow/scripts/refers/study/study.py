@@ -227,7 +227,10 @@ class Study:
         return [
             name
             for name, entry in self.config.tables.items()
-            if entry.protocol == "finetune" and entry.comparable and not entry.against
+            if entry.protocol == "finetune"
+            and entry.shows == "auc"
+            and entry.comparable
+            and not entry.against
         ]
 
     @property

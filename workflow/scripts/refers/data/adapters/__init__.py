@@ -3,7 +3,8 @@
 `refers.data.adapters.<layout>` has a function `read_index(folder) -> (index, counts)`; `refers.data.index` describes the
 index. counts: {"missing_images": rows of the official table without an image on disk, "skipped": {reason: count}}, and
 "unreadable_headers", "studies_without_labels" and "images_of_other_than_three_readers" where there are any. A new download needs one more module with that
-function; one with radiologists' boxes also has `read_boxes(folder, index)`, see `read_boxes` below.
+function; one with radiologists' boxes also has `read_boxes(folder, index)`, and one whose tables have sex, age or projection of
+an image `read_characteristics(folder)`; see the functions of these names below.
 """
 
 from importlib import import_module
@@ -38,3 +39,21 @@ def read_boxes(layout: str, folder: Path, index: pd.DataFrame) -> pd.DataFrame:
     if not hasattr(module := import_module(f"refers.data.adapters.{layout}"), "read_boxes"):
         raise UserError(f"layout {layout!r}: this download has no boxes; choose nih or vinbigdata")
     return module.read_boxes(folder, index)
+
+
+def read_characteristics(layout: str, folder: Path) -> pd.DataFrame:
+    """Characteristics of the images of a download: image_id, and of sex, age and projection those that its tables have, as text.
+
+    One row per image, also of images that are not on disk; blank where the table is. `refers.evaluation.subgroups` reads the
+    texts.
+
+    Raises:
+        UserError: the tables of the download have none, or one of them is wrong.
+    """
+    adapter(layout)
+    module = import_module(f"refers.data.adapters.{layout}")
+    if not hasattr(module, "read_characteristics"):
+        raise UserError(
+            f"layout {layout!r}: its adapter reads no sex, age or projection; remove characteristics from the source's entry"
+        )
+    return module.read_characteristics(folder)

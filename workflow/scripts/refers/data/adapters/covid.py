@@ -99,6 +99,12 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     return finish(frame[present], folder, path, int((~present & ~volumes & ~again).sum()), skipped)
 
 
+def read_characteristics(folder: Path) -> pd.DataFrame:
+    """Sex, age and projection of an image's first row; see `refers.data.adapters.read_characteristics`."""
+    table = read_table(folder / "metadata.csv", ["filename"], ["sex", "age", "view"])
+    return table.drop_duplicates("filename").rename(columns={"filename": "image_id", "view": "projection"})
+
+
 def _is_known(finding: str) -> bool:
     """Whether a finding is blank, says that there is none, or has words of the table alone."""
     words = {*re.split(r"[/,\s]+", finding.lower())} - {""}

@@ -39,13 +39,17 @@ BOX_COLUMNS |= {"y": "y", "w": "w", "h]": "h"}
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 
 
+# Columns of the entry table by characteristic of an image.
+CHARACTERISTICS = {"Patient Gender": "sex", "Patient Age": "age", "View Position": "projection"}
+
+
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     """Index of the images below `folder`; see `refers.data.index`. The entry table may list more images than exist.
 
     Raises:
         UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
-    path = next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
+    path = _entry_table(folder)
     table = read_table(path, ["Image Index", "Finding Labels", "Patient ID", "View Position", WIDTH, HEIGHT])
     expect_file_names(path, table["Image Index"])
     expect_unique(path, table["Image Index"])
@@ -81,6 +85,18 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
             (~_boxes(folder / BOXES)["image_id"].isin(names)).sum()
         )
     return finish(frame[exists], folder, path, int((~exists).sum()), skipped)
+
+
+def read_characteristics(folder: Path) -> pd.DataFrame:
+    """Sex, age and projection of the entry table; see `refers.data.adapters.read_characteristics`."""
+    path = _entry_table(folder)
+    table = read_table(path, ["Image Index"], CHARACTERISTICS)
+    expect_unique(path, table["Image Index"])
+    return table.rename(columns={"Image Index": "image_id"} | CHARACTERISTICS)
+
+
+def _entry_table(folder: Path) -> Path:
+    return next((folder / name for name in TABLES if (folder / name).exists()), folder / TABLES[0])
 
 
 def read_boxes(folder: Path, index: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from refers.columns import LABEL
 from refers.data.index import finish
 from refers.data.read_tables import expect, expect_unique, find_pngs, list_files, match_names, read_table
 from refers.errors import UserError
+from refers.files import read_utf8
 
 NAME = re.compile(r"(CHNCXR_\d+)_([01])\.png")
 TABLE, READINGS = "shenzhen_metadata.csv", "ClinicalReadings"
@@ -26,9 +27,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     Raises:
         UserError: a table or an image folder is wrong; names file, row and what is wrong.
     """
-    path = folder / TABLE
-    if not path.exists() and (folder / READINGS).is_dir():
-        path = folder / READINGS
+    path = _table(folder)
     names = _readings(path) if path.name == READINGS else _listed(path)
     found, skipped = find_pngs(folder, [images for images in IMAGES if (folder / images).exists()])
     parts = names.str.extract(NAME.pattern)
@@ -46,6 +45,28 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
     exists = frame["path"].notna()
     skipped[f"image not in {path.name}"] = len(found) - int(exists.sum())
     return finish(frame[exists], folder, path, int((~exists).sum()), skipped)
+
+
+def read_characteristics(folder: Path) -> pd.DataFrame:
+    """Sex and age, of the table or of the first line of each reading, such as "Male 45yrs"; see
+    `refers.data.adapters.read_characteristics`."""
+    path = _table(folder)
+    if path.name != READINGS:
+        table = read_table(path, ["study_id"], ["sex", "age"])
+        return table.rename(columns={"study_id": "image_id"})
+    names = _readings(path)
+    texts = [read_utf8(path / f"{Path(name).stem}.txt", "the download") for name in names]
+    first = [next((line.split() for line in text.splitlines() if line.strip()), []) for text in texts]
+    parts = [" ".join(words).replace(",", " ").partition(" ") for words in first]
+    return pd.DataFrame(
+        {"image_id": names, "sex": [each[0] for each in parts], "age": [each[2].strip() for each in parts]}
+    )
+
+
+def _table(folder: Path) -> Path:
+    """The table, or the folder of readings where there is no table."""
+    path = folder / TABLE
+    return folder / READINGS if not path.exists() and (folder / READINGS).is_dir() else path
 
 
 def _listed(path: Path) -> pd.Series:
