@@ -41,6 +41,11 @@ include: "rules/audit.smk"
 
 onstart:
     stop_without_gpu()
+    prepare_answer()
+
+
+onsuccess:
+    give_answer()
 
 
 localrules:

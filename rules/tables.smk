@@ -44,7 +44,7 @@ rule table:
     shell:
         "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells:q} --ttests {input.tests:q}"
         " --reported {input.reported:q} --out-csv {output.csv:q} --out-md {output.markdown:q} --out-tex {output.latex:q}"
-        " --out-html {output.html:q} 2>&1 | tee {log:q}"
+        " --out-html {output.html:q} &> {log:q}"
 
 
 rule cell_index:
