@@ -164,9 +164,9 @@ def call():
 
 def jobs_of(output):
     """Jobs by rule as Snakemake's output counts them: the table of a dry run, or the first line of a run."""
-    if listed := re.search(r"^(\d+) jobs: ((?:\d+ \w+,?\s+)+)", output, re.MULTILINE):
-        pairs = [reversed(each.split()) for each in listed[2].split(",")]
-        return {rule: int(count) for rule, count in pairs} | {"total": int(listed[1])}
+    if listed := re.search(r"^(\d+) jobs: (.*(?:\n    .*)*)", output, re.MULTILINE):
+        counts = re.findall(r"(\d+) (\w+)", listed[2])
+        return {rule: int(count) for count, rule in counts} | {"total": int(listed[1])}
     if only := re.search(r"1 of 1  (\w+)", output):
         return {only[1]: 1, "total": 1}
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)(?:  .*)?$", output, re.MULTILINE)}

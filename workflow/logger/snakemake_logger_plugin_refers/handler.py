@@ -1,5 +1,6 @@
 """Log records of Snakemake as lines: plain ones in a pipe, and below them a live one in a terminal."""
 
+import os
 import re
 import shutil
 import sys
@@ -45,13 +46,13 @@ class LogHandler(LogHandlerBase):
         settings = self.common_settings
         self.stream = sys.stdout if settings.dryrun else sys.stderr
         self.plain = snakemakes_own(settings) if settings.verbose or settings.debug_dag else None
-        self.quiet = {each.name for each in settings.quiet or ()}
+        self.quiet = {each.name for each in settings.quiet or ()} & {"RULES", "PROGRESS", "ALL"}
         self.progress, self.short = Progress(), {}
         self.dry_run = DryRun() if settings.dryrun else None
         self.status = ""  # how the last shell command failed
         self.written, self.silence = time.monotonic(), SILENCE
         self.writing, self.closed = threading.RLock(), threading.Event()
-        self.live = self.stream.isatty() and not settings.dryrun
+        self.live = self.stream.isatty() and os.environ.get("TERM") != "dumb" and not settings.dryrun
         if not (self.plain or settings.dryrun or self.quiet):
             threading.Thread(target=self.tick, daemon=True).start()
 
@@ -61,8 +62,9 @@ class LogHandler(LogHandlerBase):
         try:
             if self.plain:
                 self.plain.handle(record)
-            else:
-                event = getattr(record, "event", None)
+                return
+            event = getattr(record, "event", None)
+            with self.writing:
                 getattr(self, f"on_{event.name.lower()}" if event else "on_message", self.ignore)(record)
         except BrokenPipeError:
             raise
@@ -129,9 +131,9 @@ class LogHandler(LogHandlerBase):
         said = last_error(record.log)
         if not re.match(r"\S*([Ee]rror|Exception)", said):
             # killed, or ended without a word
-            said = f"{self.status or 'it ended early'}" + (
-                f"; its last line: {said}" if said else "; its log is empty"
-            )
+            ended = self.status or record.rule_msg or "it ended early"
+            said = f"{ended}; its last line: {said}" if said else f"{ended}; its log is empty"
+        self.status = ""
         self.write(f"{title} failed: {said.removeprefix('error: ')}")
         if record.log:
             self.write(f"  log: {record.log[0]}", width=None)
@@ -232,8 +234,8 @@ def snakemakes_own(settings: Any) -> Handler:
 
 def about(wildcards: Any) -> str:
     """What tells a job from the others of its rule."""
-    found = dict(wildcards)
-    return " ".join(f"{value} %" if name == "ratio" else str(value) for name, value in found.items())
+    forms = {"ratio": "{} %", "split": "split {}", "seed": "seed {}"}
+    return " ".join(forms.get(name, "{}").format(value) for name, value in dict(wildcards).items())
 
 
 def essence(text: str) -> str:

@@ -40,12 +40,6 @@ def span(hours: float | None) -> str:
     return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
 
 
-def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) -> str:
-    """`84.1 ± 0.4`, `84.1` for one seed, and `84.1 ± 0.4 ± 1.2` with the spread over several splits."""
-    spreads = [] if sd is None and sd_splits is None else [sd] if sd_splits is None else [sd, sd_splits]
-    return " ± ".join([f"{mean:.1f}", *("–" if each is None else f"{each:.1f}" for each in spreads)])
-
-
 def input_text(facts: dict[str, Any]) -> str:
     """The input of an imported encoder in words, from `input` of its run.json."""
     mean, std = (", ".join(f"{number:.4g}" for number in facts[key]) for key in ("mean", "std"))

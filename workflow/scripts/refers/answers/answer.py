@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refers.evaluation.cell_file import read_cell
+from refers.evaluation.cell_file import format_auc, read_cell
 from refers.files import read_json
-from refers.formatting import format_auc, span
+from refers.formatting import span
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.specs import Specs
@@ -60,26 +60,12 @@ class Answers:
 
     # ---- cells and tables
 
-    def cells(self) -> list[tuple[str, Cell]]:
-        """(method, cell) pairs that the tables of fine-tuned encoders have room for."""
-        tables = [name for name, entry in self.study.config.tables.items() if entry.protocol == "finetune"]
-        return list(
-            dict.fromkeys(
-                (method, cell)
-                for name in tables
-                for row in self.specs.table_rows(name)
-                for method in self.specs.row_methods(row)
-                for cell in self.specs.table_columns(name)
-            )
-        )
-
     def count(self) -> str:
-        """How many cells of the tables ran, and why the others cannot."""
-        cells = self.cells()
-        ran = sum(self.cell_file(*pair).exists() for pair in cells)
-        reasons = Counter(self.why_not(*pair) for pair in cells)
-        del reasons[""]
-        text = f"{ran} of {len(cells)} cells ran"
+        """How many cells of the study ran, and why the others cannot."""
+        cells = [(method, cell) for method in self.study.methods for cell in self.study.cells]
+        absent = [pair for pair in cells if not self.cell_file(*pair).exists()]
+        reasons = Counter(filter(None, (self.why_not(*pair) for pair in absent)))
+        text = f"{len(cells) - len(absent)} of {len(cells)} cells ran"
         if reasons:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
             text += f"; {sum(reasons.values())} cannot: {listed}"
@@ -90,8 +76,6 @@ class Answers:
 
     def why_not(self, method: str, cell: Cell) -> str:
         """In a few words why a cell cannot run; empty where it can."""
-        if method not in self.study.methods:
-            return "method not in study.methods"
         reason = self.availability.cell_status(method, cell)
         if not reason:
             return ""

@@ -6,8 +6,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from refers.evaluation.cell_file import format_auc
 from refers.evaluation.verdict import sign
-from refers.formatting import format_auc
 
 # Tests over seeds, then tests over test images.
 P_VALUE, WELCH, HOLM = "p_value", "p_value_welch", "p_value_holm"
