@@ -245,6 +245,7 @@ def test_every_rule_has_log_benchmark_environment_threads_and_resources():
                 or (directive == "input:" and name.startswith(("generate_", "preflight", "copy_")))
                 or (directive in ("output:", "params:") and name == "gpu_check")
             ), f"{name} lacks {directive}"
+        assert re.search(r'&> \{log(\.text)?:q\}"$', body, re.MULTILINE), f"{name} prints to the terminal"
 
 
 def test_a_finished_study_has_nothing_to_do(snakemake, demo):

@@ -79,7 +79,7 @@ class LogHandler(LogHandlerBase):
             self.progress.work, self.progress.speed = record.work, record.speed
         elif getattr(record, "answer", False):
             self.write(record.getMessage(), sys.stdout)
-        elif record.levelno >= WARNING or not (NOISE.match(record.getMessage()) or self.quiet & {"ALL"}):
+        elif not NOISE.match(record.getMessage()) and (record.levelno >= WARNING or "ALL" not in self.quiet):
             self.write(record.getMessage())
 
     def on_run_info(self, record: Any) -> None:
