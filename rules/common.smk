@@ -956,7 +956,7 @@ def prepare_answer():
     jobs = list(workflow.dag.needrun_jobs())
     if any(job.rule.name in TRAINED for job in jobs):
         PREVIOUS.update(remember(STUDY, asked_for()))
-    work = {job.jobid: (job.rule.name, amount_of(job), bool(job.resources.get("gpu"))) for job in jobs}
+    work = {job.jobid: work_of(job) for job in jobs}
     logger.info("", extra={"work": work, "speed": measured_speed(jobs)})
 
 
@@ -969,23 +969,27 @@ def give_answer():
 TRAINED = ("finetune", "finetune_kept", "probe")
 
 
-def amount_of(job):
-    """Work of a job, which is comparable within its rule: training steps, or 1."""
-    names = job.wildcards_dict
-    if job.rule.name == "pretrain":
-        return STUDY.pretrain_settings(names["method"]).training.steps
-    if job.rule.name in ("finetune", "finetune_kept"):
+def work_of(job):
+    """Kind and amount of a job's work, comparable within its kind, and whether it trains: training steps, or 1."""
+    names, rule = job.wildcards_dict, job.rule.name
+    if rule == "pretrain":
+        return "pretrain", STUDY.pretrain_settings(names["method"]).training.steps, True
+    if rule == "pilot":
+        candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
+        return "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates), True
+    if rule in ("finetune", "finetune_kept"):
         cell = (names["method"], names["dataset"], int(names["ratio"]))
-        return STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds)
-    return 1
+        return "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), True
+    return rule, 1, False
 
 
 def measured_speed(jobs):
-    """Rule -> seconds per amount of work, from benchmark files of these jobs' earlier runs."""
-    seconds, amount = Counter(), Counter()
+    """Kind of work -> seconds per amount, from benchmark files of these jobs' earlier runs."""
+    seconds, amounts = Counter(), Counter()
     for job in jobs:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             line = Path(job.benchmark).read_text(encoding="utf-8").splitlines()[-1]
-            seconds[job.rule.name] += float(json.loads(line)["s"])
-            amount[job.rule.name] += amount_of(job)
-    return {rule: seconds[rule] / amount[rule] for rule in seconds if amount[rule]}
+            kind, amount, _ = work_of(job)
+            seconds[kind] += float(json.loads(line)["s"])
+            amounts[kind] += amount
+    return {kind: seconds[kind] / amounts[kind] for kind in seconds if amounts[kind]}

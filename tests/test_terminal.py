@@ -190,11 +190,11 @@ def test_the_last_error_of_a_log_is_found_before_later_lines(tmp_path):
     assert last_error([]) == ""
 
 
-def test_time_left_is_known_once_every_kind_of_gpu_job_was_measured(tmp_path):
+def test_time_left_is_known_once_every_kind_of_training_was_measured(tmp_path):
     progress = Progress(work={1: ("pretrain", 100, True), 2: ("finetune", 10, True), 3: ("page", 1, False)})
     assert progress.seconds_left() is None
     progress.speed = {"pretrain": 2.0, "finetune": 1.0}
-    assert progress.seconds_left() == pytest.approx(200 + 10 + 3, abs=0.1)
+    assert progress.seconds_left() == pytest.approx(200 + 10 + 5, abs=0.1)
     log = tmp_path / "pretrain.log"
     log.write_text("step 50/100  loss 1\n")
     job = Job("pretrain", "refers", True, [str(log)])
@@ -202,11 +202,11 @@ def test_time_left_is_known_once_every_kind_of_gpu_job_was_measured(tmp_path):
     progress.started -= 50
     progress.running[1] = job
     assert job.step() == (50, 100)
-    assert progress.seconds_left() == pytest.approx(50 + 10 + 3, abs=1), (
+    assert progress.seconds_left() == pytest.approx(50 + 10 + 5, abs=1), (
         "a second per step, half of them left"
     )
     assert progress.end(1) is job
-    assert progress.seconds_left() == pytest.approx(10 + 3, abs=1)
+    assert progress.seconds_left() == pytest.approx(10 + 5, abs=1)
 
 
 @pytest.mark.parametrize(

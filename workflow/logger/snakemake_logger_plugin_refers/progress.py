@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SHORT = 3.0  # seconds of a job that takes no GPU, before one of its rule has ended
+SHORT = 5.0  # seconds of a job that trains nothing, before one of its kind has ended
 TAIL = 4096  # bytes at the end of a log that are looked at
 STEP = re.compile(r"^step (\d+)/(\d+)", re.MULTILINE)  # what a training job logs
 
@@ -67,8 +67,8 @@ class Job:
 class Progress:
     """What has ended and what is left.
 
-    work: job -> (rule, amount, whether it takes a GPU); amounts are comparable within a rule: training steps, or 1.
-    speed: seconds per amount of a rule that earlier runs measured.
+    work: job -> (kind, amount, whether it trains); amounts are comparable within a kind: training steps, or 1.
+    speed: seconds per amount of a kind that earlier runs measured.
     """
 
     total: int = 0
@@ -85,17 +85,17 @@ class Progress:
     def end(self, number: int) -> Job | None:
         """A job has ended well."""
         if job := self.running.pop(number, None):
-            _, amount, _ = self.work.pop(number, ("", 1.0, False))
-            self._seconds[job.rule] += job.elapsed
-            self._amount[job.rule] += amount
+            kind, amount, _ = self.work.pop(number, (job.rule, 1.0, False))
+            self._seconds[kind] += job.elapsed
+            self._amount[kind] += amount
             self.left_of_rule[job.rule] -= 1
         return job
 
     def seconds_left(self) -> float | None:
-        """About how long the rest takes; None while no job like some of the rest that take a GPU has been measured."""
+        """About how long the rest takes; None while trainings are left of a kind that was not measured yet."""
         rates, left = self._rates(), 0.0
-        for number, (rule, amount, gpu) in self.work.items():
-            rate = rates.get(rule, None if gpu else SHORT / amount)
+        for number, (kind, amount, trains) in self.work.items():
+            rate = rates.get(kind, None if trains else SHORT / amount)
             if rate is None:
                 return None
             spent = self.running[number].elapsed if number in self.running else 0.0
@@ -110,7 +110,9 @@ class Progress:
         for number, job in self.running.items():
             step = job.step()
             # a job of several trainings counts steps of one: only of a single training is the share known
-            if step and number in self.work and step[1] == self.work[number][1] and step[0] >= 0.05 * step[1]:
-                seconds[job.rule] = seconds.get(job.rule, 0.0) + job.elapsed
-                amount[job.rule] = amount.get(job.rule, 0.0) + step[0]
-        return self.speed | {rule: seconds[rule] / amount[rule] for rule in seconds if amount.get(rule)}
+            kind, whole, _ = self.work.get(number, (job.rule, 0.0, False))
+            # a job of several trainings counts steps of one: only of a single training is the share known
+            if step and step[1] == whole and step[0] >= 0.05 * whole:
+                seconds[kind] = seconds.get(kind, 0.0) + job.elapsed
+                amount[kind] = amount.get(kind, 0.0) + step[0]
+        return self.speed | {kind: seconds[kind] / amount[kind] for kind in seconds if amount.get(kind)}
