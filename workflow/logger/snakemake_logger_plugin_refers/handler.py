@@ -89,8 +89,10 @@ class LogHandler(LogHandlerBase):
         if self.dry_run:
             self.dry_run.counts = counts
         elif not self.quiet and self.progress.total > 1:
-            listed = ", ".join(f"{count} {rule}" for rule, count in counts.items())
-            self.write(textwrap.fill(f"{self.progress.total} jobs: {listed}", 100, subsequent_indent="    "))
+            # no line ends between a count and its rule
+            listed = ", ".join(f"{count}~{rule}" for rule, count in counts.items())
+            text = textwrap.fill(f"{self.progress.total} jobs: {listed}", 100, subsequent_indent="    ")
+            self.write(text.replace("~", " "))
 
     def on_job_info(self, record: Any) -> None:
         if self.dry_run:
