@@ -971,16 +971,16 @@ TRAINED = ("finetune", "finetune_kept", "probe")
 
 def work_of(job):
     """Kind and amount of a job's work, comparable within its kind, and whether it trains: training steps, or 1."""
-    names, rule = job.wildcards_dict, job.rule.name
-    if rule == "pretrain":
+    names, stage = job.wildcards_dict, job.rule.name
+    if stage == "pretrain":
         return "pretrain", STUDY.pretrain_settings(names["method"]).training.steps, True
-    if rule == "pilot":
+    if stage == "pilot":
         candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
         return "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates), True
-    if rule in ("finetune", "finetune_kept"):
+    if stage in ("finetune", "finetune_kept"):
         cell = (names["method"], names["dataset"], int(names["ratio"]))
         return "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), True
-    return rule, 1, False
+    return stage, 1, False
 
 
 def measured_speed(jobs):
