@@ -42,6 +42,11 @@ include: "rules/audit.smk"
 onstart:
     stop_without_gpu()
     stop_without_allocation()
+    prepare_answer()
+
+
+onsuccess:
+    give_answer()
 
 
 localrules:

@@ -4,23 +4,28 @@ import ast
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import shlex
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.cli import parse_args
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.resources import Resource, Resources
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow/scripts"))
 
 from refers import devices
+from refers.answers.answer import Answers, remember
 from refers.config import Section, to_dict
-from refers.config.read import merge_layers, read_arguments, read_settings
+from refers.config.read import merge_layers, read_arguments, read_file, read_settings
 from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
 from refers.files import file_digest, large_file_digest, read_json, remembered_digest
@@ -211,12 +216,34 @@ def known_targets(depth):
                 yield from expand(pattern, **{name: names[name] for name in each.wildcard_names})
 
 
+def option_of_study(target):
+    """The option that chooses the study whose folders hold a file: that of a profile, or else of a config's overlay."""
+    files = {
+        f"--workflow-profile {path.parent}": as_list(read_file(path).get("configfile"))
+        for path in sorted(Path("profiles").glob("*/profile.yaml"))
+    }
+    files |= {f"--configfile {path}": [path] for path in sorted(Path("config").glob("*.yaml"))}
+    for option, overlays in files.items():
+        read = [content for content in map(read_file, map(Path, overlays)) if isinstance(content, dict)]
+        folders = [each for content in read for each in content.get("pathvars", {}).values()]
+        if any(os.path.normpath(target).startswith(f"{folder}/") for folder in folders):
+            return option
+    return ""
+
+
+def as_list(value):
+    """Entries of a setting that is one value or several."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
 def refuse_unknown_targets():
     """One line for a target that no rule makes, with the nearest one that a rule does."""
     by_command = "snakemake" in (Path(sys.argv[0]).name, Path(sys.argv[0]).parent.name)
     for target in requested_targets() if by_command and workflow.is_main_process else []:
         if not is_target(target):
             hint = did_you_mean(target, known_targets(target.count("/")))
+            if option := option_of_study(target):
+                raise WorkflowError(f"{target} belongs to another study: add {option}")
             raise WorkflowError(
                 f"no such target: {target}{hint}; `snakemake --list` has the rules, refers/study/paths.py the files"
             )
@@ -991,3 +1018,78 @@ def shown_on_page(pattern):
         return {"path": str(path), "sha256": file_digest(path) if path.exists() else ""}
 
     return answer
+
+
+# ---- what a run says
+
+
+class AnswerWithNothingToDo(logging.Filter):
+    """Adds the answer to Snakemake's word that nothing is to be done, upon which it runs no `onsuccess`."""
+
+    def filter(self, record):
+        if record.msg == NOTHING_TO_BE_DONE_MSG:
+            record.msg = "\n".join([record.msg, *answers()])
+        return True
+
+
+PREVIOUS = {}  # cells that are made again, as they were before
+if workflow.is_main_process:
+    logger.filters[:] = [AnswerWithNothingToDo()]
+
+
+def asked_for():
+    """Targets of this run, files as this study names them."""
+    targets = workflow.dag_settings.targets or [workflow.default_target]
+    return [target if workflow.is_rule(target) else os.path.relpath(target) for target in targets]
+
+
+def answers():
+    """What the targets hold now, in a few lines; a file that cannot be read is one of them."""
+    try:
+        return Answers(SPECS, PREVIOUS).of(asked_for())
+    except UserError as error:
+        return [str(error)]
+
+
+def prepare_answer():
+    """Before any job: keep what cells were, and tell the logger what there is to do (workflow/logger)."""
+    jobs = list(workflow.dag.needrun_jobs())
+    if any(job.rule.name in TRAINED for job in jobs):
+        PREVIOUS.update(remember(STUDY, asked_for()))
+    work = {job.jobid: work_of(job) for job in jobs}
+    logger.info("", extra={"work": work, "speed": measured_speed(jobs)})
+
+
+def give_answer():
+    """After the last job."""
+    for line in answers():
+        logger.info(line, extra={"answer": True})
+
+
+TRAINED = ("finetune", "finetune_kept", "probe")
+
+
+def work_of(job):
+    """Kind and amount of a job's work, comparable within its kind, and whether it trains: training steps, or 1."""
+    names, stage = job.wildcards_dict, job.rule.name
+    if stage == "pretrain":
+        return "pretrain", STUDY.pretrain_settings(names["method"]).training.steps, True
+    if stage == "pilot":
+        candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
+        return "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates), True
+    if stage in ("finetune", "finetune_kept"):
+        cell = (names["method"], names["dataset"], int(names["ratio"]))
+        return "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), True
+    return stage, 1, False
+
+
+def measured_speed(jobs):
+    """Kind of work -> seconds per amount, from benchmark files of these jobs' earlier runs."""
+    seconds, amounts = Counter(), Counter()
+    for job in jobs:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            line = Path(job.benchmark).read_text(encoding="utf-8").splitlines()[-1]
+            kind, amount, _ = work_of(job)
+            seconds[kind] += float(json.loads(line)["s"])
+            amounts[kind] += amount
+    return {kind: seconds[kind] / amounts[kind] for kind in seconds if amounts[kind]}

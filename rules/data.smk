@@ -53,7 +53,7 @@ rule pack_images:
     shell:
         "python workflow/scripts/pack_images.py --index {input.index:q} --folder {params.folder:q} --size {params.size:q}"
         " --tolerance {resources.tolerance:q} --out {output.store:q} --manifest {output.manifest:q}"
-        " --quarantine {log.quarantine:q} --workers {threads:q} 2>&1 | tee {log.text:q}"
+        " --quarantine {log.quarantine:q} --workers {threads:q} &> {log.text:q}"
 
 
 rule split_dataset:
@@ -109,7 +109,7 @@ rule check_split:
         code=code_of("check_split"),
     shell:
         "python workflow/scripts/check_split.py --split {input.split:q} --index {input.index:q} --store {input.store:q}"
-        " --dataset {wildcards.dataset:q} {params.accept:q} --minority-patients {params.minority:q} --out {output:q} 2>&1 | tee {log:q}"
+        " --dataset {wildcards.dataset:q} {params.accept:q} --minority-patients {params.minority:q} --out {output:q} &> {log:q}"
 
 
 rule label_subset:

@@ -30,4 +30,4 @@ rule explain:
     shell:
         "python workflow/scripts/explain.py --config {params.config:q} --command {params.command:q}"
         " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q} --out {output.account:q}"
-        " 2>&1 | tee {log:q}"
+        " &> {log:q}"

@@ -39,7 +39,7 @@ rule pilot:
         "python workflow/scripts/pilot.py --method {wildcards.method:q} --config {params.config:q} --pilots {params.pilots:q}"
         " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} {params.tokens:q}"
         " {params.text_encoder:q} {params.init:q} {params.words:q} --device {params.device:q}"
-        " --out {output:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
+        " --out {output:q} &> {log:q}"
 
 
 rule pilots:
@@ -66,4 +66,4 @@ rule pilots:
         spec=pilots_spec,
         code=code_of("pilots"),
     shell:
-        "python workflow/scripts/pilots.py --spec {params.spec:q} --pilots {input:q} --out {output.csv:q} 2>&1 | tee {log:q}"
+        "python workflow/scripts/pilots.py --spec {params.spec:q} --pilots {input:q} --out {output.csv:q} &> {log:q}"

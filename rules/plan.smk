@@ -34,7 +34,7 @@ rule calibrate:
         code=code_of("calibrate", methods=priced_objectives()),
     shell:
         "python workflow/scripts/calibrate.py --config {params.config:q} --methods {params.methods:q} --steps {params.steps:q}"
-        " --demo {input.demo:q} --cache {params.cache:q} --out {output:q} 2>&1 | tee {log:q}"
+        " --demo {input.demo:q} --cache {params.cache:q} --out {output:q} &> {log:q}"
 
 
 rule plan:
@@ -64,7 +64,7 @@ rule plan:
         asked=time.time(),  # benchmark files are no inputs, so the plan is made anew every time
     shell:
         "python workflow/scripts/plan.py --config {params.config:q} --demo {input.demo:q} --steps {input.steps:q}"
-        " --gpu-check {params.checked:q} --resources {params.resources:q} --out {output.plan:q} 2>&1 | tee {log:q}"
+        " --gpu-check {params.checked:q} --resources {params.resources:q} --out {output.plan:q} &> {log:q}"
 
 
 rule check_gpu:
@@ -91,7 +91,7 @@ rule check_gpu:
         asked=time.time(),  # who asks for it asks about the GPU of now
     shell:
         "python workflow/scripts/gpu_check.py --config {params.config:q} --steps {input.steps:q} --out {output.json:q}"
-        " 2>&1 | tee {log:q}"
+        " &> {log:q}"
 
 
 rule gpu_check:
@@ -109,4 +109,4 @@ rule gpu_check:
         mem_mb=1000,
         runtime=10,
     shell:
-        "python workflow/scripts/gpu_check.py --judge {input:q} 2>&1 | tee {log:q}"
+        "python workflow/scripts/gpu_check.py --judge {input:q} &> {log:q}"

@@ -28,4 +28,4 @@ rule preflight:
         asked=time.time(),  # never the same, so that the check runs every time
     shell:
         "python workflow/scripts/preflight.py --config {params.config:q} {params.full:q} --workers {threads:q}"
-        " --unreadable {log.unreadable:q} --out {output:q} 2>&1 | tee {log.text:q}"
+        " --unreadable {log.unreadable:q} --out {output:q} &> {log.text:q}"

@@ -29,7 +29,7 @@ rule pool_images:
     shell:
         "python workflow/scripts/pool_images.py --sources {params.sources:q} --indexes {input.indexes:q} --stores {input.store:q}"
         " --manifests {input.manifests:q} --splits {input.splits:q} --split-sources {params.split_sources:q}"
-        " --out {output.store:q} --index {output.index:q} --manifest {output.manifest:q} 2>&1 | tee {log:q}"
+        " --out {output.store:q} --index {output.index:q} --manifest {output.manifest:q} &> {log:q}"
 
 
 rule discover_words:
@@ -102,7 +102,7 @@ rule pretrain:
         "python workflow/scripts/pretrain.py --method {wildcards.method:q} --config {params.config:q}"
         " --index {input.index:q} --store {input.store:q} --manifest {input.manifest:q} {params.tokens:q}"
         " {params.text_encoder:q} {params.init:q} {params.words:q} {params.pilot:q} --device {params.device:q}"
-        " --processes {resources.gpu:q} --nodes {resources.nodes:q} --out {output.encoder:q} 2>&1 | (trap '' TERM INT; tee {log:q})"
+        " --processes {resources.gpu:q} --nodes {resources.nodes:q} --out {output.encoder:q} &> {log:q}"
 
 
 rule import_encoder:

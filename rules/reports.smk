@@ -23,7 +23,7 @@ rule clean_reports:
         code=code_of("clean_reports"),
     shell:
         "python workflow/scripts/clean_reports.py --reports {params.folder:q}"
-        " --index {input.index:q} --workers {threads:q} --out {output.reports:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+        " --index {input.index:q} --workers {threads:q} --out {output.reports:q} --funnel {output.funnel:q} &> {log:q}"
 
 
 rule build_text_encoder:

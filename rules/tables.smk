@@ -46,7 +46,7 @@ rule table:
         "python workflow/scripts/table.py --spec {params.spec:q} --cells {input.cells:q} --measured {input.measured:q}"
         " --ttests {input.tests:q}"
         " --reported {input.reported:q} --out-csv {output.csv:q} --out-md {output.markdown:q} --out-tex {output.latex:q}"
-        " --out-html {output.html:q} 2>&1 | tee {log:q}"
+        " --out-html {output.html:q} &> {log:q}"
 
 
 rule cell_index:

@@ -162,6 +162,16 @@ def call():
     return run
 
 
+def jobs_of(output):
+    """Jobs by rule as Snakemake's output counts them: the table of a dry run, or the first line of a run."""
+    if listed := re.search(r"^(\d+) jobs: (.*(?:\n    .*)*)", output, re.MULTILINE):
+        counts = re.findall(r"(\d+) (\w+)", listed[2])
+        return {rule: int(count) for count, rule in counts} | {"total": int(listed[1])}
+    if only := re.search(r"1 of 1  (\w+)", output):
+        return {only[1]: 1, "total": 1}
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)(?:  .*)?$", output, re.MULTILINE)}
+
+
 @pytest.fixture(scope="session")
 def snakemake():
     """Run snakemake in the project's folder or a copy: snakemake("-n", "tables") -> exit code, all output, {rule: jobs}."""
@@ -176,8 +186,7 @@ def snakemake():
             stderr=subprocess.STDOUT,
             env=os.environ | (environment or {}),
         )
-        jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
-        return SimpleNamespace(code=done.returncode, output=done.stdout, jobs=jobs)
+        return SimpleNamespace(code=done.returncode, output=done.stdout, jobs=jobs_of(done.stdout))
 
     return run
 

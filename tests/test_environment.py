@@ -27,6 +27,7 @@ from test_trainer import CPU, settings, toy_task
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOGGER = tomllib.loads((ROOT / "workflow/logger/pyproject.toml").read_text())
 
 
 def canonical(name):
@@ -44,7 +45,7 @@ def imported(*folders):
     folders_of_own = ("workflow/scripts", "tests", "benchmarks")
     own = {path.stem for folder in folders_of_own for path in (ROOT / folder).iterdir()}
     # Apex is on no index: it is imported only where a setting asks for it. pydantic pins its core exactly.
-    own |= {"refers", "apex", "pydantic_core"}
+    own |= {"refers", "snakemake_logger_plugin_refers", "apex", "pydantic_core"}
     modules = set()
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
         if path.suffix == ".py":
@@ -64,12 +65,15 @@ def imported(*folders):
 
 
 def test_the_declared_dependencies_are_the_imported_ones():
-    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow", "rules")
+    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow/scripts", "rules")
+    # where the logger is loaded, Snakemake is
+    assert declared(LOGGER["project"]["dependencies"]) == imported("workflow/logger") - {"snakemake"}
 
 
 def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_import():
     programs = {"pytest-xdist", "ruff", "snakefmt", "ty"}
-    beside = imported("tests", "benchmarks", "envs") - declared(PROJECT["project"]["dependencies"])
+    needed = [each for project in (PROJECT, LOGGER) for each in project["project"]["dependencies"]]
+    beside = imported("tests", "benchmarks", "envs") - declared(needed)
     assert declared(PROJECT["dependency-groups"]["dev"]) == beside | programs
 
 

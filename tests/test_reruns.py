@@ -110,6 +110,6 @@ def asked(output):
 def test_what_is_asked_of_a_fine_tune_holds_where_it_keeps_its_classifier(
     snakemake, downloads, options, wanted
 ):
-    found = snakemake("-n", KEPT, PLAIN, "--cores", 8, *options, *downloads)
+    found = snakemake("-n", KEPT, PLAIN, "--cores", 8, "--verbose", *options, *downloads)
     assert found.code == 0, found.output
     assert asked(found.output) == wanted

