@@ -188,12 +188,17 @@ def is_target(name):
     return workflow.is_rule(name) or any(rule.is_producer(path) for rule in workflow.rules)
 
 
+def is_value(word):
+    """Whether a word that is no target may be an option's value: a path that is there, unless another study made the file."""
+    return os.path.exists(word) and not (os.path.isfile(word) and option_of_study(word))
+
+
 def requested_targets():
     """Targets on Snakemake's command line, if any may be unknown."""
     # Snakemake reads the rules before it tells them what was asked for. Its parser takes a twentieth of a second, so it
     # is called only if some word of the command is neither a target nor plainly something else.
     words = [word for word in sys.argv[1:] if not word.startswith("-") and "=" not in word]
-    if all(word.isdigit() or os.path.exists(word) or is_target(word) for word in words):
+    if all(word.isdigit() or is_target(word) or is_value(word) for word in words):
         return []
     with contextlib.redirect_stderr(io.StringIO()):
         return parse_args(sys.argv[1:])[1].targets
