@@ -965,9 +965,12 @@ def records_of_tables():
 def remake_command():
     """Command that makes a target of this study again; TARGET stands for its path."""
     overlays = [shlex.quote(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
-    # Values given by --config are often folders of this machine, and those are not published.
-    settings = [f"{name}=..." for name in sorted(workflow.config_settings.config)]
-    parts = ["snakemake TARGET --cores 8 --resources=gpu=1"]
+    # A value that is a folder of this machine is not published; one relative to the project is.
+    settings = [
+        shlex.quote(f"{name}={'...' if str(value).startswith(('/', '~')) else value}")
+        for name, value in sorted(workflow.config_settings.config.items())
+    ]
+    parts = ["snakemake TARGET --cores 8"]
     parts += ["--configfile", *overlays] if overlays else []
     return " ".join(parts + (["--config", *settings] if settings else []))
 
@@ -1013,6 +1016,13 @@ def pilots_of_page(form):
 def captions_of_page(wildcards):
     titles = {name: entry.title for name, entry in CONFIG.figures.items()}
     return as_json({"pilots": "Learning-rate pilots", **titles})
+
+
+def encoders_on_page(wildcards):
+    """run.json of the encoders that exist, and their digest, so that a new one is a new page."""
+    records = [STUDY.resolve(paths.ENCODER_RECORD, method=method) for method in STUDY.methods]
+    there = [path for path in records if path.exists()]
+    return {"path": [*map(str, there)], "sha256": [*map(file_digest, there)]}
 
 
 def shown_on_page(pattern):

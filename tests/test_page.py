@@ -1,5 +1,6 @@
 """The page: well formed, complete, safe to open, and alive in a browser."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -8,7 +9,9 @@ import pytest
 from browser import BROWSERS, browser
 from PIL import Image
 from refers.claims.claims import to_csv
-from refers.reporting.page import facts_of_runs, render
+from refers.evaluation.verdict import CONSISTENT, DIFFERENT, TOO_NOISY
+from refers.reporting import table_formats
+from refers.reporting.page import Picture, facts_of_runs, render, run_row, summary_of
 
 TARGET = "results/cells/refers/nih/1pct/auc.json"
 OTHER = "results/cells/c2l/nih/1pct/auc.json"
@@ -46,6 +49,11 @@ RECORD = {
 }
 
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
 def page(**changes):
     facts = {TARGET: facts_of_runs([RECORD, RECORD | {"wall_seconds": 4.0}])}
     facts[OTHER] = facts_of_runs([RECORD | {"device": "a GPU"}])
@@ -53,7 +61,7 @@ def page(**changes):
         "title": "A study",
         "note": "made <by> hand",
         "tables": [TABLE],
-        "figures": [("Figure 2a", "figures/figure2a.png")],
+        "figures": [Picture("Figure 2a", PNG, "figures/figure2a.pdf")],
         "claims": [CLAIM],
         "cells": facts,
         "tests": {TEST: [TARGET, OTHER]},
@@ -65,7 +73,7 @@ def page(**changes):
 class Balance(HTMLParser):
     """Checks that every element that is opened is closed in order."""
 
-    EMPTY = ("meta", "img", "br")
+    EMPTY = ("meta", "img", "br", "input")
 
     def __init__(self):
         super().__init__()
@@ -159,7 +167,8 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
         f"snakemake {TARGET} --cores 8",
         "c" * 40,
         "3.0 s per seed",
-        "refers, nih/1: 60.5",
+        "Ours, NIH 1%: 60.5",
+        "-R finetune finetune_kept",
         "a" * 12,
     ):
         assert piece in shown
@@ -169,6 +178,63 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
     shown = tab.run(text)
     for piece in (f"snakemake {TEST} --cores 8", TARGET, OTHER, "a GPU", "cpu"):
         assert piece in shown, "a p-value names both cells that it compares"
+
+
+def test_the_head_says_what_was_run():
+    row = dict.fromkeys(table_formats.FIELDS, "")
+    numbers = [
+        row | {"row": "refers", "method": "refers", "column": "nih/1", "target": TARGET, "mean": "60", "verdict": CONSISTENT},
+        row | {"row": "c2l", "method": "c2l", "column": "nih/1", "target": OTHER, "mean": "50", "verdict": DIFFERENT},
+        row | {"row": "lsp", "method": "lsp", "column": "nih/1", "status": "not run"},
+        row | {"row": "p_value", "column": "nih/1", "target": TEST, "mean": "0.04"},
+    ]  # fmt: skip
+    records = [RECORD | {"finished": f"2026-01-0{day}T10:00:00Z", "wall_seconds": 1800.0} for day in (2, 1)]
+    facts = summary_of(numbers, records, [CLAIM])
+    assert facts["cells"] == "2 with an AUC"
+    assert facts["without a number"] == "1: not run"
+    assert facts["numbers beside the paper's"] == f"1 {CONSISTENT}, 1 {DIFFERENT}, 0 {TOO_NOISY}"
+    assert facts["claims on our numbers"] == "1 cannot be judged"
+    assert facts["training jobs"] == "2, 1.0 h in all, on cpu"
+    assert facts["finished"] == "2026-01-01 to 2026-01-02"
+    shown = page(summary=facts, runs=[run_row({"method": "c2l", "dataset": "nih", "ratio": 1}, RECORD)])
+    assert "<dd>2 with an AUC</dd>" in shown
+    assert 'href="#runs"' in shown
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_rows_and_numbers_are_shown_as_asked(tab, tmp_path):
+    (tmp_path / "page.html").write_text(page())
+    tab.open(tmp_path / "page.html", 1280, 900)
+
+    def choose(name, value, event):
+        tab.run(f"""(each => {{ each.value = each.checked = {json.dumps(value)}; each.dispatchEvent(new Event({event!r})); }})
+            (document.getElementById({name!r}))""")
+
+    texts = "[...document.querySelectorAll('#table1 tbody td')].filter(each => !each.parentNode.hidden).map(each => each.innerText)"
+    assert tab.run(texts) == ["60.5", "70.3", "not run"]
+    choose("shown", "best", "change")
+    assert tab.run(texts) == ["-9.8", "0.0", "not run"]
+    choose("shown", "", "change")
+    choose("rows", "oth", "input")
+    assert tab.run(texts) == ["70.3"]
+    choose("rows", "", "input")
+    choose("columns", "vbd", "input")
+    assert tab.run("document.querySelector('#table1 thead th:nth-child(2)').hidden")
+    choose("columns", "", "input")
+    choose("heat", True, "change")
+    assert tab.run(
+        "document.querySelector('#table1 tbody tr:nth-child(2) td').style.background.includes('45%')"
+    )
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_a_claim_and_its_cells_lead_to_each_other(tab, tmp_path):
+    (tmp_path / "page.html").write_text(page(claims=[CLAIM | {"targets": TARGET}]))
+    tab.open(tmp_path / "page.html", 1280, 900)
+    tab.click("#ninety button")
+    assert tab.run("document.querySelector('td.marked').dataset.target") == TARGET
+    tab.click("td[data-target]", 0)
+    assert tab.run("document.querySelector('dialog[open] dd a').hash") == "#ninety"
 
 
 @pytest.mark.tool(*BROWSERS)
@@ -261,6 +327,8 @@ def test_the_demos_page_knows_the_runs_behind_every_number(demo):
     assert cells <= provenance["cells"].keys()
     assert provenance["command"].endswith("--configfile config/demo.yaml")
     assert str(demo.parents[1]) not in text, "no machine path"
+    assert len(text) < 10e6
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', text), "one file"
 
 
 @pytest.mark.tool(*BROWSERS)

@@ -28,7 +28,148 @@ function sort(head) {
 }
 for (const head of document.querySelectorAll("figure.table thead th[scope=col]")) act(head, sort);
 
-const dialog = document.querySelector("dialog");
+// ---- views of all tables: which rows and columns, which numbers, colours
+const grids = [...document.querySelectorAll("figure.table:not(.claims, .runs) table")].map((table) => {
+  const groups = [];
+  for (const head of table.querySelectorAll("thead th[scope=colgroup], thead tr:first-child td"))
+    for (let at = 0; at < head.colSpan; at += 1) groups.push(head.scope ? head : null);
+  const heads = [...table.querySelectorAll("thead tr:last-child th")];
+  const rows = [...table.tBodies, ...(table.tFoot ? [table.tFoot] : [])].flatMap((part) => [...part.rows]);
+  return { table, heads, groups, rows, byLine: Boolean(table.closest("details")) };
+});
+const numbers = [...document.querySelectorAll("figure.table:not(.claims, .runs) td[data-mean]")].filter((cell) => !/^(p_value|paired|delong|difference)/.test(cell.dataset.row ?? ""));
+for (const cell of numbers) cell.plain = cell.innerHTML;
+// Numbers of one column of the study: of a column, or of a line where methods are columns.
+const rivals = (cell) => {
+  const number = grids.findIndex(({ table }) => table.contains(cell));
+  return `${number} ${grids[number].byLine ? cell.parentNode.rowIndex : cell.cellIndex}`;
+};
+const control = (name) => document.getElementById(name);
+const has = (text, wanted) => !wanted || text.toLowerCase().includes(wanted);
+
+// Methods are rows of a table of columns, and columns of one that has a grid for each column.
+function filter() {
+  const [methods, columns] = ["rows", "columns"].map((name) => control(name).value.trim().toLowerCase());
+  for (const { table, heads, groups, rows, byLine } of grids) {
+    const shown = heads.map((head, place) => {
+      if (place === 0 || (!byLine && !rows.some((row) => row.cells[place]?.dataset.column))) return true;
+      return byLine ? !head.textContent.trim().startsWith("n") && has(head.textContent, methods)
+        : !rows.some((row) => row.cells[place]?.dataset.column) || has(`${groups[place]?.textContent ?? ""} ${head.textContent}`, columns);
+    });
+    heads.forEach((head, place) => { head.hidden = !shown[place]; });
+    for (const group of new Set(groups)) {
+      if (!group) continue;
+      const left = groups.filter((each, place) => each === group && shown[place]).length;
+      group.hidden = left === 0;
+      if (left) group.colSpan = left;
+    }
+    for (const row of rows) {
+      [...row.cells].forEach((cell, place) => { cell.hidden = !shown[place]; });
+      row.hidden = !byLine && row.parentNode !== table.tFoot && !has(row.cells[0].textContent, methods);
+    }
+    if (byLine) table.hidden = !has(heads[0].textContent, columns);
+  }
+}
+
+// Our number, or how far it is from the paper's or from the best of its column.
+function show() {
+  const kind = control("shown").value;
+  const best = new Map();
+  for (const cell of numbers) best.set(rivals(cell), Math.max(best.get(rivals(cell)) ?? -Infinity, cell.dataset.mean));
+  for (const cell of numbers) {
+    const other = kind === "paper" ? cell.dataset.reported : kind === "best" ? best.get(rivals(cell)) : undefined;
+    if (!kind) cell.innerHTML = cell.plain;
+    else cell.textContent = other === undefined ? "" : (cell.dataset.mean - other).toLocaleString("en", { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  }
+}
+
+// Light for the lowest number of a column, dark for the highest.
+function colour() {
+  const on = control("heat").checked;
+  const columns = new Map();
+  for (const cell of numbers) {
+    columns.set(rivals(cell), [...(columns.get(rivals(cell)) ?? []), cell]);
+  }
+  for (const cells of columns.values()) {
+    const means = cells.map((cell) => Number(cell.dataset.mean));
+    const [low, high] = [Math.min(...means), Math.max(...means)];
+    for (const cell of cells) {
+      const share = high > low ? (cell.dataset.mean - low) / (high - low) : 0;
+      cell.style.background = on ? `color-mix(in srgb, var(--ours) ${Math.round(45 * share)}%, transparent)` : "";
+    }
+  }
+}
+for (const name of ["rows", "columns"]) control(name).addEventListener("input", filter);
+control("shown").addEventListener("change", show);
+control("heat").addEventListener("change", colour);
+document.querySelector(".views").addEventListener("submit", (event) => event.preventDefault());
+
+// ---- a table to take away
+const text = (cell) => cell.innerText.replace(/\s+/g, " ").trim();
+function lines(figure) {
+  return [...figure.querySelectorAll("tr")].filter((row) => !row.hidden).map((row) =>
+    [...row.cells].filter((cell) => !cell.hidden).flatMap((cell) => [text(cell), ...Array(cell.colSpan - 1).fill("")]));
+}
+const quotedField = (field) => (/[",\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field);
+function save(name, content) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type: "text/plain" }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+function copy(content, button) {
+  const area = document.createElement("textarea");
+  area.value = content;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy"); // the clipboard's newer interface is closed to files
+  area.remove();
+  button.textContent = "Copied";
+}
+for (const figure of document.querySelectorAll("figure.table[id]")) {
+  const bar = document.createElement("p");
+  bar.className = "tools";
+  const add = (label, action) => {
+    const button = document.createElement("button");
+    button.textContent = label;
+    button.addEventListener("click", () => action(button));
+    bar.append(button);
+  };
+  add("CSV", () => save(`${figure.id}.csv`, lines(figure).map((line) => line.map(quotedField).join(",")).join("\n")));
+  if (provenance.latex?.[figure.id]) add("LaTeX", () => save(`${figure.id}.tex`, provenance.latex[figure.id]));
+  add("Copy", (button) => copy(lines(figure).map((line) => line.join("\t")).join("\n"), button));
+  figure.querySelector("figcaption").after(bar);
+}
+
+// ---- figures enlarged
+const enlarged = document.getElementById("enlarged");
+for (const picture of document.querySelectorAll(".pictures img")) {
+  act(picture, () => {
+    enlarged.querySelector("img").src = picture.src;
+    enlarged.showModal();
+  });
+}
+
+// ---- claims and the cells that they judge
+const judged = new Map();
+for (const claim of document.querySelectorAll("tr[data-targets]"))
+  for (const target of claim.dataset.targets.split(" ")) judged.set(target, [...(judged.get(target) ?? []), claim]);
+for (const claim of document.querySelectorAll("tr[data-targets]")) {
+  const button = document.createElement("button");
+  button.textContent = "Show its cells";
+  button.addEventListener("click", () => {
+    const wanted = claim.dataset.targets.split(" ");
+    const cells = [...document.querySelectorAll("td[data-target]")].filter((cell) => wanted.includes(cell.dataset.target) && !cell.closest("details:not([open])"));
+    for (const cell of document.querySelectorAll("td.marked")) cell.classList.remove("marked");
+    for (const cell of cells) cell.classList.add("marked");
+    cells[0]?.scrollIntoView({ block: "center" });
+  });
+  claim.cells[0].append(button);
+}
+
+// ---- provenance
+const dialog = document.getElementById("details");
 const line = (name, value) => {
   const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
   term.textContent = name;
@@ -50,9 +191,8 @@ function resamples(number) {
   return used < number.resamples ? `${text}; the others leave a class with one label only` : text;
 }
 const facts = [
-  ["method", (number) => number.method],
-  ["column", (number) => number.column],
-  ["mean", (number) => number.mean && round(number.mean)],
+  ["mean", (number) => number.mean && !number.row?.startsWith("p_value") && round(number.mean)],
+  ["p-value", (number) => number.mean && number.row?.startsWith("p_value") && number.printed],
   ["standard deviation", (number) => number.sd && `${round(number.sd)} over ${number.seeds} seeds`],
   ["standard deviation", (number) => number.sd_splits && `${round(number.sd_splits)} over ${number.splits} splits`],
   ["standard error", (number) => number.se && `${round(number.se)}, of seeds, splits and images`],
@@ -66,12 +206,22 @@ const facts = [
   ["status", (number) => number.status !== "ok" && number.status],
 ];
 
+// The command that trains what is behind a target again; a t-test is computed from what is there.
+function again(target) {
+  const rules = /\/cells\//.test(target) ? " -R finetune finetune_kept" : /\/probes\//.test(target) ? " -R probe" : "";
+  return provenance.command.replace("TARGET", () => quoted(target)) + rules;
+}
+
 // What a number is, and where it comes from: of a p-value, both cells that it compares.
 function open(cell) {
   const number = cell.dataset;
   const targets = number.target.split(/(?<=\.json) /);
-  const row = cell.closest("tr").querySelector("th").textContent;
-  dialog.querySelector("h3").textContent = `${number.row ?? row}, ${number.column ?? ""}: ${number.printed ?? cell.textContent}`;
+  const row = cell.closest("tr");
+  const head = row.cells[0].textContent;
+  const { groups, heads } = grids.find(({ table }) => table.contains(cell)) ?? { groups: [], heads: [] };
+  const place = [...row.cells].indexOf(cell);
+  const column = `${groups[place]?.textContent ?? ""} ${heads[place]?.textContent ?? ""}`.trim();
+  dialog.querySelector("h3").textContent = `${head}, ${column}: ${number.printed ?? cell.textContent}`;
   const list = dialog.querySelector("dl");
   list.replaceChildren();
   for (const [name, of] of facts) if (of(number)) list.append(...line(name, of(number)));
@@ -84,9 +234,20 @@ function open(cell) {
       for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }
-  dialog.querySelector("pre").textContent = targets.map((target) => provenance.command.replace("TARGET", () => quoted(target))).join("\n");
+  for (const claim of targets.flatMap((target) => judged.get(target) ?? [])) {
+    const [term, detail] = line("claim", "");
+    const link = document.createElement("a");
+    link.href = `#${claim.id}`;
+    link.textContent = claim.cells[0].firstChild.textContent;
+    link.addEventListener("click", () => dialog.close());
+    detail.append(link);
+    list.append(term, detail);
+  }
+  dialog.querySelector("pre").textContent = targets.map(again).join("\n");
   dialog.showModal();
 }
 for (const cell of document.querySelectorAll("td[data-target]")) act(cell, open);
-dialog.querySelector("button").addEventListener("click", () => dialog.close());
-dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+for (const each of [dialog, enlarged]) {
+  each.querySelector("button").addEventListener("click", () => each.close());
+  each.addEventListener("click", (event) => event.target === each && each.close());
+}

@@ -1,7 +1,7 @@
 """Write the study's static page: tables, figures, claims, and for each number its target, seeds, commit and device.
 
-In: tables as HTML, figures, claims.csv, t-tests and the run.json of every fine-tune and probe. Out: index.html in the folder of the
-results, which opens from disk.
+In: tables as HTML and as csv, figures, claims.csv, t-tests and the run.json of every training job. Out: index.html in the folder of the
+results, one file that opens from disk and can be mailed.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from refers.errors import UserError, run
 from refers.evaluation.cell_file import read_test
 from refers.files import MAKERS, read_object, read_utf8, write_text
 from refers.planning import gpu_report, plan
-from refers.reporting.page import FACTS, facts_of_runs, render
+from refers.reporting.page import FACTS, Picture, facts_of_runs, render, run_row, summary_of
+from refers.reporting.table_formats import read_csv
 from refers.study import paths
 
 
@@ -26,6 +27,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--note", default="")
     parser.add_argument("--command", required=True, help="how to make a target again; TARGET stands for it")
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--numbers", type=Path, nargs="*", default=[], help="csv of tables, for the page's head"
+    )
+    parser.add_argument("--latex", type=Path, nargs="*", default=[], help="LaTeX of tables")
     parser.add_argument("--figures", type=Path, nargs="*", default=[], help="png files")
     parser.add_argument("--captions", type=json.loads, default={}, help="title by figure, as JSON")
     parser.add_argument("--claims", type=Path, help="claims.csv, of a study that checks the paper's claims")
@@ -37,6 +42,9 @@ def parse_args() -> argparse.Namespace:
         default=[],
         help="run.json of every fine-tune and probe, below the folder of --out",
     )
+    parser.add_argument(
+        "--encoders", type=Path, nargs="*", default=[], help="run.json of every encoder that exists"
+    )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[], help="JSON files of ttest.py")
     parser.add_argument("--plan", type=Path, help="plan.json; without it the page has no plan")
     parser.add_argument("--gpu-check", type=Path, help="gpu_check.json; without it the page has no GPU check")
@@ -44,11 +52,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cell_of(record: Path, folders: dict[str, str]) -> str:
-    """Target of the cell that a fine-tune or a probe is part of."""
+def run_of(record: Path, folders: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Target of the cell that a fine-tune or a probe is part of, and the wildcards of its run."""
     for files in paths.PROTOCOLS.values():
         if wildcards := paths.parse(files.record, folders, record):
-            return paths.locate(files.cell, folders, **wildcards).as_posix()
+            return paths.locate(files.cell, folders, **wildcards).as_posix(), dict(wildcards)
     raise UserError(
         f"--records {record}: not a fine-tune's or probe's run.json below {folders['results']}; remove it"
     )
@@ -90,15 +98,25 @@ def section(path: Path | None, kind: str, to_html: Callable[[dict], str]) -> str
 def main() -> None:
     args = parse_args()
     folders = {"results": args.out.parent.as_posix()}
-    runs = defaultdict(list)
+    runs, records, lines = defaultdict(list), [], []
+    for path in args.encoders:
+        records.append(read_record(path))
+        lines.append(run_row({"method": path.parent.name}, records[-1]))
     for path in args.records:
-        runs[cell_of(path, folders)].append(read_record(path))
+        target, wildcards = run_of(path, folders)
+        records.append(read_record(path))
+        runs[target].append(records[-1])
+        lines.append(run_row(wildcards, records[-1]))
     claims = read_verdicts(args.claims) if args.claims else []
     figures = [
-        (args.captions.get(path.stem, path.stem), path.relative_to(args.out.parent).as_posix())
+        Picture(
+            args.captions.get(path.stem, path.stem),
+            path.read_bytes(),
+            path.with_suffix(".pdf").relative_to(args.out.parent).as_posix(),
+        )
         for path in args.figures
     ]
-    cells = {target: facts_of_runs(records) for target, records in runs.items()}
+    cells = {target: facts_of_runs(found) for target, found in runs.items()}
     text = render(
         args.title,
         args.note,
@@ -114,6 +132,9 @@ def main() -> None:
         section(args.plan, "plan", plan.to_html),
         section(args.gpu_check, "GPU check", gpu_report.to_html),
         args.credits,
+        summary_of([row for path in args.numbers for row in read_csv(path)], records, claims),
+        lines,
+        {path.stem: read_utf8(path, MAKERS["table"]) for path in args.latex},
     )
     write_text(args.out, text)
     print(

@@ -1,20 +1,51 @@
-"""The static page of a study: tables, figures, claims, and the provenance of every number. Needs no server and no network."""
+"""The static page of a study in one file: tables, figures, claims, runs, and the provenance of every number.
+
+Images are inside, so that it can be mailed; it needs no server and no network.
+"""
 
 import json
-from collections.abc import Iterable
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from refers.evaluation.statistics import LEVEL
-from refers.formatting import input_text, scrolling
+from refers.evaluation.verdict import CONSISTENT, DIFFERENT, TOO_NOISY
+from refers.formatting import gib, input_text, scrolling, span
+from refers.reporting.table import TESTS
 
 ASSETS = Path(__file__).parents[3] / "report"
 VERDICTS = {
     **{"holds": "holds", "does not hold": "fails"},
     **{"within noise": "open", "cannot be judged": "open"},
 }
+
+
+JUDGED = (CONSISTENT, DIFFERENT, TOO_NOISY)
+RUN_HEADS = (
+    "Method",
+    "Dataset",
+    "Labels",
+    "Split",
+    "Seed",
+    "Job",
+    "Time",
+    "Memory",
+    "Device",
+    "Steps",
+    "Resumed at",
+)
+
+
+class Picture(NamedTuple):
+    """A figure: its caption, the content of its PNG, and its PDF's path beside the page."""
+
+    caption: str
+    content: bytes
+    pdf: str
 
 
 # Keys of a run record that the page shows.
@@ -47,11 +78,67 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     }
 
 
+def summary_of(numbers: Iterable[dict[str, str]], records: list[dict], claims: list[dict]) -> dict[str, str]:
+    """What the page's head says: cells with a number, verdicts and claims by kind, and how the runs were made.
+
+    Args:
+        numbers: rows of the tables' csv.
+        records: run.json of every training job.
+        claims: lines of claims.csv.
+    """
+    numbers = [row for row in numbers if row["row"] not in TESTS and row["method"] and not row["class"]]
+    made = {row["target"] for row in numbers if row["mean"] and row["target"].endswith("/auc.json")}
+    judged = {(row["row"], row["column"]): row["verdict"] for row in numbers}
+    verdicts = Counter(verdict for verdict in judged.values() if verdict in JUDGED)
+    found = {"cells": f"{len(made)} with an AUC"}
+    absent = {(row["row"], row["column"]): row["status"] for row in numbers if not row["mean"]}
+    if absent:
+        reasons = Counter(absent.values()).most_common(4)
+        found["without a number"] = "; ".join(f"{count}: {text}" for text, count in reasons)
+    if verdicts:
+        counts = (f"{verdicts[kind]} {kind}" for kind in JUDGED)
+        found["numbers beside the paper's"] = ", ".join(counts)
+    if claims:
+        kinds = Counter(claim["ours"] for claim in claims)
+        found["claims on our numbers"] = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    if records:
+        seconds = sum(record["wall_seconds"] for record in records)
+        days = sorted(record["finished"][:10] for record in records if record.get("finished"))
+        devices = dict.fromkeys(record["device"] for record in records)
+        commits = dict.fromkeys(record["commit"][:10] for record in records)
+        found["training jobs"] = f"{len(records)}, {span(seconds / 3600)} in all, on {', '.join(devices)}"
+        if days:
+            found["finished"] = " to ".join(dict.fromkeys((days[0], days[-1])))
+        found["commit"] = ", ".join(commits)
+    return found
+
+
+def run_row(wildcards: Mapping[str, Any], record: dict) -> list[tuple[float | None, str]]:
+    """A line of the table of training jobs: (number to sort by, text) under RUN_HEADS."""
+    memory = record.get("peak_memory_mib")
+    resumed = record.get("resumed_at")
+    steps = record.get("settings", {}).get("training", {}).get("steps")
+    texts = [str(wildcards.get(name, "")) for name in ("method", "dataset")]
+    ratio, split = wildcards.get("ratio"), wildcards.get("split")
+    return [
+        *((None, text) for text in texts),
+        (None, "") if ratio is None else (float(ratio), f"{ratio} %"),
+        (None, "") if split is None else (float(split), str(split)),
+        (None, str(record["seed"])),
+        (None, str(record.get("script", "")).removesuffix(".py")),
+        (record["wall_seconds"], span(record["wall_seconds"] / 3600)),
+        (None, "") if memory is None else (memory, gib(memory)),
+        (None, str(record["device"])),
+        (None, "") if steps is None else (steps, str(steps)),
+        (None, "") if not resumed else (resumed, f"step {resumed}"),
+    ]
+
+
 def render(
     title: str,
     note: str,
     tables: list[str],
-    figures: list[tuple[str, str]],
+    figures: list[Picture],
     claims: list[dict[str, str]],
     cells: dict[str, dict[str, str]],
     tests: dict[str, list[str]],
@@ -59,21 +146,36 @@ def render(
     plan: str = "",
     gpu_check: str = "",
     credits: Iterable[str] = (),
+    summary: Mapping[str, str] | None = None,
+    runs: Iterable[list[tuple[float | None, str]]] = (),
+    latex: Mapping[str, str] | None = None,
 ) -> str:
     """The page.
 
     Args:
         title, note: head of the page; the note describes a study that is not the published one.
         tables: HTML figures as `refers.reporting.table_formats.to_html` writes them.
-        figures: (caption, path of the PNG relative to the page, a PDF of that name beside it).
+        figures: what the page shows.
         claims: lines of claims.csv.
         cells: facts by target.
         tests: targets of the two cells that a t-test compares, by its target.
         command: how to make a target again; TARGET stands for its path.
         credits: citation and licence of the images, one line each.
         plan, gpu_check: the sections that `to_html` of `refers.planning.plan` and of `gpu_report` write, or nothing.
+        summary: what the head says, as `summary_of` finds it.
+        runs: lines of the table of training jobs, as `run_row` makes them.
+        latex: LaTeX by name of a table.
     """
-    provenance = json.dumps({"cells": cells, "tests": tests, "command": command}).replace("<", "\\u003c")
+    known = {"cells": cells, "tests": tests, "command": command, "latex": dict(latex or {})}
+    provenance = json.dumps(known).replace("<", "\\u003c")
+    facts = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in (summary or {}).items()
+    )
+    listed = _runs(runs)
+    sections = {"tables": tables, "figures": figures, "claims": claims, "runs": listed}
+    links = [name for name, shown in sections.items() if shown or name in ("tables", "figures")]
+    links += [name for name, shown in (("plan", plan), ("gpu_check", gpu_check)) if shown]
+    words = {name: name.replace("_", " ").capitalize().replace("Gpu", "GPU") for name in links}
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -81,22 +183,22 @@ def render(
         f"<h1>{escape(title)}</h1>",
         f'<p class="note">{escape(note)}</p>' if note else "",
         *(f'<p class="note">{escape(credit)}</p>' for credit in credits),
-        '<nav><a href="#tables">Tables</a><a href="#figures">Figures</a>'
-        + ('<a href="#claims">Claims</a>' if claims else "")
-        + ('<a href="#plan">Plan</a>' if plan else "")
-        + ('<a href="#gpu_check">GPU check</a>' if gpu_check else "")
-        + "</nav>",
-        "<p>Our number first, the paper's beside it.</p>" if claims else "",
+        f'<dl class="facts">{facts}</dl>' if facts else "",
+        "<nav>" + "".join(f'<a href="#{name}">{word}</a>' for name, word in words.items()) + "</nav>",
+        "<p>Our number first, the paper's below it.</p>" if claims else "",
         "<p>A click on a number shows its provenance, a click on a column's head sorts.</p>",
         '<h2 id="tables">Tables</h2>',
+        VIEWS,
         *(scrolling(text) for text in tables),
         '<h2 id="figures">Figures</h2><div class="pictures">',
-        *(_picture(caption, path) for caption, path in figures),
+        *map(_picture, figures),
         "</div>",
         _claims(claims) if claims else "",
+        listed,
         plan,
         gpu_check,
-        '<dialog aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Command</p><pre></pre></dialog>',
+        '<dialog id="details" aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Reproduce</p><pre></pre></dialog>',
+        '<dialog id="enlarged"><button>Close</button><img alt=""></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "</body></html>",
@@ -104,11 +206,40 @@ def render(
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _picture(caption: str, path: str) -> str:
-    link = escape(path.removesuffix(".png") + ".pdf")
+# Controls of all tables; page.js acts on them.
+VIEWS = (
+    '<form class="views"><label>Rows <input type="search" id="rows" placeholder="method"></label>'
+    '<label>Columns <input type="search" id="columns" placeholder="dataset"></label>'
+    '<label>Show <select id="shown"><option value="">numbers</option>'
+    '<option value="paper">difference to the paper</option><option value="best">difference to the best</option>'
+    '</select></label><label><input type="checkbox" id="heat"> colours</label></form>'
+)
+
+
+def _picture(picture: Picture) -> str:
+    caption, content = escape(picture.caption), b64encode(picture.content).decode()
     return (
-        f'<figure><figcaption>{escape(caption)} (<a href="{link}">PDF</a>)</figcaption>'
-        f'<a href="{escape(path)}"><img src="{escape(path)}" alt="{escape(caption)}" loading="lazy"></a></figure>'
+        f'<figure><figcaption>{caption} <span class="reading">{escape(picture.pdf)}</span></figcaption>'
+        f'<img src="data:image/png;base64,{content}" alt="{caption}" title="enlarge"></figure>'
+    )
+
+
+def _runs(runs: Iterable[list[tuple[float | None, str]]]) -> str:
+    """The table of training jobs, folded; nothing without any."""
+    rows = [
+        "".join(
+            f"<td{'' if number is None else f' data-mean={chr(34)}{number:g}{chr(34)}'}>{escape(text)}</td>"
+            for number, text in row
+        )
+        for row in runs
+    ]
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{text}</th>' for text in RUN_HEADS)
+    return (
+        '<h2 id="runs">Runs</h2>\n<details><summary>Training jobs: '
+        f'{len(rows)}</summary><figure class="table runs"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table></div></figure></details>"
     )
 
 
@@ -129,7 +260,8 @@ def _claims(claims: list[dict[str, Any]]) -> str:
             cells.append(
                 f'<td class="words" data-head="{head}"><strong class="{look}">{escape(claim[kind])}</strong><br>{text}</td>'
             )
-        rows.append(f'<tr id="{escape(claim["id"])}">{"".join(cells)}</tr>')
+        judged = f' data-targets="{escape(claim["targets"])}"' if claim.get("targets") else ""
+        rows.append(f'<tr id="{escape(claim["id"])}"{judged}>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     return (
         '<h2 id="claims">Claims</h2>\n'

@@ -325,9 +325,12 @@ def _tex(text: str) -> str:
 
 
 def to_html(table: Table) -> str:
-    """One well-formed `figure`. The cell of a number has its csv fields as data attributes."""
+    """One well-formed `figure`, a long one folded. The cell of a number has its csv fields as data attributes."""
     lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.heading))]
-    for grid in _grids(table):
+    grids = _grids(table)
+    if table.by_line:
+        lines += ["<details>", f"<summary>{len(grids)} columns of the study, one below the other</summary>"]
+    for grid in grids:
         lines += ["<table>", "<thead>"]
         if grid.groups:
             empty = f'<td colspan="{grid.lead}"></td>'
@@ -345,6 +348,7 @@ def to_html(table: Table) -> str:
             head = f'<th scope="row">{_html_label(line[0], table)}</th>'
             lines.append(_tag("tr", head + "".join(_html_cell(cell, table) for cell in line[1:])))
         lines += ["</tfoot>" if grid.methods < len(grid.lines) else "</tbody>", "</table>"]
+    lines += ["</details>"] if table.by_line else []
     lines += [_tag("p", escape(note)) for note in table.notes]
     footnotes = [f"<sup>{table.marker(text)}</sup> {escape(text)}" for text in table.footnotes]
     if texts := [*footnotes, *map(escape, table.missing)]:
@@ -368,4 +372,8 @@ def _html_cell(cell: Label | Entry, table: Table) -> str:
     known = {name: str(value) for name, value in _record(cell).items() if value != "" and name != "title"}
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in known.items())
     text = _html_label(cell, table)
-    return f"<td{data}>{_beside_reported(_tag('strong', text) if cell.best else text, cell)}</td>"
+    text = _tag("strong", text) if cell.best else text
+    if cell.reported:
+        beside = _beside_reported("", cell).strip()
+        text += f' <span class="paper">{escape(beside)}</span>'
+    return f"<td{data}>{text}</td>"
