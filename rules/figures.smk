@@ -6,7 +6,7 @@ localrules:
 
 
 rule rule_graph:
-    """The rules behind this study's page and their dependencies, as Snakemake resolves them (Figure 1)."""
+    """The rules behind this study's page and their dependencies, as Snakemake resolves them."""
     input:
         rules=rule_files(),
     output:

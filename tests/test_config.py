@@ -360,7 +360,7 @@ def test_absent_lists_are_one_line_with_both_ways_out(tmp_path):
         ("method", "referz", "refers"),
         ("dataset", "nhi", "nih"),
         ("table", "tabel1", "table1"),
-        ("figure", "figure99", "figure1"),
+        ("figure", "pipelin", "pipeline"),
         ("source", "zzz", None),
     ],
 )

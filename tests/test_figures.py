@@ -2,6 +2,7 @@
 
 import json
 
+import attend
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,7 +48,9 @@ def test_figure_2_names_the_share_and_draws_every_method_that_ran():
     cells += [cell("other", ratio, mean) for ratio, mean in ((1, 0.5), (10, 0.6), (100, 0.75))]
     axes = figures.ratio_figure(SPEC, cells).axes[0]
     assert [text.get_text() for text in axes.texts] == ["3.2 %"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Ours", "Other"]
+    ours, other, share = (text.get_text() for text in axes.get_legend().get_texts())
+    assert (ours, other) == ("Ours", "Other")
+    assert "equals" in share, "the dotted line and its ring are explained"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "10 %", "100 %"]
 
 
@@ -57,7 +60,8 @@ def test_a_study_of_many_rows_has_a_line_for_each():
     cells = [cell("m0", ratio, mean) for ratio, mean in ((1, 0.7), (100, 0.9))]
     cells += [cell(f"m{place}", ratio, 0.75) for place in range(1, count) for ratio in (1, 100)]
     axes = figures.ratio_figure(SPEC | {"methods": methods}, cells).axes[0]
-    assert len(axes.get_legend().get_texts()) == len(axes.texts) + 1 == count
+    assert len(axes.texts) + 1 == count
+    assert len(axes.get_legend().get_texts()) == count + 1, "and the shares"
     assert len({str(figures.line_style(place)) for place in range(count)}) == count
 
 
@@ -81,11 +85,43 @@ def test_the_area_under_a_drawn_curve_is_the_auc(decimals):
 def test_a_class_with_one_label_has_no_curve():
     assert np.isnan(figures.roc_curve(np.ones(5), np.arange(5.0))).all()
     spec = SPEC | {"methods": SPEC["methods"][:1]}
-    figure = figures.roc_figure(
-        spec, ["Mass", "Hernia"], {"ours": np.stack([figures.POINTS, np.full(201, np.nan)])}
-    )
+    curves = {"ours": np.stack([figures.POINTS, np.full(201, np.nan)])}
+    figure = figures.roc_figure(spec, ["Mass", "Hernia"], curves, {"ours": np.array([0.5, np.nan])})
     assert "undefined" in figure.axes[1].texts[0].get_text()
-    assert not figure.axes[0].texts
+    assert [text.get_text() for text in figure.axes[0].texts] == ["50.0"]
+
+
+def test_the_legend_of_roc_curves_takes_an_empty_panel_where_there_is_one():
+    for count, empty in ((4, False), (5, True)):
+        curves = {method["id"]: np.tile(figures.POINTS, (count, 1)) for method in SPEC["methods"]}
+        aucs = {name: np.full(count, 0.5) for name in curves}
+        figure = figures.roc_figure(SPEC, [f"c{place}" for place in range(count)], curves, aucs)
+        assert any(axes.get_legend() for axes in figure.axes[count:]) == empty
+        assert len(figure.legends) == (not empty)
+
+
+def test_a_method_has_one_line_in_all_figures():
+    methods = [method | {"line": line} for method, line in zip(SPEC["methods"], (0, 5, 3), strict=True)]
+    cells = [cell(name, ratio, 0.8) for name in ("ours", "other") for ratio in (1, 100)]
+    axes = figures.ratio_figure(SPEC | {"methods": methods}, cells).axes[0]
+    curves = dict.fromkeys(("ours", "other"), figures.POINTS[None])
+    panel = figures.roc_figure(
+        SPEC | {"methods": methods}, ["Mass"], curves, {name: np.array([0.5]) for name in curves}
+    ).axes[0]
+    assert panel.lines[2].get_color() == axes.lines[3].get_color() == figures.line_style(5)["color"]
+
+
+@pytest.mark.parametrize(
+    ("hits", "misses", "shown"), [(9, 9, (3, 3)), (1, 9, (1, 5)), (9, 0, (6, 0)), (1, 2, (1, 2))]
+)
+def test_examples_are_hits_and_misses(hits, misses, shown):
+    lists = [
+        [(turn, {"iou": iou, "turn": turn}) for turn in range(count)]
+        for iou, count in ((0.9, hits), (0.1, misses))
+    ]
+    found = attend.examples(*lists, 6)
+    assert [sum(each["iou"] == iou for each in found) for iou in (0.9, 0.1)] == [*shown]
+    assert all(each["turn"] < 6 for each in found), "the first in a random order"
 
 
 @pytest.mark.parametrize("ground", [0, 90, 120, 160, 200, 255])

@@ -66,7 +66,7 @@ def steps_of(values, **speed):
     return {"steps": steps, "speeds": speeds}
 
 
-# The target rules of the command below; and the graph of the rules themselves (Figure 1), which takes no time.
+# The target rules of the command below; and the graph of the rules themselves, which takes no time.
 UNPLANNED = {"tables", "figures", "cells", "rule_graph"}
 
 

@@ -16,7 +16,7 @@ def test_the_report_holds_tables_figures_and_claims_with_captions(snakemake, dem
         "There are no verdicts: the data are not the paper's.",  # a table's caption
         "radiologists&#x27; boxes red",  # Figure 3's
         "checked twice",  # the claims'
-        "figure1.png",
+        "pipeline.png",
     ):
         assert piece.replace("&#x27;", "'") in text.replace("&#x27;", "'").replace("\\n", " ").replace(
             "\n", " "

@@ -1,4 +1,4 @@
-"""Figure 1: the rules as Snakemake reports them, drawn so that arrows point down and boxes and lines keep apart."""
+"""The graph of the rules: the rules as Snakemake reports them, drawn so that arrows point down and boxes and lines keep apart."""
 
 import csv
 from itertools import combinations, pairwise
@@ -82,7 +82,7 @@ def test_every_rule_and_its_stage_are_written():
 def test_the_published_studys_graph_holds_every_stage(snakemake, downloads, tmp_path):
     paths = ", ".join(f"{name}: {tmp_path}/{name}" for name in ("results", "logs", "benchmarks"))
     options = ["--cores", 1, *downloads, f"pathvars={{{paths}}}"]
-    done = snakemake(f"{tmp_path}/results/figures/figure1.png", *options)
+    done = snakemake(f"{tmp_path}/results/figures/pipeline.png", *options)
     assert done.code == 0, done.output
     with open(tmp_path / "results/rules.csv", newline="") as opened:
         rows = {row["rule"]: row for row in csv.DictReader(opened)}
@@ -92,4 +92,4 @@ def test_the_published_studys_graph_holds_every_stage(snakemake, downloads, tmp_
     assert "pretrain" in rows["finetune"]["needs"].split()
     assert "finetune" in rows["cell"]["needs"].split()
     assert not {"tables", "figures"} & rows.keys()
-    assert (tmp_path / "results/figures/figure1.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results/figures/pipeline.png").read_bytes().startswith(b"\x89PNG")

@@ -309,7 +309,7 @@ def test_latex_has_as_many_cells_in_every_row(spec):
     assert (
         rf"\cmidrule(lr){{{leading + 1}-{leading + 2}}} \cmidrule(lr){{{leading + 3}-{leading + 3}}}" in text
     )
-    assert r"\textbf{81.0} $\pm$ 1.0 $\neq$ (76.7)" in text
+    assert r"\shortstack{\textbf{81.0} $\pm$ 1.0\\$\neq$ (76.7)}" in text
     assert text.count("\\midrule") == 2, "one below the heads, one above all tests"
 
 

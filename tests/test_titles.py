@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import jinja2
+import numpy as np
 import pytest
 from docutils.core import publish_parts
 from field.artefacts import AUC
@@ -147,8 +148,9 @@ def test_figures_show_titles_as_they_are(tmp_path):
     spec = {"title": everything, "note": everything, "methods": methods}
     cells = [{"method": name, "ratio": 100, "test": {"mean": 0.7, "sd": 0.01}} for name in names]
     curves, losses = dict.fromkeys(names, figures.POINTS[None]), [{"step": 0, "train": {"loss": 1.0}}]
+    aucs = dict.fromkeys(names, np.array([0.5]))
     with figures.plt.rc_context(figures.STYLE):
-        ratios, roc = figures.ratio_figure(spec, cells), figures.roc_figure(spec, ["Mass"], curves)
+        ratios, roc = figures.ratio_figure(spec, cells), figures.roc_figure(spec, ["Mass"], curves, aucs)
         trained = figures.curves_figure(spec, dict.fromkeys(names, losses))
         absent = figures.absent_figure({"title": "$$", "methods": [{"status": "US$5 and $6"}]})
         for legend in (ratios.axes[0].get_legend(), *roc.legends):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TABLES = ("table1", "table2", "table3", "controls", "initialisation", "measures", "subgroups")
-FIGURES = ("figure1", "figure2a", "roc_covid_t2", "training", "figure3_nih")
+FIGURES = ("pipeline", "figure2a", "roc_covid_t2", "training", "figure3_nih")
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ def test_a_cell_that_cannot_be_made_fails_with_one_line(snakemake, tmp_path, tar
         ("tabels", "tables"),
         ("results/cells/refers/nhi/1pct/auc.json", "results/cells/refers/nih/1pct/auc.json"),
         ("results/tables/tabel1.md", "results/tables/table1.md"),
-        ("results/figures/figure99.pdf", "results/figures/figure1.pdf"),
+        ("results/figures/pipelin.pdf", "results/figures/pipeline.pdf"),
         ("nothing/like/this", None),
     ],
 )

@@ -49,6 +49,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def examples(hits: list[tuple[int, dict]], misses: list[tuple[int, dict]], count: int) -> list[dict]:
+    """`count` findings to draw, half of them hits where there are enough of both; each list is in a random order."""
+    shown = hits[: max(count // 2, count - len(misses))]
+    return [entry for _, entry in [*shown, *misses[: count - len(shown)]]]
+
+
 def main() -> None:
     args = parse_args()
     device = choose_device(args.device)
@@ -69,9 +75,9 @@ def main() -> None:
     pairs = list(boxes.groupby(["image_id", "class"], sort=True))
 
     how = Augment(**{key: tuple(v) if isinstance(v, list) else v for key, v in args.augment.items()})
-    drawn = set(np.random.default_rng(args.seed).permutation(len(pairs))[: args.images].tolist())
+    turn = np.random.default_rng(args.seed).permutation(len(pairs))
     sizes = index.set_index("image_id")[["width", "height"]]
-    rows, kept = [], []
+    rows, kept = [], {True: [], False: []}
     for start in range(0, len(pairs), BATCH):
         part = pairs[start : start + BATCH]
         names = [name for (name, _), _ in part]
@@ -100,21 +106,25 @@ def main() -> None:
             score = 1 / (1 + np.exp(-float(evidence.mean())))
             area = localisation.covered(red, side).mean()
             rows.append({"image_id": name, "class": label, "score": score, "iou": value, "area": area})
-            if start + place in drawn:
-                kept.append({"image": grey[place], "map": heat, "red": red, "green": green} | rows[-1])
+            of_kind = kept[bool(value >= localisation.HIT)]
+            shown = {"image": grey[place], "map": heat, "red": red, "green": green}
+            of_kind.append((turn[start + place], shown | rows[-1]))
+            of_kind.sort(key=lambda each: each[0])
+            del of_kind[args.images :]
     table = pd.DataFrame(rows, columns=localisation.OVERLAP)
     overlap = args.out.with_name("iou.csv")
     write_text(overlap, table.to_csv(index=False))
+    drawn = examples(kept[True], kept[False], args.images)
     facts = [
         {name: each[name] for name in ("image_id", "class", "score", "iou")}
         | {name: each[name].tolist() for name in ("red", "green")}
-        for each in kept
+        for each in drawn
     ]
     localisation.write_maps(
         args.out,
         localisation.Maps(
-            np.array([entry["image"] for entry in kept], np.uint8).reshape(-1, side, side),
-            np.array([entry["map"] for entry in kept], np.float16).reshape(-1, side, side),
+            np.array([entry["image"] for entry in drawn], np.uint8).reshape(-1, side, side),
+            np.array([entry["map"] for entry in drawn], np.float16).reshape(-1, side, side),
             facts,
             made_from | {"overlap": file_digest(overlap)},
         ),

@@ -1,4 +1,4 @@
-"""Draw one figure of the study: rules (Figure 1), AUC against label share (2), class activation maps (3), ROC, training.
+"""Draw one figure of the study: rules, AUC against label share (Figure 2), class activation maps (3), ROC, training.
 
 In: by the figure's kind, auc.json, predictions.parquet or metrics.jsonl in the order of the spec's `sources`; maps.npz and
 iou.csv; or rules.csv.
@@ -14,6 +14,7 @@ from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.evaluation import localisation
 from refers.evaluation.cell_file import read_cell
+from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import read_seeds
 from refers.provenance.run_files import read_metrics
 from refers.provenance.ties import check_runs, record_of
@@ -48,7 +49,7 @@ def draw(spec: dict, inputs: list[Path]):
     if spec["kind"] == "curves":
         records = {method: curve(method, path) for method, path in zip(spec["sources"], inputs, strict=True)}
         return figures.curves_figure(spec, records)
-    curves, classes = {}, []
+    curves, aucs, classes = {}, {}, []
     for method in dict.fromkeys(spec["sources"]):
         files = [path for of, path in zip(spec["sources"], inputs, strict=True) if of == method]
         found = read_seeds(files)
@@ -57,7 +58,8 @@ def draw(spec: dict, inputs: list[Path]):
             check_runs(files, [0] * len(files), seeds, {"method": method} | spec["cell"])
         classes = found.classes
         curves[method] = np.mean([_curves(found.test.labels, scores) for scores in found.test.scores], axis=0)
-    return figures.roc_figure(spec, classes, curves)
+        aucs[method] = np.mean([auc(found.test.labels, scores) for scores in found.test.scores], axis=0)
+    return figures.roc_figure(spec, classes, curves, aucs)
 
 
 def curve(method: str, path: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The rules of a study and what each reads, as Snakemake has them for this config and the available data (Figure 1).
+"""The rules of a study and what each reads, as Snakemake has them for this config and the available data.
 
 In: the resolved config; the rules' files, whose names are the stages. Out: csv, one row per rule.
 """

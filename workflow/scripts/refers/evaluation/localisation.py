@@ -14,6 +14,7 @@ from refers.files import MAKERS, atomic_path, check_column, file_digest, read_fr
 
 # Columns of iou.csv, which has one row per boxed finding; area: share of the input image that its boxes cover.
 OVERLAP = ["image_id", "class", "score", "iou", "area"]
+HIT = 0.5  # IoU from which a predicted box has found a finding; the examples of Figure 3 are hits and misses
 AGAIN = f"delete it and rerun {MAKERS['overlaps']}"
 NO_BOX = "undefined: no test image has a radiologist's box"
 

@@ -1,4 +1,4 @@
-"""The figures: rules (Figure 1), AUC against label share (Figure 2), class activation maps (Figure 3), ROC, learning curves.
+"""The figures: rules, AUC against label share (Figure 2), class activation maps (Figure 3), ROC, learning curves.
 
 Lines differ in colour (Okabe and Ito's palette), dash and marker, so that they can be told apart in grey print and with
 colour blindness. Text in a PDF stays text, in embedded fonts.
@@ -21,12 +21,13 @@ from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
-from refers.evaluation.localisation import Maps
+from refers.evaluation.localisation import HIT, Maps
 from refers.files import atomic_path
 from refers.reporting import rule_graph
 
@@ -56,6 +57,11 @@ BESIDE = "outside right upper"
 PANEL, COLUMNS = 1.9, 4
 # False-positive rates at which the ROC curves of several seeds are averaged
 POINTS = np.linspace(0, 1, 201)
+
+
+def style_of(method: dict, place: int) -> dict[str, Any]:
+    """The line of a method: that of its place in the study, the same in all figures, or in this figure where none is given."""
+    return line_style(method.get("line", place))
 
 
 def line_style(place: int) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
     """AUC against label share on one dataset, and the share at which the first method equals the others at 100 %.
 
     Args:
-        spec: `title`, `methods` [{id, title}], the first being ours.
+        spec: `title`, `methods` [{id, title, line}], the first being ours.
         cells: contents of auc.json files.
     """
     figure, axes = plt.subplots(figsize=(3.6, 2.9))
@@ -108,9 +114,12 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
         means = 100 * np.array(means)
         points[method["id"]] = (ratios, means)
         bars = [100 * (spread or 0) for spread in spreads]
-        handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **line_style(place)))
+        handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **style_of(method, place)))
         titles.append(method["title"])
-    _draw_equal_shares(axes, spec, points)
+    if _draw_equal_shares(axes, spec, points):
+        ring = {"color": "0.4", "linewidth": 0.8, "linestyle": ":", "marker": "o", "fillstyle": "none"}
+        handles.append(Line2D([], [], markersize=5, **ring))
+        titles.append(f"labels with which {spec['methods'][0]['title']}\nequals it on all labels")
     axes.set_xscale("log")
     shown = sorted({ratio for ratios, _ in points.values() for ratio in ratios})
     axes.set_xticks(shown, [f"{ratio} %" for ratio in shown])
@@ -122,10 +131,11 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
     return figure
 
 
-def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
-    ours = spec["methods"][0]["id"]
+def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> int:
+    """Lines from the AUC of other methods on all labels to ours that equals it, and their number."""
+    ours, drawn = spec["methods"][0]["id"], 0
     if ours not in points:
-        return
+        return drawn
     for place, method in enumerate(spec["methods"][1:], 1):
         ratios, means = points.get(method["id"], ((), ()))
         if not len(ratios) or max(ratios) != 100:
@@ -133,7 +143,8 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
         wanted = means[list(ratios).index(100)]
         share = equal_share(*points[ours], wanted)
         if share is not None and share < 100:
-            colour = line_style(place)["color"]
+            drawn += 1
+            colour = style_of(method, place)["color"]
             axes.plot([share, 100], [wanted, wanted], color=colour, linewidth=0.8, linestyle=":")
             sign = "\N{LESS-THAN OR EQUAL TO}" if share <= min(points[ours][0]) else ""
             axes.plot(share, wanted, marker="o", markersize=5, color=colour, fillstyle="none")
@@ -146,6 +157,7 @@ def _draw_equal_shares(axes: Axes, spec: dict, points: dict) -> None:
                 color=colour,
                 path_effects=_halo("white", 2),
             )
+    return drawn
 
 
 def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -165,12 +177,22 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.interp(POINTS, *rates)
 
 
-def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) -> Figure:
-    """One panel per class: the mean curve over seeds of every method. curves: method id -> (classes, 201)."""
+def roc_figure(
+    spec: dict, classes: list[str], curves: dict[str, np.ndarray], aucs: dict[str, np.ndarray]
+) -> Figure:
+    """One panel per class: the mean curve over seeds of every method, and its mean AUC in percent in the method's colour.
+
+    Args:
+        spec: `title`, `methods` [{id, title, line}].
+        classes: titles of the panels.
+        curves: method id -> (classes, 201).
+        aucs: method id -> (classes,), NaN where undefined.
+    """
     columns = min(COLUMNS, len(classes))
     rows = -(-len(classes) // columns)
     side = PANEL if len(classes) > 1 else 3.2
-    size = (side * columns + 2.0, side * rows + 0.5)
+    beside = 0.0 if len(classes) < rows * columns else 2.0
+    size = (side * columns + beside, side * rows + 0.5)
     figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
     drawn = [(line, method) for line, method in enumerate(spec["methods"]) if method["id"] in curves]
     for place, panel in enumerate(panels.flat):
@@ -179,8 +201,13 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
             continue
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
         for line, method in drawn:
-            style = line_style(line) | {"markersize": 2.5, "markevery": (4 + 6 * line, 50)}
+            style = style_of(method, line) | {"markersize": 2.5, "markevery": (4 + 6 * line % 50, 50)}
             panel.plot(POINTS, curves[method["id"]][place], **style)
+            value = 100 * aucs[method["id"]][place]
+            if np.isfinite(value):
+                # from the bottom up, in the order of the legend
+                height = 0.03 + 0.075 * (len(drawn) - 1 - drawn.index((line, method)))
+                panel.text(0.98, height, f"{value:.1f}", color=style["color"], fontsize=5.5, ha="right")
         if all(np.isnan(curve[place]).any() for curve in curves.values()):
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
         panel.set_title(classes[place].replace("_", " "), loc="left")
@@ -192,7 +219,12 @@ def roc_figure(spec: dict, classes: list[str], curves: dict[str, np.ndarray]) ->
             panel.set_xlabel("false-positive rate")
             panel.tick_params(labelbottom=True)
     # The first line of a panel is the diagonal.
-    figure.legend(panels[0, 0].lines[1:], [method["title"] for _, method in drawn], loc=BESIDE)
+    entries = panels[0, 0].lines[1:], [method["title"] for _, method in drawn]
+    about = {"title": "mean AUC (%) in the panels", "title_fontsize": 7}
+    if len(classes) < panels.size:
+        panels.flat[len(classes)].legend(*entries, loc="upper left", borderaxespad=0, **about)
+    else:
+        figure.legend(*entries, loc=BESIDE, **about)
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
 
@@ -322,11 +354,21 @@ def attention_figure(spec: dict, maps: Maps, ious: np.ndarray) -> Figure:
     )
     axes.set_ylabel("findings")
     figure.suptitle(
-        f"{spec['title']}\nradiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line",
+        f"{spec['title']}\nradiologists' boxes red, predicted boxes green and dashed, attention fuchsia, its threshold a white line\n"
+        + _choice(facts, ious),
         x=0.01,
         ha="left",
     )
     return figure
+
+
+def _choice(facts: list[dict], ious: np.ndarray) -> str:
+    """How the examples were chosen: at random, hits and misses apart (attend.py)."""
+    hits, shown = int((ious >= HIT).sum()), sum(fact["iou"] >= HIT for fact in facts)
+    return (
+        f"drawn at random: {shown} of the {hits} findings with an IoU of {HIT} or more,"
+        f" {len(facts) - shown} of the {len(ious) - hits} others"
+    )
 
 
 def _draw_image(axes: Axes, image: np.ndarray, title: str) -> None:
@@ -373,7 +415,7 @@ def _fuchsia(heat: np.ndarray) -> np.ndarray:
 
 
 def rules_figure(spec: dict, graph: rule_graph.Graph, stage: dict[str, str]) -> Figure:
-    """The rules of a study, from the data down (Figure 1). An arrow leads to a rule that reads the other's output.
+    """The rules of a study, from the data down. An arrow leads to a rule that reads the other's output.
 
     Arrows that others imply are left out.
     """

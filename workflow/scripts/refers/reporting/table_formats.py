@@ -162,15 +162,14 @@ def _class_lines(table: Table, columns: list[dict[str, Any]]) -> list[list[Label
     return lines
 
 
-def _panels(table: Table, limit: int) -> list[Grid]:
-    """The grids, each cut between groups into panels of at most `limit` characters on a terminal."""
-    return [panel for grid in _grids(table) for panel in _cut(grid, table, limit)]
+def _panels(table: Table, limit: int, texts: Callable[[Grid, Table], list[list[str]]]) -> list[Grid]:
+    """The grids, each cut between groups into panels of at most `limit` characters, of cells as wide as `texts`."""
+    return [panel for grid in _grids(table) for panel in _cut(grid, column_widths(texts(grid, table)), limit)]
 
 
-def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
+def _cut(grid: Grid, widths: list[int], limit: int) -> list[Grid]:
     if not grid.groups:
         return [grid]
-    widths = column_widths(_texts(grid, table))
     ends = accumulate((span for _, span in grid.groups), initial=grid.lead)
     chosen: list[tuple[list[tuple[str, int]], list[int]]] = []
     for group, start in zip(grid.groups, ends, strict=False):
@@ -191,7 +190,7 @@ def _cut(grid: Grid, table: Table, limit: int) -> list[Grid]:
 def to_markdown(table: Table) -> str:
     """Aligned tables in panels of at most TERMINAL_WIDTH characters, and the notes."""
     lines = [f"**{markdown_text(table.heading)}**"]
-    panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH)]
+    panels = [_texts(panel, table) for panel in _panels(table, TERMINAL_WIDTH, _texts)]
     # Panels below each other line up.
     widest: dict[int, int] = {}
     for texts in panels:
@@ -225,11 +224,11 @@ def _markdown_cell(cell: Label | Entry, table: Table) -> str:
     return _beside_reported(text, cell)
 
 
-def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -> str:
+def _beside_reported(text: str, entry: Entry) -> str:
     """`84.1 ± 0.4 = (84.7)`: ours, the verdict's sign, the paper's number."""
     if not entry.reported:
         return text
-    return " ".join(filter(None, [text, tex(sign(entry.verdict)), f"({tex(entry.reported)})"]))
+    return " ".join(filter(None, [text, sign(entry.verdict), f"({entry.reported})"]))
 
 
 # ---- LaTeX
@@ -238,7 +237,7 @@ def _beside_reported(text: str, entry: Entry, tex: Callable[[str], str] = str) -
 def to_latex(table: Table) -> str:
     """A float for `article` with the booktabs package, several where the grids of single measures or groups fill more than a
     page; panels wider than the text block are centred on the page."""
-    floats = _floats(_panels(table, PAGE_WIDTH), table)
+    floats = _floats(_panels(table, PAGE_WIDTH, _stacked), table)
     # Three ratios of 14 classes just fit on a page, six methods and four p-values across it.
     gap, stretch = ("2pt", "0.95") if table.by_line else ("3pt", "1.1")
     lines = ["% needs \\usepackage{booktabs}"]
@@ -273,6 +272,25 @@ def _floats(panels: list[Grid], table: Table) -> list[list[Grid]]:
     return found
 
 
+def _stacked(grid: Grid, table: Table) -> list[list[str]]:
+    """The longest line of every cell in LaTeX."""
+    return [
+        [cell.text if isinstance(cell, Label) else _longest(*_pieces(cell, table)) for cell in line]
+        for line in [grid.heads, *grid.lines]
+    ]
+
+
+def _longest(number: str, beside: list[str]) -> str:
+    return max(number, *beside, key=len) if beside else number
+
+
+def _pieces(entry: Entry, table: Table) -> tuple[str, list[str]]:
+    """Our number, and what stands beside it: its interval and the paper's number."""
+    number, *interval = [entry.printed] if table.by_line else entry.printed.split(" [")
+    beside = _beside_reported("", entry).strip()
+    return number, [*(f"[{text}" for text in interval), *([beside] if beside else [])]
+
+
 def _latex_panel(grid: Grid, table: Table) -> str:
     lines = [
         f"\\makebox[\\textwidth][c]{{\\begin{{tabular}}{{l{'c' * (len(grid.heads) - 1)}}}",
@@ -302,10 +320,16 @@ def _latex_head(label: Label) -> str:
 def _latex_cell(cell: Label | Entry, table: Table) -> str:
     if isinstance(cell, Label):
         return _tex(cell.text) + _superscript(cell.marker)
-    mean, *spreads = cell.printed.split(" ± ")
+    number, beside = _pieces(cell, table)
+    mean, *spreads = number.split(" ± ")
     text = f"\\textbf{{{_tex(mean)}}}" if cell.best else _tex(mean)
     text += "".join(f" $\\pm$ {_tex(each)}" for each in spreads) + _superscript(table.marker(cell.note))
-    return _beside_reported(text, cell, _tex)
+    lines = [text, *map(_tex, beside)]
+    if table.by_line:
+        return " ".join(lines)
+    # Nine columns fit on a page where our number stands above its interval and the paper's.
+    stacked = "\\\\".join(lines)
+    return f"\\shortstack{{{stacked}}}" if beside else text
 
 
 def _superscript(marker: str) -> str:

@@ -197,6 +197,7 @@ class Specs:
                 "id": method,
                 "title": self.study.method(method).title,
                 "status": self._line_status(name, method),
+                "line": [*self.study.config.methods].index(method),
             }
             for method in entry.methods or self.study.methods
             if kind != "curves" or self.study.is_pretrained(method)
