@@ -178,7 +178,12 @@ class StudyCrate:
         packages = [(each["name"], each["version"]) for each in lock["package"] if "version" in each]
         snakemake = dict(packages)["snakemake"]
         main = self.crate.add_workflow(
-            PROJECT / "Snakefile", "Snakefile", main=True, lang="snakemake", lang_version=snakemake
+            PROJECT / "Snakefile",
+            "Snakefile",
+            main=True,
+            lang="snakemake",
+            lang_version=snakemake,
+            record_size=True,
         )
         main["name"] = "REFERS, reproduced"
         main["sha256"] = file_digest(PROJECT / "Snakefile")
