@@ -10,6 +10,7 @@ import pytest
 from made_study import SECRET, make_study
 from refers.config.read import read_files
 from refers.errors import UserError
+from refers.reporting import crate as crate_module
 from refers.study.check import check
 from rocrate.rocrate import ROCrate
 
@@ -199,3 +200,51 @@ def test_without_its_library_a_line_says_what_to_install(study, monkeypatch, tmp
     assert done.stderr.count("\n") == 1
     assert "uv sync --group crate" in done.stderr
     assert not folder.exists()
+
+
+def test_a_config_file_that_names_folders_of_this_machine_is_left_out_and_said_so(
+    tmp_path, monkeypatch, copy_project
+):
+    values, folder = make_study(tmp_path, monkeypatch)
+    project = copy_project(tmp_path / "project")
+    for name in ("uv.lock", "pyproject.toml"):
+        (project / name).write_text((ROOT / name).read_text())
+    (project / "config/mine.yaml").write_text("sources: {nih: {folder: /scratch/someone/nih}}\n")
+    (project / "config/broken.yaml").write_text("a: [\n")
+    (project / "config/notes.txt").write_text("mine")
+    monkeypatch.setattr(crate_module, "PROJECT", project)
+    (tmp_path / "crate").mkdir()
+    study = check(values | {"publication": PUBLICATION})
+    notes = crate_module.write_crate(study, crate_module.Results(), tmp_path / "crate")
+    assert [note.split()[0] for note in notes] == ["config/broken.yaml", "config/mine.yaml"]
+    packed = {path.name for path in (tmp_path / "crate/config").iterdir()}
+    assert "config.yaml" in packed
+    assert not {"mine.yaml", "broken.yaml", "notes.txt"} & packed
+    settings = json.loads((tmp_path / "crate/config.json").read_text())
+    assert settings["pathvars"]["results"] == "results"
+    assert settings["text"]["encoder"] == "bert"
+    assert str(folder) not in json.dumps(settings)
+
+
+def test_files_of_another_study_are_refused(tmp_path, monkeypatch):
+    values, _ = make_study(tmp_path, monkeypatch)
+    study = check(values | {"publication": PUBLICATION})
+    (tmp_path / "table1.csv").write_text("of another study")
+    (tmp_path / "crate").mkdir()
+    with pytest.raises(UserError, match="not below"):
+        crate_module.write_crate(
+            study, crate_module.Results(tables=[tmp_path / "table1.csv"]), tmp_path / "crate"
+        )
+
+
+def test_a_run_of_several_processes_has_no_start(tmp_path, monkeypatch):
+    values, folder = make_study(tmp_path, monkeypatch)
+    path = folder / "results/encoders/refers/run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"history": [*record["history"], *record["history"]]}))
+    (tmp_path / "crate").mkdir()
+    study = check(values | {"publication": PUBLICATION})
+    crate_module.write_crate(study, crate_module.Results(records=[path]), tmp_path / "crate")
+    action = ROCrate(tmp_path / "crate").get("#encoders/refers")
+    assert "startTime" not in action
+    assert "2 processes" in action["description"]

@@ -26,13 +26,21 @@ from refers.config.publication import Author, Publication
 from refers.config.study import StudyConfig
 from refers.errors import UserError
 from refers.files import file_digest, read_object
-from refers.provenance.run_record import problem_of
+from refers.provenance.run_record import digest, problem_of
 from refers.study import paths
 from refers.study.study import Study
 
 PROJECT = Path(__file__).parents[4]
 # What runs the study, as patterns below the project.
-WORKFLOW = ("Snakefile", "rules/*.smk", "workflow/**/*", "envs/*", "config/*", "Makefile")
+WORKFLOW = (
+    "Snakefile",
+    "rules/*.smk",
+    "workflow/**/*",
+    "envs/*",
+    "config/*.yaml",
+    "config/*.csv",
+    "Makefile",
+)
 ABOUT = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "CITATION.cff")
 CONFIG = "config.json"
 PROFILES = {
@@ -136,13 +144,13 @@ class StudyCrate:
         except ValueError:
             raise UserError(f"{path}: not below {self.folder}, where the results are; leave it out") from None
 
-    def known(self, digest: str, name: str, reason: str = NOT_PACKED) -> Any:
+    def known(self, sha256: str, name: str, reason: str = NOT_PACKED) -> Any:
         """A file by its SHA-256, packed or not; its id is a `ni` URI (RFC 6920) where it is not."""
-        if digest not in self._by_digest:
-            text = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
-            about = {"name": name, "sha256": digest, "conditionsOfAccess": reason}
-            self._by_digest[digest] = self.crate.add_file(f"ni:///sha-256;{text}", properties=about)
-        return self._by_digest[digest]
+        if sha256 not in self._by_digest:
+            text = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
+            about = {"name": name, "sha256": sha256, "conditionsOfAccess": reason}
+            self._by_digest[sha256] = self.crate.add_file(f"ni:///sha-256;{text}", properties=about)
+        return self._by_digest[sha256]
 
     def software(self, name: str, version: str) -> Any:
         return self.entity(f"#{name}-{version}", "SoftwareApplication", name=name, softwareVersion=version)
@@ -196,7 +204,7 @@ class StudyCrate:
         for place in workflow_files():
             source = PROJECT / place
             if source.suffix == ".yaml" and _names_places(source):
-                self.notes.append(f"{place} is left out: it names folders of this machine")
+                self.notes.append(f"{place} is left out: it names folders of this machine, or is no YAML")
             elif place != "Snakefile":
                 kind = {"@type": ["File", "SoftwareSourceCode"]} if source.suffix in (".py", ".smk") else {}
                 parts.append(self.pack(source, place, **kind))
@@ -230,9 +238,9 @@ class StudyCrate:
             else:
                 read.append(self._fact(place, name, without_places(value)))
         made = []
-        for name, digest in record["outputs"].items():
+        for name, found in record["outputs"].items():
             reason = ABSENT.get(name, NOT_PACKED)
-            made.append(self.known(digest, f"{name} of {place}", reason))
+            made.append(self.known(found, f"{name} of {place}", reason))
         used = [self._fact(place, name, record[name]) for name in ("device", *UNITS) if name in record]
         action = self.entity(f"#{place}", "CreateAction", **about)
         action["instrument"], action["object"], action["result"] = self._program(record), read, made
@@ -246,18 +254,16 @@ class StudyCrate:
     def _program(self, record: dict) -> Any:
         """A script in the version that ran: commit, digest of the library, packages."""
         version = record["commit"] or f"library {record['library_sha256']}"
-        packages = record["versions"]
-        key = "-".join([record["script"], version.replace(" ", "-"), *packages.values()])
-        source = self.crate.get(f"workflow/scripts/{record['script']}")
+        packages, script = record["versions"], record["script"]
         program = self.entity(
-            f"#{key}",
-            ["SoftwareApplication"],
-            name=record["script"],
+            f"#{script}-{digest([version, record['library_sha256'], packages])[:12]}",
+            "SoftwareApplication",
+            name=script,
             softwareVersion=version,
             identifier=f"library_sha256 {record['library_sha256']}",
         )
         program["softwareRequirements"] = [self.software(*each) for each in packages.items()]
-        if source:
+        if source := self.crate.get(f"workflow/scripts/{script}"):
             program["isBasedOn"] = source
         return program
 
@@ -292,8 +298,8 @@ class StudyCrate:
             title = "{method}, {dataset}, {ratio} % of the labels".format(**cell)
             packed = self.pack_result(path, name=title)
             packed["isBasedOn"] = [
-                self.known(digest, f"predictions of {title}", ABSENT["predictions"])
-                for digest in cell.get("predictions_sha256", [])
+                self.known(found, f"predictions of {title}", ABSENT["predictions"])
+                for found in cell.get("predictions_sha256", [])
             ]
             found.append(packed)
         return found
@@ -313,8 +319,12 @@ def workflow_files() -> list[str]:
 
 
 def _names_places(path: Path) -> bool:
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return without_places(values) != json.loads(json.dumps(values))
+    """Whether a YAML file holds an absolute path; one that cannot be read may."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):
+        return True
+    return without_places(values) != values
 
 
 def _format(path: Path) -> str:
