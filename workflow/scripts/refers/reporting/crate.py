@@ -54,6 +54,8 @@ ABSENT = {
     "encoder": "not in the crate: publication.encoders does not name its method",
 }
 NOT_PACKED = "not in the crate: known by its SHA-256"
+# Programs beside the packages of an index.
+NO_PACKAGES = ("python", "apex")
 UNITS = {"wall_seconds": "s", "peak_memory_mib": "MiB", "peak_gpu_memory_mib": "MiB"}
 SHA256 = re.compile(r"[0-9a-f]{64}")
 INSTALL = "rocrate is not installed; run `make install`, or `uv sync --group crate`"
@@ -153,7 +155,10 @@ class StudyCrate:
         return self._by_digest[sha256]
 
     def software(self, name: str, version: str) -> Any:
-        return self.entity(f"#{name}-{version}", "SoftwareApplication", name=name, softwareVersion=version)
+        """A package by its package URL, or a program that is in no index."""
+        kind = "generic" if name in NO_PACKAGES else "pypi"
+        place = f"pkg:{kind}/{name}@{quote(version)}"
+        return self.entity(place, "SoftwareApplication", name=name, softwareVersion=version)
 
     # ---- parts
 
@@ -164,7 +169,7 @@ class StudyCrate:
         root["name"], root["description"] = about.name, description
         root["license"] = self.entity(licence, "CreativeWork", name=about.license, identifier=licence)
         if about.authors:
-            root["author"] = [self.author(each) for each in about.authors]
+            root["author"] = _one_or_all([self.author(each) for each in about.authors])
         else:
             self.notes.append("no author: publication.authors is empty")
         root["conformsTo"] = [
@@ -173,11 +178,13 @@ class StudyCrate:
         ]
 
     def author(self, author: Author) -> Any:
-        name = f"https://orcid.org/{author.orcid}" if author.orcid else f"#{author.name}"
+        name = f"https://orcid.org/{author.orcid}" if author.orcid else f"#person/{author.name}"
         about: dict[str, Any] = {"name": author.name}
         if author.affiliation:
             place = author.affiliation
-            about["affiliation"] = {"@id": self.entity(f"#{place}", "Organization", name=place).id}
+            about["affiliation"] = {
+                "@id": self.entity(f"#organization/{place}", "Organization", name=place).id
+            }
         return self.entity(name, "Person", **about)
 
     def workflow(self) -> Any:
@@ -206,9 +213,13 @@ class StudyCrate:
             if source.suffix == ".yaml" and _names_places(source):
                 self.notes.append(f"{place} is left out: it names folders of this machine, or is no YAML")
             elif place != "Snakefile":
-                kind = {"@type": ["File", "SoftwareSourceCode"]} if source.suffix in (".py", ".smk") else {}
-                parts.append(self.pack(source, place, **kind))
+                about: dict[str, Any] = {"name": place}
+                if source.suffix in (".py", ".smk"):
+                    about |= {"@type": ["File", "SoftwareSourceCode"], "version": project["version"]}
+                parts.append(self.pack(source, place, **about))
         main["hasPart"] = parts
+        if readme := self.crate.get("README.md"):
+            readme["about"] = self.crate.root_dataset
         return main
 
     def run(self, path: Path) -> None:
@@ -223,13 +234,14 @@ class StudyCrate:
                 f"{path}: not a run record ({problem}); delete it and rerun the job that wrote it"
             )
         place = self.place(path.parent)
-        about = {"name": f"{record['script']}: {place}", "endTime": record["finished"]}
-        if len(record["history"]) == 1:
-            ended = datetime.fromisoformat(record["finished"])
-            started = ended - timedelta(seconds=record["wall_seconds"])
-            about["startTime"] = started.strftime("%Y-%m-%dT%H:%M:%SZ")
-        else:
-            about["description"] = f"{len(record['history'])} processes, one after the other"
+        processes = len(record["history"])
+        work = "one process" if processes == 1 else f"{processes} processes, one after the other"
+        about = {"name": f"{record['script']}: {place}", "description": f"{work}, on {record['device']}"}
+        ended = datetime.fromisoformat(record["finished"])
+        about["endTime"] = ended.isoformat()
+        if processes == 1:
+            started = ended - timedelta(seconds=round(record["wall_seconds"]))
+            about["startTime"] = started.isoformat()
         facts = {"seed": record["seed"], "settings_sha256": record["settings_sha256"]}
         read = [self._fact(place, name, value) for name, value in facts.items()]
         for name, value in record["inputs"].items():
@@ -238,12 +250,13 @@ class StudyCrate:
             else:
                 read.append(self._fact(place, name, without_places(value)))
         made = []
-        for name, found in record["outputs"].items():
+        for name, sha256 in record["outputs"].items():
             reason = ABSENT.get(name, NOT_PACKED)
-            made.append(self.known(found, f"{name} of {place}", reason))
+            made.append(self.known(sha256, f"{name} of {place}", reason))
         used = [self._fact(place, name, record[name]) for name in ("device", *UNITS) if name in record]
         action = self.entity(f"#{place}", "CreateAction", **about)
-        action["instrument"], action["object"], action["result"] = self._program(record), read, made
+        action["instrument"], action["object"] = self._program(record), read
+        action["result"] = _one_or_all(made)
         action["resourceUsage"] = used
         self.crate.root_dataset.append_to("mentions", action)
 
@@ -297,10 +310,12 @@ class StudyCrate:
             cell = read_object(path, "cell", ("method", "dataset", "ratio"))
             title = "{method}, {dataset}, {ratio} % of the labels".format(**cell)
             packed = self.pack_result(path, name=title)
-            packed["isBasedOn"] = [
-                self.known(found, f"predictions of {title}", ABSENT["predictions"])
-                for found in cell.get("predictions_sha256", [])
-            ]
+            packed["isBasedOn"] = _one_or_all(
+                [
+                    self.known(sha256, f"predictions of {title}", ABSENT["predictions"])
+                    for sha256 in cell.get("predictions_sha256", [])
+                ]
+            )
             found.append(packed)
         return found
 
@@ -316,6 +331,11 @@ def workflow_files() -> list[str]:
             if not any(part == "__pycache__" or part.startswith(".") for part in place.parts)
         }
     )
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """RO-Crate writes a list of one as its value."""
+    return values[0] if len(values) == 1 else values
 
 
 def _names_places(path: Path) -> bool:
@@ -359,8 +379,7 @@ def write_crate(study: Study, results: Results, folder: Path) -> list[str]:
     action = made.entity("#study", "CreateAction", name="run of the study")
     action["instrument"], action["object"], action["result"] = main, settings, packed
     if newest is not None:
-        ended = datetime.fromtimestamp(newest, UTC)
-        action["endTime"] = ended.strftime("%Y-%m-%dT%H:%M:%SZ")
+        action["endTime"] = datetime.fromtimestamp(int(newest), UTC).isoformat()
     made.crate.root_dataset.append_to("mentions", action)
     made.crate.write(folder)
     return made.notes
