@@ -5,7 +5,7 @@
 # make install   the packages of uv.lock into .venv; CUDA=12: with torch for CUDA 12, as by itself where the driver is older than 580
 # make test-kill      every training job killed twenty times        make test-install   the pins, installed and run
 # make fuzz    damaged files for every reader, ten minutes on one core: SECONDS=60 SEED=1 for another time and other damage
-# make container      build/Dockerfile, an image with the conda environment
+# make container      the image `refers` of envs/Dockerfile, by docker; CUDA=12 as above (docs/artifact.md)
 # make install-slurm   the environment for a Slurm cluster, .venv-slurm        make test-slurm   its test on a Slurm that it starts (docs/scaling.md)
 # make tools   programs that some tests drive, on Debian: Chromium for the page, LaTeX for the tables
 # make lint    ruff, snakefmt, ty (types), snakemake --lint        make lock    renew uv.lock, envs/*.yaml and the schema
@@ -99,9 +99,8 @@ SEED := 0
 fuzz: install
 	PYTHONPATH=tests:workflow/scripts python -m fuzz --seconds $(FUZZ_SECONDS) --seed $(SEED)
 
-container: install
-	mkdir -p build
-	snakemake --containerize > build/Dockerfile
+container:
+	docker build -f envs/Dockerfile $(if $(CUDA),--build-arg CUDA=$(CUDA)) -t refers .
 
 test-slurm: export PATH := $(CURDIR)/.venv-slurm/bin:$(PATH)
 test-slurm: install-slurm

@@ -30,6 +30,7 @@ from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
 from refers.files import file_digest, large_file_digest, read_json, remembered_digest
 from refers.provenance.code_digests import code_of
+from refers.reporting.crate import publication_of, workflow_files
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check
@@ -960,6 +961,29 @@ def records_of_tables():
         for path in STUDY.files_of_runs(paths.PROTOCOLS[protocol].record, method, cell)
         if not AVAILABILITY.training_status(method, cell) or AVAILABILITY.results_exist(path)
     ]
+
+
+def records_of_encoders():
+    """run.json of every encoder behind the tables; none of encoders that are only known by their predictions."""
+    found = {}
+    for method, cell, _ in cells_of_tables():
+        path = paths.fill(paths.ENCODER_RECORD, method=STUDY.encoder_owner(method))
+        if not AVAILABILITY.training_status(method, cell) or AVAILABILITY.results_exist(path):
+            found[path] = None
+    return list(found)
+
+
+@one_line
+def files_of_workflow(wildcards):
+    """What runs the study; a crate without a publication in the config, or without its library, is one line."""
+    publication_of(CONFIG)
+    return workflow_files()
+
+
+def encoders_to_publish():
+    """Encoders that the config lets out."""
+    named = CONFIG.publication.encoders if CONFIG.publication else []
+    return [paths.fill(paths.ENCODER, method=method) for method in named]
 
 
 def remake_command():

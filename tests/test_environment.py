@@ -18,6 +18,7 @@ import torch
 import yaml
 from kill_lab import Job, Lab
 from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from refers import config
@@ -65,7 +66,11 @@ def imported(*folders):
 
 
 def test_the_declared_dependencies_are_the_imported_ones():
-    assert declared(PROJECT["project"]["dependencies"]) == imported("workflow/scripts", "rules")
+    groups = PROJECT["dependency-groups"]
+    crate = declared(groups["crate"])
+    found = imported("workflow/scripts", "rules")
+    assert declared(PROJECT["project"]["dependencies"]) | crate == found
+    assert "crate" in PROJECT["tool"]["uv"]["default-groups"], "make install brings it"
     # where the logger is loaded, Snakemake is
     assert declared(LOGGER["project"]["dependencies"]) == imported("workflow/logger") - {"snakemake"}
 
@@ -74,6 +79,7 @@ def test_the_development_tools_are_the_programs_and_what_tests_and_benchmarks_im
     programs = {"pytest-xdist", "ruff", "snakefmt", "ty"}
     needed = [each for project in (PROJECT, LOGGER) for each in project["project"]["dependencies"]]
     beside = imported("tests", "benchmarks", "envs") - declared(needed)
+    beside -= declared(PROJECT["dependency-groups"]["crate"])
     assert declared(PROJECT["dependency-groups"]["dev"]) == beside | programs
 
 
@@ -98,6 +104,21 @@ def test_every_locked_package_has_a_wheel_for_the_lowest_and_the_highest_python(
             if not any(tags & parse_wheel_filename(wheel)[3] for wheel in wheels):
                 without.add((package["name"], minor))
     assert without == {("connection-pool", lowest), ("connection-pool", highest), ("immutables", 14)}
+
+
+def test_the_image_has_the_packages_of_the_lock_and_a_python_that_it_covers():
+    text = (ROOT / "envs/Dockerfile").read_text()
+    base = re.findall(r"^FROM (\S+)$", text, re.MULTILINE)
+    (minor,) = re.fullmatch(r"python:3\.(\d+)-slim-\w+", "".join(base)).groups()
+    assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(f"3.{minor}")
+    assert re.findall(r"^COPY (.*)$", text, re.MULTILINE) == ["pyproject.toml uv.lock /opt/refers/"]
+    sync = re.search(r"uv sync (.*) \\$", text, re.MULTILINE)[1]
+    assert sync == "--frozen --no-dev ${CUDA:+--group cuda$CUDA}", "the lock as it is, without tools"
+    assert {"cuda12", "cuda13"} <= PROJECT["dependency-groups"].keys()
+    (version,) = re.findall(r"uv==(\S+)", text)
+    assert SpecifierSet(PROJECT["tool"]["uv"]["required-version"]).contains(version)
+    sent = (ROOT / "envs/Dockerfile.dockerignore").read_text().splitlines()
+    assert [line for line in sent if not line.startswith("#")] == ["*", "!pyproject.toml", "!uv.lock"]
 
 
 UV = """#!/bin/bash
@@ -350,7 +371,7 @@ def test_switching_conda_on_reruns_nothing(snakemake, demo, conda):
     assert "Nothing to be done" in found.output
 
 
-def test_a_container_holds_the_environment_of_every_rule(snakemake, conda):
+def test_every_rule_has_the_pinned_environment(snakemake, conda):
     found = snakemake("--containerize", "--workflow-profile", "profiles/demo", environment=conda)
     assert found.code == 0, found.output
     assert set(re.findall(r"^#   source: (\S+)$", found.output, re.MULTILINE)) == {"envs/refers.yaml"}

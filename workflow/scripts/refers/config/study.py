@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from refers.config.fields import Text
+from refers.config.publication import Publication
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
@@ -30,14 +32,6 @@ def _check_name(name: str) -> str:
 
 def _nothing(fragment: Any) -> Any:
     return {} if fragment is None else fragment
-
-
-def _check_text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    if odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]", text):
-        raise ValueError(f"contains the invisible character {odd[0]!r}; remove it")
-    return text
 
 
 def _check_pattern(pattern: str) -> str:
@@ -66,7 +60,6 @@ def _check_spelling(path: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
 Pattern = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]
 OptionalPattern = Annotated[str, AfterValidator(lambda text: text and _check_pattern(text))]
 Folder = Annotated[Text, AfterValidator(_check_folder)]  # or a file; blanks and quotes are fine
@@ -710,6 +703,9 @@ class StudyConfig(TrainingPart):
         True,
         description="Whether the data are the paper's. Where they are not, no number and no claim is judged against the"
         " paper's numbers.",
+    )
+    publication: Publication | None = Field(
+        None, description="Who publishes the results, and how; `snakemake crate` needs it."
     )
     sources: dict[Name, Source] = Field(description="Official downloads by name.")
     origins: dict[str, str] = Field(

@@ -168,6 +168,8 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
         yield f"sources.{name}.layout", "adapter", source.layout
     for name, dataset in checked.datasets.items():
         yield f"datasets.{name}.source", "source", dataset.source
+    if checked.publication:
+        yield from (("publication.encoders", OWNER, name) for name in checked.publication.encoders)
     yield from (("study.methods", METHOD, name) for name in study.methods)
     yield from (("study.cells", "dataset", cell.dataset) for cell in study.cells)
     for name, entry in checked.methods.items():

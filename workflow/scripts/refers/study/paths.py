@@ -86,6 +86,7 @@ MAPS = "<results>/attention/{figure}/maps.npz"
 OVERLAP = "<results>/attention/{figure}/iou.csv"
 RULES = "<results>/rules.csv"
 PAGE = "<results>/index.html"
+CRATE = "<results>/crate"  # a folder
 
 # ---- answers to questions about the study
 PREFLIGHT = "<results>/preflight.json"
