@@ -111,14 +111,19 @@ def test_the_image_has_the_packages_of_the_lock_and_a_python_that_it_covers():
     base = re.findall(r"^FROM (\S+)$", text, re.MULTILINE)
     (minor,) = re.fullmatch(r"python:3\.(\d+)-slim-\w+", "".join(base)).groups()
     assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(f"3.{minor}")
-    assert re.findall(r"^COPY (.*)$", text, re.MULTILINE) == ["pyproject.toml uv.lock /opt/refers/"]
+    assert re.findall(r"^COPY (.*)$", text, re.MULTILINE) == [
+        "pyproject.toml uv.lock /opt/refers/",
+        "workflow/logger /opt/refers/workflow/logger",  # a package of the lock that is in the tree
+    ]
     sync = re.search(r"uv sync (.*) \\$", text, re.MULTILINE)[1]
     assert sync == "--frozen --no-dev ${CUDA:+--group cuda$CUDA}", "the lock as it is, without tools"
     assert {"cuda12", "cuda13"} <= PROJECT["dependency-groups"].keys()
     (version,) = re.findall(r"uv==(\S+)", text)
     assert SpecifierSet(PROJECT["tool"]["uv"]["required-version"]).contains(version)
     sent = (ROOT / "envs/Dockerfile.dockerignore").read_text().splitlines()
-    assert [line for line in sent if not line.startswith("#")] == ["*", "!pyproject.toml", "!uv.lock"]
+    assert [line for line in sent if not line.startswith("#")] == [
+        *("*", "!pyproject.toml", "!uv.lock", "!workflow/logger"),
+    ]
 
 
 UV = """#!/bin/bash

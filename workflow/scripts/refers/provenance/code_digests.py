@@ -36,7 +36,7 @@ def code_of(script: str, **loaded: Iterable[str]) -> dict[str, str]:
 
     Args:
         script: name of a file in workflow/scripts, without its suffix.
-        loaded: for a package whose modules are imported by name, as `import_module(f"refers.demo.{source}")` does, the
+        loaded: for a package whose modules are imported by name, as `import_module` does for the adapter of a source, the
             modules that the job may load: `demo=["nih"]`. Without it, all modules of such a package count.
 
     Raises:
