@@ -57,10 +57,10 @@ class TimmNetwork(Encoder):
         import timm
 
         self.settings, self.channels = settings, InputChannels(settings.input)
-        sizes = size_option(settings.name, settings.image_size)
+        options = timm_options(settings)
         try:
             network: Any = timm.create_model(
-                settings.name, num_classes=0, in_chans=self.channels.count, **sizes
+                settings.name, num_classes=0, in_chans=self.channels.count, **options
             )
             self.network = network
             self.token_width, self.feature_width = network.num_features, network.head_hidden_size
@@ -119,6 +119,11 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
 def size_option(name: str, size: int) -> dict[str, Any]:
     """The option by which a network of timm is made for images of `size` pixels; nothing where it takes any size."""
     return {"img_size": size} if pretrained_cfg(name).get("fixed_input_size") else {}
+
+
+def timm_options(settings: config.Timm) -> dict[str, Any]:
+    """The options with which timm makes a network: those of the settings, and the size of its images where it has one."""
+    return settings.options | size_option(settings.name, settings.image_size)
 
 
 def build_encoder(settings: config.Model) -> Encoder:

@@ -27,13 +27,16 @@ from refers.model.encoders import build_encoder, load_encoder, pretrained_cfg, s
 from refers.model.layers import IMAGENET, MEAN, STD, InputChannels
 from refers.model.vit import Encoder
 from refers.model.vit_checkpoints import (
+    CLASS_TOKEN,
     LAYOUTS,
+    OTHER_LAYOUTS,
     from_authors,
     from_google,
     is_of_authors,
     resize_as_timm,
     resize_positions,
     to_radiograph_transformer,
+    to_timm,
 )
 
 DOWNLOAD, RANDOM = "timm:", "random"
@@ -107,7 +110,8 @@ def _read(settings: config.Model, source: str, key: str | None) -> Network:
     if isinstance(settings, config.Transformer):
         return read_network(source, LAYOUTS, key)
     network = build_encoder(settings.replace(input=None)).get_submodule("network")
-    return read_network(source, [_without(network.state_dict(), _ends(network)[0])[0]], key)
+    names = _without(network.state_dict(), _ends(network)[0])[0]
+    return read_network(source, [names, *(OTHER_LAYOUTS if CLASS_TOKEN in names else ())], key)
 
 
 def _facts(input: config.InputStatistics, origin: str, applied: str) -> dict:
@@ -162,8 +166,13 @@ def _network(
 ) -> tuple[Encoder, list[str]]:
     """A network of torchvision or timm, its input folded where that is exact, and the names of the tensors left out."""
     encoder = build_encoder(settings)
-    classifier, first = _ends(encoder.get_submodule("network"))
+    network = encoder.get_submodule("network")
+    classifier, first = _ends(network)
     kept, left_out = _without(tensors, classifier)
+    wanted = network.state_dict()
+    if CLASS_TOKEN in wanted:
+        kept, unused = to_timm(kept, wanted, encoder.grid, source)
+        left_out = sorted([*left_out, *unused])
     layer = dict(encoder.named_modules()).get(f"network.{first}")
     # others, such as those that standardise their kernels or pad by themselves, are not linear in kernel and image
     if type(layer) is not nn.Conv2d or layer.in_channels != InputChannels(settings.input).count:
