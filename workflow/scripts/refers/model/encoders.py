@@ -133,7 +133,7 @@ def build_encoder(settings: config.Model) -> Encoder:
     return TimmNetwork(settings) if isinstance(settings, config.Timm) else RadiographTransformer(settings)
 
 
-def load_encoder(source: Path) -> tuple[Encoder, dict]:
+def load_encoder(source: str | Path) -> tuple[Encoder, dict]:
     """The encoder at `source`, rebuilt from the settings in its metadata, and `about`, its origin."""
     tensors, settings, about = read_encoder(source)
     encoder = build_encoder(config.load_model(settings, str(source)))
