@@ -587,8 +587,6 @@ def existing_encoders(wildcards):
         files = [STUDY.resolve(pattern, method=method) for pattern in (paths.ENCODER, paths.ENCODER_RECORD)]
         if STUDY.encoder_owner(method) == method and all(map(os.path.exists, files)):
             found[method] = facts_of_encoder(method) | {"encoder": str(files[0])}
-    if not found:
-        raise WorkflowError("export: no encoder exists yet; make them first, with the target encoders")
     return as_json(found)
 
 

@@ -191,6 +191,13 @@ def test_exports_have_cards_whose_code_loads_them_with_timm_alone(made, monkeypa
     assert "refers" in (folder / "export/README.md").read_text()
 
 
+def test_an_export_without_any_encoder_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no encoder exists yet") as caught:
+        run(monkeypatch, export_script, facts="{}", out=tmp_path / "export")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_imported_encoders_card_names_the_checkpoint_and_not_its_folder(made, monkeypatch):
     folder, _ = made
     keys = {"read": 9, "loaded": 7, "left_out": ["head.weight", "head.bias"]}
@@ -213,9 +220,6 @@ def test_cards_come_with_the_encoders_and_an_export_trains_nothing(snakemake, do
     assert found.code == 0, found.output
     assert "results/encoders/refers/README.md" in found.output
     values = [*downloads, f"pathvars={{results: {tmp_path}}}"]
-    missing = snakemake("-n", "export", "--cores", 1, *values)
-    assert missing.code == 1
-    assert "no encoder exists yet" in missing.output
     folder = tmp_path / "encoders/refers"
     folder.mkdir(parents=True)
     for name in ("encoder.safetensors", "run.json"):

@@ -28,8 +28,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    rows = []
-    for method, facts in config.parse_json(args.facts, "--facts").items():
+    rows, encoders = [], config.parse_json(args.facts, "--facts")
+    if not encoders:
+        raise UserError(f"{args.out}: no encoder exists yet; make some first, with the target encoders")
+    for method, facts in encoders.items():
         source, folder = Path(facts["encoder"]), args.out / method
         encoder, _ = load_encoder(source)
         record = read_json(source.with_name("run.json"))
