@@ -14,12 +14,14 @@ import timm
 import torch
 from helpers import PLAIN_VIT, ROOT
 from refers import config
+from refers.config.read import read_files
 from refers.errors import UserError
 from refers.model.encoder_file import save_encoder
 from refers.model.encoders import build_encoder
 from refers.model.import_checkpoint import import_encoder
 from refers.model.layers import MEAN, STD
 from refers.sharing import export as sharing
+from refers.study.check import check
 from safetensors.torch import save_file
 
 SIZES = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 2, "heads": 3, "mlp_width": 100}
@@ -105,17 +107,7 @@ def test_what_timm_computes_otherwise_is_one_line_and_leaves_nothing(tmp_path, m
 # ---- model cards
 
 RECORD = {
-    "settings": {
-        "objective": "refers",
-        "init": "imagenet",
-        "training": {
-            "steps": 750,
-            "batch_size": 96,
-            "precision": "bf16",
-            "seed": 3,
-            "optimiser": {"name": "sgd", "lr": 0.03},
-        },
-    },
+    "settings": config.to_dict(check(read_files([ROOT / "config/config.yaml"])).pretrain_settings("refers")),
     "inputs": {"index": "a" * 64, "store": "b" * 64},
     "library_sha256": "c" * 64,
     "commit": "d" * 40,
@@ -125,6 +117,7 @@ RECORD = {
     "studies": {"train": 200, "validate": 20},
     "best_step": 700,
 }
+STEPS = str(RECORD["settings"]["training"]["steps"])
 SOURCE = {
     "name": "mimic",
     "origin": "https://example.org/mimic",
@@ -155,7 +148,16 @@ def test_a_model_card_has_data_terms_and_code_that_loads_the_encoder(made, monke
     options = {"encoder": folder / "encoder.safetensors", "record": folder / "run.json"}
     run(monkeypatch, card_script, **options, facts=json.dumps(FACTS), out=folder / "README.md")
     text = (folder / "README.md").read_text()
-    for fact in ("Our REFERS", "refers", "750", "a" * 64, "b" * 64, "a signed agreement", "imagenet", "Demo"):
+    for fact in (
+        "Our REFERS",
+        "refers",
+        STEPS,
+        "a" * 64,
+        "b" * 64,
+        "a signed agreement",
+        RECORD["settings"]["init"],
+        "Demo",
+    ):
         assert fact in text
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(code.strip().splitlines()) == 2
@@ -182,7 +184,9 @@ def test_exports_have_cards_whose_code_loads_them_with_timm_alone(made, monkeypa
         "import torch\ntorch.manual_seed(1)\nimages = torch.randn(1, 1, 32, 32).repeat(1, 3, 1, 1)\n" + code
     )
     code += "\nprint(feature.sum().item())"
-    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder)
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder / "export"
+    )
     assert found.returncode == 0, found.stderr
     torch.manual_seed(1)
     with torch.no_grad():
@@ -209,7 +213,7 @@ def test_an_imported_encoders_card_names_the_checkpoint_and_not_its_folder(made,
     text = (folder / "imported.md").read_text()
     assert "e" * 64 in text
     assert "model.safetensors" in text
-    assert "750" not in text
+    assert STEPS not in text
 
 
 # ---- the rules

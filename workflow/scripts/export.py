@@ -14,7 +14,7 @@ from refers.files import read_json, write_text
 from refers.formatting import markdown_table
 from refers.model.encoders import load_encoder
 from refers.sharing.export import export_encoder, loading
-from refers.sharing.model_card import model_card
+from refers.sharing.model_card import model_card, of_export, shown
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,15 +36,13 @@ def main() -> None:
         encoder, _ = load_encoder(source)
         record = read_json(source.with_name("run.json"))
         try:
-            code = loading(str(folder), export_encoder(encoder, folder))
+            code = loading(shown(folder), export_encoder(encoder, folder))
         except UserError as error:
             rows.append([method, str(error)])
             print(f"{method}: {error}")
             continue
         settings = config.to_dict(encoder.settings)
-        text = f"With timm, wherever this folder is:\n\n```python\n{code}\n```"
-        text += "\n\n`timm.data.resolve_model_data_config(model)` has size, mean and deviation of the images."
-        write_text(folder / "README.md", model_card(facts, record, settings, text))
+        write_text(folder / "README.md", model_card(facts, record, settings, of_export(code)))
         rows.append([method, f"`{folder.name}/`"])
         print(f"{method}: {folder}")
     write_text(args.out / "README.md", markdown_table(["Method", "Export"], rows) + "\n")

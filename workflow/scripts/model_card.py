@@ -11,7 +11,7 @@ from refers.arguments import Arguments
 from refers.errors import run
 from refers.files import read_json, write_text
 from refers.model.encoder_file import read_encoder
-from refers.sharing.model_card import load_text, model_card
+from refers.sharing.model_card import model_card, of_encoder
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +27,9 @@ def main() -> None:
     args = parse_args()
     _, settings, _ = read_encoder(args.encoder)
     facts, record = config.parse_json(args.facts, "--facts"), read_json(args.record)
-    write_text(args.out, model_card(facts, record, settings, load_text(args.encoder)))
+    write_text(
+        args.out, model_card(facts, record, settings, of_encoder(args.encoder, settings["image_size"]))
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The model card of an encoder: what it was trained on and how, the terms of the data, its input, and how to load it."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from refers.formatting import input_text, markdown_table, markdown_text
 
@@ -10,7 +11,16 @@ encoder, about = load_encoder({path!r})"""
 TERMS = "The weights were made from these data: whether they may be passed on is for the owners' terms and agreements to say."
 
 
-def model_card(facts: dict[str, Any], record: dict[str, Any], settings: dict[str, Any], loading: str) -> str:
+class Loading(NamedTuple):
+    """Markdown: what images the network takes, and how it is loaded."""
+
+    images: str
+    code: str
+
+
+def model_card(
+    facts: dict[str, Any], record: dict[str, Any], settings: dict[str, Any], loading: Loading
+) -> str:
     """Markdown of a model card.
 
     Args:
@@ -18,7 +28,7 @@ def model_card(facts: dict[str, Any], record: dict[str, Any], settings: dict[str
             `origin`, `access` and `credit`, where it was pre-trained.
         record: run.json beside the encoder.
         settings: of the encoder's architecture.
-        loading: Markdown that says how to load it.
+        loading: of this file.
     """
     parts = [
         f"# {markdown_text(facts['title'])}",
@@ -26,24 +36,39 @@ def model_card(facts: dict[str, Any], record: dict[str, Any], settings: dict[str
     ]
     parts += [f"**{markdown_text(facts['note'])}**"] if facts["note"] else []
     parts += _imported(facts, record) if facts["checkpoint"] else _pretrained(facts, record)
-    size = settings["image_size"]
-    given = f"Grey images (B, 1, {size}, {size}) of mean 0.5 and deviation 0.5: `(grey - 0.5) / 0.5` with grey in [0, 1]."
-    parts += ["## Input and architecture", given]
+    parts += ["## Input and architecture", loading.images]
     if "input" in record:
         parts += [f"Input of the original weights: {markdown_text(input_text(record['input']))}."]
     shape = {name: value for name, value in settings.items() if value is not None and name != "input"}
     parts += [_table(shape)]
     made = {"library": record["library_sha256"], "commit": record["commit"], "device": record["device"]}
     made |= {f"version of {name}": value for name, value in record["versions"].items()}
-    parts += ["## Made by", _table(made | {"finished": record["finished"]}), "## How to load it", loading]
+    parts += [
+        "## Made by",
+        _table(made | {"finished": record["finished"]}),
+        "## How to load it",
+        loading.code,
+    ]
     return "\n\n".join(parts) + "\n"
 
 
-def load_text(encoder: Path) -> str:
-    """How an encoder of this pipeline is loaded, without Snakemake."""
-    code = LOAD.format(path=str(encoder))
+def of_encoder(encoder: Path, size: int) -> Loading:
+    """How an encoder of this pipeline is loaded, without Snakemake, for images of `size` pixels."""
+    images = f"Grey images (B, 1, {size}, {size}), `(grey - 0.5) / 0.5` with grey in [0, 1]."
     where = "With `PYTHONPATH=workflow/scripts`, from the project's folder and in its environment:"
-    return f"{where}\n\n```python\n{code}\n```\n\n`encoder(images)` gives `tokens`, `pooled` (the feature) and `aggregation`."
+    gives = "`encoder(images)` gives `tokens`, `pooled` (the feature) and `aggregation`."
+    return Loading(images, f"{where}\n\n```python\n{LOAD.format(path=shown(encoder))}\n```\n\n{gives}")
+
+
+def of_export(code: str) -> Loading:
+    """How a network that was exported for timm is loaded, by this Python."""
+    images = "As `config.json` says (`timm.data.resolve_model_data_config(model)`); grey images are repeated where there are three channels."
+    return Loading(images, f"With timm, wherever this folder is:\n\n```python\n{code}\n```")
+
+
+def shown(path: Path) -> str:
+    """A path that may be published: a folder of this machine is not."""
+    return path.name if path.is_absolute() else str(path)
 
 
 def _imported(facts: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -76,4 +101,8 @@ def _pretrained(facts: dict[str, Any], record: dict[str, Any]) -> list[str]:
 
 
 def _table(rows: dict[str, Any]) -> str:
-    return markdown_table(["", ""], [[name, str(value)] for name, value in rows.items()])
+    return markdown_table(["", ""], [[name, _word(value)] for name, value in rows.items()])
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
