@@ -171,7 +171,8 @@ def _network(
     kept, left_out = _without(tensors, classifier)
     wanted = network.state_dict()
     if CLASS_TOKEN in wanted:
-        kept, unused = to_timm(kept, wanted, encoder.grid, source)
+        with one_line(source, "its tensors do not fit each other", REMEDY):
+            kept, unused = to_timm(kept, wanted, encoder.grid, source)
         left_out = sorted([*left_out, *unused])
     layer = dict(encoder.named_modules()).get(f"network.{first}")
     # others, such as those that standardise their kernels or pad by themselves, are not linear in kernel and image
