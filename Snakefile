@@ -35,6 +35,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/page.smk"
 include: "rules/crate.smk"
+include: "rules/export.smk"
 include: "rules/plan.smk"
 include: "rules/explain.smk"
 include: "rules/audit.smk"
@@ -89,9 +90,14 @@ rule cells:
 
 
 rule encoders:
-    """Every encoder that can be made."""
+    """Every encoder that can be made, and its model card."""
     input:
-        [encoder_of(method) for method in STUDY.methods if not AVAILABILITY.method_status(method)],
+        [
+            path
+            for method in STUDY.methods
+            if not AVAILABILITY.method_status(method)
+            for path in (encoder_of(method), card_of(method))
+        ],
 
 
 rule audit:

@@ -637,6 +637,43 @@ def encoder_of(method):
     return paths.fill(paths.ENCODER, method=STUDY.encoder_owner(method))
 
 
+def card_of(method):
+    """The model card of a method's encoder."""
+    return paths.fill(paths.MODEL_CARD, method=STUDY.encoder_owner(method))
+
+
+def facts_of_encoder(method):
+    """What the config says of an encoder to those who load it: names, the checkpoint or the data that it learnt from."""
+    entry, sources = STUDY.method(method), []
+    if not is_imported(method):
+        sources = ["mimic"] if STUDY.reads_mimic(method) else STUDY.pretrain_settings(method).sources
+    told = ("origin", "access", "credit")
+    return {
+        "method": method,
+        "title": entry.title,
+        "note": CONFIG.note,
+        # a folder of this machine is not published
+        "checkpoint": os.path.basename(entry.checkpoint or ""),
+        "sources": [
+            {"name": name} | {key: getattr(STUDY.source(name), key) for key in told} for name in sources
+        ],
+    }
+
+
+def card_facts(wildcards):
+    return as_json(facts_of_encoder(wildcards.method))
+
+
+def existing_encoders(wildcards):
+    """Facts of every encoder that is there; none is made for this."""
+    found = {}
+    for method in CONFIG.methods:
+        files = [STUDY.resolve(pattern, method=method) for pattern in (paths.ENCODER, paths.ENCODER_RECORD)]
+        if STUDY.encoder_owner(method) == method and all(map(os.path.exists, files)):
+            found[method] = facts_of_encoder(method) | {"encoder": str(files[0])}
+    return as_json(found)
+
+
 def methods_where(imported):
     """Regular expression of the methods that are imported, or of those that are pre-trained."""
     owners = [method for method in CONFIG.methods if STUDY.encoder_owner(method) == method]

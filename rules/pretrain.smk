@@ -1,6 +1,10 @@
 # One encoder per method: pre-trained on MIMIC-CXR-JPG or on a pool of other downloads, or imported from a checkpoint.
 
 
+localrules:
+    model_card,
+
+
 rule pool_images:
     """Images of several downloads to pre-train on, without those of the test sets of the study."""
     input:
@@ -133,3 +137,28 @@ rule import_encoder:
     shell:
         "python workflow/scripts/import_encoder.py --method {wildcards.method:q} {params.checkpoint:q}"
         " {params.key:q} --config {params.config:q} --out {output.encoder:q} &> {log:q}"
+
+
+rule model_card:
+    """What an encoder was trained on and how, the terms of the data, and how to load it."""
+    input:
+        encoder=paths.ENCODER,
+        record=paths.ENCODER_RECORD,
+    output:
+        paths.MODEL_CARD,
+    log:
+        paths.log("model_card"),
+    benchmark:
+        paths.benchmark("model_card")
+    conda:
+        "../envs/refers.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        facts=card_facts,
+        code=code_of("model_card"),
+    shell:
+        "python workflow/scripts/model_card.py --encoder {input.encoder:q} --record {input.record:q} --facts {params.facts:q}"
+        " --out {output:q} &> {log:q}"

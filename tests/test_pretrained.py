@@ -3,7 +3,9 @@
 import json
 import pickle
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -395,6 +397,27 @@ def test_every_entry_of_the_guide_is_a_valid_method(monkeypatch, tmp_path):
         assert set(found.own_methods) <= set(entry["methods"]) <= set(found.config.methods)
         seen |= set(found.own_methods)
     assert "quarter_turns" in seen
+
+
+def test_the_guides_first_example_is_a_row_of_the_demo(snakemake, downloads, tmp_path):
+    """Its checkpoint, its import, and the jobs that its command would run."""
+    code = re.search(r"python -c '\n(.*?)'\n", blocks("sh")[0], re.DOTALL)[1]
+    (tmp_path / "build").mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    example = yaml.safe_load(blocks("yaml")[0])
+    entry = example["methods"]["my_vit"]
+    entry["checkpoint"] = str(tmp_path / entry["checkpoint"])
+    encoder, report = import_encoder(config.load_model(entry["model"]), entry["checkpoint"])
+    assert len(encoder.network.blocks) == 2
+    assert report["left_out"] == ["head.bias", "head.weight"]
+    overlay = tmp_path / "my.yaml"
+    folders = {name: str(tmp_path / name) for name in ("results", "store", "interim")}
+    overlay.write_text(yaml.safe_dump(example | {"pathvars": folders}))
+    command = [overlay if word == "my.yaml" else word for word in shlex.split(blocks("sh")[1])[1:]]
+    found = snakemake("-n", *command, *downloads[:2])
+    assert found.code == 0, found.output
+    mine = re.findall(r"rule (\w+):\n(?: {4}.*\n)*? {4}wildcards: .*method=my_vit", found.output)
+    assert (mine.count("import_encoder"), mine.count("finetune")) == (1, 10)
 
 
 FRAME = """

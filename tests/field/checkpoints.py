@@ -171,6 +171,7 @@ WRAPPED = {
     ),
     "an averaged model of torch": (lambda: under("module.", vit()) | {"n_averaged": torch.tensor(7)}, is_network("module", left_out=1)),
     "an optimiser beside it": (lambda: {"net": vit(), "optimizer": OPTIMISER}, is_network("net")),
+    "a Namespace beside it": (lambda: {"model": vit(), "args": argparse.Namespace(lr=1)}, is_network("model")),
     "weights of an average alone": (lambda: {"model_ema": vit(), "epoch": 3}, is_network("model_ema")),
     "an average beside it": (lambda: {"state_dict": vit(), "state_dict_ema": vit(1)}, is_network("state_dict", others=("state_dict_ema",))),
     "an average in timm's form": (lambda: {"model": vit(), "model_ema": under("module.", vit(1))}, is_network("model", others=("model_ema.module",))),
@@ -269,7 +270,7 @@ REFUSED = {
     "query and key encoders": (torch_file(lambda: under("module.encoder_q.", vit()) | under("module.encoder_k.", vit(1))), ("encoder_q", "encoder_k", "checkpoint_key")),
     "a place of another name": (torch_file(lambda: under("my_tower.", vit())), ("my_tower", "checkpoint_key")),
     "a key of no network": (torch_file(lambda: {"model": vit()}, key="teacher"), ("teacher", "model")),
-    "a Namespace beside it": (torch_file(lambda: {"model": vit(), "args": argparse.Namespace(lr=1)}), ("argparse.Namespace", ALONE)),
+    "an object inside a Namespace": (torch_file(lambda: {"model": vit(), "args": argparse.Namespace(cfg=Config(lr=1))}), ("field.checkpoints.Config", ALONE)),
     "a config object beside it": (torch_file(lambda: {"model": vit(), "cfg": Config(lr=1)}), ("field.checkpoints.Config", ALONE)),
     "a path beside it": (torch_file(lambda: {"model": vit(), "where": Path("x")}), ("pathlib", ALONE)),
     "a whole module": (torch_file(lambda: torch.nn.Linear(2, 2)), ("Linear", ALONE)),
@@ -443,7 +444,7 @@ def objects_as(name: str) -> Callable[[Path], Path]:
                 names = ("study_id", "tokens", "swapped", "lengths", "vocabulary", "cls")
                 np.savez(opened, **dict.fromkeys(names, OBJECT))
             else:
-                torch.save({"weight": argparse.Namespace()}, opened)
+                torch.save({"weight": Config()}, opened)
         return path
 
     return make
@@ -453,7 +454,7 @@ def bare_pickle_as(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         import pickle
 
-        (folder / name).write_bytes(pickle.dumps({"weight": argparse.Namespace()}))
+        (folder / name).write_bytes(pickle.dumps({"weight": Config()}))
         return folder / name
 
     return make

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from errno import EINVAL
@@ -61,7 +62,7 @@ def read_npz(path: str | Path, what: str, remedy: str, names: Collection[str] = 
 
 
 def read_torch(path: str | Path) -> Any:
-    """What a file in torch's format holds: tensors, and plain values and NumPy's scalars beside them.
+    """What a file in torch's format holds: tensors, and plain values, NumPy's scalars and parsed options beside them.
 
     Raises:
         MoreThanTensors: it holds objects of other kinds, which are not made.
@@ -76,7 +77,10 @@ def read_torch(path: str | Path) -> Any:
     kinds = [type(np.dtype(code)) for code in SCALARS]
     try:
         # torch warns of pickles, which are refused.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([*known, np.dtype, *kinds]):
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals([*known, np.dtype, *kinds, Namespace]),
+        ):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -19,6 +19,7 @@ from pydantic import (
     Strict,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
@@ -205,7 +206,26 @@ class Timm(Section):
     architecture: Literal["timm"] = Field("timm", description="Kind of encoder.")
     name: str = Field(min_length=1, description="timm's name of the network, such as convnext_tiny.")
     image_size: int = Field(224, ge=16, le=1024, description="Side of the square input in pixels.")
+    options: dict[str, bool | int | float | str | list[int] | None] = Field(
+        {},
+        description="Options of timm.create_model for a variant without a name of its own, such as {patch_size: 16, global_pool: token}.",
+    )
     input: InputStatistics | None = INPUT
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict) -> dict:
+        given = {
+            "num_classes": "there is no classifier",
+            "in_chans": "model.input has its channels",
+            "img_size": "image_size sets it",
+            "pretrained": "checkpoint names the weights",
+            "pretrained_cfg": "model.input has the statistics",
+            "checkpoint_path": "checkpoint names the file",
+        }
+        if taken := sorted(options.keys() & given.keys()):
+            raise ValueError(f"{taken[0]} is no option here, {given[taken[0]]}; remove it")
+        return options
 
 
 LEFT_OPEN = ("aggregation", "classifier", "dropout")  # of a transformer, by its weights

@@ -78,7 +78,7 @@ def save_encoder(target: Path, encoder: Encoder, about: dict) -> None:
         save_file(tensors, path, {RECORD: record})
 
 
-def read_encoder(source: Path) -> tuple[dict[str, Tensor], dict, dict]:
+def read_encoder(source: str | Path) -> tuple[dict[str, Tensor], dict, dict]:
     """Tensors, architecture settings and `about` of an encoder file.
 
     Raises:

@@ -57,10 +57,10 @@ class TimmNetwork(Encoder):
         import timm
 
         self.settings, self.channels = settings, InputChannels(settings.input)
-        sizes = size_option(settings.name, settings.image_size)
+        options = timm_options(settings)
         try:
             network: Any = timm.create_model(
-                settings.name, num_classes=0, in_chans=self.channels.count, **sizes
+                settings.name, num_classes=0, in_chans=self.channels.count, **options
             )
             self.network = network
             self.token_width, self.feature_width = network.num_features, network.head_hidden_size
@@ -121,6 +121,11 @@ def size_option(name: str, size: int) -> dict[str, Any]:
     return {"img_size": size} if pretrained_cfg(name).get("fixed_input_size") else {}
 
 
+def timm_options(settings: config.Timm) -> dict[str, Any]:
+    """The options with which timm makes a network: those of the settings, and the size of its images where it has one."""
+    return settings.options | size_option(settings.name, settings.image_size)
+
+
 def build_encoder(settings: config.Model) -> Encoder:
     """A randomly initialised encoder of these settings."""
     if isinstance(settings, config.ResNet):
@@ -128,7 +133,7 @@ def build_encoder(settings: config.Model) -> Encoder:
     return TimmNetwork(settings) if isinstance(settings, config.Timm) else RadiographTransformer(settings)
 
 
-def load_encoder(source: Path) -> tuple[Encoder, dict]:
+def load_encoder(source: str | Path) -> tuple[Encoder, dict]:
     """The encoder at `source`, rebuilt from the settings in its metadata, and `about`, its origin."""
     tensors, settings, about = read_encoder(source)
     encoder = build_encoder(config.load_model(settings, str(source)))

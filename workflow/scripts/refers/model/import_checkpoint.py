@@ -27,13 +27,16 @@ from refers.model.encoders import build_encoder, load_encoder, pretrained_cfg, s
 from refers.model.layers import IMAGENET, MEAN, STD, InputChannels
 from refers.model.vit import Encoder
 from refers.model.vit_checkpoints import (
+    CLASS_TOKEN,
     LAYOUTS,
+    OTHER_LAYOUTS,
     from_authors,
     from_google,
     is_of_authors,
     resize_as_timm,
     resize_positions,
     to_radiograph_transformer,
+    to_timm,
 )
 
 DOWNLOAD, RANDOM = "timm:", "random"
@@ -107,7 +110,8 @@ def _read(settings: config.Model, source: str, key: str | None) -> Network:
     if isinstance(settings, config.Transformer):
         return read_network(source, LAYOUTS, key)
     network = build_encoder(settings.replace(input=None)).get_submodule("network")
-    return read_network(source, [_without(network.state_dict(), _ends(network)[0])[0]], key)
+    names = _without(network.state_dict(), ends(network)[0])[0]
+    return read_network(source, [names, *(OTHER_LAYOUTS if CLASS_TOKEN in names else ())], key)
 
 
 def _facts(input: config.InputStatistics, origin: str, applied: str) -> dict:
@@ -162,8 +166,14 @@ def _network(
 ) -> tuple[Encoder, list[str]]:
     """A network of torchvision or timm, its input folded where that is exact, and the names of the tensors left out."""
     encoder = build_encoder(settings)
-    classifier, first = _ends(encoder.get_submodule("network"))
+    network = encoder.get_submodule("network")
+    classifier, first = ends(network)
     kept, left_out = _without(tensors, classifier)
+    wanted = network.state_dict()
+    if CLASS_TOKEN in wanted:
+        with one_line(source, "its tensors do not fit each other", REMEDY):
+            kept, unused = to_timm(kept, wanted, encoder.grid, source)
+        left_out = sorted([*left_out, *unused])
     layer = dict(encoder.named_modules()).get(f"network.{first}")
     # others, such as those that standardise their kernels or pad by themselves, are not linear in kernel and image
     if type(layer) is not nn.Conv2d or layer.in_channels != InputChannels(settings.input).count:
@@ -187,8 +197,8 @@ def _folded(encoder: Encoder, layer: nn.Conv2d, name: str) -> Encoder | None:
     folded = build_encoder(encoder.settings.replace(input=None))
     load_strictly(folded, state, name)
     # A network may pad its image before the convolution, or read it twice.
-    image = _image(encoder.settings.image_size)
-    return folded if _same(_feature(folded, image), _feature(encoder, image)) else None
+    image = noise_image(encoder.settings.image_size)
+    return folded if is_same(_feature(folded, image), _feature(encoder, image)) else None
 
 
 def _check_download(encoder: Encoder, network: Any, input: config.InputStatistics, source: str) -> None:
@@ -198,14 +208,14 @@ def _check_download(encoder: Encoder, network: Any, input: config.InputStatistic
         UserError: the two differ, or the network does not take such images.
     """
     size = encoder.settings.image_size
-    ours, problem = _feature(encoder, _image(size)), "computes something else than this encoder"
+    ours, problem = _feature(encoder, noise_image(size)), "computes something else than this encoder"
     try:
         with torch.no_grad():
-            last = network.eval().forward_features(InputChannels(input)(_image(size)))
+            last = network.eval().forward_features(InputChannels(input)(noise_image(size)))
             # the radiograph transformer has its own feature; its aggregation embedding is the class token
             by_token = isinstance(encoder.settings, config.Transformer)
             theirs = last[:, 0] if by_token else network.forward_head(last, pre_logits=True)
-        if _same(ours, theirs):
+        if is_same(ours, theirs):
             return
     except Exception as error:
         # timm's networks each raise errors of their own.
@@ -213,7 +223,7 @@ def _check_download(encoder: Encoder, network: Any, input: config.InputStatistic
     raise UserError(f"{source}: {problem}; set `model` as that network is")
 
 
-def _image(size: int) -> Tensor:
+def noise_image(size: int) -> Tensor:
     """A grey image of noise, always the same."""
     return torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -226,7 +236,7 @@ def _feature(encoder: Encoder, image: Tensor) -> Tensor:
     return found
 
 
-def _same(ours: Tensor, theirs: Tensor) -> bool:
+def is_same(ours: Tensor, theirs: Tensor) -> bool:
     """Whether two features are equal up to fp32 arithmetic."""
     return ours.shape == theirs.shape and bool((ours - theirs).norm() <= TOLERANCE * theirs.norm())
 
@@ -282,7 +292,7 @@ def _without(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> tuple[dic
     return {name: tensor for name, tensor in tensors.items() if name not in left_out}, left_out
 
 
-def _ends(network: nn.Module) -> tuple[tuple[str, ...], str]:
+def ends(network: nn.Module) -> tuple[tuple[str, ...], str]:
     """Names of a network's classifier and of its first convolution; torchvision's ResNets have timm's."""
     about = getattr(network, "default_cfg", {"classifier": "fc", "first_conv": "conv1"})
     classifier = about.get("classifier") or ()

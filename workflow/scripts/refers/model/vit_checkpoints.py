@@ -1,14 +1,18 @@
-"""Checkpoints of a plain vision transformer -> the radiograph transformer, every tensor accounted for.
+"""Checkpoints of vision transformers -> the radiograph transformer, or a network of timm, every tensor accounted for.
 
-Three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
+The radiograph transformer takes three layouts: Google's `ViT-B_16.npz` (JAX names), timm's, and that of the authors' released code, whose pre-trained
 network is a plain vision transformer too. All are renamed to timm's first. The result computes what the plain vision
 transformer computes on a grey image that its three channels are normalised from: their means and deviations are folded
 into the patch kernel and bias (with `channels: 3`, as far as they differ from those of the encoder's channels), the class
 token's position, where it has one, is added to the aggregation embedding or stays beside it (`class_position`), and, where
 positions are concatenated and projected, the projection starts as [I I].
+
+A vision transformer of timm takes those of further programs by a table of their names (`RENAMED`), without their values
+being changed: transformers' Dinov2 and DINOv3, the official DINOv2 and DINOv3, EVA-02, masked autoencoders.
 """
 
 import math
+import re
 from collections.abc import Callable
 
 import torch
@@ -18,6 +22,8 @@ from torch.nn import functional as F
 from refers.config import Transformer
 from refers.errors import UserError
 from refers.model.layers import IMAGENET, InputChannels
+
+CLASS_TOKEN, POSITIONS = "cls_token", "pos_embed"
 
 
 def from_google(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -228,3 +234,134 @@ def to_radiograph_transformer(
         eye = torch.eye(len(token))
         state |= {"mix.weight": torch.cat([eye, eye], dim=1), "mix.bias": torch.zeros(len(token))}
     return state | norm | blocks
+
+
+# ---- a network of timm
+
+# Parts of names in other programs -> timm's. A name that the network does not have goes through all of them, in order.
+RENAMED = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        # transformers' Dinov2 and DINOv3, as their files have them and as its fifth version has them in memory
+        (r"^embeddings\.(cls_token)$", r"\1"),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.register_tokens$", "reg_token"),
+        (r"^embeddings\.mask_token$", "mask_token"),
+        (r"^embeddings\.patch_embeddings\.(?:projection\.)?", "patch_embed.proj."),
+        (r"^(?:encoder\.|model\.)?layer\.(\d+)\.", r"blocks.\1."),
+        (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attn.\1_proj."),
+        (r"\.attention\.(q|k|v)_proj\.", r".attn.\1_proj."),
+        (r"\.attention\.(?:output\.dense|o_proj)\.", ".attn.proj."),
+        (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
+        (r"\.mlp\.up_proj\.", ".mlp.fc1."),
+        (r"\.mlp\.down_proj\.", ".mlp.fc2."),
+        (r"^layernorm\.", "norm."),
+        # the official DINOv2 and DINOv3
+        (r"^register_tokens$|^storage_tokens$", "reg_token"),
+        # EVA-02
+        (r"\.mlp\.ffn_ln\.", ".mlp.norm."),
+        (r"\.attn\.inner_attn_ln\.", ".attn.norm."),
+        (r"\.mlp\.w12\.", ".mlp.fc1."),
+        (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+        (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+        (r"\.mlp\.w3\.", ".mlp.fc2."),
+    )
+)
+# Of pre-training alone, or computed from the size of the image: left out where a network has no such tensor.
+UNUSED = re.compile(
+    r"mask_token$|decoder_|lm_head\.|bert_encoder\.|bert_mlp\.|rope\.|rope_embed\.|blocks\.\d+\.attn\.rope\."
+)
+# By which files of other programs are known, beside those that have timm's names.
+OTHER_LAYOUTS = (
+    LAYOUTS[0],
+    ("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.norm1.weight", "layernorm.weight"),
+    *(
+        ("embeddings.cls_token", "embeddings.register_tokens", f"{layer}.0.norm1.weight", "norm.weight")
+        for layer in ("layer", "model.layer")
+    ),
+)  # fmt: skip
+
+
+def to_timm(
+    tensors: dict[str, Tensor], wanted: dict[str, Tensor], grid: int, origin: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a vision transformer under the names `wanted` by timm's, and the names of those left out.
+
+    What cannot be renamed keeps its name. Positions of another grid are resized by timm's interpolation to `grid`. The last
+    norm is that of the pooled feature where a network of masked image modelling becomes one that averages its tokens
+    (EVA-02's own rule).
+
+    Raises:
+        UserError: query, key and value are incomplete, or a bias of the keys is not zero where the network has none.
+    """
+    found, left_out = {}, []
+    for name, tensor in tensors.items():
+        new = name if name in wanted else _renamed(name, wanted)
+        if new not in wanted and UNUSED.match(new):
+            left_out.append(name)
+        elif new in found:
+            raise UserError(f"{origin}: has {new} twice, once as {name}; save one network's tensors alone")
+        else:
+            found[new] = tensor
+    _join_projections(found, wanted, origin)
+    masked = any(name.endswith("mask_token") for name in left_out)
+    if masked and "norm.weight" not in wanted and "fc_norm.weight" in wanted:
+        found = {re.sub(r"^norm\.", "fc_norm.", name): tensor for name, tensor in found.items()}
+    _fit_positions(found, wanted, grid)
+    return found, sorted(left_out)
+
+
+def _renamed(name: str, wanted: dict[str, Tensor]) -> str:
+    for pattern, new in RENAMED:
+        name = pattern.sub(new, name)
+    # a scale of the layers, a bias of the projections: timm's families name them differently
+    for part, other in ((r"\.ls(\d)\.gamma$", r".gamma_\1"), (r"\.(q|v)_bias$", r".\1_proj.bias")):
+        renamed = re.sub(part, other, name)
+        name = renamed if renamed in wanted else name
+    return name
+
+
+def _join_projections(found: dict[str, Tensor], wanted: dict[str, Tensor], origin: str) -> None:
+    """Make one tensor of query, key and value where a network has one, and two biases of one where it has none of the keys."""
+    for name in [name for name in found if name.endswith(".q_proj.weight") and name not in wanted]:
+        block = name.removesuffix("q_proj.weight")
+        for kind in ("weight", "bias"):
+            three = [f"{block}{part}_proj.{kind}" for part in "qkv"]
+            if kind == "bias" and f"{block}q_bias" in wanted:
+                for part in "qv":
+                    if f"{block}{part}_proj.bias" in found:
+                        found[f"{block}{part}_bias"] = found.pop(f"{block}{part}_proj.bias")
+            elif f"{block}qkv.{kind}" in wanted:
+                if lacking := [each for each in three if each not in found]:
+                    raise UserError(f"{origin}: lacks {lacking[0]}; use a complete checkpoint")
+                found[f"{block}qkv.{kind}"] = torch.cat([found.pop(each) for each in three])
+    for name in [name for name in found if name.endswith(".qkv.bias") and name not in wanted]:
+        block = name.removesuffix("qkv.bias")
+        bias = found.pop(name)
+        # the official DINOv3 masks the biases of its keys
+        mask = found.pop(f"{name}_mask", torch.ones_like(bias))
+        query, key, value = torch.where(mask == 0, 0.0, bias * mask).chunk(3)
+        if f"{block}q_bias" not in wanted or bool(key.any()):
+            raise UserError(
+                f"{origin}: has {name}, and the network no bias of its keys; choose another model.name"
+            )
+        found[f"{block}q_bias"], found[f"{block}v_bias"] = query, value
+
+
+def _fit_positions(found: dict[str, Tensor], wanted: dict[str, Tensor], grid: int) -> None:
+    """Bring positions (1, N, D) to those of the network: without one of the class token, which then has it, and of its grid."""
+    if POSITIONS not in found or POSITIONS not in wanted or found[POSITIONS].ndim != 3 or not grid:
+        return
+    positions, prefix = found[POSITIONS], wanted[POSITIONS].shape[1] - grid**2
+    if (
+        prefix == 0
+        and math.isqrt(positions.shape[1] - 1) ** 2 == positions.shape[1] - 1
+        and CLASS_TOKEN in found
+    ):
+        found[CLASS_TOKEN] = found[CLASS_TOKEN] + positions[:, :1]
+        positions = positions[:, 1:]
+    side = math.isqrt(max(positions.shape[1] - prefix, 0))
+    if side and side**2 == positions.shape[1] - prefix and side != grid:
+        classes, patches = positions.split([prefix, side**2], dim=1)
+        positions = torch.cat([classes, resize_as_timm(patches[0], grid)[None]], dim=1)
+    found[POSITIONS] = positions

@@ -47,6 +47,8 @@ RANDOM_VIT = "<interim>/random_vit.npz"
 ENCODER = "<results>/encoders/{method}/encoder.safetensors"
 ENCODER_RECORD = "<results>/encoders/{method}/run.json"
 ENCODER_METRICS = "<results>/encoders/{method}/metrics.jsonl"
+MODEL_CARD = "<results>/encoders/{method}/README.md"
+EXPORTS = "<results>/export"  # folder: one for each encoder, and README.md
 
 # ---- learning-rate pilots
 PILOT = "<results>/pilots/{method}.json"
@@ -131,6 +133,7 @@ JOBS = {
     "pilot": "{method}",
     "pretrain": "{method}",
     "import_encoder": "{method}",
+    "model_card": "{method}",
     "finetune": f"{_CELL}.split{{split}}",
     "extract_features": "{method}.{source}",
     "probe": f"{_CELL}.split{{split}}",
