@@ -30,7 +30,7 @@ from refers.config.study import TrainingPart
 from refers.errors import UserError, did_you_mean
 from refers.files import file_digest, large_file_digest, read_json, remembered_digest
 from refers.provenance.code_digests import code_of
-from refers.reporting.crate import publication_of, workflow_files
+from refers.sharing.crate import publication_of, workflow_files
 from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.check import check

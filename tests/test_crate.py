@@ -11,7 +11,7 @@ import pytest
 from made_study import SECRET, make_study
 from refers.config.read import read_files
 from refers.errors import UserError
-from refers.reporting import crate as crate_module
+from refers.sharing import crate as crate_module
 from refers.study.check import check
 from rocrate.rocrate import ROCrate
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from refers.arguments import Arguments
 from refers.config import parse_json
 from refers.errors import UserError, run
-from refers.reporting.crate import Results, publication_of, write_crate
+from refers.sharing.crate import Results, publication_of, write_crate
 from refers.study.check import check
 
 
