@@ -117,7 +117,13 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
         handles.append(axes.errorbar(ratios, means, yerr=bars, capsize=2, **style_of(method, place)))
         titles.append(method["title"])
     if _draw_equal_shares(axes, spec, points):
-        ring = {"color": "0.4", "linewidth": 0.8, "linestyle": ":", "marker": "o", "fillstyle": "none"}
+        ring: dict[str, Any] = {
+            "color": "0.4",
+            "linewidth": 0.8,
+            "linestyle": ":",
+            "marker": "o",
+            "fillstyle": "none",
+        }
         handles.append(Line2D([], [], markersize=5, **ring))
         titles.append(f"labels with which {spec['methods'][0]['title']}\nequals it on all labels")
     axes.set_xscale("log")
@@ -220,7 +226,7 @@ def roc_figure(
             panel.tick_params(labelbottom=True)
     # The first line of a panel is the diagonal.
     entries = panels[0, 0].lines[1:], [method["title"] for _, method in drawn]
-    about = {"title": "mean AUC (%) in the panels", "title_fontsize": 7}
+    about: dict[str, Any] = {"title": "mean AUC (%) in the panels", "title_fontsize": 7}
     if len(classes) < panels.size:
         panels.flat[len(classes)].legend(*entries, loc="upper left", borderaxespad=0, **about)
     else:
