@@ -1028,7 +1028,7 @@ def remake_command():
     overlays = [shlex.quote(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
     # A value that is a folder of this machine is not published; one relative to the project is.
     settings = [
-        shlex.quote(f"{name}={'...' if str(value).startswith(('/', '~')) else value}")
+        shlex.quote(f"{name}={'...' if os.path.isabs(os.path.expanduser(str(value))) else value}")
         for name, value in sorted(workflow.config_settings.config.items())
     ]
     parts = ["snakemake TARGET --cores 8"]
