@@ -1079,6 +1079,11 @@ def captions_of_page(wildcards):
     return as_json({"pilots": "Learning-rate pilots", **titles})
 
 
+def tables_of_auc():
+    """Tables whose numbers are AUCs, which the page's head counts."""
+    return [name for name, entry in CONFIG.tables.items() if entry.shows == "auc"]
+
+
 def encoders_on_page(wildcards):
     """run.json of the encoders that exist, and their digest, so that a new one is a new page."""
     records = [STUDY.resolve(paths.ENCODER_RECORD, method=method) for method in STUDY.methods]

@@ -9,7 +9,7 @@ rule page:
     """Tables, figures and claims, with the provenance of each number."""
     input:
         tables=[*expand(paths.TABLE, table=CONFIG.tables, form="html"), *pilots_of_page("html")],
-        numbers=expand(paths.TABLE, table=CONFIG.tables, form="csv"),
+        numbers=expand(paths.TABLE, table=tables_of_auc(), form="csv"),
         latex=expand(paths.TABLE, table=CONFIG.tables, form="tex"),
         figures=[*expand(paths.FIGURE, figure=CONFIG.figures, form="png"), *pilots_of_page("png")],
         claims=claims_of_study("csv"),
