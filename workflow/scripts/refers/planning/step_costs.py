@@ -49,7 +49,7 @@ UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
 # A CPU is timed on the batch that takes this many seconds, of at least so many images: a full batch would take minutes.
 CPU_STEP, CPU_BATCH = 0.5, 4
-SECONDS = {"cpu": 2.0, "cuda": 20.0}  # of timed steps
+SECONDS = {"cpu": 1.0, "cuda": 20.0}  # of timed steps
 Loss = Callable[[nn.Module, str], Tensor]
 
 
@@ -207,14 +207,12 @@ def speed_of_steps(
         UserError: one image does not fit into memory, or this machine lacks the precision.
     """
     cost = cost_of_finetuning(model, training)
-    batch, taken = cost["batch"], None
-    seconds = seconds or SECONDS[device.type]
+    batch = cost["batch"]
     if device.type == "cpu":
         probe = min(batch, CPU_BATCH)
-        taken = _timed(model, training, device, probe, steps, seconds)
-        batch = max(probe, min(batch, int(CPU_STEP / min(taken.seconds) * probe)))
-    if taken is None or batch != probe:
-        taken = _timed(model, training, device, batch, steps, seconds)
+        image = min(_timed(model, training, device, probe, 2, 0).seconds) / probe
+        batch = max(probe, min(batch, int(CPU_STEP / image)))
+    taken = _timed(model, training, device, batch, steps, seconds or SECONDS[device.type])
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {
         "flops_per_second": cost["flops"] / cost["batch"] * batch / taken.median,
