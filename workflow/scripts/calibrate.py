@@ -78,29 +78,28 @@ def device_of(studies: list[Study]) -> torch.device:
 
 def count_steps(study: Study, methods: list[str], cache: StepCache, found: dict[str, dict]) -> None:
     """Add the costs of every kind of step of these methods that `found` lacks."""
-    for method in methods:
-        if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
-            settings = study.pretrain_settings(method)
-            count = partial(pretraining_step, settings, study.config.text)
-            cost = cache.get(key, count, settings.objective)
-            found[key] = {"method": method, **cost}
-            if reason := cost.get("uncounted"):
-                print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
-            else:
-                print(f"{method}: {cost['flops'] / 1e9:,.0f} GFLOP per pre-training step", flush=True)
-        model = study.model_settings(method)
-        for cell in study.cells:
-            if (key := finetune_key(study, method, *cell)) not in found:
-                training = study.finetune_settings(method, *cell).training
-                cost = cache.get(key, partial(cost_of_finetuning, model, training))
-                found[key] = {"method": method, **cost}
-
-
-def pretraining_step(settings: config.Pretrain, text: Reports) -> dict[str, Any]:
-    """Cost of a pre-training step with a study's `text` settings."""
     with tempfile.TemporaryDirectory() as folder:
-        context = context_of(Path(folder), text, settings.words.count)
-        return cost_of_pretraining(settings, context)
+        for method in methods:
+            if not study.is_imported(method) and (key := pretrain_key(study, method)) not in found:
+                settings = study.pretrain_settings(method)
+                count = partial(pretraining_step, settings, study.config.text, Path(folder))
+                cost = cache.get(key, count, settings.objective)
+                found[key] = {"method": method, **cost}
+                if reason := cost.get("uncounted"):
+                    print(f"{method}: a pre-training step is uncounted: {reason}", flush=True)
+                else:
+                    print(f"{method}: {cost['flops'] / 1e9:,.0f} GFLOP per pre-training step", flush=True)
+            model = study.model_settings(method)
+            for cell in study.cells:
+                if (key := finetune_key(study, method, *cell)) not in found:
+                    training = study.finetune_settings(method, *cell).training
+                    cost = cache.get(key, partial(cost_of_finetuning, model, training))
+                    found[key] = {"method": method, **cost}
+
+
+def pretraining_step(settings: config.Pretrain, text: Reports, folder: Path) -> dict[str, Any]:
+    """Cost of a pre-training step with a study's `text` settings; a random BERT is written to `folder` once."""
+    return cost_of_pretraining(settings, context_of(folder, text, settings.words.count))
 
 
 def time_steps(

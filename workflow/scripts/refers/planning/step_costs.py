@@ -31,7 +31,7 @@ from refers.methods import Context, build_objective
 from refers.methods.common.restoration import Restoration
 from refers.model.classifier import Classifier, classification_loss
 from refers.model.encoders import build_encoder
-from refers.planning.step_times import Timed, time_steps
+from refers.planning.step_times import LEAST, Timed, time_steps
 from refers.study.bert_files import package_folder
 from refers.training.task import Task
 
@@ -48,7 +48,7 @@ ATTENTION = {
 UNCOUNTABLE = (DataDependentOutputException, DynamicOutputShapeException)
 LABELS = tuple(map(str, range(14)))
 # A CPU is timed on the batch that takes this many seconds, of at least so many images: a full batch would take minutes.
-CPU_STEP, CPU_BATCH = 0.5, 4
+CPU_STEP, CPU_BATCH = 0.25, 2
 SECONDS = {"cpu": 1.0, "cuda": 20.0}  # of timed steps
 Loss = Callable[[nn.Module, str], Tensor]
 
@@ -207,12 +207,13 @@ def speed_of_steps(
         UserError: one image does not fit into memory, or this machine lacks the precision.
     """
     cost = cost_of_finetuning(model, training)
-    batch = cost["batch"]
+    batch, taken = cost["batch"], None
     if device.type == "cpu":
         probe = min(batch, CPU_BATCH)
-        image = min(_timed(model, training, device, probe, 2, 0).seconds) / probe
-        batch = max(probe, min(batch, int(CPU_STEP / image)))
-    taken = _timed(model, training, device, batch, steps, seconds or SECONDS[device.type])
+        taken = _timed(model, training, device, probe, min(steps, LEAST), 0)
+        batch = max(probe, min(batch, int(CPU_STEP / min(taken.seconds) * probe)))
+    if taken is None or batch > probe or seconds:
+        taken = _timed(model, training, device, batch, steps, seconds or SECONDS[device.type])
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return {
         "flops_per_second": cost["flops"] / cost["batch"] * batch / taken.median,
