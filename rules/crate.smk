@@ -39,4 +39,4 @@ rule crate:
     shell:
         '"$SNAKEMAKE_PYTHON" workflow/scripts/crate.py --config {params.config:q} --tables {input.tables:q}'
         " --figures {input.figures:q} --claims {input.claims:q} --cells {input.cells:q} --tests {input.tests:q}"
-        " --page {input.page:q} --records {input.records:q} --out {output:q} 2>&1 | tee {log:q}"
+        " --page {input.page:q} --records {input.records:q} --out {output:q} &> {log:q}"

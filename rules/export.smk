@@ -27,4 +27,4 @@ rule export:
         facts=existing_encoders,
         asked=time.time(),  # its files are no inputs, so they are exported anew every time
     shell:
-        "python workflow/scripts/export.py --facts {params.facts:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python workflow/scripts/export.py --facts {params.facts:q} --out {output:q} &> {log:q}"

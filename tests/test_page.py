@@ -196,6 +196,7 @@ def test_the_head_says_what_was_run():
     assert facts["claims on our numbers"] == "1 cannot be judged"
     assert facts["training jobs"] == "2, 1.0 h in all, on cpu"
     assert facts["finished"] == "2026-01-01 to 2026-01-02"
+    assert summary_of([], [RECORD | {"commit": None}], [])["commit"] == "unknown", "no checkout"
     shown = page(summary=facts, runs=[run_row({"method": "c2l", "dataset": "nih", "ratio": 1}, RECORD)])
     assert "<dd>2 with an AUC</dd>" in shown
     assert 'href="#runs"' in shown

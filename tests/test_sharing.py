@@ -220,7 +220,7 @@ def test_an_imported_encoders_card_names_the_checkpoint_and_not_its_folder(made,
 
 
 def test_cards_come_with_the_encoders_and_an_export_trains_nothing(snakemake, downloads, tmp_path):
-    found = snakemake("-n", "encoders", "--cores", 1, *downloads)
+    found = snakemake("-n", "encoders", "--cores", 1, "--verbose", *downloads)
     assert found.code == 0, found.output
     assert "results/encoders/refers/README.md" in found.output
     values = [*downloads, f"pathvars={{results: {tmp_path}}}"]
@@ -228,7 +228,7 @@ def test_cards_come_with_the_encoders_and_an_export_trains_nothing(snakemake, do
     folder.mkdir(parents=True)
     for name in ("encoder.safetensors", "run.json"):
         (folder / name).touch()
-    found = snakemake("-n", "export", "--cores", 1, *values)
+    found = snakemake("-n", "export", "--cores", 1, "--verbose", *values)
     assert found.code == 0, found.output
     assert re.findall(r"^(?:local)?rule (\w+):", found.output, re.MULTILINE) == ["export"]
     assert str(Path(folder, "encoder.safetensors")) not in re.findall(r"    input: (.*)", found.output)

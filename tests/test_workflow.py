@@ -225,7 +225,7 @@ LSP = "results/encoders/lsp_transformer/encoder.safetensors"
 def test_several_nodes_are_a_job_of_one_task_each(snakemake, downloads):
     """The resources that the Slurm executor needs, and the number of nodes in the command; of other rules neither."""
     asked = ["--cores", 8, "--resources", "gpu=8", "--set-resources", "pretrain:gpu=8", "pretrain:nodes=2"]
-    found = snakemake("-np", LSP, *asked, "pretrain:slurm_extra='--exclusive'", *downloads)
+    found = snakemake("-np", LSP, *asked, "pretrain:slurm_extra='--exclusive'", *downloads, "--verbose")
     assert found.code == 0, found.output
     assert "--processes 8 --nodes 2 " in found.output
     jobs = dict(re.findall(r"^rule (\w+):$.*?^    resources: (.*?)$", found.output, re.MULTILINE | re.DOTALL))

@@ -287,6 +287,15 @@ def _explain(answers: Answers, path: Path, wildcards: dict[str, str]) -> list[st
     return [*([verdict] if verdict else []), f"the account: {path}"]
 
 
+def _log_of(rule: str) -> Answer:
+    """What the job of a rule said, where that is short and is the answer."""
+
+    def answer(answers: Answers, path: Path, wildcards: dict[str, str]) -> list[str]:
+        return answers.study.resolve(paths.log(rule)).read_text(encoding="utf-8").splitlines()
+
+    return answer
+
+
 CELLS = (paths.CELL, paths.PROBE_CELL)
 # rules that are asked for by name, with the files that ask for the same
 OF_RULES: dict[str, tuple[str, Answer]] = {
@@ -302,5 +311,7 @@ OF_RULES: dict[str, tuple[str, Answer]] = {
     "figures": ("", _figures),
     "page": (paths.PAGE, _page),
     "audit": (paths.AUDIT, _audit),
+    "export": (paths.EXPORTS, _log_of("export")),
+    "crate": (paths.CRATE, _log_of("crate")),
 }
 OF_FILES: dict[str, Answer] = {**dict.fromkeys(CELLS, _cell), paths.EXPLANATION: _explain}

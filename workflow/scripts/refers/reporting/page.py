@@ -105,7 +105,7 @@ def summary_of(numbers: Iterable[dict[str, str]], records: list[dict], claims: l
         seconds = sum(record["wall_seconds"] for record in records)
         days = sorted(record["finished"][:10] for record in records if record.get("finished"))
         devices = dict.fromkeys(record["device"] for record in records)
-        commits = dict.fromkeys(record["commit"][:10] for record in records)
+        commits = dict.fromkeys((record["commit"] or "unknown")[:10] for record in records)
         found["training jobs"] = f"{len(records)}, {span(seconds / 3600)} in all, on {', '.join(devices)}"
         if days:
             found["finished"] = " to ".join(dict.fromkeys((days[0], days[-1])))
