@@ -60,7 +60,7 @@ def test_predictions_alone_give_the_same_numbers(snakemake, demo, copy_project, 
     assert len(characteristics) == 3
     for path in [*tuned, *probed, *characteristics]:
         place = results / path.relative_to(demo / "results")
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
     given = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
     targets = ["page", "tables", "--workflow-profile", "profiles/demo", "--quiet", "rules"]

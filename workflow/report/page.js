@@ -146,7 +146,8 @@ for (const figure of document.querySelectorAll("figure.table[id]")) {
 const enlarged = document.getElementById("enlarged");
 for (const picture of document.querySelectorAll(".pictures img")) {
   act(picture, () => {
-    enlarged.querySelector("img").src = picture.src;
+    enlarged.querySelector("img")?.remove();
+    enlarged.append(picture.cloneNode());
     enlarged.showModal();
   });
 }

@@ -198,7 +198,7 @@ def render(
         plan,
         gpu_check,
         '<dialog id="details" aria-labelledby="number"><button>Close</button><h3 id="number"></h3><dl></dl><p>Reproduce</p><pre></pre></dialog>',
-        '<dialog id="enlarged"><button>Close</button><img alt=""></dialog>',
+        '<dialog id="enlarged"><button>Close</button></dialog>',
         f'<script type="application/json" id="provenance">{provenance}</script>',
         f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
         "</body></html>",
