@@ -153,7 +153,7 @@ def _files(module: str) -> list[Path]:
 
 
 def _package(call: ast.Call, path: Path) -> str:
-    """The package of `import_module(f"refers.demo.{source}")`."""
+    """The package of an import by name: demo, where the name is "refers.demo." and that of a source."""
     match call.args:
         case [ast.JoinedStr(values=[ast.Constant(value=str(start)), ast.FormattedValue()])]:
             folder = SCRIPTS.joinpath(*start.split("."))
