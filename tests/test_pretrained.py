@@ -414,7 +414,7 @@ def test_the_guides_first_example_is_a_row_of_the_demo(snakemake, downloads, tmp
     folders = {name: str(tmp_path / name) for name in ("results", "store", "interim")}
     overlay.write_text(yaml.safe_dump(example | {"pathvars": folders}))
     command = [overlay if word == "my.yaml" else word for word in shlex.split(blocks("sh")[1])[1:]]
-    found = snakemake("-n", *command, *downloads[:2])
+    found = snakemake("-n", "--verbose", *command, *downloads[:2])
     assert found.code == 0, found.output
     mine = re.findall(r"rule (\w+):\n(?: {4}.*\n)*? {4}wildcards: .*method=my_vit", found.output)
     assert (mine.count("import_encoder"), mine.count("finetune")) == (1, 10)

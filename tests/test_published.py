@@ -163,7 +163,7 @@ def test_every_format_prints_them_below_the_methods(tmp_path):
     assert "BenchX" not in body
     assert 'data-row="refers@benchx"' in foot
     latex = to_latex(table)
-    assert "Our REFERS (BenchX) & 76.4 &  & 97.3 [94.9, 99.2]" in latex
+    assert r"Our REFERS (BenchX) & 76.4 &  & \shortstack{97.3\\{[}94.9, 99.2]}" in latex
     compiled(tmp_path, latex)
 
 
