@@ -33,8 +33,7 @@ def main() -> None:
     bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
     resamples = bootstrap.resample(tests)
     test = summarise(tests, classes, resamples)
-    about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
-    content = cell_facts(about, classes, args.predictions, args.splits, args.seeds)
+    content = cell_facts(args, classes)
     content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
     beside = args.out.with_name("resamples.parquet")
     with atomic_path(beside) as path:

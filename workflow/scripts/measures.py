@@ -31,8 +31,7 @@ def main() -> None:
     tests = [each.test for each in found]
     bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
     settings = Settings(args.bins, args.specificity)
-    about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
-    content = cell_facts(about, found[0].classes, args.predictions, args.splits, args.seeds)
+    content = cell_facts(args, found[0].classes)
     content["settings"] = vars(settings)
     content |= summarise_measures(tests, found[0].classes, settings, bootstrap)
     write_json(args.out, content)

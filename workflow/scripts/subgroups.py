@@ -40,8 +40,7 @@ def main() -> None:
             )
     bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
     settings = Settings(args.ages, args.patients)
-    about = {"method": args.method, "dataset": args.dataset, "ratio": args.ratio}
-    content = cell_facts(about, classes, args.predictions, args.splits, args.seeds)
+    content = cell_facts(args, classes)
     content["characteristics_sha256"] = file_digest(args.characteristics)
     content["settings"] = vars(settings)
     content["absent"] = [name for name in args.names if name not in values]

@@ -4,6 +4,7 @@ A result that stands alone is read as it is; one whose run.json is beside it mus
 """
 
 import os
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,21 +107,19 @@ def check_runs(
     }
 
 
-def cell_facts(
-    cell: Mapping[str, Any],
-    classes: Sequence[str],
-    predictions: Sequence[Path],
-    splits: Sequence[int],
-    seeds: Sequence[int],
-) -> dict[str, Any]:
-    """What a file of a cell says of the runs behind it, in the order in which it says so; arguments and errors as `check_runs`."""
+def cell_facts(runs: Namespace, classes: Sequence[str]) -> dict[str, Any]:
+    """What a file of a cell says of the runs behind it, in the order in which it says so; errors as `check_runs`.
+
+    runs: the options of `refers.arguments.add_runs_of_cell`.
+    """
+    cell = {name: getattr(runs, name) for name in ("method", "dataset", "ratio")}
     return {
         **cell,
         "classes": list(classes),
-        "splits": list(splits),
-        "seeds": list(seeds),
-        "predictions_sha256": [file_digest(path) for path in predictions],
-        "made_from": check_runs(predictions, splits, seeds, cell),
+        "splits": list(runs.splits),
+        "seeds": list(runs.seeds),
+        "predictions_sha256": [file_digest(path) for path in runs.predictions],
+        "made_from": check_runs(runs.predictions, runs.splits, runs.seeds, cell),
     }
 
 
