@@ -109,7 +109,6 @@ class Progress:
         seconds, amount = dict(self._seconds), dict(self._amount)
         for number, job in self.running.items():
             step = job.step()
-            # a job of several trainings counts steps of one: only of a single training is the share known
             kind, whole, _ = self.work.get(number, (job.rule, 0.0, False))
             # a job of several trainings counts steps of one: only of a single training is the share known
             if step and step[1] == whole and step[0] >= 0.05 * whole:

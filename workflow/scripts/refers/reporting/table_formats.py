@@ -221,14 +221,12 @@ def _markdown_cell(cell: Label | Entry, table: Table) -> str:
     marker = table.marker(cell.note)
     text = markdown_text(cell.printed)
     text = (f"**{text}**" if cell.best else text) + (f" [{marker}]" if marker else "")
-    return _beside_reported(text, cell)
+    return " ".join(filter(None, [text, _reported(cell)]))
 
 
-def _beside_reported(text: str, entry: Entry) -> str:
-    """`84.1 ± 0.4 = (84.7)`: ours, the verdict's sign, the paper's number."""
-    if not entry.reported:
-        return text
-    return " ".join(filter(None, [text, sign(entry.verdict), f"({entry.reported})"]))
+def _reported(entry: Entry) -> str:
+    """`= (84.7)`: the verdict's sign and the paper's number; "" where it has none."""
+    return f"{sign(entry.verdict)} ({entry.reported})".strip() if entry.reported else ""
 
 
 # ---- LaTeX
@@ -275,20 +273,15 @@ def _floats(panels: list[Grid], table: Table) -> list[list[Grid]]:
 def _stacked(grid: Grid, table: Table) -> list[list[str]]:
     """The longest line of every cell in LaTeX."""
     return [
-        [cell.text if isinstance(cell, Label) else _longest(*_pieces(cell, table)) for cell in line]
+        [cell.text if isinstance(cell, Label) else max(_pieces(cell, table), key=len) for cell in line]
         for line in [grid.heads, *grid.lines]
     ]
 
 
-def _longest(number: str, beside: list[str]) -> str:
-    return max(number, *beside, key=len) if beside else number
-
-
-def _pieces(entry: Entry, table: Table) -> tuple[str, list[str]]:
+def _pieces(entry: Entry, table: Table) -> list[str]:
     """Our number, and what stands beside it: its interval and the paper's number."""
     number, *interval = [entry.printed] if table.by_line else entry.printed.split(" [")
-    beside = _beside_reported("", entry).strip()
-    return number, [*(f"[{text}" for text in interval), *([beside] if beside else [])]
+    return [number, *filter(None, [*(f"[{text}" for text in interval), _reported(entry)])]
 
 
 def _latex_panel(grid: Grid, table: Table) -> str:
@@ -320,7 +313,7 @@ def _latex_head(label: Label) -> str:
 def _latex_cell(cell: Label | Entry, table: Table) -> str:
     if isinstance(cell, Label):
         return _tex(cell.text) + _superscript(cell.marker)
-    number, beside = _pieces(cell, table)
+    number, *beside = _pieces(cell, table)
     mean, *spreads = number.split(" ± ")
     text = f"\\textbf{{{_tex(mean)}}}" if cell.best else _tex(mean)
     text += "".join(f" $\\pm$ {_tex(each)}" for each in spreads) + _superscript(table.marker(cell.note))
@@ -397,7 +390,6 @@ def _html_cell(cell: Label | Entry, table: Table) -> str:
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in known.items())
     text = _html_label(cell, table)
     text = _tag("strong", text) if cell.best else text
-    if cell.reported:
-        beside = _beside_reported("", cell).strip()
+    if beside := _reported(cell):
         text += f' <span class="paper">{escape(beside)}</span>'
     return f"<td{data}>{text}</td>"
