@@ -229,6 +229,21 @@ def test_rows_and_numbers_are_shown_as_asked(tab, tmp_path):
 
 
 @pytest.mark.tool(*BROWSERS)
+def test_a_table_by_class_is_filtered_by_its_columns_and_keeps_its_counts(tab, tmp_path):
+    by_class = """<figure class="table" id="extended1"><figcaption>By class</figcaption><details open><table>
+<thead><tr><th scope="col">NIH 1%</th><th scope="col">n+</th><th scope="col">Ours</th><th scope="col">Other</th></tr></thead>
+<tbody><tr><th scope="row">Mass</th><td>5</td><td data-column="nih/1" data-mean="60">60</td><td data-column="nih/1" data-mean="70">70</td></tr></tbody>
+</table></details></figure>"""
+    (tmp_path / "page.html").write_text(page(tables=[by_class]))
+    tab.open(tmp_path / "page.html", 1280, 900)
+    heads = "[...document.querySelectorAll('#extended1 th[scope=col]')].filter(each => !each.hidden).map(each => each.innerText)"
+    for text, shown in (("oth", ["Other"]), ("", ["Ours", "Other"])):
+        tab.run(f"""(each => {{ each.value = {text!r}; each.dispatchEvent(new Event('input')); }})
+            (document.getElementById('rows'))""")
+        assert tab.run(heads) == ["NIH 1%", "n+", *shown]
+
+
+@pytest.mark.tool(*BROWSERS)
 def test_a_claim_and_its_cells_lead_to_each_other(tab, tmp_path):
     (tmp_path / "page.html").write_text(page(claims=[CLAIM | {"targets": TARGET}]))
     tab.open(tmp_path / "page.html", 1280, 900)

@@ -52,9 +52,10 @@ function filter() {
   const [methods, columns] = ["rows", "columns"].map((name) => control(name).value.trim().toLowerCase());
   for (const { table, heads, groups, rows, byLine } of grids) {
     const shown = heads.map((head, place) => {
-      if (place === 0 || (!byLine && !rows.some((row) => row.cells[place]?.dataset.column))) return true;
-      return byLine ? !head.textContent.trim().startsWith("n") && has(head.textContent, methods)
-        : !rows.some((row) => row.cells[place]?.dataset.column) || has(`${groups[place]?.textContent ?? ""} ${head.textContent}`, columns);
+      // Other columns name a row or count its labels or images.
+      const numbered = rows.some((row) => row.cells[place]?.dataset.column);
+      if (!numbered) return true;
+      return byLine ? has(head.textContent, methods) : has(`${groups[place]?.textContent ?? ""} ${head.textContent}`, columns);
     });
     heads.forEach((head, place) => { head.hidden = !shown[place]; });
     for (const group of new Set(groups)) {

@@ -115,23 +115,27 @@ def summary_of(numbers: Iterable[dict[str, str]], records: list[dict], claims: l
 
 def run_row(wildcards: Mapping[str, Any], record: dict) -> list[tuple[float | None, str]]:
     """A line of the table of training jobs: (number to sort by, text) under RUN_HEADS."""
-    memory = record.get("peak_memory_mib")
-    resumed = record.get("resumed_at")
+    memory, resumed = record.get("peak_memory_mib"), record.get("resumed_at")
     steps = record.get("settings", {}).get("training", {}).get("steps")
-    texts = [str(wildcards.get(name, "")) for name in ("method", "dataset")]
-    ratio, split = wildcards.get("ratio"), wildcards.get("split")
+    method, dataset = (wildcards.get(name, "") for name in ("method", "dataset"))
     return [
-        *((None, text) for text in texts),
-        (None, "") if ratio is None else (float(ratio), f"{ratio} %"),
-        (None, "") if split is None else (float(split), str(split)),
+        (None, method),
+        (None, dataset),
+        _number(wildcards.get("ratio"), "{} %"),
+        _number(wildcards.get("split")),
         (None, str(record["seed"])),
         (None, str(record.get("script", "")).removesuffix(".py")),
         (record["wall_seconds"], span(record["wall_seconds"] / 3600)),
-        (None, "") if memory is None else (memory, gib(memory)),
+        (memory, gib(memory)),
         (None, str(record["device"])),
-        (None, "") if steps is None else (steps, str(steps)),
-        (None, "") if not resumed else (resumed, f"step {resumed}"),
+        _number(steps),
+        _number(resumed or None, "step {}"),
     ]
+
+
+def _number(value: Any, form: str = "{}") -> tuple[float | None, str]:
+    """A number to sort by, and its text; nothing where it is unknown."""
+    return (None, "") if value is None else (float(value), form.format(value))
 
 
 def render(
@@ -226,13 +230,7 @@ def _picture(picture: Picture) -> str:
 
 def _runs(runs: Iterable[list[tuple[float | None, str]]]) -> str:
     """The table of training jobs, folded; nothing without any."""
-    rows = [
-        "".join(
-            f"<td{'' if number is None else f' data-mean={chr(34)}{number:g}{chr(34)}'}>{escape(text)}</td>"
-            for number, text in row
-        )
-        for row in runs
-    ]
+    rows = ["".join(_run_cell(number, text) for number, text in row) for row in runs]
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{text}</th>' for text in RUN_HEADS)
@@ -241,6 +239,11 @@ def _runs(runs: Iterable[list[tuple[float | None, str]]]) -> str:
         f'{len(rows)}</summary><figure class="table runs"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table></div></figure></details>"
     )
+
+
+def _run_cell(number: float | None, text: str) -> str:
+    key = "" if number is None else f' data-mean="{number:g}"'
+    return f"<td{key}>{escape(text)}</td>"
 
 
 def _claims(claims: list[dict[str, Any]]) -> str:
