@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shlex
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -45,6 +47,7 @@ RECORD = {
     "commit": "c" * 40,
     "device": "cpu",
     "wall_seconds": 2.0,
+    "threads": 4,
     "versions": {"torch": "2.9"},
 }
 
@@ -117,12 +120,13 @@ def test_text_cannot_become_script():
 
 
 def test_facts_name_every_seed_and_average_the_time():
-    other = RECORD | {"seed": 1, "wall_seconds": 4.0, "device": "gpu"}
+    other = RECORD | {"seed": 1, "wall_seconds": 4.0, "device": "gpu", "threads": 2}
     other["history"] = [other | {"library_sha256": "d" * 64}, other]  # it was stopped once
     facts = facts_of_runs([RECORD, other])
     assert facts["seeds"] == "0, 1"
     assert facts["time"] == "3.0 s per seed"
     assert facts["device"] == "cpu, gpu"
+    assert facts["threads"] == "4, 2"
     assert facts["commit"] == "c" * 40
     assert facts["library"] == f"{'b' * 12}, {'d' * 12}"
     assert facts["run in"] == "3 processes"
@@ -191,7 +195,7 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
         "c" * 40,
         "3.0 s per seed",
         "Ours, NIH 1%: 60.5",
-        "-R finetune finetune_kept",
+        "-R finetune finetune_kept --set-threads finetune=4",
         "a" * 12,
     ):
         assert piece in shown
@@ -404,6 +408,34 @@ def test_the_demos_page_knows_the_runs_behind_every_number(demo):
     assert str(demo.parents[1]) not in text, "no machine path"
     assert len(text) < 10e6
     assert not re.findall(r'(?:src|href)="(?!#|data:)', text), "one file"
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_the_command_of_a_number_makes_it_again(demo, tab, snakemake, copy_project, tmp_path):
+    """In a copy, which shares with the demo what a fine-tune reads."""
+    tab.open(demo / "results/index.html", 1280, 900)
+    cell = "build/demo/results/cells/refers/nih/1pct/auc.json"
+    tab.run(f"document.querySelector('td[data-target={json.dumps(cell)}]').click()")
+    command = tab.run("document.querySelector('dialog[open] pre').innerText")
+    folder = copy_project(tmp_path / "copy")
+    shutil.copytree(demo / "results", folder / "build/demo/results")
+    for name in ("data", "interim", "store"):
+        (folder / "build/demo" / name).symlink_to(demo / name)
+    predictions = "runs/refers/nih/1pct/split0/seed{}/predictions.parquet"
+    files = [folder / "build/demo/results" / predictions.format(seed) for seed in (0, 1, 2)]
+    before = [path.stat().st_mtime_ns for path in files]
+    program, *arguments = shlex.split(command)
+    assert program == "snakemake"
+    done = snakemake(*arguments, folder=folder)
+    assert done.code == 0, done.output
+    assert done.jobs == {"finetune": 1, "cell": 1, "total": 2}
+    for path, old in zip(files, before, strict=True):
+        assert path.stat().st_mtime_ns > old
+        first = demo / path.relative_to(folder / "build/demo")
+        assert path.read_bytes() == first.read_bytes()
+    assert "predictions identical to the previous run" in done.output
+    mean = json.loads((demo / "results/cells/refers/nih/1pct/auc.json").read_text())["test"]["mean"]
+    assert f"refers nih 1 %: AUC {100 * mean:.1f}" in done.output
 
 
 @pytest.mark.tool(*BROWSERS)

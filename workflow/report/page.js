@@ -214,9 +214,15 @@ const facts = [
   ["status", (number) => number.status !== "ok" && number.status],
 ];
 
-// The command that trains what is behind a target again; a t-test is computed from what is there.
+// Facts of the runs behind a target. Measures and groups of a cell are of those behind its AUC.
+const runsOf = (target) => provenance.cells[target.replace(/(measures|subgroups)\.json$/, "auc.json")];
+
+// The command that trains what is behind a target again, in as many threads, on which the last bits depend on a CPU; a t-test
+// is computed from what is there.
 function again(target) {
-  const rules = /\/cells\//.test(target) ? " -R finetune finetune_kept" : /\/probes\//.test(target) ? " -R probe" : "";
+  const threads = runsOf(target)?.threads;
+  const inThreads = /^\d+$/.test(threads) ? ` --set-threads finetune=${threads}` : "";
+  const rules = /\/cells\//.test(target) ? ` -R finetune finetune_kept${inThreads}` : /\/probes\//.test(target) ? " -R probe" : "";
   return provenance.command.replace("TARGET", () => quoted(target)) + rules;
 }
 
@@ -237,9 +243,7 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
-      // Measures and groups of a cell are of the runs behind its AUC.
-      const runs = provenance.cells[behind.replace(/(measures|subgroups)\.json$/, "auc.json")];
-      for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
+      for (const [name, value] of Object.entries(runsOf(behind) ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }
   for (const claim of targets.flatMap((target) => judged.get(target) ?? [])) {
