@@ -379,7 +379,7 @@ class Grid(Section):
 
 
 class Measures(Section):
-    """Measures beside the AUC, of the tables with `shows: measures`."""
+    """Measures beside the AUC, of the tables with `shows: measures` and the figures with `kind: reliability`."""
 
     bins: int = Field(10, ge=2, le=1000, description="Bins of equal width of the calibration error.")
     specificity: float = Field(
@@ -630,12 +630,12 @@ class Figure(Section):
     """A figure of the study."""
 
     title: Text
-    kind: Literal["rules", "ratios", "roc", "curves", "attention"] = Field(
-        description="The rule graph, AUC against label ratio, one ROC panel per class, training curves of every encoder, or"
-        " class activation maps with radiologists' boxes."
+    kind: Literal["rules", "ratios", "roc", "reliability", "curves", "attention"] = Field(
+        description="The rule graph, AUC against label ratio, one panel per class with ROC or with reliability curves (in"
+        " `measures.bins` bins), training curves of every encoder, or class activation maps with radiologists' boxes."
     )
     dataset: str | None = None
-    ratio: Percent | None = Field(None, description="roc, attention: label ratio in percent.")
+    ratio: Percent | None = Field(None, description="roc, reliability, attention: label ratio in percent.")
     images: Count | None = Field(None, description="attention: findings to draw, at random.")
     threshold: PositiveShare | None = Field(
         None, description="attention: where a map from 0 to 1 becomes a box."
@@ -647,7 +647,7 @@ class Figure(Section):
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         needed = {"ratios": ["dataset", "methods"], "roc": ["dataset", "methods", "ratio"]}
-        needed["attention"] = [*needed["roc"], "images", "threshold"]
+        needed |= {"reliability": needed["roc"], "attention": [*needed["roc"], "images", "threshold"]}
         if missing := [key for key in needed.get(self.kind, []) if getattr(self, key) is None]:
             raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
         return self

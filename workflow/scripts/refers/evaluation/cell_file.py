@@ -148,10 +148,11 @@ def _fault_of_settings(found: dict[str, Any], *names: str) -> str:
 
 def _fault_of_numbers(part: dict[str, Any]) -> str:
     """What is wrong with the mean, spread, interval and standard error of a measure or of the AUC of a group."""
-    ends = [] if part["interval"] is None else part["interval"]
-    known = ends if part["mean"] is None else [part["mean"], *ends]
+    ends = part["interval"]
+    known = [*([] if part["mean"] is None else [part["mean"]]), *([] if ends is None else ends)]
+    pair = ends is None or len(ends) == 2
     # ends of the interval of a gap may be below zero
-    if len(ends) not in (0, 2) or not all(type(each) in (int, float) and -1 <= each <= 1 for each in known):
+    if not pair or not all(type(each) in (int, float) and -1 <= each <= 1 for each in known):
         return f"{known!r:.60} is not a number in [0, 1] with its interval"
     if type(part["undefined_resamples"]) is not int:
         return "undefined_resamples is not a count"

@@ -8,6 +8,8 @@ from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.study import Cell, Study
 
+OF_PREDICTIONS = ("roc", "reliability")  # kinds of figures
+
 
 @dataclass(frozen=True, eq=False)
 class Specs:
@@ -192,6 +194,7 @@ class Specs:
         """The figure's description, as figure.py reads it; `sources` names the method behind each of its inputs."""
         entry, cells = self.study.figure(name), self.figure_cells(name)
         kind = entry.kind
+        of_predictions = kind in OF_PREDICTIONS
         methods = [
             {
                 "id": method,
@@ -206,7 +209,7 @@ class Specs:
         if kind == "curves":
             sources = [method["id"] for method in methods if not method["status"]]
         else:
-            copies = len(self.study.seeds) if kind == "roc" else 1
+            copies = len(self.study.seeds) if of_predictions else 1
             sources = [method for method, _ in cells for _ in range(copies)]
         return {
             "kind": kind,
@@ -215,7 +218,8 @@ class Specs:
                 filter(None, [self._first_split(name), self._credit(name), self.study.config.note])
             ),
             **({"threshold": entry.threshold} if kind == "attention" else {}),
-            **({"seeds": self.study.seeds, "cell": cell} if kind == "roc" else {}),
+            **({"seeds": self.study.seeds, "cell": cell} if of_predictions else {}),
+            **({"measures": self.study.config.measures.model_dump()} if kind == "reliability" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
         }
@@ -224,7 +228,11 @@ class Specs:
         """What a figure of a single split says where there are several: each has other test images."""
         entry = self.study.figure(name)
         splits = len(self.study.splits(entry.dataset)) if entry.dataset else 1
-        return f"The first of {splits} splits." if splits > 1 and entry.kind in ("roc", "attention") else ""
+        return (
+            f"The first of {splits} splits."
+            if splits > 1 and entry.kind in (*OF_PREDICTIONS, "attention")
+            else ""
+        )
 
     def _credit(self, name: str) -> str:
         """Citation and licence of the images that a figure shows."""
