@@ -162,6 +162,7 @@ wildcard_constraints:
     source=one_of(CONFIG.sources),
     pool=one_of(STUDY.pools()),
     dataset=one_of(CONFIG.datasets),
+    other=one_of(STUDY.tested_on),
     method=one_of(CONFIG.methods),
     baseline=one_of(CONFIG.methods),
     table=one_of(CONFIG.tables),
@@ -212,7 +213,7 @@ def known_targets(depth):
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
-    names |= {"baseline": names["method"], "pool": list(STUDY.pools())}
+    names |= {"baseline": names["method"], "pool": list(STUDY.pools()), "other": STUDY.tested_on}
     for each in workflow.rules:
         if not each.has_wildcards():
             yield each.name
@@ -718,10 +719,39 @@ def probe_config(wildcards):
     return as_json(STUDY.probe_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
 
 
-def keep_option(wildcards):
-    """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
-    saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio, wildcards.split)
-    return f"--keep={STUDY.seeds[0]}" if saves else ""
+def keep_option(wildcards, output):
+    """Seeds whose classifiers a fine-tune keeps, where they are among its outputs. Snakemake compares no parameter that is made of
+    outputs with that of an earlier run: a cell that has run stays as it is, whether it kept them or not."""
+    return ["--keep", *STUDY.saved_seeds] if "classifiers" in output.keys() else []
+
+
+@one_line
+def classifiers_of_cell(wildcards):
+    """The kept classifiers of a cell that is tested on another dataset; what is not in a table, or cannot run, is one line."""
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    cell = Cell(wildcards.dataset, int(wildcards.ratio))
+    if reason := AVAILABILITY.external_status(wildcards.method, cell, wildcards.other):
+        raise UserError(f"{wildcards.method}/{cell} on {wildcards.other}: {reason}")
+    return every_seed(paths.CLASSIFIER, split=0, **dict(wildcards.items()))
+
+
+def of_other(pattern):
+    """Function of wildcards: a file of the other dataset's first split, or of its source."""
+    return lambda wildcards: paths.fill(
+        pattern, dataset=wildcards.other, split=0, source=STUDY.dataset(wildcards.other).source
+    )
+
+
+def predictions_of_other(wildcards):
+    """Predictions of the same method on the other dataset's first split, where that is a cell that can run."""
+    cell = Cell(wildcards.other, int(wildcards.ratio))
+    if cell not in STUDY.cells or not AVAILABILITY.can_run(wildcards.method, cell):
+        return []
+    return every_seed(paths.PREDICTIONS, split=0, method=wildcards.method, **cell._asdict())
+
+
+def shared_findings(wildcards):
+    return as_json(STUDY.shared_findings(wildcards.dataset, wildcards.other))
 
 
 # ---- results
@@ -822,10 +852,13 @@ def cells_of_table(wildcards):
 
 
 def measured_of_table(wildcards):
-    """Measures or subgroups of the cells of a table that shows them."""
-    pattern = paths.MEASURED.get(STUDY.table(wildcards.table).shows)
+    """Measures, subgroups or external tests of the cells of a table that shows them."""
+    entry = STUDY.table(wildcards.table)
+    pattern = paths.MEASURED.get(entry.shows)
     pairs = SPECS.table_measured(wildcards.table) if pattern else []
-    return [paths.fill(pattern, method=method, **cell._asdict()) for method, cell in pairs]
+    return [
+        paths.fill(pattern, method=method, other=entry.tested_on, **cell._asdict()) for method, cell in pairs
+    ]
 
 
 @one_line

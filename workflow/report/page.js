@@ -232,7 +232,7 @@ function open(cell) {
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
       // Measures and groups of a cell are of the runs behind its AUC.
-      const runs = provenance.cells[behind.replace(/(measures|subgroups)\.json$/, "auc.json")];
+      const runs = provenance.cells[behind.replace(/(measures|subgroups|on_\w+)\.json$/, "auc.json")];
       for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
     }
   }

@@ -210,6 +210,20 @@ class Availability:
         if reason := self.cell_status(method, cell, protocol):
             raise UserError(f"{method}/{cell}: {reason}")
 
+    def external_status(self, method: str, cell: Cell, other: str) -> str:
+        """Status of a cell's predictions of another dataset's test images: they exist, or its classifiers can make them."""
+        runs = {"method": method, "split": 0, **cell._asdict()}
+        files = (paths.EXTERNAL_PREDICTIONS, paths.CLASSIFIER)
+        saved, kept = (
+            self.results_exist(
+                *(paths.fill(pattern, **runs, other=other, seed=seed) for seed in self.study.seeds)
+            )
+            for pattern in files
+        )
+        if saved:
+            return ""
+        return self.dataset_status(other) or ("" if kept else self.training_status(method, cell))
+
     def maps_status(self, figure: str) -> str:
         """Status of the class activation maps of a figure and the boxes on them."""
         entry = self.study.figure(figure)
