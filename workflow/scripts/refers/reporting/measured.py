@@ -147,9 +147,9 @@ class MeasuredBuilder(Builder):
         return [
             f"Test AUC × 100 of the findings that {here} and {there} both label, averaged over seeds, {INTERVAL}{bold}. n+ and n-:"
             " positive and negative test labels. Mean: over the findings that have both labels in every test set here.",
-            f"On {there}: the {here} classifiers on the test images of {there}, which trained and chose nothing of them. On {here}:"
-            f" the same on their own test images, other patients with labels of another making. Trained there: the {there}"
-            f" classifiers on the images of the first number.",
+            f"On {there}: the {here} classifiers on the test images of {there}, of which they saw nothing in training. On {here}:"
+            f" the same classifiers on their own test images. Trained there: the {there} classifiers of the same label ratio on the"
+            f" same test images of {there}.",
             *([" ".join(joined)] if joined else []),
             *([f"The first split of {', '.join(several)}."] if several else []),
         ]
