@@ -307,6 +307,9 @@ def as_json(settings):
     return json.dumps(to_dict(settings) if isinstance(settings, Section) else settings, sort_keys=True)
 
 
+ABSENT = "_absent"  # in the place of a name: a file that no rule makes
+
+
 def literal(text):
     """Parameter that holds text of the config: in a plain string Snakemake would look for wildcards."""
     return lambda wildcards: text
@@ -683,8 +686,15 @@ def methods_where(imported):
 
 @one_line
 def encoder_of_cell(wildcards):
-    """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line."""
+    """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line.
+
+    Where only an earlier run's predictions are there, a file that is not, so that Snakemake takes these. It would go on where it
+    has found once that a store cannot be made, and choose `finetune` for one seed and `finetune_kept` for another.
+    """
     AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    cell = Cell(wildcards.dataset, int(wildcards.ratio))
+    if AVAILABILITY.training_status(wildcards.method, cell):
+        return paths.fill(paths.ENCODER, method=ABSENT)
     return encoder_of(wildcards.method)
 
 
@@ -727,12 +737,18 @@ def keep_option(wildcards, output):
 
 @one_line
 def classifiers_of_cell(wildcards):
-    """The kept classifiers of a cell that is tested on another dataset; what is not in a table, or cannot run, is one line."""
+    """The kept classifiers of a cell that is tested on another dataset; a cell that cannot run is one line.
+
+    Where they cannot be made and their predictions are there, files that are not, so that Snakemake takes the predictions.
+    """
     AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
     cell = Cell(wildcards.dataset, int(wildcards.ratio))
     if reason := AVAILABILITY.external_status(wildcards.method, cell, wildcards.other):
         raise UserError(f"{wildcards.method}/{cell} on {wildcards.other}: {reason}")
-    return every_seed(paths.CLASSIFIER, split=0, **dict(wildcards.items()))
+    names = dict(wildcards.items())
+    if AVAILABILITY.predicting_status(wildcards.method, cell, wildcards.other):
+        return paths.fill(paths.CLASSIFIER, split=0, seed=ABSENT, **names)
+    return every_seed(paths.CLASSIFIER, split=0, **names)
 
 
 def of_other(pattern):

@@ -411,7 +411,7 @@ def test_external_tests_are_asked_for_and_cost_nothing_else(snakemake, downloads
 # ---- the demo
 
 
-def test_a_finished_cell_is_tested_on_another_dataset(snakemake, demo, tmp_path):
+def test_a_finished_cell_is_tested_on_another_dataset(snakemake, demo, copy_project, tmp_path):
     results = tmp_path / "results"
     for part in ("encoders", "runs"):
         # new files, encoders before runs; Snakemake compares times alone where it made none of them
@@ -462,3 +462,16 @@ def test_a_finished_cell_is_tested_on_another_dataset(snakemake, demo, tmp_path)
     cell = f"{results}/cells/imagenet/nih/100pct/auc.json"
     for options in ([target, *with_table], [cell, *common]):
         assert "Nothing to be done" in snakemake("-n", *options).output
+    # and the predictions alone give the same table, without classifiers or downloads
+    elsewhere = copy_project(tmp_path / "elsewhere")
+    shutil.copytree(
+        runs,
+        elsewhere / "build/demo/results/runs/imagenet",
+        ignore=shutil.ignore_patterns("classifier.*", "run.json", "metrics.*"),
+    )
+    options = ["--cores", 2, "--configfile", "config/demo.yaml", overlay]
+    alone = snakemake("build/demo/results/tables/external.csv", *options, folder=elsewhere)
+    assert alone.code == 0, alone.output[-3000:]
+    assert alone.jobs == {"cell": 1, "external": 1, "table": 1, "total": 3}
+    again = pd.read_csv(elsewhere / "build/demo/results/tables/external.csv").set_index("column")
+    pd.testing.assert_series_equal(again["mean"], rows["mean"])
