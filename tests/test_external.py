@@ -288,7 +288,7 @@ def test_a_kept_classifier_scores_the_test_images_of_another_dataset(runs, small
             {"study": {"cells": [{"dataset": "nih", "ratios": [100]}]}},
             "vinbigdata is no column of the study, so pre-training may read its test images",
         ),
-        ({"tables": {"external_nih": {"tested_on": None}}}, "shows external, tested_on and columns belong together"),
+        ({"tables": {"external_nih": {"tested_on": ""}}}, "shows external, tested_on and columns belong together"),
         ({"tables": {"measures": {"tested_on": "nih"}}}, "shows external, tested_on and columns belong together"),
         (
             {"tables": {"external_nih": {"reference": "refers", "baseline": "c2l"}}},

@@ -551,8 +551,8 @@ class Table(Section):
         " and projection (`subgroups`); or AUC on the test images of another dataset (`external`), for which the fine-tunes of"
         " its rows and columns keep their classifiers. The latter three are never compared with the paper.",
     )
-    tested_on: str | None = Field(
-        None, description="external: the dataset whose test images the classifiers of `columns` predict."
+    tested_on: str = Field(
+        "", description="external: the dataset whose test images the classifiers of `columns` predict."
     )
     comparable: bool = Field(
         True,

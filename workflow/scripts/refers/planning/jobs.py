@@ -146,13 +146,13 @@ class JobGraph:
         needs += [target for each in (method, baseline) for target in self.finetunes(each, cell)]
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
-    def measured(self, shows: str, method: str, cell: Cell, other: str | None) -> str:
+    def measured(self, shows: str, method: str, cell: Cell, other: str) -> str:
         """The job of a cell's measures, of its subgroups, or of its test on the other dataset."""
         needs, place = self.finetunes(method, cell), {"method": method, **cell._asdict()}
         if shows == "subgroups":
             source = self.study.dataset(cell.dataset).source
             needs.append(self.add("characteristics", paths.CHARACTERISTICS, source=source))
-        if shows == "external" and other:
+        if shows == "external":
             there = Cell(other, cell.ratio)
             needs.append(self.predict(method, cell, other))
             needs += [self.finetune(method, there, 0)] if there in self.study.cells else []

@@ -110,8 +110,7 @@ class Study:
     @property
     def tested_on(self) -> list[str]:
         """Datasets whose test images classifiers of others predict."""
-        found = (self.table(name).tested_on for name in self.external_tables)
-        return list(dict.fromkeys(filter(None, found)))
+        return list(dict.fromkeys(self.table(name).tested_on for name in self.external_tables))
 
     def shared_findings(self, dataset: str, other: str) -> dict[str, dict[str, list[str]]]:
         """Findings that two datasets label: by finding, the classes that are it in each, `here` and on the `other` one."""
