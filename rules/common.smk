@@ -830,11 +830,16 @@ def cells_of_tables():
 
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    return [
+    found = [
         path
         for method, cell, protocol in cells_of_tables()
         for path in predictions_of(method, *cell, protocol)
     ]
+    for table in STUDY.external_tables:
+        names = {"split": 0, "other": STUDY.table(table).tested_on}
+        for method, cell in SPECS.table_measured(table):
+            found += every_seed(paths.EXTERNAL_PREDICTIONS, method=method, **cell._asdict(), **names)
+    return found
 
 
 def finetuned_of_tables():

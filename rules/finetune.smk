@@ -53,39 +53,3 @@ use rule finetune as finetune_kept with:
 
 
 ruleorder: finetune_kept > finetune
-
-
-rule predict:
-    """Predict the test images of another dataset with the classifiers of a cell, which no job trains or chooses by them."""
-    input:
-        classifiers=classifiers_of_cell,
-        predictions=every_seed(paths.PREDICTIONS, split=0),
-        store=stores(of_other(paths.IMAGES)),
-        manifest=of_other(paths.MANIFEST),
-        split=of_other(paths.SPLIT),
-        check=of_other(paths.CHECK),
-    output:
-        predictions=every_seed(paths.EXTERNAL_PREDICTIONS, split=0),
-        records=every_seed(paths.EXTERNAL_RECORD, split=0),
-    log:
-        paths.log("predict"),
-    benchmark:
-        paths.benchmark("predict")
-    conda:
-        GPU_ENVIRONMENT
-    threads: 4
-    resources:
-        gpu=1,
-        mem_mb=with_pages(8000),
-        runtime=60,
-    params:
-        config=finetune_config,
-        seeds=STUDY.seeds,
-        folder=subpath(output[0], ancestor=2),
-        device=CONFIG.device,
-        code=code_of("predict"),
-    shell:
-        "python workflow/scripts/predict.py --config {params.config:q} --classifiers {input.classifiers:q}"
-        " --predictions {input.predictions:q} --seeds {params.seeds:q} --other {wildcards.other:q} --store {input.store:q}"
-        " --split {input.split:q} --device {params.device:q}"
-        " --cell {wildcards.method:q} {wildcards.dataset:q} {wildcards.ratio:q} 0 --out {params.folder:q} &> {log:q}"

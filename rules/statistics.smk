@@ -137,39 +137,6 @@ rule subgroups:
         " --patients {params.groups[patients]:q} --out {output.subgroups:q} &> {log:q}"
 
 
-rule external:
-    """AUC of one table cell's classifiers on the test images of another dataset, for the findings that both label."""
-    input:
-        predictions=runs_of_cell("finetune"),
-        external=every_seed(paths.EXTERNAL_PREDICTIONS, split=0),
-        trained_there=predictions_of_other,
-    output:
-        external=paths.EXTERNAL,
-    log:
-        paths.log("external"),
-    benchmark:
-        paths.benchmark("external")
-    conda:
-        "../envs/refers.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        splits=splits_of_runs,
-        seeds=seeds_of_runs,
-        bootstrap=CONFIG.study.bootstrap.model_dump(include={"resamples", "seed"}),
-        findings=shared_findings,
-        code=code_of("external"),
-    shell:
-        "python workflow/scripts/external.py --predictions {input.predictions:q} --splits {params.splits:q}"
-        " --seeds {params.seeds:q}"
-        " --method {wildcards.method:q} --dataset {wildcards.dataset:q} --ratio {wildcards.ratio:q}"
-        " --resamples {params.bootstrap[resamples]:q} --bootstrap-seed {params.bootstrap[seed]:q}"
-        " --other {wildcards.other:q} --external {input.external:q} --trained-there {input.trained_there:q}"
-        " --findings {params.findings:q} --out {output.external:q} &> {log:q}"
-
-
 rule ttest:
     """A method against a baseline: t-test over seeds as in the paper, Welch's, paired bootstrap and DeLong over images."""
     input:
