@@ -243,7 +243,13 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
+<<<<<<< HEAD
       for (const [name, value] of Object.entries(runsOf(behind) ?? { "run.json": "not here" })) list.append(...line(name, value));
+=======
+      // Measures and groups of a cell are of the runs behind its AUC.
+      const runs = provenance.cells[behind.replace(/(measures|subgroups|on_\w+)\.json$/, "auc.json")];
+      for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
+>>>>>>> h/extern
     }
   }
   for (const claim of targets.flatMap((target) => judged.get(target) ?? [])) {

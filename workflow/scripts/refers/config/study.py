@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from refers.config.fields import Text
 from refers.config.publication import Publication
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
+from refers.errors import did_you_mean
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
@@ -216,6 +217,11 @@ class Dataset(Section):
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
+    findings: dict[Text, Annotated[list[str], Some, Unique]] = Field(
+        {},
+        description="Findings by the names that datasets share, each with its classes here, for tables that show `external`. Of"
+        " several classes an image has the finding where it has any, and their highest score counts.",
+    )
     own: bool = Field(
         False,
         description="A dataset beyond the paper's: its `ratios` are columns behind those of study.cells, and it gets figures"
@@ -227,6 +233,16 @@ class Dataset(Section):
     splits: Splits | None = Field(
         None, description="Splits of it instead of study.splits, where it is `own`."
     )
+
+    @model_validator(mode="after")
+    def _check_findings(self) -> Self:
+        for finding, classes in self.findings.items():
+            if absent := [name for name in classes if name not in self.classes]:
+                raise ValueError(
+                    f"findings.{finding}: no class {absent[0]!r}{did_you_mean(absent[0], self.classes)};"
+                    f" classes are {', '.join(self.classes)}"
+                )
+        return self
 
 
 class Subset(Section):
@@ -529,10 +545,14 @@ class Table(Section):
     protocol: Literal["finetune", "probe"] = Field(
         "finetune", description="Fine-tuned encoders (paper), or a linear probe of frozen ones (`probe`)."
     )
-    shows: Literal["auc", "measures", "subgroups"] = Field(
+    shows: Literal["auc", "measures", "subgroups", "external"] = Field(
         "auc",
-        description="AUC; average precision, Brier score, calibration error and sensitivity (`measures`); or AUC by sex, age"
-        " and projection (`subgroups`). The latter two are never compared with the paper.",
+        description="AUC; average precision, Brier score, calibration error and sensitivity (`measures`); AUC by sex, age"
+        " and projection (`subgroups`); or AUC on the test images of another dataset (`external`), for which the fine-tunes of"
+        " its rows and columns keep their classifiers. The latter three are never compared with the paper.",
+    )
+    tested_on: str = Field(
+        "", description="external: the dataset whose test images the classifiers of `columns` predict."
     )
     comparable: bool = Field(
         True,
@@ -587,6 +607,10 @@ class Table(Section):
             raise ValueError(
                 f"shows {self.shows} is of fine-tuned rows alone; leave out reference, per_class, against, independent and"
                 " protocol"
+            )
+        if (self.shows == "external") != bool(self.tested_on) or (self.tested_on and not self.columns):
+            raise ValueError(
+                "shows external, tested_on and columns belong together: whose classifiers are tested on what"
             )
         if self.reference and self.protocol == "probe":
             raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
