@@ -162,6 +162,7 @@ wildcard_constraints:
     source=one_of(CONFIG.sources),
     pool=one_of(STUDY.pools()),
     dataset=one_of(CONFIG.datasets),
+    other=one_of(STUDY.tested_on),
     method=one_of(CONFIG.methods),
     baseline=one_of(CONFIG.methods),
     table=one_of(CONFIG.tables),
@@ -212,7 +213,7 @@ def known_targets(depth):
     names |= {
         kind: list(getattr(CONFIG, f"{kind}s")) for kind in ("source", "dataset", "method", "table", "figure")
     }
-    names |= {"baseline": names["method"], "pool": list(STUDY.pools())}
+    names |= {"baseline": names["method"], "pool": list(STUDY.pools()), "other": STUDY.tested_on}
     for each in workflow.rules:
         if not each.has_wildcards():
             yield each.name
@@ -304,6 +305,9 @@ GPU_ENVIRONMENT = gpu_environment()
 def as_json(settings):
     """Settings as one canonical command-line argument."""
     return json.dumps(to_dict(settings) if isinstance(settings, Section) else settings, sort_keys=True)
+
+
+ABSENT = "_absent"  # in the place of a name: a file that no rule makes
 
 
 def literal(text):
@@ -682,8 +686,15 @@ def methods_where(imported):
 
 @one_line
 def encoder_of_cell(wildcards):
-    """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line."""
+    """The encoder of a fine-tune; a cell outside the study, or one that cannot run, is one line.
+
+    Where only an earlier run's predictions are there, a file that is not, so that Snakemake takes these. It would go on where it
+    has found once that a store cannot be made, and choose `finetune` for one seed and `finetune_kept` for another.
+    """
     AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    cell = Cell(wildcards.dataset, int(wildcards.ratio))
+    if AVAILABILITY.training_status(wildcards.method, cell):
+        return paths.fill(paths.ENCODER, method=ABSENT)
     return encoder_of(wildcards.method)
 
 
@@ -718,10 +729,45 @@ def probe_config(wildcards):
     return as_json(STUDY.probe_settings(wildcards.method, wildcards.dataset, wildcards.ratio))
 
 
-def keep_option(wildcards):
-    """Seed whose classifier a fine-tune keeps, for the class activation maps of a figure."""
-    saves = STUDY.saves_classifier(wildcards.method, wildcards.dataset, wildcards.ratio, wildcards.split)
-    return f"--keep={STUDY.seeds[0]}" if saves else ""
+def keep_option(wildcards, output):
+    """Seeds whose classifiers a fine-tune keeps, where they are among its outputs. Snakemake compares no parameter that is made of
+    outputs with that of an earlier run: a cell that has run stays as it is, whether it kept them or not."""
+    return ["--keep", *STUDY.saved_seeds] if "classifiers" in output.keys() else []
+
+
+@one_line
+def classifiers_of_cell(wildcards):
+    """The kept classifiers of a cell that is tested on another dataset; a cell that cannot run is one line.
+
+    Where they cannot be made and their predictions are there, files that are not, so that Snakemake takes the predictions.
+    """
+    AVAILABILITY.require(wildcards.method, wildcards.dataset, wildcards.ratio)
+    cell = Cell(wildcards.dataset, int(wildcards.ratio))
+    if reason := AVAILABILITY.external_status(wildcards.method, cell, wildcards.other):
+        raise UserError(f"{wildcards.method}/{cell} on {wildcards.other}: {reason}")
+    names = dict(wildcards.items())
+    if AVAILABILITY.predicting_status(wildcards.method, cell, wildcards.other):
+        return paths.fill(paths.CLASSIFIER, split=0, seed=ABSENT, **names)
+    return every_seed(paths.CLASSIFIER, split=0, **names)
+
+
+def of_other(pattern):
+    """Function of wildcards: a file of the other dataset's first split, or of its source."""
+    return lambda wildcards: paths.fill(
+        pattern, dataset=wildcards.other, split=0, source=STUDY.dataset(wildcards.other).source
+    )
+
+
+def predictions_of_other(wildcards):
+    """Predictions of the same method on the other dataset's first split, where that is a cell that can run."""
+    cell = Cell(wildcards.other, int(wildcards.ratio))
+    if cell not in STUDY.cells or not AVAILABILITY.can_run(wildcards.method, cell):
+        return []
+    return every_seed(paths.PREDICTIONS, split=0, method=wildcards.method, **cell._asdict())
+
+
+def shared_findings(wildcards):
+    return as_json(STUDY.shared_findings(wildcards.dataset, wildcards.other))
 
 
 # ---- results
@@ -784,11 +830,16 @@ def cells_of_tables():
 
 def predictions_of_tables():
     """Predictions behind every table. Targets name them, since Snakemake does not miss a lost intermediate file."""
-    return [
+    found = [
         path
         for method, cell, protocol in cells_of_tables()
         for path in predictions_of(method, *cell, protocol)
     ]
+    for table in STUDY.external_tables:
+        names = {"split": 0, "other": STUDY.table(table).tested_on}
+        for method, cell in SPECS.table_measured(table):
+            found += every_seed(paths.EXTERNAL_PREDICTIONS, method=method, **cell._asdict(), **names)
+    return found
 
 
 def finetuned_of_tables():
@@ -822,10 +873,13 @@ def cells_of_table(wildcards):
 
 
 def measured_of_table(wildcards):
-    """Measures or subgroups of the cells of a table that shows them."""
-    pattern = paths.MEASURED.get(STUDY.table(wildcards.table).shows)
+    """Measures, subgroups or external tests of the cells of a table that shows them."""
+    entry = STUDY.table(wildcards.table)
+    pattern = paths.MEASURED.get(entry.shows)
     pairs = SPECS.table_measured(wildcards.table) if pattern else []
-    return [paths.fill(pattern, method=method, **cell._asdict()) for method, cell in pairs]
+    return [
+        paths.fill(pattern, method=method, other=entry.tested_on, **cell._asdict()) for method, cell in pairs
+    ]
 
 
 @one_line

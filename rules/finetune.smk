@@ -39,12 +39,12 @@ rule finetune:
         " --cell {wildcards.method:q} {wildcards.dataset:q} {wildcards.ratio:q} {wildcards.split:q} --out {params.folder:q} &> {log:q}"
 
 
-# Cells in a figure of class activation maps keep a classifier of their first split too. A rule has the same outputs for all wildcards, so this
-# is another rule; threads and resources that are set for `finetune` hold for both (`asked_too`).
+# Cells in a figure of class activation maps or in a table of external tests keep classifiers of their first split too. A rule has
+# the same outputs for all wildcards, so this is another rule; threads and resources that are set for `finetune` hold for both (`asked_too`).
 use rule finetune as finetune_kept with:
     output:
         **rules.finetune.output,
-        classifier=paths.fill(paths.CLASSIFIER, seed=STUDY.seeds[0]),
+        classifiers=[paths.fill(paths.CLASSIFIER, seed=seed) for seed in STUDY.saved_seeds],
     wildcard_constraints:
         method=one_of(STUDY.saved_classifiers["method"]),
         dataset=one_of(STUDY.saved_classifiers["dataset"]),

@@ -47,8 +47,9 @@ class Page:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
 
-    def open(self, path: Path, width: int, height: int, phone: bool = False) -> None:
-        """Load a file at this size of window, on a phone with touch and its own pixels."""
+    def open(self, path: Path, width: int, height: int, phone: bool = False, scheme: str = "light") -> None:
+        """Load a file at this size of window, on a phone with touch and its own pixels, for a reader who prefers light or dark."""
+        self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         size = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone}
         self._send("Emulation.setDeviceMetricsOverride", **size)
         self._send("Emulation.setTouchEmulationEnabled", enabled=phone)

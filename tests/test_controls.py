@@ -346,10 +346,10 @@ def test_every_row_and_cell_of_a_table_comes_once():
     study = study_of({"methods": seeds | {"mine": mine}, "tables": {"table2": {"pretrain_seeds": True}}})
     specs = Specs(Availability(study, AssumeAvailable()))
     for name in study.config.tables:
-        rows, cells = specs.table_rows(name), specs.table_cells(name)
+        rows, cells = specs.study.table_rows(name), specs.table_cells(name)
         assert len(rows) == len(set(rows)), name
         assert len(cells) == len(set(cells)), name
-    assert {"mine", "mine_seed1"} <= set(specs.table_rows("controls"))
+    assert {"mine", "mine_seed1"} <= set(specs.study.table_rows("controls"))
 
 
 def test_a_plan_prices_what_a_study_takes_from_methods_outside_it():

@@ -3,11 +3,14 @@
 import json
 
 import attend
+import figure as script
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from refers.evaluation import localisation
 from refers.evaluation.localisation import Maps
+from refers.files import write_parquet
 from refers.reporting import figures
 from sklearn.metrics import roc_auc_score
 
@@ -89,6 +92,32 @@ def test_a_class_with_one_label_has_no_curve():
     figure = figures.roc_figure(spec, ["Mass", "Hernia"], curves, {"ours": np.array([0.5, np.nan])})
     assert "undefined" in figure.axes[1].texts[0].get_text()
     assert [text.get_text() for text in figure.axes[0].texts] == ["50.0"]
+
+
+def test_a_reliability_curve_has_the_bins_with_images(tmp_path):
+    """Of two runs together: 12 images that score 0.05 or 0.07, 3 of them positive, and 8 that score 0.65, 6 of them positive."""
+    labels = np.array([1] * 3 + [0] * 9 + [1] * 6 + [0] * 2)
+    rows = pd.DataFrame({"split": "test", "image_id": [f"a{row}" for row in range(20)]})
+    rows = rows.assign(**{"patient_id": rows["image_id"], "label:A": labels, "label:B": 0})
+    paths = [tmp_path / f"{seed}.parquet" for seed in (0, 1)]
+    for path, low in zip(paths, (0.05, 0.07), strict=True):
+        scores = np.array([low] * 12 + [0.65] * 8, np.float32)
+        found = rows.assign(**{"score:A": scores, "score:B": scores})
+        write_parquet(path, pd.concat([found, found.assign(split="val")]))
+    methods = [{"id": "ours", "title": "Ours", "status": "", "line": 5}]
+    spec = {"kind": "reliability", "title": "A", "methods": methods, "sources": ["ours", "ours"]}
+    drawn = script.draw(spec | {"measures": {"bins": 10, "specificity": 95}}, paths)
+    panel, other = drawn.axes[:2]
+    (markers,) = panel.collections
+    for points in (markers.get_offsets(), panel.lines[-1].get_xydata()):
+        assert np.asarray(points) == pytest.approx(np.array([[0.06, 0.25], [0.65, 0.75]]))
+    assert np.diff(markers.get_sizes()) < 0, "the more images, the larger"
+    assert panel.lines[-1].get_color() == figures.line_style(5)["color"]
+    assert [text.get_text() for text in panel.texts] == ["15.4"], "the mean of 16 and 14.8"
+    assert "undefined" in other.texts[0].get_text()
+    assert not other.collections
+    assert "1 % of 20 images" in {text.get_text() for text in drawn.legends[0].get_texts()}
+    figures.plt.close(drawn)
 
 
 def test_the_legend_of_roc_curves_takes_an_empty_panel_where_there_is_one():

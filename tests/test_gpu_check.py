@@ -15,7 +15,7 @@ import yaml
 from refers import config, devices
 from refers.config.read import read_files
 from refers.errors import Diverged, UserError
-from refers.planning import gpu_check, gpu_report, step_times
+from refers.planning import gpu_check, gpu_checks, gpu_report, step_times
 from refers.planning.costs import START, CostModel
 from refers.planning.gpu_report import FINETUNING, LOCK, MEMORY, NO_GPU, NO_TIME, OK, PRODUCTS, RESUME, STEP
 from refers.planning.isolation import Failed, OutOfTime, call
@@ -220,6 +220,40 @@ def test_an_absent_gpu_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: False)
     with pytest.raises(UserError, match="no GPU is visible"):
         gpu_check.run(study_of(60, {"device": "cuda"}), {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("resumed", "again", "line"),
+    [
+        (0.02, 0.01, None),
+        (0.02, 0.003, "do not train here"),
+        (0.02, 0.0, "do not train here"),
+        (0.4, 0.4, "too much to judge"),
+    ],
+)
+def test_a_resumed_run_is_held_against_two_unbroken_ones(tmp_path, monkeypatch, resumed, again, line):
+    """Losses of later runs are larger by a share, and so are the updates of plain SGD."""
+    made, shares = gpu_checks.stand_in.pretraining, iter([0.0, resumed, resumed, again])
+
+    def larger(*arguments):
+        task, share = made(*arguments), next(shares)
+        return replace(
+            task, loss=lambda batch: {name: (1 + share) * loss for name, loss in task.loss(batch).items()}
+        )
+
+    monkeypatch.setattr(gpu_checks.stand_in, "pretraining", larger)
+    study = study_of(60)
+    place = gpu_checks.Place("cpu", study.config.text, tmp_path / "bert", study.config.images.size, tmp_path)
+    settings = study.pretrain_settings("refers")
+    optimiser = config.Optimiser(name="sgd", lr=1e-3, text_lr=1e-3, decoder_lr=1e-3)
+    settings = settings.replace(training=settings.training.replace(optimiser=optimiser))
+    if line:
+        with pytest.raises(UserError, match=line):
+            gpu_checks.resume(place, settings)
+        return
+    found = gpu_checks.resume(place, settings)
+    assert found["update_difference"] == pytest.approx(resumed, rel=0.1)
+    assert found["spread"] == pytest.approx(again, rel=0.1)
 
 
 # ---- the target

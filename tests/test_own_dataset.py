@@ -81,7 +81,11 @@ def test_the_entries_of_the_guide_are_columns_figures_and_a_table_by_class(wrist
     assert study.cells[: len(plain.cells)] == plain.cells
     assert [str(cell) for cell in study.cells[len(plain.cells) :]] == ["wrists/1", "wrists/10", "wrists/100"]
     assert study.splits("wrists") == [0, 1]
-    assert {"roc_wrists", "ratios_wrists"} == study.config.figures.keys() - plain.config.figures.keys()
+    assert {
+        "roc_wrists",
+        "reliability_wrists",
+        "ratios_wrists",
+    } == study.config.figures.keys() - plain.config.figures.keys()
     assert study.config.tables.keys() - plain.config.tables.keys() == {"classes_wrists"}
     specs = Specs(Availability(study, AssumeAvailable()))
     assert [column["class"] for column in specs.table("classes_wrists")["columns"]][:2] == [

@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shlex
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -20,7 +22,7 @@ TABLE = f"""<figure class="table" id="table1"><figcaption>A &lt;table&gt;</figca
 <table><thead><tr><th scope="col">Method</th><th scope="col">NIH 1%</th></tr></thead>
 <tbody>
 <tr><th scope="row">Ours</th><td data-row="refers" data-column="nih/1" data-mean="60.5" data-printed="60.5" data-target="{TARGET}">60.5</td></tr>
-<tr><th scope="row">Other</th><td data-mean="70.25">70.3</td></tr>
+<tr><th scope="row">Other</th><td data-mean="70.25"><strong>70.3</strong></td></tr>
 <tr><th scope="row">Absent</th><td>not run</td></tr>
 </tbody><tfoot>
 <tr><th scope="row">p-value</th><td data-row="p_value" data-column="nih/1" data-printed="0.040" data-target="{TEST}">0.040</td></tr>
@@ -45,6 +47,7 @@ RECORD = {
     "commit": "c" * 40,
     "device": "cpu",
     "wall_seconds": 2.0,
+    "threads": 4,
     "versions": {"torch": "2.9"},
 }
 
@@ -117,16 +120,40 @@ def test_text_cannot_become_script():
 
 
 def test_facts_name_every_seed_and_average_the_time():
-    other = RECORD | {"seed": 1, "wall_seconds": 4.0, "device": "gpu"}
+    other = RECORD | {"seed": 1, "wall_seconds": 4.0, "device": "gpu", "threads": 2}
     other["history"] = [other | {"library_sha256": "d" * 64}, other]  # it was stopped once
     facts = facts_of_runs([RECORD, other])
     assert facts["seeds"] == "0, 1"
     assert facts["time"] == "3.0 s per seed"
     assert facts["device"] == "cpu, gpu"
+    assert facts["threads"] == "4, 2"
     assert facts["commit"] == "c" * 40
     assert facts["library"] == f"{'b' * 12}, {'d' * 12}"
     assert facts["run in"] == "3 processes"
     assert "run in" not in facts_of_runs([RECORD])
+
+
+# Of every element with text of its own, its name and the contrast of this with its ground (WCAG 2.2, 1.4.3).
+CONTRASTS = """(() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const seen = new Map();
+    const luminance = (colours) => {
+        if (seen.has(colours.join())) return seen.get(colours.join());
+        for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((value) =>
+            value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+        seen.set(colours.join(), 0.2126 * r + 0.7152 * g + 0.0722 * b);
+        return seen.get(colours.join());
+    };
+    const grounds = (element) => element ? [...grounds(element.parentElement), getComputedStyle(element).backgroundColor] : [];
+    const shown = (element) => element.checkVisibility()
+        && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+    return [...document.querySelectorAll("body *")].filter(shown).map((element) => {
+        const ground = grounds(element);
+        const [low, high] = [luminance(ground), luminance([...ground, getComputedStyle(element).color])].sort((a, b) => a - b);
+        return [element.localName, (high + 0.05) / (low + 0.05)];
+    });
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +195,7 @@ def test_a_click_on_a_number_says_where_it_comes_from(tab, tmp_path):
         "c" * 40,
         "3.0 s per seed",
         "Ours, NIH 1%: 60.5",
-        "-R finetune finetune_kept",
+        "-R finetune finetune_kept --set-threads finetune=4",
         "a" * 12,
     ):
         assert piece in shown
@@ -202,30 +229,32 @@ def test_the_head_says_what_was_run():
     assert 'href="#runs"' in shown
 
 
+def choose(tab, name, value, event):
+    tab.run(f"""(each => {{ each.value = each.checked = {json.dumps(value)}; each.dispatchEvent(new Event({event!r})); }})
+        (document.getElementById({name!r}))""")
+
+
+# How strong the colour of each number is.
+SHARES = "[...document.querySelectorAll('td.hot')].map(each => each.style.getPropertyValue('--share'))"
+
+
 @pytest.mark.tool(*BROWSERS)
 def test_rows_and_numbers_are_shown_as_asked(tab, tmp_path):
     (tmp_path / "page.html").write_text(page())
     tab.open(tmp_path / "page.html", 1280, 900)
-
-    def choose(name, value, event):
-        tab.run(f"""(each => {{ each.value = each.checked = {json.dumps(value)}; each.dispatchEvent(new Event({event!r})); }})
-            (document.getElementById({name!r}))""")
-
     texts = "[...document.querySelectorAll('#table1 tbody td')].filter(each => !each.parentNode.hidden).map(each => each.innerText)"
     assert tab.run(texts) == ["60.5", "70.3", "not run"]
-    choose("shown", "best", "change")
-    assert tab.run(texts) == ["-9.8", "0.0", "not run"]
-    choose("shown", "", "change")
-    choose("rows", "oth", "input")
+    choose(tab, "shown", "best", "change")
+    assert tab.run(texts) == ["\u22129.8", "0.0", "not run"]
+    choose(tab, "shown", "", "change")
+    choose(tab, "rows", "oth", "input")
     assert tab.run(texts) == ["70.3"]
-    choose("rows", "", "input")
-    choose("columns", "vbd", "input")
+    choose(tab, "rows", "", "input")
+    choose(tab, "columns", "vbd", "input")
     assert tab.run("document.querySelector('#table1 thead th:nth-child(2)').hidden")
-    choose("columns", "", "input")
-    choose("heat", True, "change")
-    assert tab.run(
-        "document.querySelector('#table1 tbody tr:nth-child(2) td').style.background.includes('45%')"
-    )
+    choose(tab, "columns", "", "input")
+    choose(tab, "heat", True, "change")
+    assert tab.run(SHARES) == ["0%", "45%"]
 
 
 @pytest.mark.tool(*BROWSERS)
@@ -238,9 +267,43 @@ def test_a_table_by_class_is_filtered_by_its_columns_and_keeps_its_counts(tab, t
     tab.open(tmp_path / "page.html", 1280, 900)
     heads = "[...document.querySelectorAll('#extended1 th[scope=col]')].filter(each => !each.hidden).map(each => each.innerText)"
     for text, shown in (("oth", ["Other"]), ("", ["Ours", "Other"])):
-        tab.run(f"""(each => {{ each.value = {text!r}; each.dispatchEvent(new Event('input')); }})
-            (document.getElementById('rows'))""")
+        choose(tab, "rows", text, "input")
         assert tab.run(heads) == ["NIH 1%", "n+", *shown]
+
+
+@pytest.mark.tool(*BROWSERS)
+def test_of_errors_the_lowest_is_the_best(tab, tmp_path):
+    errors = """<figure class="table" id="measures"><figcaption>Measures</figcaption><details open><table>
+<thead><tr><th scope="col">NIH 1%</th><th scope="col">Ours</th><th scope="col">Other</th><th scope="col">Third</th></tr></thead>
+<tbody><tr><th scope="row">Brier</th><td data-mean="8"><strong>8.0</strong></td><td data-mean="10">10.0</td><td data-mean="12">12.0</td></tr>
+<tr><th scope="row">Gap</th><td data-mean="1">1.0</td><td data-mean="3">3.0</td></tr></tbody>
+</table></details></figure>"""
+    (tmp_path / "page.html").write_text(page(tables=[errors]))
+    tab.open(tmp_path / "page.html", 1280, 900)
+    choose(tab, "heat", True, "change")
+    assert tab.run(SHARES)[:3] == ["45%", "23%", "0%"]
+    choose(tab, "shown", "best", "change")
+    texts = tab.run("[...document.querySelectorAll('#measures td')].map(each => each.innerText)")
+    assert texts == ["0.0", "+2.0", "+4.0", "", ""], "no gap is called the best"
+
+
+@pytest.mark.tool(*BROWSERS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(tab, tmp_path, scheme):
+    claims = [
+        CLAIM | {"ours": kind, "targets": TARGET} for kind in ("holds", "does not hold", "within noise")
+    ]
+    runs = [run_row({"method": "refers"}, RECORD)]
+    table = TABLE.replace("70.3</strong>", '70.3</strong> <span class="paper">(76.7)</span>')
+    text = page(claims=claims, runs=runs, summary={"cells": "2"}, tables=[table])
+    (tmp_path / "page.html").write_text(text)
+    tab.open(tmp_path / "page.html", 1280, 900, scheme=scheme)
+    choose(tab, "heat", True, "change")
+    tab.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    tab.click("td[data-target]", 0)
+    found = tab.run(CONTRASTS)
+    assert {"td", "th", "span", "strong", "dt", "dd", "a", "button", "pre"} <= {name for name, _ in found}
+    assert not [each for each in found if each[1] < 4.5]
 
 
 @pytest.mark.tool(*BROWSERS)
@@ -348,10 +411,45 @@ def test_the_demos_page_knows_the_runs_behind_every_number(demo):
 
 
 @pytest.mark.tool(*BROWSERS)
-@pytest.mark.parametrize(("width", "height", "phone"), [(1280, 900, False), (390, 844, True)])
-def test_the_demos_page_shows_every_figure_and_fits(demo, tab, width, height, phone):
-    tab.open(demo / "results/index.html", width, height, phone)
+def test_the_command_of_a_number_makes_it_again(demo, tab, snakemake, copy_project, tmp_path):
+    """In a copy, which shares with the demo what a fine-tune reads."""
+    tab.open(demo / "results/index.html", 1280, 900)
+    cell = "build/demo/results/cells/refers/nih/1pct/auc.json"
+    tab.run(f"document.querySelector('td[data-target={json.dumps(cell)}]').click()")
+    command = tab.run("document.querySelector('dialog[open] pre').innerText")
+    folder = copy_project(tmp_path / "copy")
+    shutil.copytree(demo / "results", folder / "build/demo/results")
+    for name in ("data", "interim", "store"):
+        (folder / "build/demo" / name).symlink_to(demo / name)
+    predictions = "runs/refers/nih/1pct/split0/seed{}/predictions.parquet"
+    files = [folder / "build/demo/results" / predictions.format(seed) for seed in (0, 1, 2)]
+    before = [path.stat().st_mtime_ns for path in files]
+    program, *arguments = shlex.split(command)
+    assert program == "snakemake"
+    done = snakemake(*arguments, folder=folder)
+    assert done.code == 0, done.output
+    assert done.jobs == {"finetune": 1, "cell": 1, "total": 2}
+    for path, old in zip(files, before, strict=True):
+        assert path.stat().st_mtime_ns > old
+        first = demo / path.relative_to(folder / "build/demo")
+        assert path.read_bytes() == first.read_bytes()
+    assert "predictions identical to the previous run" in done.output
+    mean = json.loads((demo / "results/cells/refers/nih/1pct/auc.json").read_text())["test"]["mean"]
+    assert f"refers nih 1 %: AUC {100 * mean:.1f}" in done.output
+
+
+@pytest.mark.tool(*BROWSERS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "phone"), [(1400, False), (1280, False), (390, True)])
+def test_the_demos_page_shows_every_figure_and_fits(demo, tab, width, phone, scheme):
+    tab.open(demo / "results/index.html", width, 900, phone, scheme)
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    columns = "[...document.querySelectorAll('#table1 thead tr:last-child th')].map(each => each.getBoundingClientRect().right)"
+    edges = tab.run(columns)
+    assert len(edges) == 1 + 9
+    assert phone or max(edges) <= width
+    choose(tab, "heat", True, "change")
+    assert min(contrast for _, contrast in tab.run(CONTRASTS)) >= 4.5
     loaded = """Promise.all([...document.images].map(each => {
         each.loading = "eager";
         return each.decode().then(() => each.naturalWidth > 100);

@@ -70,14 +70,14 @@ def steps_of(values, **speed):
 UNPLANNED = {"tables", "figures", "cells", "rule_graph"}
 
 
-@pytest.fixture(scope="module", params=["", "demo"])
+@pytest.fixture(scope="module", params=["", "demo", "external"])
 def dry_run(request, snakemake, downloads, tmp_path_factory):
     """(study, jobs that Snakemake would run for every table, figure and cell of it), with all downloads and no result."""
     folder = tmp_path_factory.mktemp("planned")
     paths = {name: f"{folder}/{name}" for name in ("results", "store", "interim", "logs", "benchmarks")}
     files = [ROOT / f"config/{name}.yaml" for name in filter(None, ["config", request.param])]
     # the demo names no checkpoint and no BERT
-    options = downloads[:2] if request.param else downloads
+    options = downloads[:2] if request.param == "demo" else downloads
     options = [*options, f"pathvars={{{', '.join(f'{name}: {path}' for name, path in paths.items())}}}"]
     options += ["--configfile", *files[1:]] if files[1:] else []
     found = snakemake("-n", "tables", "figures", "cells", "--cores", 8, "--verbose", *options)

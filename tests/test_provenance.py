@@ -134,7 +134,8 @@ def test_an_untouched_cell_is_as_recorded(tree):
     assert '"lr": 0.003' in text
     commands = text.split("## Commands")[1]
     target = "results/cells/refers/shenzhen/100pct/auc.json"
-    assert f"{target} --cores 8 -R finetune" in commands
+    assert f"{target} --cores 8 -R finetune --set-threads finetune=1 " in commands
+    assert f"{target} --cores 8 -R pretrain --set-threads pretrain=1 finetune=1 " in commands
     assert commands.index("workflow/scripts/pretrain.py") < commands.index("workflow/scripts/finetune.py")
 
 

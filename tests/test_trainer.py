@@ -162,6 +162,30 @@ def test_precision_backends(tmp_path):
     assert all(tensor.dtype == torch.float32 for tensor in task.keep.state_dict().values())
 
 
+def test_steps_that_loss_scaling_skips_leave_no_trace():
+    def trained(build):
+        torch.manual_seed(0)
+        layer, scaler = nn.Linear(8, 8), torch.amp.GradScaler("cpu")
+        optimiser = build(layer)
+        for step in range(6):
+            scaler.scale(layer(torch.randn(4, 8)).square().mean()).backward()
+            if step in (0, 3):
+                layer.weight.grad[0, 0] = math.inf
+            # what an allocator hands out again is not zero
+            junk = [torch.full((8, 8), math.nan) for _ in range(64)]
+            del junk
+            scaler.step(optimiser)
+            scaler.update()
+            optimiser.zero_grad()
+        return layer.weight.detach()
+
+    own = config.Optimiser(name="sgd", lr=0.1, weight_decay=0.0)
+    plain = trained(
+        lambda layer: torch.optim.SGD(layer.parameters(), lr=0.1, momentum=own.momentum, fused=False)
+    )
+    assert torch.equal(trained(lambda layer: optim.build(layer, own, {})), plain)
+
+
 def test_lookahead_moves_slow_weights_every_k_steps():
     weight = nn.Parameter(torch.zeros(2))
     lookahead = optim.Lookahead(torch.optim.SGD([weight], lr=1.0), every=2, alpha=0.5)

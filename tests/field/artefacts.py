@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from helpers import make_mimic, write_text
+from made_measures import measures_of
 from refers.claims.claims import read_verdicts
 from refers.data.adapters import adapter
 from refers.data.index import read_index
@@ -20,7 +21,7 @@ from refers.data.source_check import Download, check_reports
 from refers.data.splits import read_split
 from refers.data.store import INDEX_DIGEST, open_store
 from refers.errors import UserError
-from refers.evaluation.cell_file import odd_input, read_cell, read_test
+from refers.evaluation.cell_file import odd_input, read_cell, read_measured, read_test
 from refers.evaluation.localisation import Maps, read_maps, write_maps
 from refers.evaluation.predictions import read_runs, read_seeds
 from refers.files import file_digest, read_object, write_parquet
@@ -442,7 +443,14 @@ def outcome(content: dict) -> None:
     assert content
 
 
+def measures_with(**brier) -> dict:
+    found = measures_of("refers", 0.5, 0.1, 0.2, 0.6)
+    return found | {"measures": found["measures"] | {"brier": found["measures"]["brier"] | brier}}
+
+
 FILES = [
+    Case("measures.json", json_file("measures.json", measures_with()), lambda path: read_measured(path, "measures"), outcome),
+    Case("measures.json with an empty interval", json_file("measures.json", measures_with(interval=[])), lambda path: read_measured(path, "measures"), refused("measures.json", "interval", "measures.py")),
     Case("auc.json", json_file("auc.json", AUC), read_cell, outcome),
     *(
         Case(f"auc.json {name}", json_file("auc.json", content), read_cell, refused("auc.json", "cell.py", *words))

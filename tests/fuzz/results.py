@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import made_measures as measured
 import made_tables
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from refers.data.index import read_index
 from refers.data.mimic_studies import MimicStudies
 from refers.data.splits import read_split, read_subset
 from refers.data.store import INDEX_DIGEST
-from refers.evaluation.cell_file import read_cell
+from refers.evaluation.cell_file import read_cell, read_measured
 from refers.evaluation.localisation import read_maps, read_overlap
 from refers.evaluation.predictions import read_runs, read_seeds
 from refers.evaluation.probe import open_features
@@ -196,6 +197,24 @@ def _table(file: Path) -> str:
     return to_markdown(made_tables.table_of([read_cell(file), made_tables.C2L], tests=[]))
 
 
+def _measures(file: Path) -> str:
+    return to_markdown(measured.table_of(measured.of_measures(), [read_measured(file, "measures")]))
+
+
+def _subgroups(file: Path) -> str:
+    columns = measured.of_groups("sex", "female", "male", "gap")
+    return to_markdown(measured.table_of(columns, [read_measured(file, "subgroups")]))
+
+
+MEASURES = json.dumps(measured.measures_of("refers", 0.5, 0.1, 0.2, 0.6), indent=1)
+GAP = {"largest": "male", "smallest": "female", "difference": 0.05, "undefined": None}
+GAP |= {"interval": [-0.01, 0.11], "undefined_resamples": 0}
+SEX = {
+    "unknown": 7,
+    "classes": ["Mass"],
+    "groups": {"female": measured.group(0.7), "male": measured.group(0.75)},
+}
+SUBGROUPS = json.dumps(measured.groups_of("refers", sex=SEX | {"gap": GAP}), indent=1)
 CLAIMS = csv_text(CLAIM, [{name: f"{name} {row}" for name in CLAIM} for row in range(3)])
 GRAPH = "rule,stage,needs\na,data,\nb,data,a\nc,report,a b\n"
 
@@ -222,6 +241,8 @@ RESULTS = (
     Reader("claims.csv", _written("claims.csv", CLAIMS), read_verdicts, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("rules.csv", _written("rules.csv", GRAPH), read_graph, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("auc.json", _written("auc.json", AUC), _table, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("measures.json", _written("measures.json", MEASURES), _measures, BYTES | WHOLE | JSON, contents=ANY_TEXT),
+    Reader("subgroups.json", _written("subgroups.json", SUBGROUPS), _subgroups, BYTES | WHOLE | JSON, contents=ANY_TEXT),
     Reader("metrics.jsonl", _written("metrics.jsonl", METRICS), read_metrics, BYTES | WHOLE | LINES, contents=ANY_TEXT),
     Reader("table as CSV", _written("table1.csv", to_csv(made_tables.table_of([made_tables.REFERS, made_tables.C2L]))), read_csv, BYTES | WHOLE | TABLE, contents=ANY_TEXT),
     Reader("iou.csv", _written("iou.csv", OVERLAP), read_overlap, BYTES | WHOLE | TABLE, contents=ANY_TEXT),

@@ -37,13 +37,17 @@ const grids = [...document.querySelectorAll("figure.table:not(.claims, .runs) ta
   const rows = [...table.tBodies, ...(table.tFoot ? [table.tFoot] : [])].flatMap((part) => [...part.rows]);
   return { table, heads, groups, rows, byLine: Boolean(table.closest("details")) };
 });
-const numbers = [...document.querySelectorAll("figure.table:not(.claims, .runs) td[data-mean]")].filter((cell) => !/^(p_value|paired|delong|difference)/.test(cell.dataset.row ?? ""));
-for (const cell of numbers) cell.plain = cell.innerHTML;
-// Numbers of one column of the study: of a column, or of a line where methods are columns.
-const rivals = (cell) => {
-  const number = grids.findIndex(({ table }) => table.contains(cell));
-  return `${number} ${grids[number].byLine ? cell.parentNode.rowIndex : cell.cellIndex}`;
-};
+// Numbers of one column of the study: of a column, or of a line where methods are columns. A bold one is the best.
+const rivals = grids.flatMap(({ table, byLine }) => {
+  const found = new Map();
+  for (const cell of table.querySelectorAll("td[data-mean]")) {
+    if (/^(p_value|paired|delong|difference)/.test(cell.dataset.row)) continue;
+    const place = byLine ? cell.parentNode : cell.cellIndex;
+    const number = { cell, mean: Number(cell.dataset.mean), plain: cell.innerHTML, best: cell.querySelector("strong") };
+    found.set(place, [...(found.get(place) ?? []), number]);
+  }
+  return [...found.values()];
+});
 const control = (name) => document.getElementById(name);
 const has = (text, wanted) => !wanted || text.toLowerCase().includes(wanted);
 
@@ -68,35 +72,35 @@ function filter() {
       [...row.cells].forEach((cell, place) => { cell.hidden = !shown[place]; });
       row.hidden = !byLine && row.parentNode !== table.tFoot && !has(row.cells[0].textContent, methods);
     }
-    if (byLine) table.hidden = !has(heads[0].textContent, columns);
+    if (byLine) table.parentNode.hidden = !has(heads[0].textContent, columns);
   }
 }
 
+const signed = new Intl.NumberFormat("en", { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 // Our number, or how far it is from the paper's or from the best of its column.
 function show() {
   const kind = control("shown").value;
-  const best = new Map();
-  for (const cell of numbers) best.set(rivals(cell), Math.max(best.get(rivals(cell)) ?? -Infinity, cell.dataset.mean));
-  for (const cell of numbers) {
-    const other = kind === "paper" ? cell.dataset.reported : kind === "best" ? best.get(rivals(cell)) : undefined;
-    if (!kind) cell.innerHTML = cell.plain;
-    else cell.textContent = other === undefined ? "" : (cell.dataset.mean - other).toLocaleString("en", { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  for (const numbers of rivals) {
+    const best = numbers.find((number) => number.best)?.mean;
+    for (const { cell, mean, plain } of numbers) {
+      const other = kind === "paper" ? cell.dataset.reported : best;
+      if (!kind) cell.innerHTML = plain;
+      else cell.textContent = other === undefined ? "" : signed.format(mean - other).replace("-", "\u2212");
+    }
   }
 }
 
-// Light for the lowest number of a column, dark for the highest.
+// The stronger, the better: the highest number of a column, or the lowest of errors, as the bold one tells.
 function colour() {
-  const on = control("heat").checked;
-  const columns = new Map();
-  for (const cell of numbers) {
-    columns.set(rivals(cell), [...(columns.get(rivals(cell)) ?? []), cell]);
-  }
-  for (const cells of columns.values()) {
-    const means = cells.map((cell) => Number(cell.dataset.mean));
+  for (const numbers of rivals) {
+    const means = numbers.map((number) => number.mean);
     const [low, high] = [Math.min(...means), Math.max(...means)];
-    for (const cell of cells) {
-      const share = high > low ? (cell.dataset.mean - low) / (high - low) : 0;
-      cell.style.background = on ? `color-mix(in srgb, var(--ours) ${Math.round(45 * share)}%, transparent)` : "";
+    const best = numbers.find((number) => number.best)?.mean ?? high;
+    const worst = best - low < high - best ? high : low;
+    for (const { cell, mean } of numbers) {
+      cell.classList.toggle("hot", control("heat").checked);
+      const share = best === worst ? 0 : Math.min(1, (mean - worst) / (best - worst));
+      cell.style.setProperty("--share", `${Math.round(45 * share)}%`);
     }
   }
 }
@@ -153,6 +157,8 @@ for (const picture of document.querySelectorAll(".pictures img")) {
   });
 }
 
+enlarged.addEventListener("click", () => enlarged.close());
+
 // ---- claims and the cells that they judge
 const judged = new Map();
 for (const claim of document.querySelectorAll("tr[data-targets]"))
@@ -208,9 +214,15 @@ const facts = [
   ["status", (number) => number.status !== "ok" && number.status],
 ];
 
-// The command that trains what is behind a target again; a t-test is computed from what is there.
+// Facts of the runs behind a target. Measures and groups of a cell are of those behind its AUC.
+const runsOf = (target) => provenance.cells[target.replace(/(measures|subgroups)\.json$/, "auc.json")];
+
+// The command that trains what is behind a target again, in as many threads, on which the last bits depend on a CPU; a t-test
+// is computed from what is there.
 function again(target) {
-  const rules = /\/cells\//.test(target) ? " -R finetune finetune_kept" : /\/probes\//.test(target) ? " -R probe" : "";
+  const threads = runsOf(target)?.threads;
+  const inThreads = /^\d+$/.test(threads) ? ` --set-threads finetune=${threads}` : "";
+  const rules = /\/cells\//.test(target) ? ` -R finetune finetune_kept${inThreads}` : /\/probes\//.test(target) ? " -R probe" : "";
   return provenance.command.replace("TARGET", () => quoted(target)) + rules;
 }
 
@@ -231,9 +243,13 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
+<<<<<<< HEAD
+      for (const [name, value] of Object.entries(runsOf(behind) ?? { "run.json": "not here" })) list.append(...line(name, value));
+=======
       // Measures and groups of a cell are of the runs behind its AUC.
-      const runs = provenance.cells[behind.replace(/(measures|subgroups)\.json$/, "auc.json")];
+      const runs = provenance.cells[behind.replace(/(measures|subgroups|on_\w+)\.json$/, "auc.json")];
       for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
+>>>>>>> h/extern
     }
   }
   for (const claim of targets.flatMap((target) => judged.get(target) ?? [])) {
@@ -249,7 +265,5 @@ function open(cell) {
   dialog.showModal();
 }
 for (const cell of document.querySelectorAll("td[data-target]")) act(cell, open);
-for (const each of [dialog, enlarged]) {
-  each.querySelector("button").addEventListener("click", () => each.close());
-  each.addEventListener("click", (event) => event.target === each && each.close());
-}
+dialog.querySelector("button").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

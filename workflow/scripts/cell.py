@@ -8,17 +8,16 @@ patients, so that differences between two methods' files are paired. Does not ne
 import argparse
 from pathlib import Path
 
-from refers.arguments import Arguments, add_runs_of_cell
+from refers.arguments import Arguments
+from refers.cells import runs
 from refers.errors import run
-from refers.evaluation.predictions import read_runs
-from refers.evaluation.statistics import Bootstrap, resample_columns, summarise
+from refers.evaluation.statistics import resample_columns, summarise
 from refers.files import atomic_path, file_digest, write_json
-from refers.provenance.ties import cell_facts
 
 
 def parse_args() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
-    add_runs_of_cell(parser)
+    runs.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="auc.json; resamples.parquet goes beside it")
     return parser.parse_args()
 
@@ -28,13 +27,13 @@ def main() -> None:
     import pyarrow.parquet
 
     args = parse_args()
-    found = read_runs(args.predictions, args.splits, args.seeds)
-    classes, tests = found[0].classes, [each.test for each in found]
-    bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
-    resamples = bootstrap.resample(tests)
-    test = summarise(tests, classes, resamples)
-    content = cell_facts(args, classes)
-    content |= {"test": test, "validation": summarise([each.val for each in found], classes)}
+    found = runs.read(args)
+    classes, resamples = found.classes, found.bootstrap.resample(found.tests)
+    test = summarise(found.tests, classes, resamples)
+    content = found.facts | {
+        "test": test,
+        "validation": summarise([each.val for each in found.splits], classes),
+    }
     beside = args.out.with_name("resamples.parquet")
     with atomic_path(beside) as path:
         pyarrow.parquet.write_table(
@@ -45,14 +44,9 @@ def main() -> None:
     error = test["se"]["total"]
     mean += "" if error is None else f", standard error {100 * error:.2f}"
     missing = f"; undefined: {', '.join(test['undefined'])}" if test["undefined"] else ""
-    runs = (
-        f"{len(found)} splits of {len(set(args.seeds))} seeds"
-        if len(found) > 1
-        else f"{len(args.seeds)} seeds"
-    )
-    print(
-        f"{args.method} {args.dataset} {args.ratio}%: test AUC {mean}, {test['images']} images, {runs}{missing}"
-    )
+    splits, seeds = len(found.splits), len(set(args.seeds))
+    trained = f"{splits} splits of {seeds} seeds" if splits > 1 else f"{seeds} seeds"
+    print(f"{found.name}: test AUC {mean}, {test['images']} images, {trained}{missing}")
 
 
 if __name__ == "__main__":

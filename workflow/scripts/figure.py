@@ -1,4 +1,4 @@
-"""Draw one figure of the study: rules, AUC against label share (Figure 2), class activation maps (3), ROC, training.
+"""Draw one figure of the study: rules, AUC against label share (Figure 2), class activation maps (3), ROC, calibration, training.
 
 In: by the figure's kind, auc.json, predictions.parquet or metrics.jsonl in the order of the spec's `sources`; maps.npz and
 iou.csv; or rules.csv.
@@ -14,8 +14,10 @@ from refers.arguments import Arguments
 from refers.errors import UserError, run
 from refers.evaluation import localisation
 from refers.evaluation.cell_file import read_cell
+from refers.evaluation.measures import Settings, measure, reliability
 from refers.evaluation.metrics import auc
 from refers.evaluation.predictions import read_seeds
+from refers.measure_names import MEASURES
 from refers.provenance.run_files import read_metrics
 from refers.provenance.ties import check_runs, record_of
 from refers.reporting import figures, rule_graph
@@ -49,17 +51,33 @@ def draw(spec: dict, inputs: list[Path]):
     if spec["kind"] == "curves":
         records = {method: curve(method, path) for method, path in zip(spec["sources"], inputs, strict=True)}
         return figures.curves_figure(spec, records)
-    curves, aucs, classes = {}, {}, []
+    return of_predictions(spec, inputs)
+
+
+def of_predictions(spec: dict, inputs: list[Path]):
+    """ROC curves, or reliability curves: those of the seeds averaged, or of their predictions together."""
+    curves, numbers, classes, images = {}, {}, [], 0
     for method in dict.fromkeys(spec["sources"]):
         files = [path for of, path in zip(spec["sources"], inputs, strict=True) if of == method]
         found = read_seeds(files)
         # A figure shows the first split.
         if seeds := spec.get("seeds"):
             check_runs(files, [0] * len(files), seeds, {"method": method} | spec["cell"])
-        classes = found.classes
-        curves[method] = np.mean([_curves(found.test.labels, scores) for scores in found.test.scores], axis=0)
-        aucs[method] = np.mean([auc(found.test.labels, scores) for scores in found.test.scores], axis=0)
-    return figures.roc_figure(spec, classes, curves, aucs)
+        classes, images = found.classes, len(found.test.labels)
+        labels, runs = found.test.labels, found.test.scores
+        if spec["kind"] == "roc":
+            curves[method] = np.mean([_curves(labels, scores) for scores in runs], axis=0)
+            numbers[method] = np.mean([auc(labels, scores) for scores in runs], axis=0)
+        else:
+            settings, error = Settings(**spec["measures"]), MEASURES.index("calibration_error")
+            columns = zip(np.tile(labels, (len(runs), 1)).T, np.concatenate(runs).T, strict=True)
+            curves[method] = [reliability(*column, settings.bins) for column in columns]
+            numbers[method] = np.mean(
+                [measure(labels, scores, settings)[:, error] for scores in runs], axis=0
+            )
+    if spec["kind"] == "roc":
+        return figures.roc_figure(spec, classes, curves, numbers)
+    return figures.reliability_figure(spec, classes, curves, numbers, images)
 
 
 def curve(method: str, path: Path) -> list[dict]:

@@ -1,7 +1,7 @@
 """Fine-tune one encoder on one split and label ratio of a dataset, seed after seed, and predict validation and test sets (paper §4).
 
 In: encoder.safetensors; split.parquet, the ratio's subset list and images.npy of the dataset.
-Out: predictions.parquet, run.json and metrics.jsonl in a folder seed{n} per seed, and with --keep the classifier of one.
+Out: predictions.parquet, run.json and metrics.jsonl in a folder seed{n} per seed, and with --keep the classifiers of some.
 resume.pt stays there until the last seed is done, so that a killed job repeats none of them.
 """
 
@@ -39,7 +39,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--subset", type=Path, required=True)
     parser.add_argument("--seeds", type=SEED, nargs="+", required=True)
-    parser.add_argument("--keep", type=SEED, help="seed whose classifier is kept, for class activation maps")
+    parser.add_argument(
+        "--keep",
+        type=SEED,
+        nargs="+",
+        default=[],
+        help="seeds whose classifiers are kept, for class activation maps and tests on another dataset",
+    )
     run_record.add_cell_option(parser)
     parser.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cell's runs on this split")
@@ -71,7 +77,7 @@ def main() -> None:
         settings = config.load(config.Finetune, seeded, "finetune")
         folder = args.out / f"seed{seed}"
         splits["train"] = LabelledImages(store, subsets[seed], classes)
-        finetune(settings, args.encoder, splits, inputs, device, folder, seed == args.keep, **cell)
+        finetune(settings, args.encoder, splits, inputs, device, folder, seed in args.keep, **cell)
     for seed in args.seeds:
         clear_resume(args.out / f"seed{seed}")
 

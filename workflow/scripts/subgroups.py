@@ -7,19 +7,17 @@ In: predictions.parquet of every run, and the characteristics of the images of t
 import argparse
 from pathlib import Path
 
-from refers.arguments import Arguments, add_runs_of_cell, whole
+from refers.arguments import Arguments, whole
+from refers.cells import runs
 from refers.errors import UserError, run
-from refers.evaluation.predictions import read_runs
-from refers.evaluation.statistics import Bootstrap
 from refers.evaluation.subgroups import Settings, read_characteristics, summarise_groups
 from refers.files import file_digest, write_json
 from refers.measure_names import CHARACTERISTICS
-from refers.provenance.ties import cell_facts
 
 
 def parse_args() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
-    add_runs_of_cell(parser)
+    runs.add_options(parser)
     parser.add_argument("--characteristics", type=Path, required=True, help="file of characteristics.py")
     parser.add_argument("--names", nargs="+", choices=CHARACTERISTICS, required=True)
     parser.add_argument("--ages", type=whole(1, 120), nargs="*", default=[], help="first year of each band")
@@ -30,22 +28,22 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    found = read_runs(args.predictions, args.splits, args.seeds)
-    classes, tests = found[0].classes, [each.test for each in found]
+    found = runs.read(args)
     values = read_characteristics(args.characteristics, args.names)
     for name, of_image in values.items():
-        if not any(image in of_image for each in tests for image in each.ids):
+        if not any(image in of_image for each in found.tests for image in each.ids):
             raise UserError(
                 f"{args.characteristics}: has no {name} of any test image of {args.predictions[0]}; delete it and rerun characteristics.py"
             )
-    bootstrap = Bootstrap([each.patients for each in tests], args.resamples, args.bootstrap_seed)
     settings = Settings(args.ages, args.patients)
-    content = cell_facts(args, classes)
+    content = found.facts
     content["characteristics_sha256"] = file_digest(args.characteristics)
     content["settings"] = vars(settings)
     content["absent"] = [name for name in args.names if name not in values]
-    content["bootstrap"] = bootstrap.about
-    content["characteristics"] = summarise_groups(tests, classes, values, settings, bootstrap)
+    content["bootstrap"] = found.bootstrap.about
+    content["characteristics"] = summarise_groups(
+        found.tests, found.classes, values, settings, found.bootstrap
+    )
     write_json(args.out, content)
     texts = [
         f"{name} gap {each['gap']['difference']:.4f}"
@@ -53,7 +51,7 @@ def main() -> None:
         else f"{name} gap undefined"
         for name, each in content["characteristics"].items()
     ] + [f"{name} absent" for name in content["absent"]]
-    print(f"{args.method} {args.dataset} {args.ratio}%: {', '.join(texts)}")
+    print(f"{found.name}: {', '.join(texts)}")
 
 
 if __name__ == "__main__":

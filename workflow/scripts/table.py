@@ -15,8 +15,12 @@ In: the table's spec, auc.json files, t-tests (matched by their content) and the
   status                      {method or dataset: "short form: why it has no cells"}
   independent                 {source: {title, citation, differs, numbers, listed}}: publications whose numbers are printed below
                               the methods; numbers are of the same test images, and judged; `listed` takes those of the csv
-  shows                       `auc`; `measures` or `subgroups`, of whose files columns have a `measure`, or `group_of` and `subgroup`
+  shows                       `auc`; `measures`, `subgroups` or `external`, of whose files columns have a `measure`, `group_of` and
+                              `subgroup`, or `test` and `finding`
   without, absent             of subgroups: titles of datasets without any, and {dataset: why it has no file}
+  tested_on, joined, first_split, absent
+                              of external tests: title of the other dataset, {finding: {title of a dataset: its several classes}},
+                              titles of datasets with several splits, and {method/dataset/ratio: why it has no file}
   against                     {id, title, status}: print the difference of each row to this method instead of its AUC
 """
 
@@ -44,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="measures.json or subgroups.json of the same cells",
+        help="measures.json, subgroups.json or on_{other}.json of the same cells",
     )
     parser.add_argument("--ttests", type=Path, nargs="*", default=[])
     parser.add_argument("--reported", type=Path, required=True, help="numbers printed in the paper (csv)")

@@ -3,7 +3,6 @@
 import math
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from refers.errors import UserError
@@ -50,21 +49,3 @@ def _within(value: float, low: float, high: float) -> float:
 
 
 SEED = whole(0, 2**31 - 1)  # as the config's seeds are
-
-
-def add_runs_of_cell(parser: ArgumentParser) -> None:
-    """Options of a script that measures a cell: the predictions of its runs, which cell it is, and the bootstrap."""
-    parser.add_argument("--predictions", type=Path, nargs="+", required=True, help="one file per run")
-    parser.add_argument(
-        "--splits", type=whole(), nargs="+", required=True, help="of each file, split by split"
-    )
-    parser.add_argument(
-        "--seeds", type=SEED, nargs="+", required=True, help="of each file, the same in each split"
-    )
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--ratio", type=whole(1, 100), required=True, help="percent of the training labels")
-    parser.add_argument(
-        "--resamples", type=whole(1, 1_000_000), default=1000, help="bootstrap resamples of the test images"
-    )
-    parser.add_argument("--bootstrap-seed", type=SEED, default=0)

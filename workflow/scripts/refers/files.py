@@ -28,6 +28,8 @@ MAKERS = {
         "measurement": "measures.py",
         "comparison of groups": "subgroups.py",
         "characteristics": "characteristics.py",
+        "external predictions": "predict.py",
+        "external test": "external.py",
     },
     **{"report": "the job that wrote it", "rule graph": "rule_graph.py", "table": "table.py"},
 }

@@ -95,8 +95,8 @@ class Answers:
             for cell in cells
         }
         rows = []
-        for row in self.specs.table_rows(name):
-            for method in self.specs.row_methods(row):
+        for row in self.specs.study.table_rows(name):
+            for method in self.specs.study.row_methods(row):
                 files = {cell: self.cell_file(method, cell) for cell in cells}
                 found = {
                     cell: f"{100 * read_cell(path)['test']['mean']:.1f}" if path.exists() else ""

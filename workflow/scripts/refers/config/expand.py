@@ -59,8 +59,9 @@ def _add_own_datasets(values: dict[str, Any]) -> None:
         ratios, title = next(cell["ratios"] for cell in cells if cell["dataset"] == name), entry["title"]
         lines = {"dataset": name, "methods": list(dict.fromkeys(methods))}
         most = max(ratios)
-        roc = {"title": f"ROC, {title}, {most} % of the labels", "kind": "roc", "ratio": most}
-        values["figures"].setdefault(f"roc_{name}", roc | lines)
+        for kind, word in (("roc", "ROC"), ("reliability", "Calibration")):
+            panels = {"title": f"{word}, {title}, {most} % of the labels", "kind": kind, "ratio": most}
+            values["figures"].setdefault(f"{kind}_{name}", panels | lines)
         if len(ratios) > 1:
             against = {"title": f"{title}: AUC against label ratio", "kind": "ratios"}
             values["figures"].setdefault(f"ratios_{name}", against | lines)

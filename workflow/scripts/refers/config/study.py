@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from refers.config.fields import Text
 from refers.config.publication import Publication
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
+from refers.errors import did_you_mean
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
@@ -216,6 +217,11 @@ class Dataset(Section):
     accept: Annotated[list[Literal["patients", "duplicates"]], Unique] = Field(
         [], description="Leakage to live with: patients, or pictures, that are in several sets."
     )
+    findings: dict[Text, Annotated[list[str], Some, Unique]] = Field(
+        {},
+        description="Findings by the names that datasets share, each with its classes here, for tables that show `external`. Of"
+        " several classes an image has the finding where it has any, and their highest score counts.",
+    )
     own: bool = Field(
         False,
         description="A dataset beyond the paper's: its `ratios` are columns behind those of study.cells, and it gets figures"
@@ -227,6 +233,16 @@ class Dataset(Section):
     splits: Splits | None = Field(
         None, description="Splits of it instead of study.splits, where it is `own`."
     )
+
+    @model_validator(mode="after")
+    def _check_findings(self) -> Self:
+        for finding, classes in self.findings.items():
+            if absent := [name for name in classes if name not in self.classes]:
+                raise ValueError(
+                    f"findings.{finding}: no class {absent[0]!r}{did_you_mean(absent[0], self.classes)};"
+                    f" classes are {', '.join(self.classes)}"
+                )
+        return self
 
 
 class Subset(Section):
@@ -379,7 +395,7 @@ class Grid(Section):
 
 
 class Measures(Section):
-    """Measures beside the AUC, of the tables with `shows: measures`."""
+    """Measures beside the AUC, of the tables with `shows: measures` and the figures with `kind: reliability`."""
 
     bins: int = Field(10, ge=2, le=1000, description="Bins of equal width of the calibration error.")
     specificity: float = Field(
@@ -529,10 +545,14 @@ class Table(Section):
     protocol: Literal["finetune", "probe"] = Field(
         "finetune", description="Fine-tuned encoders (paper), or a linear probe of frozen ones (`probe`)."
     )
-    shows: Literal["auc", "measures", "subgroups"] = Field(
+    shows: Literal["auc", "measures", "subgroups", "external"] = Field(
         "auc",
-        description="AUC; average precision, Brier score, calibration error and sensitivity (`measures`); or AUC by sex, age"
-        " and projection (`subgroups`). The latter two are never compared with the paper.",
+        description="AUC; average precision, Brier score, calibration error and sensitivity (`measures`); AUC by sex, age"
+        " and projection (`subgroups`); or AUC on the test images of another dataset (`external`), for which the fine-tunes of"
+        " its rows and columns keep their classifiers. The latter three are never compared with the paper.",
+    )
+    tested_on: str = Field(
+        "", description="external: the dataset whose test images the classifiers of `columns` predict."
     )
     comparable: bool = Field(
         True,
@@ -588,6 +608,10 @@ class Table(Section):
                 f"shows {self.shows} is of fine-tuned rows alone; leave out reference, per_class, against, independent and"
                 " protocol"
             )
+        if (self.shows == "external") != bool(self.tested_on) or (self.tested_on and not self.columns):
+            raise ValueError(
+                "shows external, tested_on and columns belong together: whose classifiers are tested on what"
+            )
         if self.reference and self.protocol == "probe":
             raise ValueError("a probe runs once, so there are no t-tests; leave out reference and baseline")
         return self
@@ -630,12 +654,12 @@ class Figure(Section):
     """A figure of the study."""
 
     title: Text
-    kind: Literal["rules", "ratios", "roc", "curves", "attention"] = Field(
-        description="The rule graph, AUC against label ratio, one ROC panel per class, training curves of every encoder, or"
-        " class activation maps with radiologists' boxes."
+    kind: Literal["rules", "ratios", "roc", "reliability", "curves", "attention"] = Field(
+        description="The rule graph, AUC against label ratio, one panel per class with ROC or with reliability curves (in"
+        " `measures.bins` bins), training curves of every encoder, or class activation maps with radiologists' boxes."
     )
     dataset: str | None = None
-    ratio: Percent | None = Field(None, description="roc, attention: label ratio in percent.")
+    ratio: Percent | None = Field(None, description="roc, reliability, attention: label ratio in percent.")
     images: Count | None = Field(None, description="attention: findings to draw, at random.")
     threshold: PositiveShare | None = Field(
         None, description="attention: where a map from 0 to 1 becomes a box."
@@ -647,7 +671,7 @@ class Figure(Section):
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         needed = {"ratios": ["dataset", "methods"], "roc": ["dataset", "methods", "ratio"]}
-        needed["attention"] = [*needed["roc"], "images", "threshold"]
+        needed |= {"reliability": needed["roc"], "attention": [*needed["roc"], "images", "threshold"]}
         if missing := [key for key in needed.get(self.kind, []) if getattr(self, key) is None]:
             raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
         return self

@@ -37,15 +37,17 @@ def read_test(path: Path) -> dict[str, Any]:
 
 
 def read_measured(path: Path, shows: str) -> dict[str, Any]:
-    """Content of measures.json or of subgroups.json, which `shows` names without its suffix.
+    """Content of measures.json, subgroups.json or on_{other}.json, by what a table `shows`.
 
     Raises:
         UserError: the file is missing, damaged or something else.
     """
-    kind = {"measures": "measurement", "subgroups": "comparison of groups"}[shows]
-    of_kind = ("measures",) if shows == "measures" else ("characteristics", "absent")
-    found = read_object(path, kind, (*MEASURED, *of_kind))
-    fault_of = _fault_of_measures if shows == "measures" else _fault_of_groups
+    kind, keys, fault_of = {
+        "measures": ("measurement", ("measures",), _fault_of_measures),
+        "subgroups": ("comparison of groups", ("characteristics", "absent"), _fault_of_groups),
+        "external": ("external test", ("other", "findings", "tests"), _fault_of_external),
+    }[shows]
+    found = read_object(path, kind, (*MEASURED, *keys))
     _expect(path, kind, lambda: fault_of(found))
     return found
 
@@ -139,6 +141,18 @@ def _fault_of_groups(found: dict[str, Any]) -> str:
     return _fault_of_settings(found, "patients")
 
 
+def _fault_of_external(found: dict[str, Any]) -> str:
+    if not all(isinstance(each, str) for each in (found["other"], *found["findings"])):
+        return "the other dataset or the findings are not names"
+    for name, test in found["tests"].items():
+        for part in (test["mean"], *test["per_finding"].values()):
+            if not all(type(part[count]) is int for count in ("positives", "negatives")):
+                return f"{name} has no counts of its labels"
+            if fault := _fault_of_numbers(part):
+                return fault
+    return _fault_of_settings(found)
+
+
 def _fault_of_settings(found: dict[str, Any], *names: str) -> str:
     """What is wrong with the settings and the resamples behind some numbers."""
     numbers = [found["settings"][name] for name in names]
@@ -148,10 +162,11 @@ def _fault_of_settings(found: dict[str, Any], *names: str) -> str:
 
 def _fault_of_numbers(part: dict[str, Any]) -> str:
     """What is wrong with the mean, spread, interval and standard error of a measure or of the AUC of a group."""
-    ends = [] if part["interval"] is None else part["interval"]
-    known = ends if part["mean"] is None else [part["mean"], *ends]
+    ends = part["interval"]
+    known = [*([] if part["mean"] is None else [part["mean"]]), *([] if ends is None else ends)]
+    pair = ends is None or len(ends) == 2
     # ends of the interval of a gap may be below zero
-    if len(ends) not in (0, 2) or not all(type(each) in (int, float) and -1 <= each <= 1 for each in known):
+    if not pair or not all(type(each) in (int, float) and -1 <= each <= 1 for each in known):
         return f"{known!r:.60} is not a number in [0, 1] with its interval"
     if type(part["undefined_resamples"]) is not int:
         return "undefined_resamples is not a count"

@@ -9,31 +9,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from refers import config
 from refers.errors import UserError
+from refers.model import classifier
 from refers.model.classifier import Classifier, label_logits
-from refers.model.encoder_file import load_strictly, read_encoder
-from refers.model.encoders import build_encoder
 
 
 def load_classifier(source: Path) -> Classifier:
-    """The classifier at `source`, rebuilt from the settings it carries.
+    """The classifier at `source`, as `refers.model.classifier.load_classifier` reads it.
 
     Raises:
-        UserError: no such file, no classifier of this pipeline, or a classifier that does not read the mean of its tokens.
+        UserError: as that; or a classifier that does not read the mean of its tokens.
     """
-    tensors, settings, about = read_encoder(source)
-    if type(about.get("classes")) is not int:
-        raise UserError(f"{source}: an encoder, not a classifier; delete it and rerun finetune.py --keep")
-    encoder = build_encoder(config.load_model(settings, str(source)))
-    if getattr(encoder.settings, "classifier", "mean") != "mean":
+    model = classifier.load_classifier(source)
+    if getattr(model.settings, "classifier", "mean") != "mean":
         raise UserError(
             f"{source}: this classifier reads the aggregation output alone and has no class activation map; set classifier: mean"
         )
-    logits = len(tensors["head.bias"]) if "head.bias" in tensors else 2
-    model = Classifier(encoder, about["classes"], 0.0, logits)
-    load_strictly(model, tensors, str(source))
-    return model.eval()
+    return model
 
 
 @torch.no_grad()

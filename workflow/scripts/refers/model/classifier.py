@@ -1,9 +1,15 @@
 """A classifier on top of an encoder, its loss and its scores (paper §4, training and testing methodologies)."""
 
+from pathlib import Path
+
 import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from refers import config
+from refers.errors import UserError
+from refers.model.encoder_file import load_strictly, read_encoder
+from refers.model.encoders import build_encoder
 from refers.model.layers import Dropout
 from refers.model.vit import Encoder
 
@@ -20,6 +26,22 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.dropout(self.encoder(images).pooled))
+
+
+def load_classifier(source: Path) -> Classifier:
+    """The classifier at `source`, rebuilt from the settings it carries, for evaluation.
+
+    Raises:
+        UserError: no such file, or no classifier of this pipeline.
+    """
+    tensors, settings, about = read_encoder(source)
+    if type(about.get("classes")) is not int:
+        raise UserError(f"{source}: an encoder, not a classifier; delete it and rerun finetune.py --keep")
+    encoder = build_encoder(config.load_model(settings, str(source)))
+    logits = len(tensors["head.bias"]) if "head.bias" in tensors else 2
+    model = Classifier(encoder, about["classes"], 0.0, logits)
+    load_strictly(model, tensors, str(source))
+    return model.eval()
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:

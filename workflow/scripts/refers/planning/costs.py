@@ -41,6 +41,7 @@ CPU_SECONDS = {
     "probe_cell": (0.6, 8e-5),
     "measures": (0.7, 1.7e-4),
     "subgroups": (0.9, 1.3e-4),
+    "external": (1.2, 1.3e-4),
     "characteristics": (0.7, 1e-5),
     "ttest": (0.6, 1.5e-4),
     "figure": (2, 0),
@@ -52,8 +53,8 @@ UNCOUNTED = "uncounted"
 START = 10  # seconds until a training program begins: torch, the device, the data
 PARALLEL = ("pack_images", "clean_reports", "discover_words")
 TRAINING = ("pilot", "pretrain", "finetune")
-GPU_RULES = (*TRAINING, "attend", "extract_features")
-CELL_RULES = ("cell", "probe_cell", "measures", "subgroups", "ttest")
+GPU_RULES = (*TRAINING, "attend", "extract_features", "predict")
+CELL_RULES = ("cell", "probe_cell", "measures", "subgroups", "external", "ttest")
 # what the entry of a counted step has
 STEP = {"flops", "forward_flops", "parameters", "gpu_bytes", "batch", "encoder_parameters"}
 FLOAT, TOKEN_BYTES, REPORT_BYTES = 4, 2, 500
@@ -189,6 +190,8 @@ class CostModel:
             return self._finetuning(job)
         if job.rule == "extract_features":
             return self._features(job)
+        if job.rule == "predict":
+            return self._predicting(job)
         fixed, each = CPU_SECONDS.get(job.rule, (LIGHT, 0))
         items = self._items(job)
         if job.rule == "pack_images" and self.study.source(job.wildcards["source"]).layout == "vinbigdata":
@@ -237,11 +240,26 @@ class CostModel:
 
     def _features(self, job: Job) -> Cost:
         """A forward pass over every image of a source."""
-        method, images = job.wildcards["method"], self.images(job.wildcards["source"])
+        images = self.images(job.wildcards["source"])
+        step = self._step(finetune_key(self.study, job.wildcards["method"], *self.study.cells[0]))
+        disk = FLOAT * images * step["feature_width"]
+        return self._forward(job, images, self.study.config.probe.features.precision, disk)
+
+    def _predicting(self, job: Job) -> Cost:
+        """A forward pass of every seed's classifier over the test images of another dataset."""
+        other, seeds = job.wildcards["other"], len(self.study.seeds)
+        rows = seeds * self.sizes(other)["test"]
+        classes = (*self.study.dataset(other).classes, *self.study.dataset(job.wildcards["dataset"]).classes)
+        return self._forward(
+            job, rows, self._tuning(job).training.precision, rows * (ROW_BYTES + LABEL_BYTES * len(classes))
+        )
+
+    def _forward(self, job: Job, images: int, precision: str, disk: float) -> Cost:
+        """A forward pass over images."""
+        method = job.wildcards["method"]
         step = self._step(finetune_key(self.study, method, *self.study.cells[0]))
         flops = images * step["forward_flops"] / step["batch"]
-        speed, source = self.speed(method, self.study.config.probe.features.precision)
-        disk = FLOAT * images * step["feature_width"]
+        speed, source = self.speed(method, precision)
         return Cost(
             START + flops / speed,
             source,
@@ -304,6 +322,10 @@ class CostModel:
         """Settings of a fine-tune, the same on every split."""
         return self.study.finetune_settings(*(job.wildcards[name] for name in ("method", "dataset", "ratio")))
 
+    def _kept(self, job: Job) -> int:
+        """How many classifiers a fine-tune keeps."""
+        return len(self.study.saved_seeds) if self.study.saves_classifier(**job.wildcards) else 0
+
     def _finetuning(self, job: Job) -> Cost:
         method, dataset, ratio = (job.wildcards[name] for name in ("method", "dataset", "ratio"))
         training = self._tuning(job).training
@@ -322,7 +344,7 @@ class CostModel:
             seeds * flops,
             self._ram(job),
             self.gpu_bytes(step, key) / 2**20,
-            seeds * rows * self._row_bytes(dataset) + self.study.saves_classifier(**job.wildcards) * encoder,
+            seeds * rows * self._row_bytes(dataset) + self._kept(job) * encoder,
             # a finished seed keeps its best weights only
             WRITING * _state(training.optimiser, encoder, encoder) + (seeds - 1) * encoder,
             self._fast(method, seeds * flops, source),

@@ -87,7 +87,10 @@ def _found(row: dict[str, Any]) -> str:
         losses, updates = row["loss_difference"], row["update_difference"]
         if not losses and not updates:
             return f"all {row['steps']} losses and the weights are those of an unbroken run"
-        return f"losses differ by {losses:.1e} at most, the update of the weights by {updates:.1e} of itself"
+        differ = (
+            f"losses differ by {losses:.1e} at most, the update of the weights by {updates:.1e} of itself"
+        )
+        return differ + (f"; unbroken runs by {row['spread']:.1e}" if "spread" in row else "")
     if row["check"] == MEMORY:
         limit = gib((row["limit_bytes"] or 0) / 2**20)
         why = f"more than the {limit} that were left to it" if limit else "refused by hand"

@@ -146,19 +146,34 @@ class JobGraph:
         needs += [target for each in (method, baseline) for target in self.finetunes(each, cell)]
         return self.add("ttest", paths.TTEST, needs, method=method, baseline=baseline, **cell._asdict())
 
-    def measured(self, shows: str, method: str, cell: Cell) -> str:
-        """The job of a cell's measures or of its subgroups."""
-        needs = self.finetunes(method, cell)
+    def measured(self, shows: str, method: str, cell: Cell, other: str) -> str:
+        """The job of a cell's measures, of its subgroups, or of its test on the other dataset."""
+        needs, place = self.finetunes(method, cell), {"method": method, **cell._asdict()}
         if shows == "subgroups":
             source = self.study.dataset(cell.dataset).source
             needs.append(self.add("characteristics", paths.CHARACTERISTICS, source=source))
-        return self.add(shows, paths.MEASURED[shows], needs, method=method, **cell._asdict())
+        if shows == "external":
+            there = Cell(other, cell.ratio)
+            needs.append(self.predict(method, cell, other))
+            needs += [self.finetune(method, there, 0)] if there in self.study.cells else []
+            place["other"] = other
+        return self.add(shows, paths.MEASURED[shows], needs, **place)
+
+    def predict(self, method: str, cell: Cell, other: str) -> str:
+        """The predictions of another dataset's test images by the classifiers of a cell's first split."""
+        table, index, store = self.split(other, 0)
+        check = self.add("check_split", paths.CHECK, [table, index, store], dataset=other, split=0)
+        output = paths.fill(paths.EXTERNAL_PREDICTIONS, seed=self.study.seeds[0], split=0)
+        needs = [self.finetune(method, cell, 0), table, check, store]
+        return self.add("predict", output, needs, method=method, **cell._asdict(), other=other)
 
     def table(self, name: str) -> str:
         add = self.probe_cell if self.study.table(name).protocol == "probe" else self.cell
         needs = [add(*pair) for pair in self.specs.table_cells(name)]
-        shows = self.study.table(name).shows
-        needs += [self.measured(shows, *pair) for pair in self.specs.table_measured(name)]
+        entry = self.study.table(name)
+        needs += [
+            self.measured(entry.shows, *pair, entry.tested_on) for pair in self.specs.table_measured(name)
+        ]
         needs += [self.ttest(*triple) for triple in self.specs.table_tests(name)]
         return self.add("table", paths.fill(paths.TABLE, form="csv"), needs, table=name)
 

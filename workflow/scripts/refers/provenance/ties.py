@@ -4,7 +4,6 @@ A result that stands alone is read as it is; one whose run.json is beside it mus
 """
 
 import os
-from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,22 +103,6 @@ def check_runs(
     return {
         name: [record.get("inputs", {}).get(name) for record in records]
         for name in ("encoder", "split", "subset")
-    }
-
-
-def cell_facts(runs: Namespace, classes: Sequence[str]) -> dict[str, Any]:
-    """What a file of a cell says of the runs behind it, in the order in which it says so; errors as `check_runs`.
-
-    runs: the options of `refers.arguments.add_runs_of_cell`.
-    """
-    cell = {name: getattr(runs, name) for name in ("method", "dataset", "ratio")}
-    return {
-        **cell,
-        "classes": list(classes),
-        "splits": list(runs.splits),
-        "seeds": list(runs.seeds),
-        "predictions_sha256": [file_digest(path) for path in runs.predictions],
-        "made_from": check_runs(runs.predictions, runs.splits, runs.seeds, cell),
     }
 
 

@@ -6,6 +6,7 @@ inputs of pre-training or the imported checkpoint. Only names, digests, counts a
 
 import json
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -329,12 +330,25 @@ def _settings(title: str, record: dict) -> str:
     return f"## {title}\n\nSHA-256 {record['settings_sha256']}\n\n```json\n{json.dumps(record['settings'], indent=1)}\n```"
 
 
+def _set_threads(records: Mapping[str, Iterable[dict]]) -> str:
+    """Snakemake's option for as many threads as the records of a rule have, on which the last bits depend on a CPU.
+
+    Without a rule whose records have none, or several numbers of them.
+    """
+    found = {rule: {record.get("threads") for record in each if record} for rule, each in records.items()}
+    known = [
+        f"{rule}={next(iter(each))}" for rule, each in found.items() if len(each) == 1 and None not in each
+    ]
+    return " ".join(["", "--set-threads", *known]) if known else ""
+
+
 def _commands(make: str, rules: list[str], runs: dict[Run, dict], encoders: dict[str, dict]) -> str:
     """How to make the cell again with Snakemake, and the commands of its jobs as they were run."""
+    records = {rules[0]: encoders.values(), rules[1]: runs.values()}
     lines = [
         f"{make}    # what is missing or out of date",
-        f"{make} -R {rules[1]}    # its fine-tunes again",
-        f"{make} -R {rules[0]}    # its encoder again, and then its fine-tunes",
+        f"{make} -R {rules[1]}{_set_threads({rules[1]: runs.values()})}    # its fine-tunes again",
+        f"{make} -R {rules[0]}{_set_threads(records)}    # its encoder again, and then its fine-tunes",
     ]
     parts = ["```sh\n" + "\n".join(lines) + "\n```"]
     recorded = [record["command"] for record in encoders.values() if record]

@@ -1,4 +1,4 @@
-"""The figures: rules, AUC against label share (Figure 2), class activation maps (Figure 3), ROC, learning curves.
+"""The figures: rules, AUC against label share (Figure 2), class activation maps (Figure 3), ROC, calibration, learning curves.
 
 Lines differ in colour (Okabe and Ito's palette), dash and marker, so that they can be told apart in grey print and with
 colour blindness. Text in a PDF stays text, in embedded fonts.
@@ -7,7 +7,7 @@ colour blindness. Text in a PDF stays text, in embedded fonts.
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -194,43 +194,110 @@ def roc_figure(
         curves: method id -> (classes, 201).
         aucs: method id -> (classes,), NaN where undefined.
     """
+
+    def draw(panel: Axes, place: int, line: int, method: dict) -> None:
+        sparse: dict[str, Any] = {"markersize": 2.5, "markevery": (4 + 6 * line % 50, 50)}
+        panel.plot(POINTS, curves[method["id"]][place], **style_of(method, line) | sparse)
+
+    axes = ("false-positive rate", "true-positive rate")
+    return _class_figure(spec, classes, axes, draw, "mean AUC (%) in the panels", aucs)
+
+
+def reliability_figure(
+    spec: dict, classes: list[str], points: dict[str, list[dict]], errors: dict[str, np.ndarray], images: int
+) -> Figure:
+    """One panel per class: share of positives against mean score in bins of the score, a line per method.
+
+    The larger a marker, the more images are in its bin; bins without images have none. In a panel are the mean calibration
+    errors in percent in the methods' colours.
+
+    Args:
+        spec: `title`, `methods` [{id, title, line}].
+        classes: titles of the panels.
+        points: method id -> per class the points of all its runs together, as `refers.evaluation.measures.reliability` has them.
+        errors: method id -> (classes,), NaN where undefined.
+        images: number of test images.
+    """
+
+    def area(share: Any) -> Any:
+        return 6 + 60 * share
+
+    def draw(panel: Axes, place: int, line: int, method: dict) -> None:
+        style, found = style_of(method, line), points[method["id"]][place]
+        counts = np.array(found["images"])
+        x, y = (np.array(found[key], float)[counts > 0] for key in ("mean_score", "positive"))
+        unmarked: dict[str, Any] = style | {"marker": None}
+        panel.plot(x, y, **unmarked)
+        sizes = area(counts[counts > 0] / counts.sum())
+        panel.scatter(x, y, sizes, color=style["color"], marker=style["marker"], linewidths=0, clip_on=False)
+
+    ring: dict[str, Any] = {"color": "0.4", "marker": "o", "linestyle": "none"}
+    scale = {
+        f"{100 * share:g} % of {images} images": Line2D([], [], markersize=area(share) ** 0.5, **ring)
+        for share in (0.01, 0.5)
+    }
+    axes = ("mean score in the bin", "share of positives")
+    about = "mean ECE (%) in the panels;\na marker's area: images in the bin"
+    return _class_figure(spec, classes, axes, draw, about, errors, scale)
+
+
+def _class_figure(
+    spec: dict,
+    classes: list[str],
+    axes: tuple[str, str],
+    draw: Callable[[Axes, int, int, dict], None],
+    about: str,
+    numbers: dict[str, np.ndarray],
+    scale: dict[str, Line2D] | None = None,
+) -> Figure:
+    """One square panel per class, from 0 to 1 with its diagonal, and the number of every method in percent in its colour.
+
+    Args:
+        axes: labels of x and y.
+        draw: draws what a method has in a panel: draw(panel, place of the class, line, method).
+        about: what the numbers are.
+        numbers: method id -> (classes,) in [0, 1], NaN where undefined: nothing is drawn there.
+        scale: further entries of the legend.
+    """
     columns = min(COLUMNS, len(classes))
     rows = -(-len(classes) // columns)
     side = PANEL if len(classes) > 1 else 3.2
     beside = 0.0 if len(classes) < rows * columns else 2.0
     size = (side * columns + beside, side * rows + 0.5)
     figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
-    drawn = [(line, method) for line, method in enumerate(spec["methods"]) if method["id"] in curves]
+    drawn = [(line, method) for line, method in enumerate(spec["methods"]) if method["id"] in numbers]
     for place, panel in enumerate(panels.flat):
         if place >= len(classes):
             panel.axis("off")
             continue
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=0.6)
-        for line, method in drawn:
-            style = style_of(method, line) | {"markersize": 2.5, "markevery": (4 + 6 * line % 50, 50)}
-            panel.plot(POINTS, curves[method["id"]][place], **style)
-            value = 100 * aucs[method["id"]][place]
+        values = [numbers[method["id"]][place] for _, method in drawn]
+        for above, ((line, method), value) in enumerate(zip(drawn, values, strict=True), 1):
             if np.isfinite(value):
-                # from the bottom up, in the order of the legend
-                height = 0.03 + 0.075 * (len(drawn) - 1 - drawn.index((line, method)))
-                panel.text(0.98, height, f"{value:.1f}", color=style["color"], fontsize=5.5, ha="right")
-        if all(np.isnan(curve[place]).any() for curve in curves.values()):
+                draw(panel, place, line, method)
+                # in the order of the legend, down to the panel's foot
+                height, colour = 0.03 + 0.075 * (len(drawn) - above), style_of(method, line)["color"]
+                panel.text(0.98, height, f"{100 * value:.1f}", color=colour, fontsize=5.5, ha="right")
+        if not np.isfinite(values).any():
             panel.text(0.5, 0.5, "undefined: one label only", ha="center", fontsize=7)
         panel.set_title(classes[place].replace("_", " "), loc="left")
         panel.set_aspect("equal")
         panel.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         if place % columns == 0:
-            panel.set_ylabel("true-positive rate")
+            panel.set_ylabel(axes[1])
         if place + columns >= len(classes):
-            panel.set_xlabel("false-positive rate")
+            panel.set_xlabel(axes[0])
             panel.tick_params(labelbottom=True)
-    # The first line of a panel is the diagonal.
-    entries = panels[0, 0].lines[1:], [method["title"] for _, method in drawn]
-    about: dict[str, Any] = {"title": "mean AUC (%) in the panels", "title_fontsize": 7}
+    scale = scale or {}
+    entries = (
+        [*(Line2D([], [], **style_of(method, line)) for line, method in drawn), *scale.values()],
+        [*(method["title"] for _, method in drawn), *scale],
+    )
+    head: dict[str, Any] = {"title": about, "title_fontsize": 7}
     if len(classes) < panels.size:
-        panels.flat[len(classes)].legend(*entries, loc="upper left", borderaxespad=0, **about)
+        panels.flat[len(classes)].legend(*entries, loc="upper left", borderaxespad=0, **head)
     else:
-        figure.legend(*entries, loc=BESIDE, **about)
+        figure.legend(*entries, loc=BESIDE, **head)
     figure.suptitle(spec["title"], x=0.01, ha="left")
     return figure
 

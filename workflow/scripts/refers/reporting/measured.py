@@ -1,7 +1,8 @@
-"""Tables of other numbers than a cell's AUC: measures of its predictions, and AUC by group of test images.
+"""Tables of other numbers than a cell's AUC: measures of its predictions, AUC by group of test images, and external tests.
 
-A column has a `measure` (see `refers.evaluation.measures`), or a `group_of` (sex, age or projection) and a `subgroup` or the gap
-between its groups (see `refers.evaluation.subgroups`). Of a row with several methods the one is printed that the table of AUCs
+A column has a `measure` (see `refers.evaluation.measures`), a `group_of` (sex, age or projection) and a `subgroup` or the gap
+between its groups (see `refers.evaluation.subgroups`), or a `test` (external, own or other) and a `finding`, "" for their mean
+(see `refers.cells.external`). Of a row with several methods the one is printed that the table of AUCs
 prints. All numbers but gaps are in percent, and every one has its interval over test images.
 """
 
@@ -25,7 +26,7 @@ def build_measured(spec: dict[str, Any], cells: Results, measured: Results, repo
 
     Args:
         cells: auc.json files, as for `refers.reporting.build_table.build`.
-        measured: `index_results(..., "method")` of measures.json or subgroups.json files.
+        measured: `index_results(..., "method")` of measures.json, subgroups.json or on_{other}.json files.
 
     Raises:
         UserError: the spec lacks a key, a result is malformed, or one is of other predictions than its auc.json.
@@ -44,7 +45,11 @@ class MeasuredBuilder(Builder):
         column, auc = entry.column, entry.target
         path, found = self.measured.get(self._key(entry.method, column), ("", None))
         if not found:
-            reason = self.spec.get("absent", {}).get(column["dataset"], "not run: its file was not given")
+            absent, place = (
+                self.spec.get("absent", {}),
+                f"{entry.method}/{column['dataset']}/{column['ratio']}",
+            )
+            reason = absent.get(place) or absent.get(column["dataset"], "not run: its file was not given")
             self.reasons.setdefault(reason, {})[column["dataset_title"]] = None
             entry.status, entry.target = reason, ""
             return
@@ -55,8 +60,29 @@ class MeasuredBuilder(Builder):
             # its classes, labels and what is undefined are those of the AUC
             super()._fill(entry, cell)
             self._set(entry, found["measures"][column["measure"]], found["bootstrap"])
+        elif "test" in column:
+            self._fill_test(entry, found)
         else:
             self._fill_group(entry, found)
+
+    def _fill_test(self, entry: Entry, found: dict[str, Any]) -> None:
+        finding, test = entry.column["finding"], found["tests"].get(entry.column["test"])
+        if test is None:
+            entry.status, entry.target = "not run: the cell of the other dataset is not available", ""
+            self.reasons.setdefault(entry.status, {})[entry.title] = None
+            return
+        values = test["per_finding"][finding] if finding else test["mean"]
+        entry.positives, entry.negatives = values["positives"], values["negatives"]
+        entry.splits = 1
+        self._set(entry, values, test["bootstrap"])
+        if entry.mean is None and finding:
+            entry.status = entry.note = "undefined: the test set holds one label only"
+        elif entry.mean is None:
+            entry.status = entry.note = "undefined: no finding has both labels in every test set"
+        elif not finding and len(found["findings"]) < len(found["settings"]["findings"]):
+            named = ", ".join(found["findings"])
+            entry.note = f"over {len(found['findings'])} of {len(test['per_finding'])} findings: {named}"
+            entry.status = f"ok: {entry.note}"
 
     def _fill_group(self, entry: Entry, found: dict[str, Any]) -> None:
         name, subgroup = entry.column["group_of"], entry.column["subgroup"]
@@ -98,12 +124,35 @@ class MeasuredBuilder(Builder):
             entry.best = len(found) > 1 and f"{mean:.1f}" == f"{best:.1f}"
 
     def _notes(self) -> list[str]:
-        shown = self._notes_on_groups if self.spec["shows"] == "subgroups" else self._notes_on_measures
+        shown = {
+            "measures": self._notes_on_measures,
+            "subgroups": self._notes_on_groups,
+            "external": self._notes_on_tests,
+        }[self.spec["shows"]]
         found = [entry for entry in self.table.entries.values() if entry.mean is not None]
         notes = shown(next(iter(self.measured.values()))[1]["settings"], found) if found else []
         without = self.spec.get("without", [])
         said = f"Without sex, age and projection in their tables: {', '.join(without)}." if without else ""
         return [*(notes or ["None of our cells is available yet."]), *self._unknown(), *filter(None, [said])]
+
+    def _notes_on_tests(self, settings: dict[str, Any], found: list[Entry]) -> list[str]:
+        there, here = self.spec["tested_on"], found[0].column["dataset_title"]
+        joined = [
+            f"{finding} is {' or '.join(classes)} of {title}: an image has it where it has any, and the highest score counts."
+            for finding, of in self.spec["joined"].items()
+            for title, classes in of.items()
+        ]
+        bold = "; bold: the best of ours" if any(entry.best for entry in found) else ""
+        several = self.spec["first_split"]
+        return [
+            f"Test AUC × 100 of the findings that {here} and {there} both label, averaged over seeds, {INTERVAL}{bold}. n+ and n-:"
+            " positive and negative test labels. Mean: over the findings that have both labels in every test set here.",
+            f"On {there}: the {here} classifiers on the test images of {there}, of which they saw nothing in training. On {here}:"
+            f" the same classifiers on their own test images. Trained there: the {there} classifiers of the same label ratio on the"
+            f" same test images of {there}.",
+            *([" ".join(joined)] if joined else []),
+            *([f"The first split of {', '.join(several)}."] if several else []),
+        ]
 
     def _averaged(self, found: list[Entry]) -> str:
         runs = ", seeds and splits" if any(entry.splits > 1 for entry in found) else " and seeds"

@@ -64,6 +64,7 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
     seconds = [record["wall_seconds"] for record in records]
     encoders = [record.get("encoder", {}) for record in records]
     inputs = dict.fromkeys(input_text(encoder["input"]) for encoder in encoders if "input" in encoder)
+    threads = dict.fromkeys(str(record["threads"]) for record in records if "threads" in record)
     return {
         # once each: the runs of another split have the same seeds and settings
         "seeds": ", ".join(dict.fromkeys(str(record["seed"]) for record in records)),
@@ -71,6 +72,7 @@ def facts_of_runs(records: Iterable[dict]) -> dict[str, str]:
         "library": ", ".join(dict.fromkeys(part["library_sha256"][:12] for part in processes)),
         "commit": every("commit"),
         "device": every("device"),
+        **({"threads": ", ".join(threads)} if threads else {}),
         **({"input of the encoder": "; ".join(inputs)} if inputs else {}),
         "time": f"{fmean(seconds):.1f} s per seed",
         "torch": ", ".join(dict.fromkeys(record["versions"].get("torch", "?") for record in records)),

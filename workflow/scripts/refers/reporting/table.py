@@ -83,7 +83,7 @@ class Entry:
         if self.gap is not None:
             apart = format_difference(self.gap, self.difference_low, self.difference_high)
             return f"{self.mean:.1f} (ours {apart} {sign(self.verdict)})".replace(" )", ")")
-        if self.column.get("measure") or self.column.get("group_of"):
+        if {"measure", "group_of", "test"} & self.column.keys():
             return format_interval(self.mean, self.low, self.high)
         if self.row == DIFFERENCE or self.against:
             return format_difference(self.mean, self.low, self.high)
@@ -152,8 +152,9 @@ class Table:
 
     @property
     def by_line(self) -> bool:
-        """Whether a cell of the study has a grid of its own, whose lines are its classes, measures or groups of images."""
-        return self.by_class or any("measure" in column or "group_of" in column for column in self.columns)
+        """Whether a cell of the study has a grid of its own, whose lines are its classes, measures, groups of images or tests."""
+        kinds = {"class", "measure", "group_of", "test"}
+        return any(kinds & column.keys() for column in self.columns)
 
     def marker(self, text: str) -> str:
         """Letter of a footnote; "" without one."""

@@ -346,7 +346,8 @@ def to_html(table: Table) -> str:
     lines = [f'<figure class="table" id="{escape(table.name)}">', _tag("figcaption", escape(table.heading))]
     grids = _grids(table)
     if table.by_line:
-        lines += ["<details>", f"<summary>{len(grids)} columns of the study, one below the other</summary>"]
+        several = f"{len(grids)} columns of the study, one below the other"
+        lines += ["<details>", _tag("summary", several if len(grids) > 1 else "One column of the study")]
     for grid in grids:
         lines += ["<table>", "<thead>"]
         if grid.groups:

@@ -210,6 +210,21 @@ class Availability:
         if reason := self.cell_status(method, cell, protocol):
             raise UserError(f"{method}/{cell}: {reason}")
 
+    def external_status(self, method: str, cell: Cell, other: str) -> str:
+        """Status of a cell's predictions of another dataset's test images: they exist, or its classifiers can make them."""
+        saved = self._exist_on_first_split(paths.EXTERNAL_PREDICTIONS, method, cell, other=other)
+        return "" if saved else self.predicting_status(method, cell, other)
+
+    def predicting_status(self, method: str, cell: Cell, other: str) -> str:
+        """Status of what makes such predictions: the other dataset, and classifiers that were kept or can be trained."""
+        kept = self._exist_on_first_split(paths.CLASSIFIER, method, cell)
+        return self.dataset_status(other) or ("" if kept else self.training_status(method, cell))
+
+    def _exist_on_first_split(self, pattern: str, method: str, cell: Cell, **names: object) -> bool:
+        """Whether a file is there of every seed of a cell's first split."""
+        names |= {"method": method, "split": 0, **cell._asdict()}
+        return self.results_exist(*(paths.fill(pattern, seed=seed, **names) for seed in self.study.seeds))
+
     def maps_status(self, figure: str) -> str:
         """Status of the class activation maps of a figure and the boxes on them."""
         entry = self.study.figure(figure)

@@ -80,6 +80,7 @@ def _contradictions(study: Study) -> Iterator[str]:
     for name in checked.groups.keys() & checked.methods.keys():
         yield f"config.groups.{name}: a method has this name too; rename one"
     yield from _equal_titles(study)
+    yield from _untestable(study)
     if PAPER in checked.reported:
         yield f"config.reported.{PAPER}: the paper's numbers need no entry; remove it or rename the source"
     for name, pattern in checked.audit.patients.items():
@@ -92,6 +93,30 @@ def _contradictions(study: Study) -> Iterator[str]:
     for name in filter(checked.datasets.get, study.datasets):
         if repeated := _repeated_run(study, name):
             yield f"config.study: {repeated}"
+
+
+def _untestable(study: Study) -> Iterator[str]:
+    """External tests that test nothing, or on images that a classifier may have been trained on."""
+    datasets = study.config.datasets
+    for name, table in study.config.tables.items():
+        tested = {cell.partition("/")[0] for cell in table.columns or []} & datasets.keys()
+        for other in sorted(tested) if table.tested_on in datasets else []:
+            where, pair = f"config.tables.{name}.tested_on", f"{other} and {table.tested_on}"
+            if datasets[other].source == datasets[table.tested_on].source:
+                yield (
+                    f"{where}: {pair} have the images of one download, {datasets[other].source}; name a dataset of another"
+                )
+            elif table.tested_on not in study.datasets:
+                yield (
+                    f"{where}: {table.tested_on} is no column of the study, so pre-training may read its test images;"
+                    " add it to study.cells"
+                )
+            elif not study.shared_findings(other, table.tested_on):
+                known = (
+                    f"{each} has {', '.join(datasets[each].findings) or 'none'}"
+                    for each in (other, table.tested_on)
+                )
+                yield f"{where}: {pair} share no finding; name some in both datasets' findings ({'; '.join(known)})"
 
 
 def _equal_titles(study: Study) -> Iterator[str]:
@@ -193,6 +218,8 @@ def _references(study: Study) -> Iterator[tuple[str, str, str]]:
             yield f"tables.{name}.per_class", "dataset", table.per_class
         if table.against:
             yield f"tables.{name}.against", METHOD, table.against
+        if table.tested_on:
+            yield f"tables.{name}.tested_on", "dataset", table.tested_on
     for name, source in checked.reported.items():
         yield from ((f"reported.{name}.numbers", ROW, number.row) for number in source.numbers)
         columns = [number.column for number in source.numbers]

@@ -60,6 +60,9 @@ PREDICTIONS = f"{RUN}/predictions.parquet"
 RUN_RECORD = f"{RUN}/run.json"
 RUN_METRICS = f"{RUN}/metrics.jsonl"
 CLASSIFIER = f"{RUN}/classifier.safetensors"
+# its scores on the test images of another dataset
+EXTERNAL_PREDICTIONS = f"{RUN}/on_{{other}}.parquet"
+EXTERNAL_RECORD = f"{RUN}/on_{{other}}.json"
 
 # ---- probes: a second protocol beside fine-tuning, on features of a frozen encoder
 FEATURES = "<interim>/features/{method}/{source}.npy"
@@ -73,6 +76,7 @@ CELL = "<results>/cells/{method}/{dataset}/{ratio}pct/auc.json"
 RESAMPLES = "<results>/cells/{method}/{dataset}/{ratio}pct/resamples.parquet"
 MEASURES = "<results>/cells/{method}/{dataset}/{ratio}pct/measures.json"
 SUBGROUPS = "<results>/cells/{method}/{dataset}/{ratio}pct/subgroups.json"
+EXTERNAL = "<results>/cells/{method}/{dataset}/{ratio}pct/on_{other}.json"
 PROBE_CELL = "<results>/probes/{method}/{dataset}/{ratio}pct/auc.json"
 PROBE_RESAMPLES = "<results>/probes/{method}/{dataset}/{ratio}pct/resamples.parquet"
 CHARACTERISTICS = (
@@ -104,6 +108,7 @@ AUDIT = "<results>/audit/{file}"  # auc.csv, pairs.csv, audit.md
 MEASURED = {
     "measures": MEASURES,
     "subgroups": SUBGROUPS,
+    "external": EXTERNAL,
 }  # files of a cell beside auc.json, by what a table shows
 
 
@@ -138,8 +143,10 @@ JOBS = {
     "extract_features": "{method}.{source}",
     "probe": f"{_CELL}.split{{split}}",
     "cell": _CELL,
+    "predict": f"{_CELL}.on_{{other}}",
     "measures": _CELL,
     "subgroups": _CELL,
+    "external": f"{_CELL}.on_{{other}}",
     "characteristics": "{source}",
     "probe_cell": _CELL,
     "explain": _CELL,

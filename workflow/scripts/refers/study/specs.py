@@ -8,6 +8,8 @@ from refers.study import paths
 from refers.study.availability import Availability
 from refers.study.study import Cell, Study
 
+OF_PREDICTIONS = ("roc", "reliability")  # kinds of figures
+
 
 @dataclass(frozen=True, eq=False)
 class Specs:
@@ -21,27 +23,18 @@ class Specs:
 
     # ---- tables
 
-    def row_methods(self, row: str) -> list[str]:
-        """Methods behind a table row: several for a row that prints the best of a group."""
-        groups = self.study.config.groups
-        return groups[row].best_of if row in groups else [row]
-
-    def table_rows(self, name: str) -> list[str]:
-        """Rows of a table: those that it names, then the user's own methods."""
-        return list(dict.fromkeys([*self.study.table(name).rows, *self.study.own_methods]))
-
     def table(self, name: str) -> dict:
         """The table's description, as table.py reads it."""
         entry = self.study.table(name)
         groups = self.study.config.groups
         rows = []
-        for row in self.table_rows(name):
+        for row in self.study.table_rows(name):
             about = groups[row] if row in groups else self.study.method(row)
             rows.append(
                 {
                     "id": row,
                     "title": about.title,
-                    "methods": self.row_methods(row),
+                    "methods": self.study.row_methods(row),
                     "note": about.note,
                     "marks": entry.marks.get(row, []),
                 }
@@ -58,6 +51,7 @@ class Specs:
             "comparable": entry.comparable and entry.protocol == "finetune" and entry.shows == "auc",
             "shows": entry.shows,
             **(self._grouped(name) if entry.shows == "subgroups" else {}),
+            **(self._external(name) if entry.shows == "external" else {}),
             **entry.model_dump(include={"reference", "baseline"}, exclude_none=True),
             "rows": rows,
             "columns": [column for cell in self.table_columns(name) for column in self._columns(cell, entry)],
@@ -99,11 +93,36 @@ class Specs:
             "absent": {each: reason for each, reason in status.items() if reason and has[each]},
         }
 
+    def _external(self, name: str) -> dict:
+        """Of a table of external tests: the other dataset, which findings are several classes, and why a method has no file."""
+        entry, config = self.study.table(name), self.study.config
+        datasets = dict.fromkeys([*(cell.dataset for cell in self.table_columns(name)), entry.tested_on])
+        joined = {
+            finding: {
+                config.datasets[each].title: config.datasets[each].findings[finding]
+                for each in datasets
+                if len(config.datasets[each].findings.get(finding, [])) > 1
+            }
+            for cell in self.table_columns(name)
+            for finding in self.study.shared_findings(cell.dataset, entry.tested_on)
+        }
+        status = {
+            f"{method}/{cell}": self.availability.external_status(method, cell, entry.tested_on)
+            for method, cell in self.table_cells(name)
+        }
+        several = [self.study.dataset(each).title for each in datasets if len(self.study.splits(each)) > 1]
+        return {
+            "tested_on": self.study.dataset(entry.tested_on).title,
+            "joined": {finding: of for finding, of in joined.items() if of},
+            "first_split": several,
+            "absent": {place: reason for place, reason in status.items() if reason},
+        }
+
     def _characteristics(self, dataset: str) -> list[str]:
         return list(self.study.source(self.study.dataset(dataset).source).characteristics)
 
     def _columns(self, cell: Cell, entry: Table) -> list[dict]:
-        """One column of a cell, or one for each of its classes, measures, or groups of test images."""
+        """One column of a cell, or one for each of its classes, measures, groups of test images, or external tests."""
         ratios = [other.ratio for other in self.study.cells if other.dataset == cell.dataset]
         dataset, title = self.study.dataset(cell.dataset), "All" if ratios == [100] else f"{cell.ratio}%"
         about = {**cell._asdict(), "dataset_title": dataset.title, "group": dataset.title, "title": title}
@@ -129,9 +148,26 @@ class Specs:
                 for name in self._characteristics(cell.dataset)
                 for group in (*group_names(name, ages), GAP)
             ]
+        if entry.shows == "external":
+            return self._external_columns(cell, entry.tested_on, about)
         return [
             about | {"id": f"{cell}/{name}", "title": name.replace("_", " "), "class": name}
             for name in dataset.classes
+        ]
+
+    def _external_columns(self, cell: Cell, other: str, about: dict) -> list[dict]:
+        """Columns of an external test: of the mean and of each finding the number on the other dataset, and those beside it."""
+        there = self.study.dataset(other).title
+        tests = {"external": f"on {there}", "own": f"on {about['dataset_title']}"}
+        if Cell(other, cell.ratio) in self.study.cells:
+            tests["other"] = f"on {there}, trained there"
+        about = about | {"group": f"{about['group']} on {there}"}
+        return [
+            about
+            | {"id": f"{cell}/{other}/{finding or 'mean'}/{test}", "title": f"{finding or 'Mean'}, {title}"}
+            | {"finding": finding, "test": test}
+            for finding in ("", *self.study.shared_findings(cell.dataset, other))
+            for test, title in tests.items()
         ]
 
     def table_columns(self, name: str) -> list[Cell]:
@@ -147,8 +183,8 @@ class Specs:
     def table_cells(self, name: str) -> list[tuple[str, Cell]]:
         """(method, cell) pairs that a table prints, by its protocol, and that can run."""
         entry = self.study.table(name)
-        rows = [*self.table_rows(name), *filter(None, [entry.against])]
-        methods = dict.fromkeys(method for row in rows for method in self.row_methods(row))
+        rows = [*self.study.table_rows(name), *filter(None, [entry.against])]
+        methods = dict.fromkeys(method for row in rows for method in self.study.row_methods(row))
         return [
             (method, cell)
             for method in methods
@@ -157,13 +193,15 @@ class Specs:
         ]
 
     def table_measured(self, name: str) -> list[tuple[str, Cell]]:
-        """(method, cell) pairs whose measures or subgroups a table prints, and that can run."""
-        shows, status = self.study.table(name).shows, self.availability.characteristics_status
-        return [
-            (method, cell)
-            for method, cell in self.table_cells(name)
-            if shows == "measures" or (shows == "subgroups" and not status(cell.dataset))
-        ]
+        """(method, cell) pairs whose measures, subgroups or external test a table prints, and that can run."""
+        entry, availability = self.study.table(name), self.availability
+        reason_of = {
+            "auc": lambda method, cell: "its cells are all that it prints",
+            "measures": lambda method, cell: "",
+            "subgroups": lambda method, cell: availability.characteristics_status(cell.dataset),
+            "external": lambda method, cell: availability.external_status(method, cell, entry.tested_on),
+        }[entry.shows]
+        return [pair for pair in self.table_cells(name) if not reason_of(*pair)]
 
     def table_tests(self, name: str) -> list[tuple[str, str, Cell]]:
         """(reference, baseline, cell) triples whose t-tests a table may print; those of single classes table.py makes."""
@@ -177,11 +215,11 @@ class Specs:
         if not (entry.reference and entry.baseline):
             return []
         reference = entry.reference
-        others = [row for row in self.table_rows(name) if row != reference]
+        others = [row for row in self.study.table_rows(name) if row != reference]
         return [
             (reference, method, cell)
             for row in (others if entry.baseline == "best" else [entry.baseline])
-            for method in self.row_methods(row)
+            for method in self.study.row_methods(row)
             for cell in self.table_columns(name)
             if can_run(method, cell) and can_run(reference, cell)
         ]
@@ -192,6 +230,7 @@ class Specs:
         """The figure's description, as figure.py reads it; `sources` names the method behind each of its inputs."""
         entry, cells = self.study.figure(name), self.figure_cells(name)
         kind = entry.kind
+        of_predictions = kind in OF_PREDICTIONS
         methods = [
             {
                 "id": method,
@@ -206,7 +245,7 @@ class Specs:
         if kind == "curves":
             sources = [method["id"] for method in methods if not method["status"]]
         else:
-            copies = len(self.study.seeds) if kind == "roc" else 1
+            copies = len(self.study.seeds) if of_predictions else 1
             sources = [method for method, _ in cells for _ in range(copies)]
         return {
             "kind": kind,
@@ -215,7 +254,8 @@ class Specs:
                 filter(None, [self._first_split(name), self._credit(name), self.study.config.note])
             ),
             **({"threshold": entry.threshold} if kind == "attention" else {}),
-            **({"seeds": self.study.seeds, "cell": cell} if kind == "roc" else {}),
+            **({"seeds": self.study.seeds, "cell": cell} if of_predictions else {}),
+            **({"measures": self.study.config.measures.model_dump()} if kind == "reliability" else {}),
             "methods": methods,
             "sources": sources[:1] if kind == "attention" else sources,
         }
@@ -224,7 +264,11 @@ class Specs:
         """What a figure of a single split says where there are several: each has other test images."""
         entry = self.study.figure(name)
         splits = len(self.study.splits(entry.dataset)) if entry.dataset else 1
-        return f"The first of {splits} splits." if splits > 1 and entry.kind in ("roc", "attention") else ""
+        return (
+            f"The first of {splits} splits."
+            if splits > 1 and entry.kind in (*OF_PREDICTIONS, "attention")
+            else ""
+        )
 
     def _credit(self, name: str) -> str:
         """Citation and licence of the images that a figure shows."""

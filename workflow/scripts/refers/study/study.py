@@ -80,12 +80,43 @@ class Study:
 
     @property
     def saved_classifiers(self) -> dict[str, list]:
-        """Methods, datasets and label ratios whose fine-tunes save a classifier, for class activation maps."""
-        entries = [entry for entry in self.config.figures.values() if entry.kind == "attention"]
+        """Methods, datasets and label ratios whose fine-tunes save classifiers: for class activation maps and external tests."""
+        found: dict[str, set] = {"method": set(), "dataset": set(), "ratio": set()}
+        for entry in self.config.figures.values():
+            if entry.kind == "attention":
+                found["method"].update(entry.methods or [])
+                found["dataset"].update(filter(None, [entry.dataset]))
+                found["ratio"].update(filter(None, [entry.ratio]))
+        for name in self.external_tables:
+            found["method"].update(
+                method for row in self.table_rows(name) for method in self.row_methods(row)
+            )
+            for cell in self.table(name).columns or []:
+                dataset, _, ratio = cell.partition("/")
+                found["dataset"].add(dataset)
+                found["ratio"].add(int(ratio))
+        return {kind: sorted(names) for kind, names in found.items()}
+
+    @property
+    def saved_seeds(self) -> list[int]:
+        """Seeds whose classifiers such fine-tunes save: the first for maps, all of them where any is tested on another dataset."""
+        return self.seeds if self.external_tables else self.seeds[:1]
+
+    @property
+    def external_tables(self) -> list[str]:
+        """Tables of classifiers on the test images of another dataset."""
+        return [name for name, table in self.config.tables.items() if table.shows == "external"]
+
+    @property
+    def tested_on(self) -> list[str]:
+        """Datasets whose test images classifiers of others predict."""
+        return list(dict.fromkeys(self.table(name).tested_on for name in self.external_tables))
+
+    def shared_findings(self, dataset: str, other: str) -> dict[str, dict[str, list[str]]]:
+        """Findings that two datasets label: by finding, the classes that are it in each, `here` and on the `other` one."""
+        here, there = (self.dataset(name).findings for name in (dataset, other))
         return {
-            "method": sorted({method for entry in entries for method in entry.methods or []}),
-            "dataset": sorted({entry.dataset for entry in entries if entry.dataset}),
-            "ratio": sorted({entry.ratio for entry in entries if entry.ratio}),
+            finding: {"here": here[finding], "other": there[finding]} for finding in here if finding in there
         }
 
     @property
@@ -113,7 +144,7 @@ class Study:
         return found
 
     def saves_classifier(self, method: str, dataset: str, ratio: int, split: int = 0) -> bool:
-        """Whether the first seed of a cell saves its classifier on a split: on the first one, where a figure has maps."""
+        """Whether a cell saves classifiers on a split, those of `saved_seeds`: on the first one, for maps or an external test."""
         saved = self.saved_classifiers
         wanted = method in saved["method"] and dataset in saved["dataset"] and int(ratio) in saved["ratio"]
         return wanted and int(split) == 0
@@ -131,6 +162,15 @@ class Study:
     def source(self, name: str) -> Source:
         """A source's entry."""
         return _entry("source", name, self.config.sources)
+
+    def row_methods(self, row: str) -> list[str]:
+        """Methods behind a table row: several for a row that prints the best of a group."""
+        groups = self.config.groups
+        return groups[row].best_of if row in groups else [row]
+
+    def table_rows(self, name: str) -> list[str]:
+        """Rows of a table: those that it names, then the user's own methods."""
+        return list(dict.fromkeys([*self.table(name).rows, *self.own_methods]))
 
     def table(self, name: str) -> Table:
         """A table's entry."""

@@ -89,12 +89,10 @@ _KEPT = _Kept(
 # White space of any kind becomes a space; other control characters are removed.
 _ASCII = {code: " " if chr(code).isspace() else None for code in (*range(0x20), 0x7F) if code != 0x0A}
 _PLAIN = bytes((*range(0x20, 0x7F), 0x0A))
-_KEPT_ASCII = frozenset(_PLAIN.decode())
-# Plain characters of which no markup, page break, mark or bracket consists; of hyphens, one alone.
-_ORDINARY = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "()[]*_<&\"'#=~+")
+_OTHERS = re.compile(r"[^\n -~]")
 # Unicode's ends of lines and paragraphs.
 _SEPARATORS = {"\x85": "\n", "\u2028": "\n", "\u2029": "\n\n"}
-# `re` looks for a pattern that starts with a character, not with what is before it, ten times as fast.
+# `re` looks for a pattern that starts with one character, not with what is before it, ten times as fast.
 _BLANKS = re.compile(r"_(?:(?:[ \t]?_)+|(?<!\S_)(?!\S))")
 _REMOVED = re.compile(r"\[\*\*[^\]:]{0,80}\*\*\]|\[\*\*|\*\*\]")
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]")
@@ -102,11 +100,20 @@ _EMPTY_PARENTHESES = re.compile(r"\(\s*\)")
 _STOPS = ".,;:"
 _SPACES = re.compile("  +")
 _SPACE_BEFORE_STOP = re.compile(r" ([.,;:]+)(?=\s|$)")
+# The shape of a text of ASCII: stops are ".", control characters "#", and so are those of which markup, page breaks, marks
+# and brackets consist, but hyphens, of which one alone is ordinary.
+_SHAPE = bytes.maketrans(b",;:", b"...").translate(
+    bytes(
+        code if 0x20 <= code < 0x7F and chr(code) not in "()[]*_<&\"'=~+" else ord("#") for code in range(256)
+    )
+)
+_DASHES = re.compile(b"-(?=-)")
 _TOKEN = re.compile(r"[^\W_]+(?:[.,'/-][^\W_]+)*")
 # Of ASCII: the characters of a word are "a", those that join two into a token "-", and all others " ".
 _TOKEN_PARTS = bytes(
     ord("a" if chr(code).isalnum() else "-" if chr(code) in ".,'/-" else " ") for code in range(128)
 ).ljust(256)
+_JOINED_TO_NOTHING = re.compile(b"-(?<=[ -]-)a")
 
 
 def normalise(text: str) -> str:
@@ -115,9 +122,10 @@ def normalise(text: str) -> str:
 
     Idempotent.
     """
-    text = text.replace("\n", " ").replace(MARK, " ")
-    if _is_ordinary(text):
-        return _close_up(_SPACES.sub(" ", text).strip(" "))
+    text = _SPACES.sub(" ", text.replace("\n", " ").replace(MARK, " ")).strip(" ")
+    shape = _shape(text)
+    if _is_ordinary(shape):
+        return _close_up_stops(text, shape)
     text = " ".join(text.split())
     if _is_plain(text):
         while (changed := _tidy(_bare(text))) != text:
@@ -161,21 +169,29 @@ def _without_marks(text: str, mark: str) -> str:
         text = _REMOVED.sub(mark, text)
     if "_" in text:
         text = _BLANKS.sub(mark, text)
-    if "  " in text:
-        text = _SPACES.sub(" ", text)
-    return text
+    return _SPACES.sub(" ", text)
 
 
 def _close_up(text: str, mark: str = " ") -> str:
     """Replace brackets that are empty by `mark`; remove the space before a full stop."""
     if "[" in text or ("(" in text and _EMPTY_PARENTHESES.search(text)):
         text = _EMPTY_BRACKETS.sub(mark, text)
-    return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text)
+    return _close_up_stops(text, _shape(text))
 
 
-def _is_ordinary(text: str) -> bool:
-    """Whether a text without line feeds has nothing that `normalise` changes but superfluous spaces."""
-    return text.isascii() and not text.encode().translate(None, _ORDINARY) and "--" not in text
+def _close_up_stops(text: str, shape: bytes) -> str:
+    # To make the shape and to look at it costs a third of the search for the pattern.
+    return _SPACE_BEFORE_STOP.sub(lambda found: found[1], text) if b" ." in shape else text
+
+
+def _shape(text: str) -> bytes:
+    """A text's characters by `_SHAPE`; other than ASCII, a text may need anything."""
+    return text.encode().translate(_SHAPE) if text.isascii() else b"# ."
+
+
+def _is_ordinary(shape: bytes) -> bool:
+    """Whether a line of this shape has nothing that `normalise` changes but spaces and the place of stops."""
+    return b"#" not in shape and not _DASHES.search(shape)
 
 
 def _is_plain(text: str) -> bool:
@@ -188,7 +204,7 @@ def _unify(text: str) -> str:
         return text if _is_plain(text) else text.translate(_ASCII)
     text = unicodedata.normalize("NFKC", text)
     # Most texts have few characters of the kind, and the table is slow.
-    if len(odd := set(text).difference(_KEPT_ASCII)) > 32:
+    if len(odd := {*_OTHERS.findall(text)}) > 32:
         return text.translate(_KEPT)
     for character in odd:
         text = text.replace(character, _KEPT[ord(character)] or "")
@@ -222,7 +238,7 @@ def count_tokens(text: str) -> int:
         return len(_TOKEN.findall(text))
     # A token starts after a blank or after joining characters that join nothing.
     parts = b" " + text.encode().translate(_TOKEN_PARTS)
-    return parts.count(b" a") + parts.count(b" -a") + parts.count(b"--a")
+    return parts.count(b" a") + len(_JOINED_TO_NOTHING.findall(parts))
 
 
 # ---- sections
@@ -246,12 +262,14 @@ def clean_report(text: str) -> Cleaned:
     whole = without_page_breaks(unified)
     if whole != unified:
         rules.add("page break")
-    bare = _fixpoint(whole, lambda text: _unify(_bare(text)))
+    bare = _bare(whole)
+    if bare != whole:
+        bare = _fixpoint(_unify(bare), lambda text: _unify(_bare(text)))
     if bare != whole:
         rules.add("markup")
-    if _BLANKS.search(bare) or "[**" in bare or "**]" in bare:
-        rules.add("de-identification")
     single = _without_marks(bare, MARK)
+    if MARK in single:
+        rules.add("de-identification")
     plain = _close_up(single, MARK)
     if plain != single or "_" in plain or "*" in plain:
         plain = _fixpoint(plain, lambda text: _tidy(text, MARK))
@@ -268,7 +286,7 @@ def clean_report(text: str) -> Cleaned:
     if findings and impression:
         both = f"{findings} {impression}"
         # Two ordinary lines make one, unless the second starts with a full stop.
-        if impression[0] in _STOPS or not _is_ordinary(both):
+        if impression[0] in _STOPS or not _is_ordinary(_shape(both)):
             both = normalise(both)
     tokens = count_tokens(both)
     dropped = "" if tokens >= MIN_TOKENS else _why_dropped(plain, sections, tokens)
@@ -344,12 +362,14 @@ def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     for section, end in _spans(sections, len(text)):
         _, start, kind, named = section
-        rules.update(named)
-        if (left := _LEFT_BY.get(kind)) is None:
-            if (rule := _KEPT_BY.get(kind, kind)) in RULES:
-                rules.add(rule)
-        elif left not in rules and _TOKEN.search(text, start, end):
-            rules.add(left)
+        if named:
+            rules.update(named)
+        if left := _LEFT_BY.get(kind):
+            if left not in rules and _TOKEN.search(text, start, end):
+                rules.add(left)
+            continue
+        if (rule := _KEPT_BY.get(kind, kind)) in RULES:
+            rules.add(rule)
         if not (kept := OPENS.get(kind)) or not (plain := normalise(text[start:end])):
             continue
         if ":" in plain and _TITLE_IN_TEXT.search(text, start, end):
@@ -370,7 +390,7 @@ def _kept(text: str, sections: list[Header], rules: set[str]) -> tuple[str, str]
 
 def _spans(headers: list[Header], end: int) -> Iterator[tuple[Header, int]]:
     """Each header with the position where the next one starts."""
-    return zip(headers, [*(header.start for header in headers[1:]), end], strict=False)
+    return zip(headers, [*[header.start for header in headers[1:]], end], strict=False)
 
 
 def _without_preliminary(headers: list[Header]) -> list[Header]:

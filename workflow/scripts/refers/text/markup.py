@@ -11,10 +11,12 @@ from html.entities import html5
 
 from refers.text.headers import title_kind
 
-_OVER, _CONT = r"\(\s{0,3}over\s{0,3}\)", r"\(\s{0,3}cont(?:inued|'d|\.)?\s{0,3}\)"
+# `re` looks for a pattern that starts with one character ten times as fast as for one that starts with a choice.
+_OVER, _CONT = r"\s{0,3}over\s{0,3}\)", r"\s{0,3}cont(?:inued|'d|\.)?\s{0,3}\)"
 # The head of the next page stands between the two marks.
 _PAGES = re.compile(
-    rf"{_OVER}((?:(?!{_OVER}|{_CONT}).){{0,1500}}){_CONT}|{_OVER}|{_CONT}", re.DOTALL | re.IGNORECASE
+    rf"\((?:{_OVER}((?:(?!\((?:{_OVER}|{_CONT})).){{0,1500}})\({_CONT}|{_OVER}|{_CONT})",
+    re.DOTALL | re.IGNORECASE,
 )
 _PAGE_HEAD = re.compile(r"FINAL REPORT|PRELIMINARY REPORT|\bclip #|_{9,}", re.IGNORECASE)
 
@@ -43,6 +45,7 @@ _TITLE_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z_ ]{0,60})>")
 _RULER = re.compile(r"^[ \t]*([-=*~#+])(?:[ \t]?\1){2,}[ \t]*$", re.MULTILINE)
 # Without a match of these, which are fast, the patterns above have none.
 _SLANTED = re.compile(r"_[A-Za-z]")
+_DASHES = re.compile("-(?=-)")
 _FRAMES = ("==", "~~", "++", "##")
 _RULED = re.compile(r"\n[ \t]*[-=*~#+][ \t]?[-=*~#+]")
 # Not those of [**Name**], the marks of de-identification.
@@ -98,7 +101,7 @@ def without_markup(text: str) -> str:
     if "#" in text:
         text = _HEADING.sub(lambda found: _as_header(found, 1), text)
     # The search for one character costs a thirtieth of that for two.
-    if "--" in text or (
+    if _DASHES.search(text) or (
         ("=" in text or "~" in text or "+" in text or "#" in text) and any(frame in text for frame in _FRAMES)
     ):
         text = _FRAMED.sub(lambda found: _as_header(found, 2), text)

@@ -85,8 +85,7 @@ def read_reports(folder: Path, patients: Iterable[str] | None = None) -> Iterato
         path = f"{files}/{patient}/{name}"
         try:
             expect_regular(path)
-            with open(path, "rb", buffering=0) as opened:
-                content = opened.read()
+            content = _content(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); download it again") from None
         yield ReportFile(name[:-4], patient.partition("/")[2], *_decode(content))
@@ -150,12 +149,24 @@ def _entries(folder: str | Path) -> list[str]:
     return names
 
 
+def _content(path: str) -> bytes:
+    # A file object costs as much again as the reading.
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(opened, 1 << 14):
+            parts.append(part)
+    finally:
+        os.close(opened)
+    return b"".join(parts)
+
+
 def _decode(content: bytes) -> tuple[str, bool]:
     """The text, and whether it is UTF-8. A byte order mark names UTF-16 and UTF-32; all else is Windows-1252."""
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
             return content.decode(encoding, errors="replace"), False
     try:
-        return content.decode("utf-8-sig"), True
+        return content.removeprefix(codecs.BOM_UTF8).decode(), True
     except UnicodeDecodeError:
         return content.decode("cp1252", errors="replace"), False
