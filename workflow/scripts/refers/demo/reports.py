@@ -1,7 +1,7 @@
 """Free-text reports in the style of MIMIC-CXR, and CheXpert-style labels that agree with them.
 
 A report names every finding that was drawn with its side and zone, denies some that were not, and mentions normal
-structures. Its impression sums up what is acute, and calls what is dense in a lung an opacity. Labels follow the words of
+structures. Its impression sums up one acute finding, and calls what is dense in a lung an opacity. Labels follow the words of
 the impression, as MIMIC-CXR-JPG's do: 1.0 stated, -1.0 hedged, 0.0 denied, blank not mentioned. So reports carry what
 labels do not: which opacity it is, side and size, and what is not acute.
 """
@@ -197,7 +197,7 @@ HEDGED = {
 OPACITY = (
     "{Side} lung opacity as described above.",
     "There is {side} lung opacity.",
-    "Findings of {side} lung opacity as detailed.",
+    "{Side} lung opacity, described in detail.",
 )
 DENIALS = {
     "Pleural Effusion": (
@@ -233,7 +233,6 @@ NOTHING_ACUTE = (
     "No acute intrathoracic process.",
 )
 NORMAL_FILM = "Normal chest radiograph."
-SUMMED = 2  # findings that an impression names at most
 DENIED = 0.15  # probability that a finding which is not there is denied
 
 
@@ -332,11 +331,11 @@ def _findings(places: list[Place], hedged: frozenset[str], rng: np.random.Genera
 
 
 def _impression(places: list[Place], hedged: frozenset[str], rng: np.random.Generator) -> list[Sentence]:
-    """What is acute, the certain before the possible, and not more than `SUMMED` of it."""
+    """The first of what is acute, the certain before the possible; or that nothing is."""
     acute = [item for item in places if CATALOGUE[item.finding].impression]
     if acute:
-        chosen = sorted(acute, key=lambda item: item.finding in hedged)[:SUMMED]
-        return [_summed_up(item, rng, item.finding in hedged) for item in chosen]
+        item = min(acute, key=lambda item: item.finding in hedged)
+        return [_summed_up(item, rng, item.finding in hedged)]
     options = NOTHING_ACUTE if places else (*NOTHING_ACUTE, NORMAL_FILM)
     return [Sentence(str(rng.choice(options)), {})]
 
