@@ -13,7 +13,6 @@ import numpy as np
 from refers.demo.anatomy import SIZE, Anatomy, Lung, Scene, bump, soft, texture
 
 ZONES = {"upper": (-0.62, -0.36), "mid": (-0.20, 0.15), "lower": (0.28, 0.52)}
-CONTRAST = 1.3  # of every finding: a small network has to see it in a few thousand images
 SIZES = {"small": 0.82, "moderate": 1.0, "large": 1.2}
 EITHER, BOTH, MIDLINE = ("left", "right"), ("bilateral",), ("",)
 
@@ -372,8 +371,11 @@ def reshape(anatomy: Anatomy, places: list[Place]) -> Anatomy:
     return anatomy
 
 
-def draw_findings(scene: Scene, places: list[Place]) -> list[list[Box]]:
-    """Add the findings to the scene; their boxes, one list per finding, in fractions of the image."""
+def draw_findings(scene: Scene, places: list[Place], contrast: float = 1.0) -> list[list[Box]]:
+    """Add the findings to the scene; their boxes, one list per finding, in fractions of the image.
+
+    contrast: factor on their densities.
+    """
     boxes = []
     for item in places:
         rng = np.random.default_rng(item.seed)
@@ -383,7 +385,7 @@ def draw_findings(scene: Scene, places: list[Place]) -> list[list[Box]]:
             lungs = lungs[:1]
         sites = CATALOGUE[item.finding].draw(scene, lungs, item, rng)
         for site in sites:
-            scene.pixels += np.float32(CONTRAST) * site
+            scene.pixels += np.float32(contrast) * site
         boxes.append([box for box in map(_box, sites) if box])
     return boxes
 
