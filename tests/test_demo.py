@@ -20,9 +20,9 @@ def test_pretraining_on_images_and_reports_beats_a_random_encoder(demo):
         - cell(demo, "imagenet", dataset, ratio)["mean"]
         for dataset, ratio in [*SMALL, ("nih", 100)]
     }
-    assert gain["nih/10"] > 0.03, gain
-    assert gain["nih/100"] > 0.03, gain
-    assert sum(gain.values()) / len(gain) > 0.03, gain
+    assert gain["nih/10"] > 0.05, gain
+    assert gain["nih/100"] > 0.05, gain
+    assert sum(gain.values()) / len(gain) > 0.05, gain
 
 
 def test_every_cell_has_three_seeds_and_defined_classes(demo):

@@ -40,11 +40,11 @@ class Anatomy:
 
 # Ranges of every length but the bubble, in the order in which they are drawn.
 RANGES = {
-    "body": (0.78, 0.92), "lung_width": (0.27, 0.33), "lung_height": (0.58, 0.70),
-    "lung_offset": (0.38, 0.44), "lung_top": (-0.14, -0.04), "dome": (0.40, 0.56), "dome_bow": (0.10, 0.20),
-    "dome_tilt": (0.00, 0.09), "heart_width": (0.22, 0.275), "heart_height": (0.24, 0.30),
-    "heart_shift": (0.06, 0.14), "mediastinum": (0.09, 0.14), "ribs": (4.2, 5.4), "rib_phase": (0.0, 1.0),
-    "rib_strength": (0.05, 0.13), "spine": (0.06, 0.09), "tissue": (0.52, 0.62), "aeration": (0.34, 0.44),
+    "body": (0.815, 0.885), "lung_width": (0.285, 0.315), "lung_height": (0.61, 0.67),
+    "lung_offset": (0.395, 0.425), "lung_top": (-0.115, -0.065), "dome": (0.44, 0.52), "dome_bow": (0.125, 0.175),
+    "dome_tilt": (0.0225, 0.0675), "heart_width": (0.234, 0.261), "heart_height": (0.255, 0.285),
+    "heart_shift": (0.08, 0.12), "mediastinum": (0.103, 0.128), "ribs": (4.5, 5.1), "rib_phase": (0.0, 1.0),
+    "rib_strength": (0.07, 0.11), "spine": (0.0675, 0.0825), "tissue": (0.545, 0.595), "aeration": (0.365, 0.415),
 }  # fmt: skip
 
 
@@ -118,9 +118,9 @@ def _interpolation(cells: int) -> np.ndarray:
 
 def pose(rng: np.random.Generator, wobble: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Frame coordinates (u, v) of every pixel under a small random rotation, shift and scale."""
-    angle = rng.normal(0, 0.05) * wobble
-    scale_u, scale_v = (1 + rng.normal(0, 0.05) * wobble for _ in range(2))
-    shift_u, shift_v = rng.normal(0, 0.045, 2) * wobble
+    angle = rng.normal(0, 0.03) * wobble
+    scale_u, scale_v = (1 + rng.normal(0, 0.03) * wobble for _ in range(2))
+    shift_u, shift_v = rng.normal(0, 0.025, 2) * wobble
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     x, y = _X - np.float32(shift_u), _Y - np.float32(shift_v)
     return (cos * x + sin * y) * np.float32(1 / scale_u), (cos * y - sin * x) * np.float32(1 / scale_v)

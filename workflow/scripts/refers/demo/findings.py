@@ -6,6 +6,7 @@ function serves frontals, laterals and CT slices. Sides are the patient's, as a 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def cardiomegaly(scene, lungs, place, rng):
 
 
 def effusion(scene, lungs, place, rng):
-    level = 0.16 * SIZES[place.size] + rng.uniform(0.0, 0.10)
+    level = 0.32 * SIZES[place.size] + rng.uniform(0.0, 0.10)
     return [
         (0.46 * soft(level * (1 + 0.9 * np.clip(lung.s, -1, 1)) - lung.below, 0.07)) * lung.mask
         for lung in lungs
@@ -61,7 +62,7 @@ def pneumothorax(scene, lungs, place, rng):
     for lung in lungs:
         reach = soft(0.15 - lung.t - 0.25 * np.abs(lung.s), 0.25) * lung.mask
         ring = lung.rim + 0.10 * lung.t
-        sites.append(reach * (0.24 * bump(ring - depth, 0.085) - 0.17 * soft(ring - depth, 0.1)))
+        sites.append(reach * (0.34 * bump(ring - depth, 0.12) - 0.17 * soft(ring - depth, 0.1)))
     return sites
 
 
@@ -70,32 +71,32 @@ def consolidation(scene, lungs, place, rng):
     size = SIZES[place.size]
     blotch = 0.62 + 0.5 * texture(rng, 13)
     return [
-        0.46 * np.clip(blotch, 0, 1) * np.exp(-np.square(_disc(scene, lung, s, t, 0.20 * size))) * lung.mask
+        0.46 * np.clip(blotch, 0, 1) * np.exp(-np.square(_disc(scene, lung, s, t, 0.27 * size))) * lung.mask
         for lung in lungs
     ]
 
 
 def mass(scene, lungs, place, rng):
     s, t = _spot(rng, place, 0.4)
-    radius = 0.125 * SIZES[place.size]
+    radius = 0.19 * SIZES[place.size]
     return [0.40 * soft(1 - _disc(scene, lung, s, t, radius), 0.5) for lung in lungs]
 
 
 def nodule(scene, lungs, place, rng):
     s, t = _spot(rng, place, 0.5)
-    radius = 0.062 * SIZES[place.size]
+    radius = 0.105 * SIZES[place.size]
     return [0.46 * soft(1.1 - _disc(scene, lung, s, t, radius), 0.7) for lung in lungs]
 
 
 def atelectasis(scene, lungs, place, rng):
     s, t = rng.uniform(-0.3, 0.2), rng.uniform(0.30, 0.55)
-    slope, length = rng.uniform(-0.45, 0.45), 0.24 * SIZES[place.size]
+    slope, length = rng.uniform(-0.45, 0.45), 0.28 * SIZES[place.size]
     sites = []
     for lung in lungs:
         u, v = lung.point(s, t)
         along, across = scene.u - u, scene.v - v
         across = across - slope * along
-        plate = bump(across, 0.030) + 0.75 * bump(across - 0.10, 0.024)
+        plate = bump(across, 0.050) + 0.75 * bump(across - 0.17, 0.040)
         sites.append(0.42 * plate * soft(length - np.abs(along), 0.06) * np.clip(lung.mask * 1.5, 0, 1))
     return sites
 
@@ -129,7 +130,7 @@ def pleural_thickening(scene, lungs, place, rng):
     low, high = (-0.9, 0.15) if place.zone == "upper" else (-0.35, 0.75)
     depth = 0.50 - 0.22 * (SIZES[place.size] - 0.8)
     return [
-        0.42 * soft(lung.rim - depth, 0.16) * soft(lung.s - 0.25, 0.2) * soft(lung.t - low, 0.2) * soft(high - lung.t, 0.2)
+        0.42 * soft(lung.rim - depth + 0.12, 0.16) * soft(lung.s - 0.15, 0.2) * soft(lung.t - low, 0.2) * soft(high - lung.t, 0.2)
         * np.clip(lung.mask * 2, 0, 1)
         for lung in lungs
     ]  # fmt: skip
@@ -173,7 +174,7 @@ def calcification(scene, lungs, place, rng):
     s, t = _spot(rng, place, 0.35)
     spots = np.stack([rng.normal(s, 0.30, count), rng.normal(t, 0.14, count)], axis=1)
     return [
-        0.85 * np.clip(sum(np.exp(-_disc(scene, lung, a, b, 0.027)) for a, b in spots), 0, 1)
+        0.85 * np.clip(sum(np.exp(-_disc(scene, lung, a, b, 0.045)) for a, b in spots), 0, 1)
         for lung in lungs
     ]
 
@@ -238,9 +239,9 @@ def other_lesion(scene, lungs, place, rng):
     for lung in lungs:
         u, v = lung.point(s, t)
         along, across = scene.v - v, (scene.u - u) - slope * lung.outward * (scene.v - v)
-        walls = bump(np.abs(across) - 0.055, 0.022)
+        walls = bump(np.abs(across) - 0.08, 0.035)
         sites.append(
-            (0.42 * walls - 0.10 * bump(across, 0.03)) * soft(0.17 * SIZES[place.size] - np.abs(along), 0.05)
+            (0.42 * walls - 0.10 * bump(across, 0.03)) * soft(0.26 * SIZES[place.size] - np.abs(along), 0.05)
         )
     return sites
 
@@ -251,7 +252,7 @@ def covid(scene, lungs, place, rng):
         patches = 0.0
         for t in (rng.uniform(-0.5, -0.15), rng.uniform(0.05, 0.25), rng.uniform(0.4, 0.6)):
             patches = patches + np.exp(
-                -np.square(_disc(scene, lung, rng.uniform(0.55, 0.8), t, 0.115 * SIZES[place.size]))
+                -np.square(_disc(scene, lung, rng.uniform(0.55, 0.8), t, 0.16 * SIZES[place.size]))
             )
         sites.append(0.36 * np.clip(patches, 0, 1) * lung.mask)
     return sites
@@ -276,7 +277,12 @@ def tuberculosis(scene, lungs, place, rng):
 
 @dataclass(frozen=True)
 class Finding:
-    """One entry of the catalogue; `chexpert` are the MIMIC-CXR labels that are positive if a report names it."""
+    """One entry of the catalogue.
+
+    chexpert: the MIMIC-CXR labels that are positive where the labelled part of a report names it.
+    impression: how the impression of a report states it: by name, as an opacity, or not at all, since an impression is
+    about what is acute.
+    """
 
     key: str
     draw: Draw
@@ -285,36 +291,37 @@ class Finding:
     chexpert: tuple[str, ...] = ()
     nih: str = ""
     vinbigdata: str = ""
+    impression: Literal["name", "opacity", ""] = "name"
 
 
 _ALL = ("upper", "mid", "lower")
 CATALOGUE: dict[str, Finding] = {
     finding.key: finding
     for finding in (
-        Finding("cardiomegaly", cardiomegaly, MIDLINE, ("",), ("Cardiomegaly",), "Cardiomegaly", "Cardiomegaly"),
+        Finding("cardiomegaly", cardiomegaly, MIDLINE, ("",), ("Cardiomegaly",), "Cardiomegaly", "Cardiomegaly", impression=""),
         Finding("effusion", effusion, EITHER, ("lower",), ("Pleural Effusion",), "Effusion", "Pleural effusion"),
         Finding("pneumothorax", pneumothorax, EITHER, ("upper",), ("Pneumothorax",), "Pneumothorax", "Pneumothorax"),
-        Finding("consolidation", consolidation, EITHER, _ALL, ("Consolidation",), "Consolidation", "Consolidation"),
-        Finding("mass", mass, EITHER, _ALL, ("Lung Lesion",), "Mass", "Nodule/Mass"),
-        Finding("nodule", nodule, EITHER, _ALL, ("Lung Lesion",), "Nodule", "Nodule/Mass"),
-        Finding("atelectasis", atelectasis, EITHER, ("lower",), ("Atelectasis",), "Atelectasis", "Atelectasis"),
+        Finding("consolidation", consolidation, EITHER, _ALL, ("Consolidation",), "Consolidation", "Consolidation", impression="opacity"),
+        Finding("mass", mass, EITHER, _ALL, ("Lung Lesion",), "Mass", "Nodule/Mass", impression="opacity"),
+        Finding("nodule", nodule, EITHER, _ALL, ("Lung Lesion",), "Nodule", "Nodule/Mass", impression=""),
+        Finding("atelectasis", atelectasis, EITHER, ("lower",), ("Atelectasis",), "Atelectasis", "Atelectasis", impression=""),
         Finding("edema", edema, BOTH, ("",), ("Edema",), "Edema"),
-        Finding("emphysema", emphysema, BOTH, ("",), (), "Emphysema"),
-        Finding("fibrosis", fibrosis, BOTH, ("upper", "lower"), (), "Fibrosis", "Pulmonary fibrosis"),
-        Finding("pleural_thickening", pleural_thickening, EITHER, ("upper", "lower"), ("Pleural Other",), "Pleural_Thickening", "Pleural thickening"),
-        Finding("hernia", hernia, MIDLINE, ("",), (), "Hernia"),
-        Finding("infiltration", infiltration, EITHER, ("",), ("Lung Opacity",), "Infiltration", "Infiltration"),
-        Finding("pneumonia", pneumonia, EITHER, _ALL, ("Pneumonia", "Lung Opacity"), "Pneumonia"),
-        Finding("calcification", calcification, EITHER, _ALL, (), "", "Calcification"),
-        Finding("aortic_enlargement", aortic_enlargement, MIDLINE, ("",), ("Enlarged Cardiomediastinum",), "", "Aortic enlargement"),
-        Finding("interstitial", interstitial, BOTH, ("",), (), "", "ILD"),
-        Finding("support_device", support_device, ("right", "left"), ("upper", "mid"), ("Support Devices",)),
-        Finding("fracture", fracture, EITHER, ("",), ("Fracture",)),
-        Finding("lung_opacity", lung_opacity, EITHER, _ALL, ("Lung Opacity",), "", "Lung Opacity"),
-        Finding("other_lesion", other_lesion, EITHER, _ALL, ("Lung Lesion",), "", "Other lesion"),
-        Finding("covid", covid, BOTH, ("",), ("Pneumonia", "Lung Opacity")),
-        Finding("viral", viral, BOTH, ("",), ("Pneumonia", "Lung Opacity")),
-        Finding("tuberculosis", tuberculosis, ("left", "right", "bilateral"), ("upper",), ("Lung Opacity",)),
+        Finding("emphysema", emphysema, BOTH, ("",), (), "Emphysema", impression=""),
+        Finding("fibrosis", fibrosis, BOTH, ("upper", "lower"), (), "Fibrosis", "Pulmonary fibrosis", impression=""),
+        Finding("pleural_thickening", pleural_thickening, EITHER, ("upper", "lower"), ("Pleural Other",), "Pleural_Thickening", "Pleural thickening", impression=""),
+        Finding("hernia", hernia, MIDLINE, ("",), (), "Hernia", impression=""),
+        Finding("infiltration", infiltration, EITHER, ("",), ("Lung Opacity",), "Infiltration", "Infiltration", impression="opacity"),
+        Finding("pneumonia", pneumonia, EITHER, _ALL, ("Pneumonia", "Lung Opacity"), "Pneumonia", impression="opacity"),
+        Finding("calcification", calcification, EITHER, _ALL, (), "", "Calcification", impression=""),
+        Finding("aortic_enlargement", aortic_enlargement, MIDLINE, ("",), ("Enlarged Cardiomediastinum",), "", "Aortic enlargement", impression=""),
+        Finding("interstitial", interstitial, BOTH, ("",), (), "", "ILD", impression=""),
+        Finding("support_device", support_device, ("right", "left"), ("upper", "mid"), ("Support Devices",), impression=""),
+        Finding("fracture", fracture, EITHER, ("",), ("Fracture",), impression=""),
+        Finding("lung_opacity", lung_opacity, EITHER, _ALL, ("Lung Opacity",), "", "Lung Opacity", impression="opacity"),
+        Finding("other_lesion", other_lesion, EITHER, _ALL, ("Lung Lesion",), "", "Other lesion", impression=""),
+        Finding("covid", covid, BOTH, ("",), ("Pneumonia", "Lung Opacity"), impression="opacity"),
+        Finding("viral", viral, BOTH, ("",), ("Pneumonia", "Lung Opacity"), impression="opacity"),
+        Finding("tuberculosis", tuberculosis, ("left", "right", "bilateral"), ("upper",), ("Lung Opacity",), impression="opacity"),
     )
 }  # fmt: skip
 
@@ -364,8 +371,11 @@ def reshape(anatomy: Anatomy, places: list[Place]) -> Anatomy:
     return anatomy
 
 
-def draw_findings(scene: Scene, places: list[Place]) -> list[list[Box]]:
-    """Add the findings to the scene; their boxes, one list per finding, in fractions of the image."""
+def draw_findings(scene: Scene, places: list[Place], contrast: float = 1.0) -> list[list[Box]]:
+    """Add the findings to the scene; their boxes, one list per finding, in fractions of the image.
+
+    contrast: factor on their densities.
+    """
     boxes = []
     for item in places:
         rng = np.random.default_rng(item.seed)
@@ -375,7 +385,7 @@ def draw_findings(scene: Scene, places: list[Place]) -> list[list[Box]]:
             lungs = lungs[:1]
         sites = CATALOGUE[item.finding].draw(scene, lungs, item, rng)
         for site in sites:
-            scene.pixels += site
+            scene.pixels += np.float32(contrast) * site
         boxes.append([box for box in map(_box, sites) if box])
     return boxes
 

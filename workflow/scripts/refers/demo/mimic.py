@@ -51,7 +51,7 @@ def plan(seed: int, scale: float = 1.0) -> DatasetPlan:
         for _ in range(number):
             rng = generator(seed, "mimic", STUDY, study)
             study_id = 50000000 + study * 70717 % 9999991
-            places = [] if rng.random() < 0.22 else sample_places(WEIGHTS, (0.40, 0.38, 0.22), rng)
+            places = [] if rng.random() < 0.15 else sample_places(WEIGHTS, (0.25, 0.40, 0.35), rng)
             views = _views(rng)
             kinds = [{"PA": "frontal", "AP": "supine", "": "frontal"}.get(view, "lateral") for view in views]
             report = write_report(places, kinds, rng)

@@ -1,7 +1,9 @@
 """Free-text reports in the style of MIMIC-CXR, and CheXpert-style labels that agree with them.
 
 A report names every finding that was drawn with its side and zone, denies some that were not, and mentions normal
-structures. Labels follow the words: 1.0 named, -1.0 hedged, 0.0 denied, blank not mentioned.
+structures. Its impression sums up one acute finding, and calls what is dense in a lung an opacity. Labels follow the words of
+the impression, as MIMIC-CXR-JPG's do: 1.0 stated, -1.0 hedged, 0.0 denied, blank not mentioned. So reports carry what
+labels do not: which opacity it is, side and size, and what is not acute.
 """
 
 import textwrap
@@ -191,6 +193,12 @@ HEDGED = {
     "lung_opacity": ("Possible {side} {zone} lung opacity.",),
     "aortic_enlargement": ("Possible widening of the mediastinum and aortic arch.",),
 }
+# An impression calls what is dense in a lung an opacity; which one it is stands in the findings.
+OPACITY = (
+    "{Side} lung opacity as described above.",
+    "There is {side} lung opacity.",
+    "{Side} lung opacity, described in detail.",
+)
 DENIALS = {
     "Pleural Effusion": (
         "There is no pleural effusion.",
@@ -219,12 +227,21 @@ PRIOR = (
     "In comparison with the study of ___, there is little overall change.",
     "As compared to the previous radiograph from ___, no relevant change.",
 )
-NOTHING = (
+NOTHING_ACUTE = (
     "No acute cardiopulmonary process.",
     "No acute cardiopulmonary abnormality.",
-    "Normal chest radiograph.",
     "No acute intrathoracic process.",
 )
+NORMAL_FILM = "Normal chest radiograph."
+DENIED = 0.15  # probability that a finding which is not there is denied
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence and the CheXpert-style labels that it states."""
+
+    text: str
+    labels: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -244,32 +261,30 @@ def _fill(template: str, item: Place) -> str:
     return template.format(**words)
 
 
-def describe(item: Place, rng: np.random.Generator, hedged: bool = False) -> str:
+def describe(item: Place, rng: np.random.Generator, hedged: bool = False) -> Sentence:
     """One sentence about a drawn finding."""
     if item.finding == "support_device":
         options = TUBE if item.zone == "upper" else CATHETER
     else:
         options = HEDGED[item.finding] if hedged else SENTENCES[item.finding]
-    return _fill(str(rng.choice(options)), item)
+    labels = dict.fromkeys(CATALOGUE[item.finding].chexpert, -1.0 if hedged else 1.0)
+    return Sentence(_fill(str(rng.choice(options)), item), labels)
+
+
+def _summed_up(item: Place, rng: np.random.Generator, hedged: bool) -> Sentence:
+    """The sentence of an impression about a finding."""
+    if CATALOGUE[item.finding].impression == "opacity" and not hedged:
+        return Sentence(_fill(str(rng.choice(OPACITY)), item), {"Lung Opacity": 1.0})
+    return describe(item, rng, hedged)
 
 
 def write_report(places: list[Place], views: list[str], rng: np.random.Generator) -> LabelledReport:
     """Write one study's report.
 
     Most have Findings and Impression; some have only an Impression, other headers, or almost nothing, as in MIMIC-CXR, so
-    that the rules of the cleaning apply to some of them.
+    that the rules of the cleaning apply to some of them. Where there is no impression, labels are those of the findings.
     """
     hedged = frozenset(item.finding for item in places if item.finding in HEDGED and rng.random() < 0.12)
-    stated = [describe(item, rng, item.finding in hedged) for item in places]
-    labels: dict[str, float] = {}
-    for item in places:
-        for name in CATALOGUE[item.finding].chexpert:
-            value = -1.0 if item.finding in hedged else 1.0
-            labels[name] = max(value, labels.get(name, -1.0))
-    disease = [item for item in places if item.finding != "support_device"]
-    if not disease:
-        labels["No Finding"] = 1.0
-
     form = rng.random()
     # Lost or empty: nothing is mentioned, so nothing is labelled.
     if form < 0.012:
@@ -279,41 +294,62 @@ def write_report(places: list[Place], views: list[str], rng: np.random.Generator
         labels = {"No Finding": 1.0} if "Normal" in body and not places else {}
         return LabelledReport(_layout(body, views, rng), labels, frozenset())
 
-    opacity = any(
-        {"Pneumonia", "Lung Opacity", "Consolidation"} & set(CATALOGUE[item.finding].chexpert)
-        for item in places
-    )
+    findings, summary = _findings(places, hedged, rng), _impression(places, hedged, rng)
+    said, summed = (" ".join(each.text for each in part) for part in (findings, summary))
+    if form < 0.04:
+        body, labelled = f"IMPRESSION:\n\n {summed}", summary
+    elif form < 0.07:
+        body, labelled = f"FINDINGS AND IMPRESSION: {said} {summed}", [*findings, *summary]
+    elif form < 0.12:
+        body, labelled = f"FINDINGS: {said}", findings
+    elif form < 0.17:
+        body, labelled = f"Findings: {said}\n\n Conclusion: {summed}", summary
+    elif form < 0.22:
+        body, labelled = f"FINDINGS: {said}\n\n CONCLUSION: {summed}", summary
+    else:
+        body, labelled = f"FINDINGS:\n\n {said}\n\n IMPRESSION:\n\n {summed}", summary
+    return LabelledReport(_layout(body, views, rng), _labels(labelled), hedged)
+
+
+def _findings(places: list[Place], hedged: frozenset[str], rng: np.random.Generator) -> list[Sentence]:
+    """Every finding, some denials of what was not drawn, and normal structures."""
+    stated = [describe(item, rng, item.finding in hedged) for item in places]
+    mentioned = {name for sentence in stated for name in sentence.labels}
+    opacity = bool({"Pneumonia", "Lung Opacity", "Consolidation"} & mentioned)
     denials = []
-    for name in rng.permutation(list(DENIALS)):
+    for name in map(str, rng.permutation(list(DENIALS))):
         unsafe = opacity and name in ("Pneumonia", "Consolidation", "Edema")
-        if name not in labels and not unsafe and rng.random() < 0.45:
-            denials.append(str(rng.choice(DENIALS[name])))
-            labels[str(name)] = 0.0
-    normal = [str(text) for text in rng.choice(NORMAL, size=int(rng.integers(0, 3)), replace=False)]
+        if name not in mentioned and not unsafe and rng.random() < DENIED:
+            denials.append(Sentence(str(rng.choice(DENIALS[name])), {name: 0.0}))
+    normal = [str(text) for text in rng.choice(NORMAL, size=int(rng.integers(0, 2)), replace=False)]
     if any(item.finding == "fracture" for item in places):
         normal = [text for text in normal if "sseous" not in text and "Bony" not in text]
-    prior = [str(rng.choice(PRIOR))] if rng.random() < 0.35 else []
+    prior = [str(rng.choice(PRIOR))] if rng.random() < 0.2 else []
     sentences = [stated[index] for index in rng.permutation(len(stated))]
     middle = [*sentences, *denials] if rng.random() < 0.75 else [*denials, *sentences]
-    findings = " ".join([*prior, *middle, *normal])
-    if disease:
-        chosen = [item for item in disease if item.finding not in hedged] or disease
-        summary = " ".join(describe(item, rng, item.finding in hedged) for item in chosen[:3])
-    else:
-        summary = str(rng.choice(NOTHING))
-    if form < 0.12:
-        body = f"IMPRESSION:\n\n {findings}" if disease else f"IMPRESSION: {summary} {findings}"
-    elif form < 0.17:
-        body = f"FINDINGS AND IMPRESSION: {findings} {summary}"
-    elif form < 0.22:
-        body = f"FINDINGS: {findings}"
-    elif form < 0.27:
-        body = f"Findings: {findings}\n\n Conclusion: {summary}"
-    elif form < 0.32:
-        body = f"FINDINGS: {findings}\n\n CONCLUSION: {summary}"
-    else:
-        body = f"FINDINGS:\n\n {findings}\n\n IMPRESSION:\n\n {summary}"
-    return LabelledReport(_layout(body, views, rng), labels, hedged)
+    return [*(Sentence(text, {}) for text in prior), *middle, *(Sentence(text, {}) for text in normal)]
+
+
+def _impression(places: list[Place], hedged: frozenset[str], rng: np.random.Generator) -> list[Sentence]:
+    """The first of what is acute, the certain before the possible; or that nothing is."""
+    acute = [item for item in places if CATALOGUE[item.finding].impression]
+    if acute:
+        item = min(acute, key=lambda item: item.finding in hedged)
+        return [_summed_up(item, rng, item.finding in hedged)]
+    options = NOTHING_ACUTE if places else (*NOTHING_ACUTE, NORMAL_FILM)
+    return [Sentence(str(rng.choice(options)), {})]
+
+
+def _labels(sentences: list[Sentence]) -> dict[str, float]:
+    """Labels of sentences: present before possible before absent; without any disease, that nothing was found."""
+    labels: dict[str, float] = {}
+    rank = (0.0, -1.0, 1.0)
+    for sentence in sentences:
+        for name, value in sentence.labels.items():
+            labels[name] = max(value, labels.get(name, value), key=rank.index)
+    if not any(value for name, value in labels.items() if name != "Support Devices"):
+        labels["No Finding"] = 1.0
+    return labels
 
 
 def _layout(body: str, views: list[str], rng: np.random.Generator) -> str:

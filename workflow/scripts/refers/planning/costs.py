@@ -25,13 +25,13 @@ PARTS = ("train", "val", "test")
 CPU_SECONDS = {
     "index_source": (0.7, 1e-4),
     "pack_images": (0.7, 0.02),
-    "clean_reports": (0.7, 2e-4),
-    "build_text_encoder": (15, 0),
+    "clean_reports": (0.7, 8e-5),
+    "build_text_encoder": (6, 0),
     "copy_text_encoder": (0.5, 0),
     "tokenize_reports": (3, 2e-4),
     "pool_images": (0.7, 2e-4),
     "discover_words": (2, 2e-3),
-    "generate_checkpoint": (10, 0),
+    "generate_checkpoint": (0.3, 0),
     "import_encoder": (4, 0),
     "split_dataset": (0.7, 1e-5),
     "check_split": (0.7, 5e-5),
@@ -45,6 +45,8 @@ CPU_SECONDS = {
     "characteristics": (0.7, 1e-5),
     "ttest": (0.6, 1.5e-4),
     "figure": (2, 0),
+    "table": (0.25, 0),
+    "cell_index": (0.15, 0),
 }
 LIGHT = 0.6  # seconds of other jobs
 DICOM_SECONDS = 1.0  # JPEG 2000 of 3,000 x 3,000, the dearest coding; a raw one takes 0.02
