@@ -180,10 +180,15 @@ def test_steps_that_loss_scaling_skips_leave_no_trace():
         return layer.weight.detach()
 
     own = config.Optimiser(name="sgd", lr=0.1, weight_decay=0.0)
+
+    def prepared(layer):
+        _, optimiser = Precision("fp16", torch.device("cuda")).prepare(layer, optim.build(layer, own, {}))
+        return optimiser
+
     plain = trained(
         lambda layer: torch.optim.SGD(layer.parameters(), lr=0.1, momentum=own.momentum, fused=False)
     )
-    assert torch.equal(trained(lambda layer: optim.build(layer, own, {})), plain)
+    assert torch.equal(trained(prepared), plain)
 
 
 def test_lookahead_moves_slow_weights_every_k_steps():

@@ -54,13 +54,18 @@ def build(module: nn.Module, settings: Optimiser, lr_overrides: dict[str, float]
     groups = parameter_groups(module, settings, lr_overrides)
     if settings.name == "adam":
         return torch.optim.Adam(groups, lr=settings.lr, fused=True)
-    optimiser = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
-    if settings.momentum:
-        # Torch's fused update allocates these in its first step and fills them there, unless loss scaling skips that step:
-        # the next one would then read memory that nothing has written.
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
+
+
+def start_momentum(optimiser: torch.optim.Optimizer) -> None:
+    """Set the momentum of SGD to zero before the first step, for loss scaling.
+
+    Torch's fused update allocates it in its first step and fills it there, unless loss scaling skips that step: the next one
+    would then read memory that nothing has written.
+    """
+    if isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["momentum"]:
         for parameter in parameters_of(optimiser):
             optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimiser
 
 
 def parameters_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:

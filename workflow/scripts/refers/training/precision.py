@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refers.errors import UserError
-from refers.training.optim import parameters_of
+from refers.training.optim import parameters_of, start_momentum
 
 
 class Precision:
@@ -39,8 +39,10 @@ class Precision:
     def prepare(
         self, module: nn.Module, optimiser: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wrap module and optimiser for Apex; both must be on their device."""
+        """Wrap module and optimiser for Apex, start momentum for fp16; both must be on their device."""
         if self.amp is None:
+            if self.name == "fp16":
+                start_momentum(optimiser)
             return module, optimiser
         # Apex expects one initialisation per process, but every seed has a module of its own. What outlives a module are
         # O1's wrappers around torch's functions; Apex's own tests remove them in this way.
