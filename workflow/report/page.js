@@ -215,7 +215,7 @@ const facts = [
 ];
 
 // Facts of the runs behind a target. Measures and groups of a cell are of those behind its AUC.
-const runsOf = (target) => provenance.cells[target.replace(/(measures|subgroups)\.json$/, "auc.json")];
+const runsOf = (target) => provenance.cells[target.replace(/(measures|subgroups|on_\w+)\.json$/, "auc.json")];
 
 // The command that trains what is behind a target again, in as many threads, on which the last bits depend on a CPU; a t-test
 // is computed from what is there.
@@ -243,13 +243,7 @@ function open(cell) {
     list.append(...line("target", target));
     for (const behind of provenance.tests[target] ?? [target]) {
       if (behind !== target) list.append(...line("compares", behind));
-<<<<<<< HEAD
       for (const [name, value] of Object.entries(runsOf(behind) ?? { "run.json": "not here" })) list.append(...line(name, value));
-=======
-      // Measures and groups of a cell are of the runs behind its AUC.
-      const runs = provenance.cells[behind.replace(/(measures|subgroups|on_\w+)\.json$/, "auc.json")];
-      for (const [name, value] of Object.entries(runs ?? { "run.json": "not here" })) list.append(...line(name, value));
->>>>>>> h/extern
     }
   }
   for (const claim of targets.flatMap((target) => judged.get(target) ?? [])) {
