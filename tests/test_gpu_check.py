@@ -34,7 +34,7 @@ TINY = {
         "training": TRAINING,
     },
     "methods": {
-        "refers": {"pretrain": {"settings": {"fusion_hidden": 8, "decoder": {"width": 16, "mlp_width": 16}}}},
+        "refers": {"pretrain": {"settings": {"views": 3, "fusion_hidden": 8, "decoder": {"width": 16, "mlp_width": 16}}}},
         "transvw": {"pretrain": {"rate": "fixed", "words": {"count": 3}, "training": TRAINING, "settings": {"hidden": 8, "decoder_width": 8}}},
         "c2l": {"pretrain": {"rate": "fixed", "training": TRAINING, "settings": {"queue": 8, "width": 8}}},
     },
