@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from refers.config.fields import Text
 from refers.config.publication import Publication
 from refers.config.settings import Features, Pilots, ProbeRule, Section, Seed, Share, SplitRule, Unique
-from refers.errors import did_you_mean
 
 NAME = r"[a-z][a-z0-9_]*"  # of methods, datasets, sources, groups, tables and figures: parts of paths and rule wildcards
 CELL = r"[a-z][a-z0-9_]*/[0-9]+"
@@ -219,8 +218,8 @@ class Dataset(Section):
     )
     findings: dict[Text, Annotated[list[str], Some, Unique]] = Field(
         {},
-        description="Findings by the names that datasets share, each with its classes here, for tables that show `external`. Of"
-        " several classes an image has the finding where it has any, and their highest score counts.",
+        description="Findings by the names that datasets share, each with its classes here, for tables that show `external`, which"
+        " check them. Of several classes an image has the finding where it has any, and their highest score counts.",
     )
     own: bool = Field(
         False,
@@ -233,16 +232,6 @@ class Dataset(Section):
     splits: Splits | None = Field(
         None, description="Splits of it instead of study.splits, where it is `own`."
     )
-
-    @model_validator(mode="after")
-    def _check_findings(self) -> Self:
-        for finding, classes in self.findings.items():
-            if absent := [name for name in classes if name not in self.classes]:
-                raise ValueError(
-                    f"findings.{finding}: no class {absent[0]!r}{did_you_mean(absent[0], self.classes)};"
-                    f" classes are {', '.join(self.classes)}"
-                )
-        return self
 
 
 class Subset(Section):

@@ -10,7 +10,7 @@ from refers import config
 from refers.config.expand import expand
 from refers.config.objective import declared_settings, reads_reports
 from refers.config.parse import fragment_problems
-from refers.config.study import StudyConfig
+from refers.config.study import Dataset, StudyConfig
 from refers.errors import UserError, did_you_mean
 from refers.study.study import Study
 
@@ -102,6 +102,9 @@ def _untestable(study: Study) -> Iterator[str]:
         tested = {cell.partition("/")[0] for cell in table.columns or []} & datasets.keys()
         for other in sorted(tested) if table.tested_on in datasets else []:
             where, pair = f"config.tables.{name}.tested_on", f"{other} and {table.tested_on}"
+            yield from (
+                line for each in (other, table.tested_on) for line in _absent_classes(each, datasets[each])
+            )
             if datasets[other].source == datasets[table.tested_on].source:
                 yield (
                     f"{where}: {pair} have the images of one download, {datasets[other].source}; name a dataset of another"
@@ -117,6 +120,16 @@ def _untestable(study: Study) -> Iterator[str]:
                     for each in (other, table.tested_on)
                 )
                 yield f"{where}: {pair} share no finding; name some in both datasets' findings ({'; '.join(known)})"
+
+
+def _absent_classes(name: str, dataset: Dataset) -> Iterator[str]:
+    """Findings of classes that a dataset does not have; its classes may be others than those that its findings were stated for."""
+    for finding, classes in dataset.findings.items():
+        if absent := [each for each in classes if each not in dataset.classes]:
+            yield (
+                f"config.datasets.{name}: findings.{finding}: no class {absent[0]!r}{did_you_mean(absent[0], dataset.classes)};"
+                f" classes are {', '.join(dataset.classes)}"
+            )
 
 
 def _equal_titles(study: Study) -> Iterator[str]:
