@@ -97,14 +97,12 @@ def _contradictions(study: Study) -> Iterator[str]:
 
 def _untestable(study: Study) -> Iterator[str]:
     """External tests that test nothing, or on images that a classifier may have been trained on."""
-    datasets = study.config.datasets
+    datasets, concerned = study.config.datasets, set()
     for name, table in study.config.tables.items():
         tested = {cell.partition("/")[0] for cell in table.columns or []} & datasets.keys()
         for other in sorted(tested) if table.tested_on in datasets else []:
             where, pair = f"config.tables.{name}.tested_on", f"{other} and {table.tested_on}"
-            yield from (
-                line for each in (other, table.tested_on) for line in _absent_classes(each, datasets[each])
-            )
+            concerned |= {other, table.tested_on}
             if datasets[other].source == datasets[table.tested_on].source:
                 yield (
                     f"{where}: {pair} have the images of one download, {datasets[other].source}; name a dataset of another"
@@ -120,6 +118,8 @@ def _untestable(study: Study) -> Iterator[str]:
                     for each in (other, table.tested_on)
                 )
                 yield f"{where}: {pair} share no finding; name some in both datasets' findings ({'; '.join(known)})"
+    for each in sorted(concerned):
+        yield from _absent_classes(each, datasets[each])
 
 
 def _absent_classes(name: str, dataset: Dataset) -> Iterator[str]:
