@@ -74,6 +74,8 @@ def main() -> None:
                 num_attention_heads=sizes["heads"],
                 intermediate_size=4 * sizes["width"],
                 max_position_embeddings=sizes["max_length"],
+                # BERT's 0.02 is of width 768: in a narrow one all reports would begin with nearly the same feature
+                initializer_range=sizes["width"] ** -0.5,
                 hidden_dropout_prob=sizes["dropout"],
                 attention_probs_dropout_prob=sizes["dropout"],
             )

@@ -298,13 +298,13 @@ def write_report(places: list[Place], views: list[str], rng: np.random.Generator
     said, summed = (" ".join(each.text for each in part) for part in (findings, summary))
     if form < 0.04:
         body, labelled = f"IMPRESSION:\n\n {summed}", summary
-    elif form < 0.07:
+    elif form < 0.05:
         body, labelled = f"FINDINGS AND IMPRESSION: {said} {summed}", [*findings, *summary]
-    elif form < 0.12:
+    elif form < 0.065:
         body, labelled = f"FINDINGS: {said}", findings
-    elif form < 0.17:
+    elif form < 0.115:
         body, labelled = f"Findings: {said}\n\n Conclusion: {summed}", summary
-    elif form < 0.22:
+    elif form < 0.165:
         body, labelled = f"FINDINGS: {said}\n\n CONCLUSION: {summed}", summary
     else:
         body, labelled = f"FINDINGS:\n\n {said}\n\n IMPRESSION:\n\n {summed}", summary
