@@ -1,6 +1,7 @@
 """Seconds that the plan expects of each rule's jobs, beside those that the benchmark files of a finished study hold.
 
-Training and what needs a count of its steps is left out: its speed is measured, not assumed. A job of the plan that has no benchmark file is not compared.
+Training and what needs a count of its steps is left out: its speed is measured, not assumed. A job of the plan that has no
+benchmark file is not compared. `pack_images` is priced for files of the published sizes: the demo's have 96 pixels a side.
 
     python benchmarks/plan_minutes.py                                             # of `make demo`
     python benchmarks/plan_minutes.py --config config/config.yaml config/real.yaml

@@ -25,6 +25,17 @@ def test_pretraining_on_images_and_reports_beats_a_random_encoder(demo):
     assert sum(gain.values()) / len(gain) > 0.05, gain
 
 
+def test_reports_that_say_more_than_labels_help_in_most_columns(demo):
+    cells = [(name, ratio) for name in ("nih", "vinbigdata") for ratio in (1, 10, 100)]
+    cells += [(name, 100) for name in ("shenzhen", "covid_t1", "covid_t2")]
+    others = ("imagenet", "lsp_transformer", "random", "shuffled_labels")
+    lead = {
+        where: cell(demo, "refers", *where)["mean"] - max(cell(demo, each, *where)["mean"] for each in others)
+        for where in cells
+    }
+    assert sum(points > 0 for points in lead.values()) >= 5, lead
+
+
 def test_every_cell_has_three_seeds_and_defined_classes(demo):
     for path in demo.glob("results/cells/*/*/*/auc.json"):
         found = json.loads(path.read_text())

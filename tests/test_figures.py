@@ -49,12 +49,16 @@ def test_the_share_of_labels_that_suffices(means, wanted, share):
 def test_figure_2_names_the_share_and_draws_every_method_that_ran():
     cells = [cell("ours", ratio, mean) for ratio, mean in ((1, 0.7), (10, 0.8), (100, 0.9))]
     cells += [cell("other", ratio, mean) for ratio, mean in ((1, 0.5), (10, 0.6), (100, 0.75))]
-    axes = figures.ratio_figure(SPEC, cells).axes[0]
+    with figures.plt.rc_context(figures.STYLE):
+        figure = figures.ratio_figure(SPEC, cells)
+    axes, legend = figure.axes[0], figure.legends[0]
     assert [text.get_text() for text in axes.texts] == ["3.2 %"]
-    ours, other, share = (text.get_text() for text in axes.get_legend().get_texts())
+    ours, other, share = (text.get_text() for text in legend.get_texts())
     assert (ours, other) == ("Ours", "Other")
     assert "equals" in share, "the dotted line and its ring are explained"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "10 %", "100 %"]
+    figure.canvas.draw()
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent()), "it hides no point"
 
 
 def test_a_study_of_many_rows_has_a_line_for_each():
@@ -62,9 +66,9 @@ def test_a_study_of_many_rows_has_a_line_for_each():
     methods = [{"id": f"m{place}", "title": f"Row {place}", "status": ""} for place in range(count)]
     cells = [cell("m0", ratio, mean) for ratio, mean in ((1, 0.7), (100, 0.9))]
     cells += [cell(f"m{place}", ratio, 0.75) for place in range(1, count) for ratio in (1, 100)]
-    axes = figures.ratio_figure(SPEC | {"methods": methods}, cells).axes[0]
-    assert len(axes.texts) + 1 == count
-    assert len(axes.get_legend().get_texts()) == count + 1, "and the shares"
+    figure = figures.ratio_figure(SPEC | {"methods": methods}, cells)
+    assert len(figure.axes[0].texts) + 1 == count
+    assert len(figure.legends[0].get_texts()) == count + 1, "and the shares"
     assert len({str(figures.line_style(place)) for place in range(count)}) == count
 
 

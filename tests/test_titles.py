@@ -153,7 +153,7 @@ def test_figures_show_titles_as_they_are(tmp_path):
         ratios, roc = figures.ratio_figure(spec, cells), figures.roc_figure(spec, ["Mass"], curves, aucs)
         trained = figures.curves_figure(spec, dict.fromkeys(names, losses))
         absent = figures.absent_figure({"title": "$$", "methods": [{"status": "US$5 and $6"}]})
-        for legend in (ratios.axes[0].get_legend(), *roc.legends):
+        for legend in (*ratios.legends, *roc.legends):
             assert [text.get_text() for text in legend.get_texts()] == titles
         panels = [one_line(panel.get_title(loc="left")) for panel in trained.axes]
         assert panels[: len(titles)] == list(map(one_line, titles))

@@ -371,7 +371,7 @@ def reshape(anatomy: Anatomy, places: list[Place]) -> Anatomy:
     return anatomy
 
 
-def draw_findings(scene: Scene, places: list[Place], contrast: float = 1.0) -> list[list[Box]]:
+def draw_findings(scene: Scene, places: list[Place], contrast: float) -> list[list[Box]]:
     """Add the findings to the scene; their boxes, one list per finding, in fractions of the image.
 
     contrast: factor on their densities.

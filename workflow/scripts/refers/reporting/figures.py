@@ -100,7 +100,7 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
         spec: `title`, `methods` [{id, title, line}], the first being ours.
         cells: contents of auc.json files.
     """
-    figure, axes = plt.subplots(figsize=(3.6, 2.9))
+    figure, axes = plt.subplots(figsize=(5.6, 2.9))
     points, handles, titles = {}, [], []
     for place, method in enumerate(spec["methods"]):
         mine = sorted(
@@ -133,7 +133,8 @@ def ratio_figure(spec: dict, cells: list[dict]) -> Figure:
     axes.set_xlabel("training labels used")
     axes.set_ylabel("mean AUC (%)")
     axes.set_title(spec["title"], loc="left")
-    axes.legend(handles, titles, loc="lower right")
+    # Wherever there is room within the axes of one study, there are points of another.
+    figure.legend(handles, titles, loc=BESIDE)
     return figure
 
 
