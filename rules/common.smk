@@ -1205,17 +1205,24 @@ TRAINED = ("finetune", "finetune_kept", "probe")
 
 
 def work_of(job):
-    """Kind and amount of a job's work, comparable within its kind, and whether it trains: training steps, or 1."""
+    """Kind and amount of a job's work, comparable within its kind, and whether it trains.
+
+    Of a training these are its stage and network, and its steps; of another job its rule, and 1.
+    """
     names, stage = job.wildcards_dict, job.rule.name
-    if stage == "pretrain":
-        return "pretrain", STUDY.pretrain_settings(names["method"]).training.steps, True
-    if stage == "pilot":
-        candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
-        return "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates), True
-    if stage in ("finetune", "finetune_kept"):
+    if stage in ("pretrain", "pilot"):
+        settings = STUDY.pretrain_settings(names["method"])
+        steps, stage = settings.training.steps, "pretrain"
+        if job.rule.name == "pilot":
+            candidates = CONFIG.pilots.candidates(settings.training.optimiser)
+            steps = STUDY.pilot_training(names["method"]).steps * len(candidates)
+    elif stage in ("finetune", "finetune_kept"):
         cell = (names["method"], names["dataset"], int(names["ratio"]))
-        return "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), True
-    return stage, 1, False
+        steps, stage = STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), "finetune"
+    else:
+        return stage, 1, False
+    model = STUDY.model_settings(names["method"])
+    return f"{stage} {getattr(model, 'name', model.architecture)}", steps, True
 
 
 def measured_speed(jobs):

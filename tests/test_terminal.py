@@ -209,6 +209,21 @@ def test_time_left_is_known_once_every_kind_of_training_was_measured(tmp_path):
     assert progress.seconds_left() == pytest.approx(10 + 5, abs=1)
 
 
+def test_time_left_is_that_of_each_network():
+    """A large network's first few steps do not make a small one's many steps look long."""
+    work = {number: (f"pretrain {name}", steps, True) for number, (name, steps) in enumerate(
+        [("resnet101", 20), ("transformer", 100), ("transformer", 2500), ("resnet50", 20)])}  # fmt: skip
+    progress = Progress(work=work)
+    for number, elapsed in ((0, 40), (1, 5)):
+        progress.running[number] = Job("pretrain", "", True, [])
+        progress.running[number].started -= elapsed
+        progress.started -= elapsed
+        progress.end(number)
+        if number == 0:
+            assert progress.seconds_left() == pytest.approx(2 * 2620, rel=0.01), "all that is known"
+    assert progress.seconds_left() == pytest.approx(0.05 * 2500 + 20 * (2 + 0.05) / 2, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(40, "40 s"), (100, "2 min"), (9000, "2.5 h"), (200_000, "2.3 d")]
 )
