@@ -1,5 +1,6 @@
 """What a run prints: one line per job, one line per error, the reasons of a dry run, the answer; and the order of a command's words."""
 
+import json
 import re
 import subprocess
 import sys
@@ -239,6 +240,18 @@ def test_changed_settings_are_named_in_a_dry_run():
     found.add("pretrain", "Input files updated by another job: b")
     assert "1 settings changed: training.steps 750 -> 751" in found.table()
     assert "1 after another job" in found.table()
+    found = DryRun(counts={"table": 1, "figure": 1})
+    first, last, mine = ({"id": name, "title": name.upper()} for name in ("a", "z", "mine"))
+    for rule, old, new in (
+        ("table", [first, last], [first, last, mine]),
+        ("figure", {"methods": [first, last]}, {"methods": [mine, first, last]}),
+    ):
+        before, now = map(json.dumps, (old, new))
+        found.add(rule, f"Params have changed since last execution: before: '{before}' now: '{now}'")
+    table, figure = found.table().splitlines()[1:3]
+    assert table.endswith("settings changed: mine.id none -> mine, mine.title none -> MINE")
+    assert "methods.mine.id none -> mine" in figure
+    assert "z" not in figure.partition("changed")[2]
     found = DryRun(counts={"cell": 1})
     old, new = (
         f"{{'cell.py': '{'a' * 12}', 'files': '{'b' * 12}'}}",
