@@ -66,6 +66,18 @@ def check_project():
         )
 
 
+def expect_configs_of_profile(profile):
+    """Refuse a --configfile in whose command the profile's own is missing: it replaces it, and the published study runs."""
+    line = re.search(r"^configfile: *\[?([^\]\n#]+)", profile.read_text(encoding="utf-8"), re.MULTILINE)
+    own = line[1].replace(",", " ").split() if line else []
+    given = {os.path.realpath(path) for path in workflow.overwrite_configfiles}
+    if own and given.isdisjoint(os.path.realpath(Path(workflow.basedir) / path) for path in own):
+        named = " ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
+        raise WorkflowError(
+            f"--configfile {named} replaces {' '.join(own)} of the profile; give both: --configfile {' '.join(own)} {named}"
+        )
+
+
 def check_profile():
     """Refuse a workflow profile that is not there, in whose place Snakemake runs the published study without a word."""
     option, given = "--workflow-profile", None
@@ -77,8 +89,11 @@ def check_profile():
     if given in (None, "", "none"):
         return
     # where Snakemake looks; --directory may have changed the folder since
-    starts = {Path(workflow.workdir_init), Path(os.environ.get("PWD", ".")), Path(workflow.basedir)}
-    if not any((start / folder / given).exists() for start in starts for folder in (".", "profiles")):
+    starts = [Path(workflow.workdir_init), Path(os.environ.get("PWD", ".")), Path(workflow.basedir)]
+    places = [start / folder / given for start in starts for folder in (".", "profiles")]
+    if found := next((place for place in places if place.exists()), None):
+        expect_configs_of_profile(found / "profile.yaml" if found.is_dir() else found)
+    else:
         known = sorted(each.parent.name for each in Path(workflow.basedir).glob("profiles/*/profile.yaml"))
         near = did_you_mean(Path(given).name, known)
         raise WorkflowError(
@@ -1205,17 +1220,24 @@ TRAINED = ("finetune", "finetune_kept", "probe")
 
 
 def work_of(job):
-    """Kind and amount of a job's work, comparable within its kind, and whether it trains: training steps, or 1."""
+    """Kind and amount of a job's work, comparable within its kind, and whether it trains.
+
+    Of a training these are its stage and network, and its steps; of another job its rule, and 1.
+    """
     names, stage = job.wildcards_dict, job.rule.name
-    if stage == "pretrain":
-        return "pretrain", STUDY.pretrain_settings(names["method"]).training.steps, True
-    if stage == "pilot":
-        candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
-        return "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates), True
-    if stage in ("finetune", "finetune_kept"):
+    if stage in ("pretrain", "pilot"):
+        settings = STUDY.pretrain_settings(names["method"])
+        steps, stage = settings.training.steps, "pretrain"
+        if job.rule.name == "pilot":
+            candidates = CONFIG.pilots.candidates(settings.training.optimiser)
+            steps = STUDY.pilot_training(names["method"]).steps * len(candidates)
+    elif stage in ("finetune", "finetune_kept"):
         cell = (names["method"], names["dataset"], int(names["ratio"]))
-        return "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), True
-    return stage, 1, False
+        steps, stage = STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), "finetune"
+    else:
+        return stage, 1, False
+    model = STUDY.model_settings(names["method"])
+    return f"{stage} {getattr(model, 'name', model.architecture)}", steps, True
 
 
 def measured_speed(jobs):

@@ -76,6 +76,14 @@ def test_tables_count_the_cells_that_ran_and_the_reasons_of_the_others(study):
     assert max(map(len, lines[: lines.index("")])) < 100
 
 
+def test_cells_that_no_table_asked_for_are_counted(study, monkeypatch):
+    monkeypatch.setattr(Answers, "why_not", lambda *_: "")
+    cell_of(study)
+    write(study, paths.CLAIMS, "id,ours\n", form="csv")
+    total = len(study.methods) * len(study.cells)
+    assert f"1 of {total} cells ran; {total - 1} can, and were not asked for" in say(study, "tables")
+
+
 def test_no_table_is_printed_where_nothing_ran(study):
     write(study, paths.CLAIMS, "id,ours\n", form="csv")
     assert say(study, "tables")[0].startswith("0 of ")

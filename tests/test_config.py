@@ -209,6 +209,14 @@ def test_a_start_needs_a_checkpoint():
         check(values)
 
 
+def test_an_absent_checkpoint_of_ones_own_is_no_matter_of_the_documented_downloads(tmp_path):
+    values = shipped("")
+    values["methods"]["mine"] = {"title": "Mine", "own": True, "checkpoint": str(tmp_path / "mine.pth")}
+    found = Availability(check(values))
+    assert found.method_status("mine").endswith("place it there, or correct methods.mine.checkpoint")
+    assert "docs/data.md" in found.method_status("imagenet")
+
+
 def test_absent_reports_are_absent_data_of_every_method_that_is_pretrained(tmp_path):
     values = config.merge(
         shipped(""), {"data_root": str(tmp_path), "text": {"encoder": None, "build": SMALL_BERT}}

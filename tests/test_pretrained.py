@@ -317,8 +317,8 @@ def test_the_record_and_the_page_say_which_input(name, applied, tmp_path, monkey
 
 
 def test_an_unknown_network_is_answered_with_near_names():
-    with pytest.raises(UserError, match="timm has no network 'resnet1888'"):
-        build_encoder(settings_of("resnet1888"))
+    with pytest.raises(UserError, match="timm has no network 'resnet10'; it has resnet10t"):
+        build_encoder(settings_of("resnet10"))
     with pytest.raises(UserError, match=r"model\.name: resnet18\.mine: Invalid pretrained tag"):
         build_encoder(settings_of("resnet18.mine"))
     with pytest.raises(UserError, match=r"model\.name: must not be empty"):

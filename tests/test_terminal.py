@@ -1,5 +1,6 @@
 """What a run prints: one line per job, one line per error, the reasons of a dry run, the answer; and the order of a command's words."""
 
+import json
 import re
 import subprocess
 import sys
@@ -209,6 +210,21 @@ def test_time_left_is_known_once_every_kind_of_training_was_measured(tmp_path):
     assert progress.seconds_left() == pytest.approx(10 + 5, abs=1)
 
 
+def test_time_left_is_that_of_each_network():
+    """A large network's first few steps do not make a small one's many steps look long."""
+    work = {number: (f"pretrain {name}", steps, True) for number, (name, steps) in enumerate(
+        [("resnet101", 20), ("transformer", 100), ("transformer", 2500), ("resnet50", 20)])}  # fmt: skip
+    progress = Progress(work=work)
+    for number, elapsed in ((0, 40), (1, 5)):
+        progress.running[number] = Job("pretrain", "", True, [])
+        progress.running[number].started -= elapsed
+        progress.started -= elapsed
+        progress.end(number)
+        if number == 0:
+            assert progress.seconds_left() == pytest.approx(2 * 2620, rel=0.01), "all that is known"
+    assert progress.seconds_left() == pytest.approx(0.05 * 2500 + 20 * (2 + 0.05) / 2, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(40, "40 s"), (100, "2 min"), (9000, "2.5 h"), (200_000, "2.3 d")]
 )
@@ -224,6 +240,18 @@ def test_changed_settings_are_named_in_a_dry_run():
     found.add("pretrain", "Input files updated by another job: b")
     assert "1 settings changed: training.steps 750 -> 751" in found.table()
     assert "1 after another job" in found.table()
+    found = DryRun(counts={"table": 1, "figure": 1})
+    first, last, mine = ({"id": name, "title": name.upper()} for name in ("a", "z", "mine"))
+    for rule, old, new in (
+        ("table", [first, last], [first, last, mine]),
+        ("figure", {"methods": [first, last]}, {"methods": [mine, first, last]}),
+    ):
+        before, now = map(json.dumps, (old, new))
+        found.add(rule, f"Params have changed since last execution: before: '{before}' now: '{now}'")
+    table, figure = found.table().splitlines()[1:3]
+    assert table.endswith("settings changed: mine.id none -> mine, mine.title none -> MINE")
+    assert "methods.mine.id none -> mine" in figure
+    assert "z" not in figure.partition("changed")[2]
     found = DryRun(counts={"cell": 1})
     old, new = (
         f"{{'cell.py': '{'a' * 12}', 'files': '{'b' * 12}'}}",

@@ -308,6 +308,16 @@ def test_a_profile_that_is_not_there_is_one_line_with_the_nearest(snakemake, spe
     assert re.search(r"dmeo.*did you mean 'demo'", found.output)
 
 
+def test_a_config_in_place_of_the_profiles_own_is_refused(snakemake, tmp_path):
+    """Snakemake would run the published study with it."""
+    (tmp_path / "mine.yaml").write_text("methods: {refers: {title: Mine}}\n")
+    found = snakemake("-n", "tables", *DEMO, "--configfile", tmp_path / "mine.yaml")
+    assert found.code == 1
+    assert re.search(
+        r"mine\.yaml replaces config/demo\.yaml .*--configfile config/demo\.yaml \S*mine\.yaml", found.output
+    )
+
+
 @pytest.mark.parametrize("name", ["trial", "profiles/trial", "profiles/trial/profile.yaml", "none"])
 def test_a_profile_may_be_named_as_snakemake_finds_it(snakemake, tmp_path, name):
     moved = f"pathvars={{results: {tmp_path}/results, store: {tmp_path}/store, interim: {tmp_path}/interim}}"
@@ -330,7 +340,10 @@ def test_touching_code_and_config_reruns_nothing(snakemake, demo):
 def test_a_comment_in_the_config_reruns_nothing(snakemake, demo, tmp_path):
     commented = tmp_path / "demo.yaml"
     commented.write_text("# another remark\n" + (ROOT / "config/demo.yaml").read_text())
-    assert "Nothing to be done" in snakemake("-n", "tables", *DEMO, "--configfile", commented).output
+    assert (
+        "Nothing to be done"
+        in snakemake("-n", "tables", *DEMO, "--configfile", "config/demo.yaml", commented).output
+    )
 
 
 def overlaid(tmp_path, text):

@@ -70,12 +70,12 @@ def changed_settings(reason: str) -> str:
 
 
 def settings_in(text: str) -> Iterator[tuple[str, object]]:
-    """Dotted names and values of the JSON objects in a text."""
+    """Dotted names and values of the JSON objects in a text; one that has an id is named by it, wherever it stands."""
     place = text.find("{")
     while place >= 0:
         try:
             content, end = json.JSONDecoder().raw_decode(text, place)
-            yield from flat(content)
+            yield from flat(content, f"{content['id']}." if "id" in content else "")
         except ValueError:
             end = place + 1
         place = text.find("{", end)
@@ -83,6 +83,9 @@ def settings_in(text: str) -> Iterator[tuple[str, object]]:
 
 def flat(content: dict, above: str = "") -> Iterator[tuple[str, object]]:
     for name, value in content.items():
+        entries = value if isinstance(value, list) else []
+        if entries and all(isinstance(each, dict) and "id" in each for each in entries):
+            value = {str(each["id"]): each for each in entries}
         if isinstance(value, dict):
             yield from flat(value, f"{above}{name}.")
         else:

@@ -39,6 +39,12 @@ def last_error(paths: list[str]) -> str:
     return (found or lines or [""])[-1].strip()
 
 
+def _rate_of_stage(kind: str, rates: dict[str, float]) -> float | None:
+    """The mean rate of a stage's other kinds, or None where none was measured."""
+    found = [rate for other, rate in rates.items() if other.split()[0] == kind.split()[0]]
+    return sum(found) / len(found) if found else None
+
+
 @dataclass
 class Job:
     """A job that has started."""
@@ -67,7 +73,8 @@ class Job:
 class Progress:
     """What has ended and what is left.
 
-    work: job -> (kind, amount, whether it trains); amounts are comparable within a kind: training steps, or 1.
+    work: job -> (kind, amount, whether it trains); amounts are comparable within a kind, and roughly within a stage of
+    training, the first word of its kinds: the steps of a network, or 1.
     speed: seconds per amount of a kind that earlier runs measured.
     """
 
@@ -92,10 +99,10 @@ class Progress:
         return job
 
     def seconds_left(self) -> float | None:
-        """About how long the rest takes; None while trainings are left of a kind that was not measured yet."""
+        """About how long the rest takes; None while trainings are left of a stage in which none was measured yet."""
         rates, left = self._rates(), 0.0
         for number, (kind, amount, trains) in self.work.items():
-            rate = rates.get(kind, None if trains else SHORT / amount)
+            rate = rates.get(kind, _rate_of_stage(kind, rates) if trains else SHORT / amount)
             if rate is None:
                 return None
             spent = self.running[number].elapsed if number in self.running else 0.0

@@ -68,7 +68,9 @@ class Answers:
         text = f"{len(cells) - len(absent)} of {len(cells)} cells ran"
         if reasons:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-            text += f"; {sum(reasons.values())} cannot: {listed}"
+            text += f"; {reasons.total()} cannot: {listed}"
+        if idle := len(absent) - reasons.total():
+            text += f"; {idle} can, and were not asked for"
         return text
 
     def cell_file(self, method: str, cell: Cell) -> Path:

@@ -1,5 +1,6 @@
 """Encoders by their settings: every architecture that a method can pre-train or a classifier can start from."""
 
+import difflib
 import math
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
     import timm
 
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:4]) or "timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=4)) or "timm.list_models()"
         raise UserError(f"model.name: timm has no network {name!r}; it has {near}")
     try:
         found = timm.get_pretrained_cfg(name)

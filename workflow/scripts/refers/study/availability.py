@@ -170,7 +170,9 @@ class Availability:
         if self.study.is_imported(method):
             path = self.study.checkpoint_file(method)
             found = path is None or self.files.has_download(path)
-            return "" if found else f"not run: {path} not found; {ADVICE}"
+            own = self.study.method(method).own
+            advice = f"place it there, or correct methods.{method}.checkpoint" if own else ADVICE
+            return "" if found else f"not run: {path} not found; {advice}"
         settings = self.study.pretrain_settings(method)
         if settings.init == "imagenet" and (reason := self.method_status("imagenet")):
             return reason
