@@ -236,6 +236,15 @@ def test_torchruns_processes_use_the_gpus_that_their_parent_holds(two_gpus, monk
         distributed.launch(3, "cuda")
 
 
+def test_numbers_that_slow_a_cpu_down_are_zero_in_training():
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor has no such mode")
+    tiny = torch.tensor([1e-30])
+    assert (tiny * 1e-9).item() > 0
+    runtime.choose_device("cpu")
+    assert (tiny * 1e-9).item() == 0
+
+
 def test_without_a_gpu_snakemake_stops_before_any_job(snakemake, demo, tmp_path):
     folders = {name: str(tmp_path / name) for name in ("results", "logs", "benchmarks")}
     paths = f"pathvars={{{', '.join(f'{name}: {path}' for name, path in folders.items())}}}"
