@@ -68,7 +68,10 @@ def check_project():
 
 def expect_configs_of_profile(profile):
     """Refuse a --configfile in whose command the profile's own is missing: it replaces it, and the published study runs."""
-    line = re.search(r"^configfile: *\[?([^\]\n#]+)", profile.read_text(encoding="utf-8"), re.MULTILINE)
+    # a profile of one's own has the name that Snakemake gives it, config.yaml
+    files = [profile] if profile.is_file() else sorted(profile.glob("*.yaml"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    line = re.search(r"^configfile: *\[?([^\]\n#]+)", text, re.MULTILINE)
     own = line[1].replace(",", " ").split() if line else []
     given = {os.path.realpath(path) for path in workflow.overwrite_configfiles}
     if own and given.isdisjoint(os.path.realpath(Path(workflow.basedir) / path) for path in own):
@@ -92,7 +95,7 @@ def check_profile():
     starts = [Path(workflow.workdir_init), Path(os.environ.get("PWD", ".")), Path(workflow.basedir)]
     places = [start / folder / given for start in starts for folder in (".", "profiles")]
     if found := next((place for place in places if place.exists()), None):
-        expect_configs_of_profile(found / "profile.yaml" if found.is_dir() else found)
+        expect_configs_of_profile(found)
     else:
         known = sorted(each.parent.name for each in Path(workflow.basedir).glob("profiles/*/profile.yaml"))
         near = did_you_mean(Path(given).name, known)

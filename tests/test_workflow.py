@@ -309,9 +309,13 @@ def test_a_profile_that_is_not_there_is_one_line_with_the_nearest(snakemake, spe
 
 
 def test_a_config_in_place_of_the_profiles_own_is_refused(snakemake, tmp_path):
-    """Snakemake would run the published study with it."""
-    (tmp_path / "mine.yaml").write_text("methods: {refers: {title: Mine}}\n")
-    found = snakemake("-n", "tables", *DEMO, "--configfile", tmp_path / "mine.yaml")
+    """Snakemake would run the published study with it. A profile of one's own needs no config."""
+    mine, profile = tmp_path / "mine.yaml", tmp_path / "profile"
+    mine.write_text("methods: {refers: {title: Mine}}\n")
+    profile.mkdir()
+    (profile / "config.yaml").write_text("cores: 1\n")
+    assert snakemake("-n", "tables", "--workflow-profile", profile, "--configfile", mine).code == 0
+    found = snakemake("-n", "tables", *DEMO, "--configfile", mine)
     assert found.code == 1
     assert re.search(
         r"mine\.yaml replaces config/demo\.yaml .*--configfile config/demo\.yaml \S*mine\.yaml", found.output
