@@ -174,7 +174,7 @@ class LogHandler(LogHandlerBase):
                 parts = (
                     [line]
                     if width is None or len(line) <= width
-                    else textwrap.wrap(line, width, subsequent_indent="  ")
+                    else textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
                 )
                 print("\n".join(parts), file=stream or self.stream, flush=True)
             self.written, self.silence = time.monotonic(), SILENCE
