@@ -66,13 +66,25 @@ def check_project():
         )
 
 
+def as_list(value):
+    """Entries of a setting that is one value or several."""
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def configs_of_profile(path):
+    """The configs that a file of a profile names."""
+    content = read_file(path)
+    return as_list(content.get("configfile")) if isinstance(content, dict) else []
+
+
 def expect_configs_of_profile(profile):
     """Refuse a --configfile in whose command the profile's own is missing: it replaces it, and the published study runs."""
     # a profile of one's own has the name that Snakemake gives it, config.yaml
     files = [profile] if profile.is_file() else sorted(profile.glob("*.yaml"))
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    line = re.search(r"^configfile: *\[?([^\]\n#]+)", text, re.MULTILINE)
-    own = line[1].replace(",", " ").split() if line else []
+    try:
+        own = [config for path in files for config in configs_of_profile(path)]
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     given = {os.path.realpath(path) for path in workflow.overwrite_configfiles}
     if own and given.isdisjoint(os.path.realpath(Path(workflow.basedir) / path) for path in own):
         named = " ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
@@ -244,7 +256,7 @@ def known_targets(depth):
 def option_of_study(target):
     """The option that chooses the study whose folders hold a file: that of a profile, or else of a config's overlay."""
     files = {
-        f"--workflow-profile {path.parent}": as_list(read_file(path).get("configfile"))
+        f"--workflow-profile {path.parent}": configs_of_profile(path)
         for path in sorted(Path("profiles").glob("*/profile.yaml"))
     }
     files |= {f"--configfile {path}": [path] for path in sorted(Path("config").glob("*.yaml"))}
@@ -254,11 +266,6 @@ def option_of_study(target):
         if any(os.path.normpath(target).startswith(f"{folder}/") for folder in folders):
             return option
     return ""
-
-
-def as_list(value):
-    """Entries of a setting that is one value or several."""
-    return value if isinstance(value, list) else [value] if value else []
 
 
 def refuse_unknown_targets():
@@ -1227,18 +1234,17 @@ def work_of(job):
 
     Of a training these are its stage and network, and its steps; of another job its rule, and 1.
     """
-    names, stage = job.wildcards_dict, job.rule.name
-    if stage in ("pretrain", "pilot"):
-        settings = STUDY.pretrain_settings(names["method"])
-        steps, stage = settings.training.steps, "pretrain"
-        if job.rule.name == "pilot":
-            candidates = CONFIG.pilots.candidates(settings.training.optimiser)
-            steps = STUDY.pilot_training(names["method"]).steps * len(candidates)
-    elif stage in ("finetune", "finetune_kept"):
+    names, name = job.wildcards_dict, job.rule.name
+    if name == "pretrain":
+        stage, steps = "pretrain", STUDY.pretrain_settings(names["method"]).training.steps
+    elif name == "pilot":
+        candidates = CONFIG.pilots.candidates(STUDY.pretrain_settings(names["method"]).training.optimiser)
+        stage, steps = "pretrain", STUDY.pilot_training(names["method"]).steps * len(candidates)
+    elif name in ("finetune", "finetune_kept"):
         cell = (names["method"], names["dataset"], int(names["ratio"]))
-        steps, stage = STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds), "finetune"
+        stage, steps = "finetune", STUDY.finetune_settings(*cell).training.steps * len(STUDY.seeds)
     else:
-        return stage, 1, False
+        return name, 1, False
     model = STUDY.model_settings(names["method"])
     return f"{stage} {getattr(model, 'name', model.architecture)}", steps, True
 
