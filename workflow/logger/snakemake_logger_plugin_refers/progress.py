@@ -102,7 +102,8 @@ class Progress:
         """About how long the rest takes; None while trainings are left of a stage in which none was measured yet."""
         rates, left = self._rates(), 0.0
         for number, (kind, amount, trains) in self.work.items():
-            rate = rates.get(kind, _rate_of_stage(kind, rates) if trains else SHORT / amount)
+            if (rate := rates.get(kind)) is None:
+                rate = _rate_of_stage(kind, rates) if trains else SHORT / amount
             if rate is None:
                 return None
             spent = self.running[number].elapsed if number in self.running else 0.0
